@@ -1,0 +1,144 @@
+"""Artifacts: whole or not at all, equal bytes for equal inputs, with their provenance inside."""
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from study.command import StudyError
+
+LIBRARIES = ("numpy", "pandas", "pyarrow", "torch", "transformers", "trl", "peft", "tokenizers", "scipy", "statsmodels")
+ROW_GROUP = 10_000
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal sha256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it becomes `path`, on failure it is removed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file atomically, keys sorted."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def logical_name(path: Path) -> str:
+    """An artifact's name that does not depend on where the repository lies: its path below results/<study>/, else its last three parts."""
+    parts = Path(path).absolute().parts
+    if "results" in parts:
+        return "/".join(parts[len(parts) - parts[::-1].index("results") + 1 :])
+    return "/".join(parts[-3:])
+
+
+def provenance(config: object, inputs: list[Path], **facts: object) -> dict:
+    """What made an artifact: step config, sha256 of each logical input, library versions, further facts (device, dtype, …); no clock."""
+    return {
+        "config": config,
+        "inputs": {logical_name(path): sha256(path) for path in inputs},
+        "python": platform.python_version(),
+        "libraries": {name: found for name in LIBRARIES if (found := _version(name))},
+        **facts,
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def write_table(path: Path, rows: list[Mapping] | pa.Table, schema: pa.Schema, made_by: dict) -> None:
+    """Write rows as Parquet under an explicit schema, with the provenance in the file's metadata (key `provenance`)."""
+    table = rows.select(schema.names).cast(schema) if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema=schema)
+    table = table.replace_schema_metadata({"provenance": json.dumps(made_by, sort_keys=True)})
+    with atomic(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", compression_level=3, row_group_size=ROW_GROUP)
+
+
+def read_table(path: Path, columns: list[str]) -> pa.Table:
+    """Read an artifact's columns.
+
+    Raises StudyError where the file cannot be read (it is moved aside, so that the next run rebuilds it) or lacks a column.
+    """
+    try:
+        schema = pq.read_schema(path)
+        missing = [name for name in columns if name not in schema.names]
+        if missing:
+            raise StudyError(f"{path}: column {', '.join(missing)} is missing; it has {', '.join(schema.names)}.")
+        return pq.read_table(path, columns=columns).replace_schema_metadata(None)
+    except (pa.ArrowInvalid, pa.ArrowIOError) as error:
+        set_aside(path, f"not a readable Parquet file ({str(error).splitlines()[0]})")
+
+
+def read_provenance(path: Path) -> dict:
+    """The provenance that write_table stored in a Parquet file."""
+    return json.loads(pq.read_schema(path).metadata[b"provenance"])
+
+
+def set_aside(path: Path, why: str) -> None:
+    """Rename a damaged artifact to `<name>.damaged` and raise StudyError: the next run rebuilds it."""
+    path = Path(path)
+    os.replace(path, path.with_name(path.name + ".damaged"))
+    raise StudyError(f"{path}: {why}. Moved aside to {path.name}.damaged; run the same command again to rebuild it.")
+
+
+def write_manifest(folder: Path, names: list[str]) -> None:
+    """Write folder/manifest.json: name -> sha256 of each file. Written last, it says that the folder is complete."""
+    write_json(folder / "manifest.json", {name: sha256(folder / name) for name in sorted(names)})
+
+
+def verify_manifest(manifest: Path) -> Path:
+    """Check every file that a manifest names and return its folder.
+
+    Raises StudyError for the first file that is missing or has other bytes. The file and the manifest are moved aside,
+    so that the next run rebuilds them.
+    """
+    manifest = Path(manifest)
+    try:
+        sums = json.loads(manifest.read_text(encoding="utf-8"))
+        names = sorted(sums)
+    except (ValueError, TypeError):
+        set_aside(manifest, "not a readable manifest")
+    for name in names:
+        path = manifest.parent / name
+        found = sha256(path) if path.is_file() else None
+        if found != sums[name]:
+            if found:
+                os.replace(path, path.with_name(path.name + ".damaged"))
+            set_aside(manifest, f"{name} is {'damaged' if found else 'missing'} (sha256 {found}, expected {sums[name]})")
+    return manifest.parent
+
+
+def say(text: str) -> None:
+    """Print one line to the log, at once."""
+    print(text, flush=True, file=sys.stdout)

@@ -1,0 +1,34 @@
+"""Batch plans: which rows form which batch, a pure function of seed, lengths and config."""
+
+import random
+from collections.abc import Sequence
+
+
+def training_order(lengths: Sequence[int], epochs: int, batch_size: int, seed: int) -> list[int]:
+    """Row numbers in the order of training: every epoch a new shuffle of all rows, the epochs joined.
+
+    Step k takes entries [k * batch_size, (k + 1) * batch_size). Within a step the rows stand by length, so that the
+    micro-batches that it is split into hold little padding; which rows a step holds does not depend on the lengths.
+    """
+    stream = random.Random(seed)
+    order = []
+    for _ in range(epochs):
+        epoch = list(range(len(lengths)))
+        stream.shuffle(epoch)
+        order += epoch
+    steps = (order[start : start + batch_size] for start in range(0, len(order), batch_size))
+    return [row for step in steps for row in sorted(step, key=lambda row: (lengths[row], row))]
+
+
+def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Rows of similar length in batches of at most `budget` tokens, padding included; longest first, so that memory peaks at once.
+
+    A row longer than the budget forms a batch of its own.
+    """
+    batches: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
+        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= budget:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return batches

@@ -1,0 +1,28 @@
+"""Progress lines: done/total, rate and remaining time, every few seconds."""
+
+import time
+
+from study.artifacts import say
+
+
+class Progress:
+    """Prints a line at most every `seconds`, and one at the end."""
+
+    def __init__(self, total: int, unit: str, seconds: float = 5.0, done: int = 0) -> None:
+        self.total, self.unit, self.seconds, self.done = total, unit, seconds, done
+        self.started = self.printed = time.monotonic()
+        self.first, self.tokens = done, 0
+
+    def add(self, count: int, tokens: int = 0, note: str = "") -> None:
+        """Count `count` units and `tokens` tokens as done."""
+        self.done += count
+        self.tokens += tokens
+        now = time.monotonic()
+        if now - self.printed < self.seconds and self.done < self.total:
+            return
+        self.printed = now
+        elapsed = max(now - self.started, 1e-9)
+        rate = (self.done - self.first) / elapsed
+        left = time.strftime("%H:%M:%S", time.gmtime((self.total - self.done) / rate)) if rate else "unknown"
+        speed = f", {self.tokens / elapsed:,.0f} tokens/s" if self.tokens else ""
+        say(f"{self.unit} {self.done:,}/{self.total:,}, {rate:,.1f}/s{speed}, {left} left{note and ', ' + note}")

@@ -1,0 +1,60 @@
+"""State of a long step between kills: a folder beside its outputs with a fingerprint, a lock and sealed checkpoints."""
+
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from study.artifacts import say, sha256, write_json, write_manifest
+from study.command import StudyError
+
+
+def fingerprint(made_by: dict, code: str) -> str:
+    """Hash of what a step's result depends on: its provenance (config, inputs, versions, device) and its code."""
+    return hashlib.sha256(json.dumps([made_by, code], sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def state_folder(folder: Path, mark: str) -> Iterator[Path]:
+    """A folder that survives a kill and is removed when the step is done.
+
+    What another fingerprint left behind is wiped. Raises StudyError while another process works there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(folder.name + ".lock"), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StudyError(f"{folder}: another process is at work on this step. Wait for it or end it, then run again.") from None
+        seal = folder / "fingerprint.json"
+        found = json.loads(seal.read_text()) if seal.is_file() else None
+        if found != mark:
+            if any(folder.iterdir()):
+                say(f"state in {folder} belongs to another config, input, code or library version: wiped")
+            shutil.rmtree(folder)
+            folder.mkdir()
+            write_json(seal, mark)
+        yield folder
+        shutil.rmtree(folder)
+
+
+def seal_checkpoint(checkpoint: Path) -> None:
+    """Write the checkpoint's manifest: from now on it is complete."""
+    write_manifest(checkpoint, [path.relative_to(checkpoint).as_posix() for path in checkpoint.rglob("*") if path.is_file()])
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint whose files are those that its manifest names; newer ones without are removed, which the log states."""
+    for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.split("-")[1])):
+        try:
+            sums = json.loads((checkpoint / "manifest.json").read_text())
+            if all(sha256(checkpoint / name) == found for name, found in sums.items()):
+                return checkpoint
+        except (OSError, ValueError):
+            pass
+        say(f"{checkpoint.name} is incomplete or damaged: removed")
+        shutil.rmtree(checkpoint)
+    return None

@@ -1,0 +1,75 @@
+"""Token views: how transcripts and preference pairs become ids. Pure functions; `encode` maps texts to ids without special tokens."""
+
+import os
+from collections.abc import Callable, Sequence
+
+Encode = Callable[[list[str]], list[list[int]]]
+
+
+def encoder(tokenizer) -> Encode:
+    """Texts -> ids without special tokens, in parallel over the texts."""
+    return lambda texts: tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+
+
+def transcript_view(rows: Sequence[dict], encode: Encode, bos: int, eos: int, max_length: int, loss_on: str) -> list[dict]:
+    """One example per row: input_ids, labels (-100: not in the loss), cut (tokens lost at the end).
+
+    loss_on = `transcript`: every token counts (the paper); `reply`: prompt and reply are encoded apart and only the reply counts.
+    One leading </s>; one trailing </s>, unless the row is cut.
+    """
+    if loss_on == "transcript":
+        prompts = [[] for _ in rows]
+        replies = encode([row["prompt"] + row["chosen"] for row in rows])
+    else:
+        prompts = encode([row["prompt"] for row in rows])
+        replies = encode([row["chosen"] for row in rows])
+    examples = []
+    for prompt, reply in zip(prompts, replies, strict=True):
+        ids = [bos, *prompt, *reply, eos]
+        masked = 1 + len(prompt) if loss_on == "reply" else 0
+        labels = [-100] * masked + ids[masked:]
+        examples.append({"input_ids": ids[:max_length], "labels": labels[:max_length], "cut": max(0, len(ids) - max_length)})
+    return examples
+
+
+def pair_view(rows: Sequence[dict], encode: Encode, bos: int, eos: int, max_length: int, max_prompt_length: int) -> list[dict]:
+    """One example per pair: prompt_ids, chosen_ids, rejected_ids, cut_prompt and cut_reply (tokens lost).
+
+    The prompt ends with the cue and keeps its last tokens behind one leading </s>, as in generation; a reply begins with its
+    space and ends with </s> unless it is cut at max_length.
+    """
+    prompts, chosen, rejected = (encode([row[part] for row in rows]) for part in ("prompt", "chosen", "rejected"))
+    views = zip(prompts, chosen, rejected, strict=True)
+    return [_pair([bos], prompt, good, bad, eos, max_length, max_prompt_length) for prompt, good, bad in views]
+
+
+def published_pair_view(rows: Sequence[dict], encode: Encode, eos: int, max_length: int, max_prompt_length: int) -> list[dict]:
+    """As pair_view, but as the paper's trainer cut pairs: the prompt is the longest common beginning of the two transcripts in
+    characters (a space at its end goes to the replies), and there is no leading </s>."""
+    split = [_common_beginning(row) for row in rows]
+    prompts, chosen, rejected = (encode([pair[part] for pair in split]) for part in range(3))
+    views = zip(prompts, chosen, rejected, strict=True)
+    return [_pair([], prompt, good, bad, eos, max_length, max_prompt_length) for prompt, good, bad in views]
+
+
+def _common_beginning(row: dict) -> tuple[str, str, str]:
+    chosen = row["prompt"] + row["chosen"]
+    rejected = (row["rejected_prompt"] or row["prompt"]) + row["rejected"]
+    length = len(os.path.commonprefix([chosen, rejected]))  # noqa: RUF071 - characters are meant
+    if 0 < length < min(len(chosen), len(rejected)) and chosen[length - 1] == " ":
+        length -= 1
+    return chosen[:length], chosen[length:], rejected[length:]
+
+
+def _pair(start: list[int], prompt: list[int], chosen: list[int], rejected: list[int], eos: int, max_length: int, max_prompt: int) -> dict:
+    room = max_prompt - len(start)
+    kept = start + prompt[-room:]
+    replies = [[*reply, eos] for reply in (chosen, rejected)]
+    limit = max_length - len(kept)
+    return {
+        "prompt_ids": kept,
+        "chosen_ids": replies[0][:limit],
+        "rejected_ids": replies[1][:limit],
+        "cut_prompt": max(0, len(prompt) - room),
+        "cut_reply": sum(max(0, len(reply) - limit) for reply in replies),
+    }

@@ -1,0 +1,163 @@
+"""What every training step shares: TRL arguments, one log row per optimizer step, checks on the way, checkpoints that outlive a kill."""
+
+import math
+import resource
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+from transformers import PrinterCallback, Trainer, TrainerCallback
+
+from study.artifacts import say, write_json
+from study.command import StudyError
+from study.progress import Progress
+from study.state import latest_checkpoint, seal_checkpoint
+
+CHECKPOINT_SECONDS = 300.0
+LOG_SCHEMA = pa.schema(
+    [
+        ("step", pa.int64()),
+        ("epoch", pa.float64()),
+        ("examples", pa.int64()),
+        ("tokens", pa.int64()),
+        ("cut_tokens", pa.int64()),
+        ("loss", pa.float64()),
+        ("learning_rate", pa.float64()),
+        ("grad_norm", pa.float64()),
+        ("margins", pa.float64()),
+        ("accuracies", pa.float64()),
+        ("chosen_logps", pa.float64()),
+        ("rejected_logps", pa.float64()),
+        ("chosen_rewards", pa.float64()),
+        ("rejected_rewards", pa.float64()),
+    ]
+)
+LOGGED = {
+    "loss": "loss",
+    "learning_rate": "learning_rate",
+    "grad_norm": "grad_norm",
+    "rewards/margins": "margins",
+    "rewards/accuracies": "accuracies",
+    "logps/chosen": "chosen_logps",
+    "logps/rejected": "rejected_logps",
+    "rewards/chosen": "chosen_rewards",
+    "rewards/rejected": "rejected_rewards",
+}
+
+
+def use_device(device: str, threads: int) -> str:
+    """Set torch's thread count and return `cpu` or `cuda` (for `auto`: a GPU where there is one). Raises StudyError without the GPU asked for."""
+    torch.set_num_threads(threads)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise StudyError("compute.device is cuda, but torch sees no GPU. Set it to auto or cpu, or check the driver.")
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def trl_arguments(settings: dict, folder: Path, seed: int, device: str) -> dict:
+    """Arguments that SFTConfig, DPOConfig and RewardConfig share. Everything that matters is explicit: TRL's defaults move.
+
+    The dataset comes in the order of training with its epochs joined, hence one sequential pass.
+    """
+    return {
+        "output_dir": str(folder),
+        "seed": seed,
+        "num_train_epochs": 1,
+        "train_sampling_strategy": "sequential",
+        "per_device_train_batch_size": settings["micro_batch"],
+        "gradient_accumulation_steps": settings["batch_size"] // settings["micro_batch"],
+        "learning_rate": settings["learning_rate"],
+        "lr_scheduler_type": settings["schedule"],
+        "warmup_steps": settings["warmup_steps"],
+        "weight_decay": settings["weight_decay"],
+        "max_grad_norm": settings["max_grad_norm"],
+        "optim": "adamw_torch_fused",
+        "bf16": settings["precision"] == "bfloat16",
+        "gradient_checkpointing": False,
+        "use_cpu": device == "cpu",
+        "dataloader_pin_memory": device == "cuda",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",
+        "save_total_limit": 2,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "max_length": None,
+    }
+
+
+class Watch(TrainerCallback):
+    """Stops at a loss that is no number, prints progress, and seals a checkpoint every CHECKPOINT_SECONDS."""
+
+    def __init__(self, steps: int, done: int, rows_of: Callable[[int], str], check: Callable[[dict], None]) -> None:
+        self.progress = Progress(steps, "step", done=done)
+        self.rows_of, self.check = rows_of, check
+        self.saved = time.monotonic()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if time.monotonic() - self.saved > CHECKPOINT_SECONDS and state.global_step < state.max_steps:
+            control.should_save = True
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if "loss" not in logs:
+            return
+        if not math.isfinite(logs["loss"]):
+            rate = logs["learning_rate"]
+            raise StudyError(
+                f"the loss is {logs['loss']} at step {state.global_step} (learning rate {rate:g}, rows {self.rows_of(state.global_step)}). "
+                "Lower learning_rate, or look at these rows."
+            )
+        if state.global_step == 1:
+            self.check(logs)
+        self.progress.add(1, note=f"loss {logs['loss']:.4f}")
+
+    def on_save(self, args, state, control, **kwargs):
+        seal_checkpoint(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        self.saved = time.monotonic()
+
+
+def fit(
+    trainer: Trainer,
+    folder: Path,
+    order: Sequence[int],
+    tokens: Sequence[int],
+    cuts: Sequence[int],
+    names: Sequence[str],
+    check_first: Callable[[dict], None] = lambda logs: None,
+) -> list[dict]:
+    """Train to the end, continuing from the newest valid checkpoint in `folder`; return the rows of train_log.
+
+    `tokens`, `cuts` and `names` are per row of the dataset, `order` is its plan. `check_first` sees the log of step 1.
+    """
+    size = trainer.args.train_batch_size * trainer.args.gradient_accumulation_steps
+    steps = [order[start : start + size] for start in range(0, len(order), size)]
+    checkpoint = latest_checkpoint(folder)
+    done = int(checkpoint.name.split("-")[1]) if checkpoint else 0
+    if checkpoint:
+        say(f"continuing from step {done} of {len(steps)}")
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Watch(len(steps), done, lambda step: ", ".join(names[row] for row in steps[step - 1]), check_first))
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    return log_rows(trainer.state.log_history, steps, tokens, cuts)
+
+
+def log_rows(history: Sequence[dict], steps: Sequence[Sequence[int]], tokens: Sequence[int], cuts: Sequence[int]) -> list[dict]:
+    """One row per optimizer step; examples, tokens and cut tokens are cumulative, an epoch is one pass over the rows."""
+    logged = {entry["step"]: entry for entry in history if "loss" in entry}
+    rows, examples, seen, cut = [], 0, 0, 0
+    for number, step in enumerate(steps, start=1):
+        examples += len(step)
+        seen += sum(tokens[row] for row in step)
+        cut += sum(cuts[row] for row in step)
+        counts = {"step": number, "epoch": examples / len(tokens), "examples": examples, "tokens": seen, "cut_tokens": cut}
+        rows.append(counts | {column: logged[number].get(name) for name, column in LOGGED.items()})
+    return rows
+
+
+def write_timing(path: Path, started: float, **counts: float) -> None:
+    """Seconds since `started` (time.monotonic) of this process, peak memory in MB, and counts with their rate per second."""
+    seconds = time.monotonic() - started
+    rates = {f"{name}_per_second": round(count / seconds, 2) for name, count in counts.items()}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    write_json(path, {"seconds": round(seconds, 3), "peak_memory_mb": round(peak), **counts, **rates})

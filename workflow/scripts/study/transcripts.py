@@ -1,0 +1,34 @@
+"""HH-RLHF transcripts: '\\n\\nHuman: …\\n\\nAssistant: …', split into prompt and reply."""
+
+import hashlib
+
+HUMAN = "\n\nHuman:"
+ASSISTANT = "\n\nAssistant:"
+
+
+def split_transcript(transcript: str) -> tuple[str, str]:
+    """(prompt, reply): the prompt ends with the last assistant cue, the space after it belongs to the reply.
+
+    prompt + reply is the transcript byte for byte. Raises ValueError where there is no assistant turn.
+    """
+    head, cue, reply = transcript.rpartition(ASSISTANT)
+    if not cue:
+        raise ValueError("no assistant turn")
+    return head + cue, reply
+
+
+def published_prompt(transcript: str) -> str:
+    """The prompt as the paper's author cut it: the last block dropped if it starts with the cue, no trailing cue.
+
+    A reply with a blank line inside keeps its first part in the prompt (4 of the author's 100 prompts do).
+    """
+    blocks = transcript.strip().split("\n\n")
+    if blocks[-1].startswith("Assistant:"):
+        blocks.pop()
+    return "\n\n".join(blocks)
+
+
+def cluster_of(transcript: str) -> str:
+    """Hash (16 hex digits) of the first human turn: prompts that share it are not independent."""
+    first = transcript.strip().removeprefix("Human:").split(ASSISTANT)[0].strip()
+    return hashlib.sha256(first.encode()).hexdigest()[:16]
