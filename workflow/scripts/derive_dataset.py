@@ -47,7 +47,7 @@ def main() -> None:
     args = parse(__doc__, config="config", preferences="path", prompts="path?", output="path")
     rows = read_table(args.preferences, SCHEMA.names).to_pylist()
     prompts = read_table(args.prompts, ["cluster"])["cluster"].to_pylist() if args.prompts else []
-    kept = select(rows, args.config["subsets"], args.config["training_half"], set(prompts))
+    kept = select(rows, args.config.get("subsets"), args.config["training_half"], set(prompts))
     if not kept:
         raise StudyError("no row is left in the derived dataset: check its subsets and training_half.")
     kept = relabel(kept, args.config["labels"], args.config["label_seed"])

@@ -217,7 +217,6 @@ def fetch(config: dict, table: dict[str, str], folder: Path) -> list[str]:
     requested again. Raises StudyError for whatever the user can mend.
     """
     what = f"{config['kind']}/{config['repo']}@{config['revision'][:12]}"
-    folder.mkdir(parents=True, exist_ok=True)
     kept = folder / ".listing.json"
     if not kept.is_file():
         refuse_offline(what, "it has")
@@ -228,7 +227,7 @@ def fetch(config: dict, table: dict[str, str], folder: Path) -> list[str]:
     try:
         names = select(listing, wanted)
     except KeyError as error:
-        raise StudyError(f"{what}: no {error.args[0]} at this revision; it has {', '.join(sorted(listing))}.") from None
+        raise StudyError(f"{what}: no {error.args[0]} at this revision; it has {', '.join(sorted(listing)) or 'no files'}.") from None
     sums = {name: table.get(name, listing[name]["sum"]) for name in names}
     absent = [name for name in names if fingerprint(folder / name, sums[name]) != sums[name]]
     if absent:

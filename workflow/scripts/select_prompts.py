@@ -24,9 +24,9 @@ AXES = ("harmlessness", "helpfulness")
 
 
 def keywords_in(text: str, keywords: list[str], match: str) -> list[str]:
-    """The keywords that occur in the text, case-sensitive: as a substring, or as a whole word (match = `word`)."""
+    """The keywords that occur in the text, case-sensitive: as a substring, or at the beginning of a word (`word`: "killed" matches, "skills" does not)."""
     if match == "word":
-        return [word for word in keywords if re.search(rf"\b{re.escape(word)}\b", text)]
+        return [word for word in keywords if re.search(rf"\b{re.escape(word)}", text)]
     return [word for word in keywords if word in text]
 
 
@@ -50,7 +50,7 @@ def select(rows: list[dict], config: dict) -> list[dict]:
     stream = random.Random(config["seed"])
     drawn = []
     for axis in AXES:
-        found, n = candidates(rows, axis, config[axis]), config[axis]["n"]
+        found, n = candidates(rows, axis, config[axis]), config[axis].get("n")
         say(f"{axis}: {len(found):,} candidates, {n or len(found):,} drawn")
         if not found or len(found) < (n or 0):
             place = f"{config[axis]['subset']}/{config[axis]['split']}"

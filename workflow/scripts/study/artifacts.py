@@ -55,7 +55,7 @@ def logical_name(path: Path) -> str:
     """An artifact's name that does not depend on where the repository lies: its path below results/<study>/, else its last three parts."""
     parts = Path(path).absolute().parts
     if "results" in parts:
-        return "/".join(parts[len(parts) - parts[::-1].index("results") + 1 :])
+        return "/".join(parts[len(parts) - parts[::-1].index("results") :])
     return "/".join(parts[-3:])
 
 

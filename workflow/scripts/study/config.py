@@ -38,10 +38,28 @@ def _fill_defaults(validator, properties, instance, schema) -> Iterator[Validati
             default = subschema.get("default", target.get("default"))
             if default is not None:
                 instance.setdefault(key, default.copy() if isinstance(default, dict | list) else default)
+            if key in instance:
+                instance[key] = _typed(instance[key], target)
     yield from Draft202012Validator.VALIDATORS["properties"](validator, properties, instance, schema)
 
 
-_DefaultsValidator = extend(Draft202012Validator, {"properties": _fill_defaults})
+def _typed_items(validator, items, instance, schema) -> Iterator[ValidationError]:
+    if isinstance(instance, list):
+        instance[:] = [_typed(entry, items) for entry in instance]
+    yield from Draft202012Validator.VALIDATORS["items"](validator, items, instance, schema)
+
+
+def _typed(value: object, schema: dict) -> object:
+    """Snakemake's `--config key={nested: 1}` yields texts: read as YAML where the schema wants a number or a boolean."""
+    if isinstance(value, str) and (
+        schema.get("type") in ("integer", "number", "boolean") or (value == "true" and True in schema.get("enum", []))
+    ):
+        read = yaml.safe_load(value)
+        return read if isinstance(read, int | float) else value
+    return value
+
+
+_DefaultsValidator = extend(Draft202012Validator, {"properties": _fill_defaults, "items": _typed_items})
 
 
 def explain(error: ValidationError) -> str:
@@ -175,3 +193,8 @@ def policy_order(config: dict) -> list[str]:
         return len(ancestors(name, config["policies"])), TRAINERS.index(method.get("trainer", "sft")), name
 
     return sorted(config["policies"], key=place)
+
+
+def download_folder(root: str, kind: str, repo: str, revision: str) -> str:
+    """Where the files of one repository at one commit lie."""
+    return f"{root}/{kind}/{repo.replace('/', '--')}/{revision}"

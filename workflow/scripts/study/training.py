@@ -1,21 +1,18 @@
 """What every training step shares: TRL arguments, one log row per optimizer step, checks on the way, checkpoints that outlive a kill."""
 
 import math
-import resource
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
-from study.artifacts import say, write_json
+from study.artifacts import say
 from study.command import StudyError
 from study.progress import Progress
 from study.state import latest_checkpoint, seal_checkpoint
 
-CHECKPOINT_SECONDS = 300.0
 LOG_SCHEMA = pa.schema(
     [
         ("step", pa.int64()),
@@ -45,14 +42,6 @@ LOGGED = {
     "rewards/chosen": "chosen_rewards",
     "rewards/rejected": "rejected_rewards",
 }
-
-
-def use_device(device: str, threads: int) -> str:
-    """Set torch's thread count and return `cpu` or `cuda` (for `auto`: a GPU where there is one). Raises StudyError without the GPU asked for."""
-    torch.set_num_threads(threads)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise StudyError("compute.device is cuda, but torch sees no GPU. Set it to auto or cpu, or check the driver.")
-    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def trl_arguments(settings: dict, folder: Path, seed: int, device: str) -> dict:
@@ -88,15 +77,15 @@ def trl_arguments(settings: dict, folder: Path, seed: int, device: str) -> dict:
 
 
 class Watch(TrainerCallback):
-    """Stops at a loss that is no number, prints progress, and seals a checkpoint every CHECKPOINT_SECONDS."""
+    """Stops at a loss that is no number, prints progress, and seals a checkpoint every `seconds`."""
 
-    def __init__(self, steps: int, done: int, rows_of: Callable[[int], str], check: Callable[[dict], None]) -> None:
+    def __init__(self, steps: int, done: int, seconds: float, rows_of: Callable[[int], str], check: Callable[[dict], None]) -> None:
         self.progress = Progress(steps, "step", done=done)
         self.rows_of, self.check = rows_of, check
-        self.saved = time.monotonic()
+        self.seconds, self.saved = seconds, time.monotonic()
 
     def on_step_end(self, args, state, control, **kwargs):
-        if time.monotonic() - self.saved > CHECKPOINT_SECONDS and state.global_step < state.max_steps:
+        if time.monotonic() - self.saved > self.seconds and state.global_step < state.max_steps:
             control.should_save = True
 
     def on_log(self, args, state, control, logs=None, **kwargs):
@@ -124,6 +113,7 @@ def fit(
     tokens: Sequence[int],
     cuts: Sequence[int],
     names: Sequence[str],
+    checkpoint_seconds: float,
     check_first: Callable[[dict], None] = lambda logs: None,
 ) -> list[dict]:
     """Train to the end, continuing from the newest valid checkpoint in `folder`; return the rows of train_log.
@@ -137,7 +127,9 @@ def fit(
     if checkpoint:
         say(f"continuing from step {done} of {len(steps)}")
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Watch(len(steps), done, lambda step: ", ".join(names[row] for row in steps[step - 1]), check_first))
+    trainer.add_callback(
+        Watch(len(steps), done, checkpoint_seconds, lambda step: ", ".join(names[row] for row in steps[step - 1]), check_first)
+    )
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return log_rows(trainer.state.log_history, steps, tokens, cuts)
 
@@ -153,11 +145,3 @@ def log_rows(history: Sequence[dict], steps: Sequence[Sequence[int]], tokens: Se
         counts = {"step": number, "epoch": examples / len(tokens), "examples": examples, "tokens": seen, "cut_tokens": cut}
         rows.append(counts | {column: logged[number].get(name) for name, column in LOGGED.items()})
     return rows
-
-
-def write_timing(path: Path, started: float, **counts: float) -> None:
-    """Seconds since `started` (time.monotonic) of this process, peak memory in MB, and counts with their rate per second."""
-    seconds = time.monotonic() - started
-    rates = {f"{name}_per_second": round(count / seconds, 2) for name, count in counts.items()}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    write_json(path, {"seconds": round(seconds, 3), "peak_memory_mb": round(peak), **counts, **rates})

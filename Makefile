@@ -1,0 +1,72 @@
+# make demo | make test | make study. Everything is installed into .venv from requirements.lock.
+# torch==2.13.0 without a local label: pip takes a CPU build where one is configured on disk, else the registry's.
+PYTHON ?= python3.11
+VENV ?= .venv
+CORES ?= all
+STAMP := $(VENV)/.installed
+RUN := $(VENV)/bin/snakemake --cores $(CORES)
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+
+.PHONY: help env demo check study published test test-long lint format lock verify
+
+help:
+	@echo "make demo       offline, minutes on a CPU: the whole study on synthetic data, and its report"
+	@echo "make check      the demo's results against the planted truth"
+	@echo "make study      the paper's study (downloads about 3 GB; a GPU is wanted)"
+	@echo "make published  the paper's released responses, analysed"
+	@echo "make test       all tests;  make test-long  the slow ones too"
+	@echo "make verify STUDY=demo   every artifact of a study against its checksums"
+
+env: $(STAMP)
+$(STAMP): requirements.lock
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --no-deps -r requirements.lock
+	$(PIP) install --quiet -r requirements.in -c requirements.lock
+	$(PIP) check
+	touch $@
+
+demo: $(STAMP)
+	$(RUN) --configfile config/demo.yaml
+
+check: $(STAMP)
+	$(RUN) --configfile config/demo.yaml -- check
+
+study: $(STAMP)
+	$(VENV)/bin/python workflow/scripts/preflight.py --config config/config.yaml
+	$(RUN)
+
+published: $(STAMP)
+	$(RUN) --configfile config/published.yaml
+
+verify: $(STAMP)
+	$(VENV)/bin/python workflow/scripts/verify_study.py --folder results/$(STUDY)
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/snakefmt --check Snakefile workflow/rules
+	$(VENV)/bin/snakemake --lint
+
+format: $(STAMP)
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/snakefmt Snakefile workflow/rules
+
+test: lint
+	$(VENV)/bin/python -m pytest -m "not long"
+
+test-long: lint
+	$(VENV)/bin/python -m pytest
+
+# a new lock from requirements.in: resolved in a throw-away venv, local labels such as +cpu dropped
+lock:
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet -r requirements.in
+	.venv-lock/bin/python -m pip freeze --exclude pip --exclude setuptools | grep -v -E '^(nvidia-|triton==|cuda-)' | sed -E 's/^(torch==[0-9.]+)\+[a-z0-9]+$$/\1/' > requirements.lock
+	rm -rf .venv-lock
+	$(MAKE) environment.yml
+
+environment.yml: requirements.lock
+	printf 'name: hh-align\nchannels: [conda-forge, nodefaults]\ndependencies:\n  - python=3.11\n  - pip>=24\n  - pip:  # the lines of requirements.lock: an -r line would break when Snakemake copies this file\n' > $@
+	sed 's/^/      - /' requirements.lock >> $@

@@ -1,0 +1,70 @@
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+
+
+pathvars:
+    results=STUDY,
+    logs=f"{STUDY}/logs",
+    benchmarks=f"{STUDY}/benchmarks",
+    timings=f"{STUDY}/timings",
+
+
+wildcard_constraints:
+    dataset="[^/]+",
+    policy="[^/]+",
+    judge="[^/]+",
+    seed=r"\d+",
+
+
+localrules:
+    all,
+    data,
+    models,
+    prompts,
+    policies,
+    responses,
+    rewards,
+    analysis,
+    report,
+    fetch_hub,
+
+
+report: "workflow/report/workflow.rst"
+
+
+rule all:
+    default_target: True
+    input:
+        report_files(),
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/models.smk"
+include: "workflow/rules/prompts.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/analysis.smk"
+include: "workflow/rules/report.smk"
+
+
+rule other_study:
+    input:
+        from_other_study,
+    output:
+        "results/{other}/{path}",
+    log:
+        "<logs>/other_study/{other}/{path}.log",
+    wildcard_constraints:
+        other=f"(?!(?:{re.escape(config['study'])}|hub|bench)/)[^/]+",
+        path=".+",
+    conda:
+        "../../environment.yml"
+    shell:
+        "false &> {log}"

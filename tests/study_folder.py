@@ -1,0 +1,64 @@
+"""A copy of the workflow in a folder of its own, to run, edit and plan in."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHARED = REPOSITORY.parent / "shared"
+PARTS = ["Snakefile", "workflow", "config", "profiles", "resources", "environment.yml"]
+
+
+class StudyFolder:
+    """The repository's workflow at `path`, with Snakemake's command line on it."""
+
+    def __init__(self, path: Path, *options: str) -> None:
+        self.path, self.options = path, options
+        for part in PARTS:
+            source = REPOSITORY / part
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, path / part, ignore=ignore) if source.is_dir() else shutil.copy(source, path / part)
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        """Run snakemake; stdout and stderr come back joined, as text."""
+        command = [str(Path(sys.executable).parent / "snakemake"), "--cores", "2", *self.options, *arguments]
+        return subprocess.run(
+            command, cwd=self.path, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+
+    def succeed(self, *arguments: str, **environment: str) -> str:
+        """Run snakemake and return what it printed; a failure is the test's failure."""
+        done = self.run(*arguments, **environment)
+        assert done.returncode == 0, done.stdout[-6000:]
+        return done.stdout
+
+    def planned(self, *arguments: str) -> set[str]:
+        """The jobs that a dry run would execute, as 'rule wildcard wildcard …' (targets without a job of their own left out)."""
+        output = self.succeed("--dry-run", *arguments)
+        jobs = set()
+        for block in re.split(r"\n\[[^\n]*\]\n", output)[1:]:
+            rule = re.match(r"(?:local)?(?:rule|checkpoint) (\w+):", block)
+            wildcards = re.search(r"^    wildcards: (.*)$", block, re.MULTILINE)
+            values = [part.split("=", 1)[1] for part in wildcards[1].split(", ")] if wildcards else []
+            jobs.add(" ".join([rule[1], *values]))
+        return jobs - {"all", "data", "models", "prompts", "policies", "responses", "rewards", "analysis", "report", "check"}
+
+    def pretend_done(self) -> None:
+        """Put a file in the place of every output and let Snakemake record it as made by the present config, code and inputs."""
+        lines = self.succeed("--summary").splitlines()
+        rows = [line.split("\t") for line in lines if line.count("\t") >= 5]
+        for row in rows[1:]:
+            output = self.path / row[0]
+            output.parent.mkdir(parents=True, exist_ok=True)
+            output.write_text(row[0])
+        self.succeed("--touch", "--forceall")
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Replace text in one of the folder's files."""
+        path = self.path / name
+        text = path.read_text()
+        assert text.count(old) >= 1, f"{name} does not hold {old!r}"
+        path.write_text(text.replace(old, new))

@@ -1,0 +1,131 @@
+"""Artifacts are whole or not there, equal for equal inputs, and damage is found where they are read."""
+
+import json
+
+import pyarrow as pa
+import pytest
+
+from study import artifacts
+from study.codehash import code_hash
+from study.command import StudyError
+from study.state import fingerprint, latest_checkpoint, seal_checkpoint, state_folder
+
+SCHEMA = pa.schema([("a", pa.int64()), ("b", pa.list_(pa.string()))])
+ROWS = [{"a": 1, "b": ["x"]}, {"a": None, "b": []}]
+
+
+def test_equal_rows_give_equal_bytes(tmp_path):
+    for name in ("one", "two"):
+        artifacts.write_table(tmp_path / name, ROWS, SCHEMA, artifacts.provenance({"k": 1}, []))
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert artifacts.read_provenance(tmp_path / "one")["config"] == {"k": 1}
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "table"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), artifacts.atomic(path) as temporary:
+        temporary.write_text("half")
+        1 / 0  # noqa: B018
+    assert [entry.name for entry in tmp_path.iterdir()] == ["table"]
+    assert path.read_text() == "old"
+
+
+def test_a_truncated_table_is_moved_aside_with_a_message(tmp_path):
+    # the next run must rebuild it, not read half of it
+    path = tmp_path / "table.parquet"
+    artifacts.write_table(path, ROWS, SCHEMA, {})
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(StudyError, match=r"table.parquet: not a readable Parquet file.*run the same command again"):
+        artifacts.read_table(path, ["a"])
+    assert [entry.name for entry in tmp_path.iterdir()] == ["table.parquet.damaged"]
+
+
+def test_a_missing_column_is_named(tmp_path):
+    artifacts.write_table(tmp_path / "t", ROWS, SCHEMA, {})
+    with pytest.raises(StudyError, match=r"column c is missing; it has a, b"):
+        artifacts.read_table(tmp_path / "t", ["a", "c"])
+
+
+@pytest.mark.parametrize("damage", ["flip", "delete"])
+def test_a_file_that_is_not_its_manifests_is_found_and_moved_aside(tmp_path, damage):
+    (tmp_path / "weights").write_bytes(b"1234")
+    artifacts.write_manifest(tmp_path, ["weights"])
+    assert artifacts.verify_manifest(tmp_path / "manifest.json") == tmp_path
+    (tmp_path / "weights").write_bytes(b"1235") if damage == "flip" else (tmp_path / "weights").unlink()
+    with pytest.raises(StudyError, match=r"weights is (damaged|missing)"):
+        artifacts.verify_manifest(tmp_path / "manifest.json")
+    assert not (tmp_path / "manifest.json").exists()
+
+
+def test_logical_names_do_not_depend_on_the_place_of_the_repository(tmp_path):
+    assert artifacts.logical_name(tmp_path / "results/demo/prompts/prompts.parquet") == "demo/prompts/prompts.parquet"
+    assert artifacts.logical_name("/data/hh/helpful-base/test.jsonl.gz") == "hh/helpful-base/test.jsonl.gz"
+
+
+def write_script(root, name, text):
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_code_hash_follows_imports_and_ignores_what_does_not_run(tmp_path):
+    # a comment must not retrain a policy, an edit in an imported module must
+    write_script(tmp_path, "a/step.py", "from study.x import f\nf()\n")
+    write_script(tmp_path, "a/study/x.py", "from study import y\ndef f():\n    return y.z\n")
+    write_script(tmp_path, "a/study/y.py", "z = 1\n")
+    write_script(tmp_path, "a/study/unrelated.py", "q = 1\n")
+    before = code_hash("step", tmp_path / "a")
+    for variant, name, text in [
+        ("b", "study/y.py", '"""Doc."""\nz = (1)  # a comment\n'),
+        ("c", "study/unrelated.py", "q = 2\n"),
+        ("d", "study/y.py", "z = 2\n"),
+    ]:
+        for source in (tmp_path / "a").rglob("*.py"):
+            write_script(tmp_path / variant, str(source.relative_to(tmp_path / "a")), source.read_text())
+        write_script(tmp_path / variant, name, text)
+    assert code_hash("step", tmp_path / "b") == before
+    assert code_hash("step", tmp_path / "c") == before
+    assert code_hash("step", tmp_path / "d") != before
+
+
+def checkpoint(folder, step, content="w"):
+    path = folder / f"checkpoint-{step}"
+    path.mkdir()
+    (path / "weights").write_text(content)
+    seal_checkpoint(path)
+    return path
+
+
+def test_state_of_another_config_is_wiped_and_its_own_is_kept(tmp_path, capsys):
+    mark = fingerprint({"config": 1}, "code")
+    with pytest.raises(ZeroDivisionError), state_folder(tmp_path / "s", mark) as folder:
+        checkpoint(folder, 1)
+        1 / 0  # noqa: B018
+    with pytest.raises(ZeroDivisionError), state_folder(tmp_path / "s", mark) as folder:
+        assert latest_checkpoint(folder).name == "checkpoint-1"
+        1 / 0  # noqa: B018
+    with state_folder(tmp_path / "s", fingerprint({"config": 2}, "code")) as folder:
+        assert latest_checkpoint(folder) is None
+    assert "wiped" in capsys.readouterr().out
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_damaged_newest_checkpoint_falls_back(tmp_path):
+    checkpoint(tmp_path, 9)
+    newest = checkpoint(tmp_path, 10)
+    (newest / "weights").write_text("x")
+    (tmp_path / "checkpoint-11").mkdir()
+    assert latest_checkpoint(tmp_path).name == "checkpoint-9"
+
+
+def test_two_processes_cannot_share_a_state_folder(tmp_path):
+    # an orphan of a killed run and its successor would write into each other's checkpoints
+    with state_folder(tmp_path / "s", "m"), pytest.raises(StudyError, match="another process"), state_folder(tmp_path / "s", "m"):
+        pass
+
+
+def test_json_is_sorted_and_ends_with_a_newline(tmp_path):
+    artifacts.write_json(tmp_path / "j", {"b": 1, "a": "ü"})
+    assert json.loads((tmp_path / "j").read_text()) == {"a": "ü", "b": 1}
+    assert (tmp_path / "j").read_text() == '{\n "a": "ü",\n "b": 1\n}\n'

@@ -1,0 +1,125 @@
+"""Configs: the shipped ones are valid, wrong ones end with one message that names the key."""
+
+import copy
+
+import pytest
+import yaml
+from study_folder import REPOSITORY
+
+from study.command import StudyError
+from study.config import policy_order, resolve
+
+SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
+
+
+def merged(base, more):
+    """As Snakemake merges a second config file: dicts deeply, everything else replaced."""
+    for key, value in more.items():
+        base[key] = merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+    return base
+
+
+def load(name):
+    base = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+    return base if name == "config" else merged(base, yaml.safe_load((REPOSITORY / f"config/{name}.yaml").read_text()))
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (REPOSITORY / "config").glob("*.yaml")))
+def test_shipped_configs_are_valid(name):
+    config = load(name)
+    if name == "hh_sample":
+        config["datasets"]["hh"]["path"] = "somewhere"
+    resolve(config, SCHEMA)
+
+
+def test_the_papers_numbers_are_in_the_default_config():
+    # the study is reproduced to the letter only while these stand
+    config = resolve(load("config"), SCHEMA)
+    sft, dpo = config["methods"]["sft"], config["methods"]["dpo"]
+    assert [sft[key] for key in ("epochs", "learning_rate", "batch_size", "max_length", "loss_on", "rows")] == [
+        2,
+        2e-5,
+        8,
+        512,
+        "transcript",
+        "all",
+    ]
+    assert [dpo[key] for key in ("epochs", "learning_rate", "batch_size", "max_length", "max_prompt_length", "beta")] == [
+        1,
+        2e-5,
+        8,
+        1024,
+        512,
+        0.1,
+    ]
+    assert dpo["lora"] == {"r": 8, "alpha": 16, "dropout": 0.0, "targets": ["q_proj", "v_proj"]}
+    assert [config["generation"][key] for key in ("max_new_tokens", "dtype", "cue")] == [50, "float32", False]
+    judge = config["judges"]["deberta"]
+    assert (judge["harmless_min"], judge["helpful_above"], "max_length" in judge) == (-3.0, -2.0, False)
+
+
+def test_policies_follow_the_graph_not_the_file():
+    config = resolve(load("config"), SCHEMA)
+    config["policies"] = dict(reversed(config["policies"].items()))
+    assert policy_order(config) == ["base", "sft", "dpo", "sft_dpo"]
+
+
+def set_at(config, path, value):
+    *parents, last = path.split(".")
+    for key in parents:
+        config = config[key]
+    config[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("methods.sft.learning_rate", "5e-7", r"methods.sft.learning_rate is the text '5e-7'.*write 5.0e-7"),
+        ("methods.sft.learnin_rate", 1, r"methods.sft has no key learnin_rate. Allowed: .*learning_rate"),
+        ("methods.sft.trainer", "kto", r"methods.sft.trainer is 'kto'. Allowed: sft, dpo"),
+        ("methods.dpo.loss", "nca", r"methods.dpo.loss is 'nca'.*Allowed: sigmoid"),
+        ("methods.dpo.micro_batch", 3, r"methods.dpo.batch_size \(8\) is no multiple of micro_batch \(3\)"),
+        ("methods.dpo.max_prompt_length", 1024, r"methods.dpo.max_prompt_length leaves no room"),
+        ("models.base.revision", "main", r"models.base.revision is 'main'.*40 hexadecimal"),
+        ("policies.x", {"parent": "nope", "method": "sft"}, r"policies.x.parent is nope.*Allowed: base, dpo, sft, sft_dpo"),
+        ("policies.x", {"parent": "base", "method": "nope"}, r"policies.x.method is nope.*Allowed: dpo, sft"),
+        ("policies.x", {"parent": "base", "method": "sft", "data": "nope"}, r"policies.x.data is nope.*Allowed: hh"),
+        ("policies.x", {"parent": "base"}, r"policies.x .* needs both parent and method"),
+        ("policies.sft", {"parent": "sft_dpo", "method": "sft"}, r"has a cycle"),
+        ("policies.y", {}, r"exactly one root.*base, y"),
+        ("policies.Ä", {"parent": "base", "method": "sft"}, r"policies"),
+        ("study", "../elsewhere", r"study is '../elsewhere'"),
+        ("study", "hub", r"study is 'hub'"),
+        ("seeds", [], r"seeds is \[\].*at least 1"),
+        ("datasets.hh.source", "s3", r"datasets.hh.source is 's3'. Allowed: hub, local, synthetic"),
+        ("datasets.coin", {"from": "hh", "labels": "con"}, r"datasets.coin.labels is 'con'.*Allowed: true, coin, reversed"),
+        ("datasets.coin", {"from": "nope"}, r"datasets.coin.from is nope"),
+        ("prompts.harmlessness.subset", "nope", r"prompts.harmlessness.subset is nope.*harmless-base"),
+        ("judges.x", {"source": "released", "harmless_min": 0, "helpful_above": 0}, r"judges.x.source is released, but"),
+        ("judges.deberta.harmless_min", None, r"judges.deberta lacks the key harmless_min"),
+        ("analysis.contrasts", [["dpo", "nope"]], r"analysis.contrasts.0 is nope"),
+    ],
+)
+def test_wrong_configs_name_the_key(path, value, said):
+    config = copy.deepcopy(load("config"))
+    set_at(config, path, value)
+    with pytest.raises(StudyError, match=said) as found:
+        resolve(config, SCHEMA)
+    assert "\n" not in str(found.value)
+
+
+def test_null_means_absent_and_defaults_fill_in():
+    config = load("config")
+    config["analysis"] = None
+    config["judges"]["deberta"]["max_length"] = None
+    resolved = resolve(config, SCHEMA)
+    assert resolved["analysis"]["equivalence_margin"] == 5.0
+    assert "max_length" not in resolved["judges"]["deberta"]
+
+
+def test_numbers_nested_on_the_command_line_are_numbers():
+    # Snakemake reads --config 'prompts={harmlessness: {n: 20}}' as texts
+    config = load("config")
+    config["prompts"]["harmlessness"]["n"], config["seeds"] = "20", ["1", "2"]
+    resolved = resolve(config, SCHEMA)
+    assert (resolved["prompts"]["harmlessness"]["n"], resolved["seeds"]) == (20, [1, 2])

@@ -1,0 +1,91 @@
+rule analysis:
+    input:
+        analysis_files(),
+
+
+rule compute_metrics:
+    input:
+        rewards=reward_files(),
+    output:
+        metrics="<results>/analysis/metrics.parquet",
+    log:
+        "<logs>/compute_metrics.log",
+    benchmark:
+        "<benchmarks>/compute_metrics.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        cfg=analysis_config(bootstrap=config["analysis"]["bootstrap"]),
+        code=code_hash("compute_metrics"),
+    shell:
+        r"""
+        python workflow/scripts/compute_metrics.py \
+            --config {params.cfg:q} \
+            --rewards {input.rewards:q} \
+            --output {output.metrics:q} 2>&1 | tee {log:q}
+        """
+
+
+rule compute_retention:
+    input:
+        rewards=reward_files(),
+    output:
+        retention="<results>/analysis/retention.parquet",
+        changed="<results>/analysis/changed_prompts.parquet",
+    log:
+        "<logs>/compute_retention.log",
+    benchmark:
+        "<benchmarks>/compute_retention.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        cfg=analysis_config(),
+        code=code_hash("compute_retention"),
+    shell:
+        r"""
+        python workflow/scripts/compute_retention.py \
+            --config {params.cfg:q} \
+            --rewards {input.rewards:q} \
+            --output {output.retention:q} \
+            --changed {output.changed:q} 2>&1 | tee {log:q}
+        """
+
+
+rule score_oracle:
+    input:
+        words="resources/synthetic.yaml",
+        prompts="<results>/prompts/prompts.parquet",
+        responses=response_files(),
+        rewards=reward_files(),
+    output:
+        oracle="<results>/analysis/oracle.parquet",
+        labels="<results>/analysis/oracle_labels.parquet",
+    log:
+        "<logs>/score_oracle.log",
+    benchmark:
+        "<benchmarks>/score_oracle.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        cfg=analysis_config(),
+        code=code_hash("score_oracle"),
+    shell:
+        r"""
+        python workflow/scripts/score_oracle.py \
+            --config {params.cfg:q} \
+            --words {input.words:q} \
+            --prompts {input.prompts:q} \
+            --responses {input.responses:q} \
+            --rewards {input.rewards:q} \
+            --output {output.oracle:q} \
+            --labels-output {output.labels:q} 2>&1 | tee {log:q}
+        """

@@ -1,0 +1,315 @@
+"""The resolved config, and the paths and step configs that rules ask for."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
+
+from study.codehash import code_hash
+from study.command import StudyError
+from study.config import download_folder, policy_order, resolve
+from study.models import JUDGE_FILES, POLICY_FILES
+
+try:
+    config.update(resolved := resolve(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"))
+except StudyError as error:
+    raise WorkflowError(str(error)) from None
+for key in set(config) - set(resolved):
+    del config[key]
+
+# jobs run the Python that runs Snakemake, activated or not
+shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+
+STUDY = f"results/{config['study']}"
+HUB = "results/hub"
+RELEASED = "release" in config
+POLICIES = policy_order(config)
+ROOT = POLICIES[0]
+DATASETS = config.get("datasets", {})
+JUDGES = config["judges"]
+
+
+def step(**settings):
+    """A step's config as one JSON string: the only form that Snakemake compares exactly."""
+    return json.dumps(settings, sort_keys=True)
+
+
+def one_of(names):
+    """A wildcard constraint that matches these names only."""
+    return "|".join(re.escape(name) for name in names) or "(?!)"
+
+
+def seeds_of(policy):
+    """The root is the same for every seed and lives under 0."""
+    return [0] if policy == ROOT else config["seeds"]
+
+
+def policy_manifest(policy, seed):
+    return "<results>/models/base/manifest.json" if policy == ROOT else f"<results>/policies/{policy}/seed-{seed}/manifest.json"
+
+
+def trained_by(trainer):
+    return [policy for policy in POLICIES[1:] if config["methods"][config["policies"][policy]["method"]]["trainer"] == trainer]
+
+
+def judges_from(*sources):
+    return [name for name, judge in JUDGES.items() if judge["source"] in sources]
+
+
+# --- files of a stage, for targets and for the steps that read all of it
+
+
+def prompts_dataset():
+    return config["prompts"]["dataset"]
+
+
+def preference_files():
+    return [] if RELEASED else expand("<results>/data/{dataset}/preferences.parquet", dataset=DATASETS)
+
+
+def model_files():
+    if RELEASED:
+        return []
+    return ["<results>/models/base/manifest.json", *expand("<results>/models/judges/{judge}/manifest.json", judge=JUDGES)]
+
+
+def policy_files():
+    return [] if RELEASED else [policy_manifest(policy, seed) for policy in POLICIES for seed in seeds_of(policy)]
+
+
+def response_files():
+    return [f"<results>/responses/{policy}/seed-{seed}.parquet" for policy in POLICIES for seed in seeds_of(policy)]
+
+
+def reward_files(wildcards=None):
+    return [
+        f"<results>/rewards/{judge}/{policy}/seed-{seed}.parquet"
+        for judge in sorted(JUDGES)
+        for policy in POLICIES
+        for seed in seeds_of(policy)
+    ]
+
+
+def analysis_tables():
+    synthetic = ["oracle"] if is_synthetic() else []
+    return ["metrics", "retention", "changed_prompts", *synthetic]
+
+
+def analysis_files():
+    return expand("<results>/analysis/{table}.parquet", table=analysis_tables())
+
+
+def report_files():
+    figures = expand("<results>/report/figures/{figure}.svg", figure=["metrics", "rewards", "mean_rewards"])
+    return [*figures, *expand("<results>/report/{table}.csv", table=analysis_tables()), "<results>/report/summary.txt"]
+
+
+# --- data
+
+
+def is_synthetic():
+    return not RELEASED and DATASETS[prompts_dataset()].get("source") == "synthetic"
+
+
+def hub_folder(kind, source):
+    return download_folder(HUB, kind, source["repo"], source["revision"])
+
+
+def dataset_paths(wildcards):
+    """The dataset's own files, in the order in which they are read."""
+    dataset = DATASETS[wildcards.dataset]
+    synthetic = f"{STUDY}/data/{wildcards.dataset}/raw"
+    folder = {"hub": lambda: hub_folder("datasets", dataset), "local": lambda: dataset["path"], "synthetic": lambda: synthetic}[
+        dataset["source"]
+    ]()
+    return [f"{folder}/{subset}/{split}.jsonl.gz" for subset in dataset["subsets"] for split in dataset["splits"]]
+
+
+def dataset_inputs(wildcards):
+    """What a change is looked for in: the manifest of a download, else the files themselves."""
+    dataset = DATASETS[wildcards.dataset]
+    return f"{hub_folder('datasets', dataset)}/manifest.json" if dataset["source"] == "hub" else dataset_paths(wildcards)
+
+
+def dataset_manifest_option(wildcards):
+    dataset = DATASETS[wildcards.dataset]
+    return f"--manifest {hub_folder('datasets', dataset)}/manifest.json" if dataset["source"] == "hub" else ""
+
+
+def corpus_config(wildcards):
+    dataset = DATASETS[wildcards.dataset]
+    return step(seed=dataset["seed"], train_rows=dataset["train_rows"], test_rows=dataset["test_rows"])
+
+
+def derived_config(wildcards):
+    dataset = DATASETS[wildcards.dataset]
+    return step(**{key: dataset[key] for key in ("subsets", "training_half", "labels", "label_seed") if key in dataset})
+
+
+def derived_inputs(wildcards):
+    dataset = DATASETS[wildcards.dataset]
+    prompts = {"prompts": "<results>/prompts/prompts.parquet"} if dataset["exclude_prompts"] else {}
+    return {"preferences": f"<results>/data/{dataset['from']}/preferences.parquet", **prompts}
+
+
+def hub_request(wildcards):
+    """What fetch_hub downloads into the folder of one repository and revision."""
+    if wildcards.kind == "models":
+        sources = [config["models"]["base"], *JUDGES.values()]
+    else:
+        sources = [dataset for dataset in DATASETS.values() if dataset.get("source") == "hub"]
+    for source in sources:
+        if source["source"] == "hub" and hub_folder(wildcards.kind, source).endswith(f"{wildcards.repo}/{wildcards.revision}"):
+            request = {"kind": wildcards.kind, "repo": source["repo"], "revision": source["revision"]}
+            if wildcards.kind == "datasets":
+                request["files"] = [f"{subset}/{split}.jsonl.gz" for subset in source["subsets"] for split in source["splits"]]
+            return step(**request)
+    raise WorkflowError(f"{wildcards.repo} at {wildcards.revision} is no source in the config of study {config['study']}.")
+
+
+# --- models
+
+
+def import_source(source):
+    """A downloaded folder's manifest, or a local folder's files that count."""
+    if source["source"] == "hub":
+        return f"{hub_folder('models', source)}/manifest.json"
+    return [str(path) for path in sorted(Path(source["path"]).glob("*")) if path.suffix in (".json", ".safetensors", ".txt")]
+
+
+def import_folder(wildcards, input):
+    """What import_model reads: the one manifest, or the folder of the local files."""
+    return input[0] if len(input) == 1 else str(Path(input[0]).parent)
+
+
+def scratch_data(source):
+    return source.get("data", prompts_dataset())
+
+
+def scratch_config(source, *keys):
+    """What a model from nothing depends on."""
+    settings = {key: source[key] for key in ("architecture", "seed", "notice", *keys) if key in source}
+    return step(train_split=DATASETS[scratch_data(source)]["train_split"], device=config["compute"]["device"], **settings)
+
+
+def judge_scratch_data(wildcards):
+    return f"<results>/data/{scratch_data(JUDGES[wildcards.judge])}/preferences.parquet"
+
+
+def judge_scratch_config(wildcards):
+    return scratch_config(JUDGES[wildcards.judge], "training", "max_length", "calibration_share")
+
+
+# --- training
+
+
+def method_of(policy):
+    return config["methods"][config["policies"][policy]["method"]]
+
+
+def data_of(policy):
+    return config["policies"][policy].get("data", prompts_dataset())
+
+
+def parent_manifest(wildcards):
+    parent = config["policies"][wildcards.policy]["parent"]
+    return policy_manifest(parent, wildcards.seed)
+
+
+def training_data(wildcards):
+    return f"<results>/data/{data_of(wildcards.policy)}/preferences.parquet"
+
+
+def training_config(wildcards):
+    split = DATASETS[data_of(wildcards.policy)]["train_split"]
+    return step(method=method_of(wildcards.policy), train_split=split, device=config["compute"]["device"])
+
+
+VIEW_KEYS = ("trainer", "max_length", "max_prompt_length", "max_rows", "dropout", "precision")
+
+
+def token_view(method):
+    """What the reference log-probabilities of a DPO method depend on, beside the reference and the rows."""
+    return {key: method[key] for key in VIEW_KEYS if key in method}
+
+
+def view_name(policy):
+    """The first method, by name, with the policy's token view (betas and losses share it); `@dataset` where the data are not the default."""
+    view = token_view(method_of(policy))
+    name = min(name for name, method in config["methods"].items() if token_view(method) == view)
+    data = data_of(policy)
+    return name if data == prompts_dataset() else f"{name}@{data}"
+
+
+def policy_reference(wildcards):
+    """The reference log-probabilities that a DPO policy reads; none where the reference runs in the loop."""
+    if method_of(wildcards.policy)["dropout"] == "as_published":
+        return []
+    parent = config["policies"][wildcards.policy]["parent"]
+    seed = 0 if parent == ROOT else wildcards.seed
+    return f"<results>/references/{view_name(wildcards.policy)}/{parent}/seed-{seed}.parquet"
+
+
+def reference_data(wildcards):
+    return f"<results>/data/{(wildcards.view.split('@') + [prompts_dataset()])[1]}/preferences.parquet"
+
+
+def reference_config(wildcards):
+    name, _, data = wildcards.view.partition("@")
+    return step(
+        view=token_view(config["methods"][name]),
+        train_split=DATASETS[data or prompts_dataset()]["train_split"],
+        batch_tokens=config["scoring"]["batch_tokens"],
+        device=config["compute"]["device"],
+    )
+
+
+def policy_input(wildcards):
+    return policy_manifest(wildcards.policy, wildcards.seed)
+
+
+# --- evaluation and analysis
+
+
+def release_folder():
+    """Where the released prompts and responses lie."""
+    release = config["release"]
+    return release["path"] if "path" in release else f"{hub_folder('releases', release)}"
+
+
+def release_inputs(wildcards):
+    folder = release_folder()
+    return [f"{folder}/{name}" for name in config["release"]["sums"]] if "path" in config["release"] else f"{folder}/manifest.json"
+
+
+def release_request(wildcards):
+    return step(**{key: config["release"][key] for key in ("repo", "revision", "endpoint", "sums")})
+
+
+def generation_config():
+    return step(device=config["compute"]["device"], **config["generation"])
+
+
+def scoring_config(wildcards):
+    length = {"max_length": JUDGES[wildcards.judge]["max_length"]} if "max_length" in JUDGES[wildcards.judge] else {}
+    return step(device=config["compute"]["device"], **config["scoring"], **length)
+
+
+def thresholds():
+    return {name: {key: judge[key] for key in ("harmless_min", "helpful_above")} for name, judge in JUDGES.items()}
+
+
+def analysis_config(**more):
+    parents = {policy: {"parent": config["policies"][policy].get("parent")} for policy in POLICIES}
+    return step(judges=thresholds(), policies=parents, order=POLICIES, seeds=config["seeds"], **more)
+
+
+def from_other_study(wildcards):
+    raise WorkflowError(
+        f"results/{wildcards.other}/ belongs to study {wildcards.other}, but the config is that of study {config['study']}. "
+        f"Add: --configfile config/{wildcards.other}.yaml"
+    )

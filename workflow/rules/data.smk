@@ -1,0 +1,125 @@
+rule data:
+    input:
+        preference_files(),
+
+
+rule fetch_hub:
+    input:
+        checksums=config["checksums"],
+    output:
+        manifest=f"{HUB}/{{kind}}/{{repo}}/{{revision}}/manifest.json",
+    log:
+        "<logs>/fetch_hub/{kind}-{repo}-{revision}.log",
+    benchmark:
+        "<benchmarks>/fetch_hub/{kind}-{repo}-{revision}.tsv"
+    wildcard_constraints:
+        kind="datasets|models",
+        repo="[^/]+",
+        revision="[0-9a-f]{40}",
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+        runtime=240,
+    params:
+        cfg=hub_request,
+        code=code_hash("fetch_hub"),
+    shell:
+        r"""
+        python workflow/scripts/fetch_hub.py \
+            --config {params.cfg:q} \
+            --checksums {input.checksums:q} \
+            --manifest {output.manifest:q} 2>&1 | tee {log:q}
+        """
+
+
+rule generate_corpus:
+    input:
+        words="resources/synthetic.yaml",
+    output:
+        expand(
+            "<results>/data/{dataset}/raw/{subset}/{split}.jsonl.gz",
+            subset=["harmless-base", "helpful-base"],
+            split=["train", "test"],
+            allow_missing=True,
+        ),
+    log:
+        "<logs>/generate_corpus/{dataset}.log",
+    benchmark:
+        "<benchmarks>/generate_corpus/{dataset}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        cfg=corpus_config,
+        code=code_hash("generate_corpus"),
+    shell:
+        r"""
+        python workflow/scripts/generate_corpus.py \
+            --config {params.cfg:q} \
+            --words {input.words:q} \
+            --output {output:q} 2>&1 | tee {log:q}
+        """
+
+
+rule prepare_preferences:
+    input:
+        dataset_inputs,
+    output:
+        preferences="<results>/data/{dataset}/preferences.parquet",
+        quarantine="<results>/data/{dataset}/quarantine.parquet",
+    log:
+        "<logs>/prepare_preferences/{dataset}.log",
+    benchmark:
+        "<benchmarks>/prepare_preferences/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=one_of(name for name, dataset in DATASETS.items() if "source" in dataset),
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=4000,
+        runtime=20,
+    params:
+        files=dataset_paths,
+        manifest=dataset_manifest_option,
+        cfg=step(),
+        code=code_hash("prepare_preferences"),
+    shell:
+        r"""
+        python workflow/scripts/prepare_preferences.py \
+            --config {params.cfg:q} \
+            --files {params.files:q} {params.manifest} \
+            --preferences {output.preferences:q} \
+            --quarantine {output.quarantine:q} 2>&1 | tee {log:q}
+        """
+
+
+rule derive_dataset:
+    input:
+        unpack(derived_inputs),
+    output:
+        preferences="<results>/data/{dataset}/preferences.parquet",
+    log:
+        "<logs>/derive_dataset/{dataset}.log",
+    benchmark:
+        "<benchmarks>/derive_dataset/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=one_of(name for name, dataset in DATASETS.items() if "from" in dataset),
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=4000,
+        runtime=20,
+    params:
+        prompts=lambda wildcards, input: f"--prompts {input.prompts}" if "prompts" in input.keys() else "",
+        cfg=derived_config,
+        code=code_hash("derive_dataset"),
+    shell:
+        r"""
+        python workflow/scripts/derive_dataset.py \
+            --config {params.cfg:q} \
+            --preferences {input.preferences:q} {params.prompts} \
+            --output {output.preferences:q} 2>&1 | tee {log:q}
+        """

@@ -1,0 +1,134 @@
+rule responses:
+    input:
+        response_files(),
+
+
+rule rewards:
+    input:
+        reward_files(),
+
+
+if RELEASED:
+
+    rule import_release:
+        input:
+            release_inputs,
+        output:
+            prompts="<results>/prompts/prompts.parquet",
+            responses=response_files(),
+            rewards=reward_files(),
+        log:
+            "<logs>/import_release.log",
+        benchmark:
+            "<benchmarks>/import_release.tsv"
+        conda:
+            "../../environment.yml"
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        params:
+            release=release_folder(),
+            cfg=step(**{key: config["release"][key] for key in ("judge", "policies", "sums")}),
+            code=code_hash("import_release"),
+        shell:
+            r"""
+            python workflow/scripts/import_release.py \
+                --config {params.cfg:q} \
+                --release {params.release:q} \
+                --prompts {output.prompts:q} \
+                --responses {output.responses:q} \
+                --rewards {output.rewards:q} 2>&1 | tee {log:q}
+            """
+
+    localrules:
+        fetch_release,
+
+    rule fetch_release:
+        output:
+            manifest=f"{HUB}/releases/{{repo}}/{{revision}}/manifest.json",
+        log:
+            "<logs>/fetch_release/{repo}-{revision}.log",
+        benchmark:
+            "<benchmarks>/fetch_release/{repo}-{revision}.tsv"
+        conda:
+            "../../environment.yml"
+        resources:
+            mem_mb=1000,
+            runtime=30,
+        params:
+            cfg=release_request,
+            code=code_hash("fetch_release"),
+        shell:
+            r"""
+            python workflow/scripts/fetch_release.py \
+                --config {params.cfg:q} \
+                --manifest {output.manifest:q} 2>&1 | tee {log:q}
+            """
+
+else:
+
+    rule generate_responses:
+        input:
+            policy=policy_input,
+            prompts="<results>/prompts/prompts.parquet",
+        output:
+            responses="<results>/responses/{policy}/seed-{seed}.parquet",
+            timing="<timings>/generate_responses/{policy}-seed-{seed}.json",
+        log:
+            "<logs>/generate_responses/{policy}-seed-{seed}.log",
+        benchmark:
+            "<benchmarks>/generate_responses/{policy}-seed-{seed}.tsv"
+        conda:
+            "../../environment.yml"
+        threads: config["compute"]["threads"]
+        resources:
+            gpu=config["compute"]["gpus"],
+            mem_mb=8000,
+            runtime=120,
+        params:
+            cfg=generation_config(),
+            code=code_hash("generate_responses"),
+        shell:
+            r"""
+            python workflow/scripts/generate_responses.py \
+                --config {params.cfg:q} \
+                --policy {input.policy:q} \
+                --prompts {input.prompts:q} \
+                --threads {threads} \
+                --output {output.responses:q} \
+                --timing {output.timing:q} 2>&1 | tee {log:q}
+            """
+
+    rule score_responses:
+        input:
+            judge="<results>/models/judges/{judge}/manifest.json",
+            prompts="<results>/prompts/prompts.parquet",
+            responses="<results>/responses/{policy}/seed-{seed}.parquet",
+        output:
+            rewards="<results>/rewards/{judge}/{policy}/seed-{seed}.parquet",
+            timing="<timings>/score_responses/{judge}/{policy}-seed-{seed}.json",
+        log:
+            "<logs>/score_responses/{judge}/{policy}-seed-{seed}.log",
+        benchmark:
+            "<benchmarks>/score_responses/{judge}/{policy}-seed-{seed}.tsv"
+        conda:
+            "../../environment.yml"
+        threads: config["compute"]["threads"]
+        resources:
+            gpu=config["compute"]["gpus"],
+            mem_mb=8000,
+            runtime=120,
+        params:
+            cfg=scoring_config,
+            code=code_hash("score_responses"),
+        shell:
+            r"""
+            python workflow/scripts/score_responses.py \
+                --config {params.cfg:q} \
+                --judge {input.judge:q} \
+                --prompts {input.prompts:q} \
+                --responses {input.responses:q} \
+                --threads {threads} \
+                --output {output.rewards:q} \
+                --timing {output.timing:q} 2>&1 | tee {log:q}
+            """

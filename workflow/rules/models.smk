@@ -1,0 +1,144 @@
+rule models:
+    input:
+        model_files(),
+
+
+if not RELEASED and config["models"]["base"]["source"] == "scratch":
+
+    rule pretrain_base:
+        input:
+            preferences=f"<results>/data/{scratch_data(config['models']['base'])}/preferences.parquet",
+        output:
+            files=expand("<results>/models/base/{file}", file=POLICY_FILES),
+            manifest="<results>/models/base/manifest.json",
+            train_log="<results>/models/base/train_log.parquet",
+            timing="<timings>/pretrain_base.json",
+        log:
+            "<logs>/pretrain_base.log",
+        benchmark:
+            "<benchmarks>/pretrain_base.tsv"
+        conda:
+            "../../environment.yml"
+        threads: config["compute"]["threads"]
+        resources:
+            gpu=config["compute"]["gpus"],
+            mem_mb=8000,
+            runtime=240,
+        params:
+            state="<results>/state/pretrain_base",
+            checkpoint=config["compute"]["checkpoint_seconds"],
+            cfg=scratch_config(config["models"]["base"], "pretraining"),
+            code=code_hash("pretrain_base"),
+        shell:
+            r"""
+            python workflow/scripts/pretrain_base.py \
+                --config {params.cfg:q} \
+                --preferences {input.preferences:q} \
+                --threads {threads} \
+                --checkpoint-seconds {params.checkpoint} \
+                --state {params.state:q} \
+                --manifest {output.manifest:q} \
+                --train-log {output.train_log:q} \
+                --timing {output.timing:q} 2>&1 | tee {log:q}
+            """
+
+elif not RELEASED:
+
+    rule import_base:
+        input:
+            import_source(config["models"]["base"]),
+        output:
+            files=expand("<results>/models/base/{file}", file=POLICY_FILES),
+            manifest="<results>/models/base/manifest.json",
+        log:
+            "<logs>/import_base.log",
+        benchmark:
+            "<benchmarks>/import_base.tsv"
+        conda:
+            "../../environment.yml"
+        resources:
+            mem_mb=8000,
+            runtime=30,
+        params:
+            source=import_folder,
+            cfg=step(kind="policy", notice=config["models"]["base"]["notice"]),
+            code=code_hash("import_model"),
+        shell:
+            r"""
+            python workflow/scripts/import_model.py \
+                --config {params.cfg:q} \
+                --source {params.source:q} \
+                --manifest {output.manifest:q} 2>&1 | tee {log:q}
+            """
+
+
+rule import_judge:
+    input:
+        lambda wildcards: import_source(JUDGES[wildcards.judge]),
+    output:
+        files=expand("<results>/models/judges/{judge}/{file}", file=JUDGE_FILES, allow_missing=True),
+        manifest="<results>/models/judges/{judge}/manifest.json",
+    log:
+        "<logs>/import_judge/{judge}.log",
+    benchmark:
+        "<benchmarks>/import_judge/{judge}.tsv"
+    wildcard_constraints:
+        judge=one_of(judges_from("hub", "local")),
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=12000,
+        runtime=30,
+    params:
+        source=import_folder,
+        cfg=lambda wildcards: step(kind="judge", notice=JUDGES[wildcards.judge]["notice"]),
+        code=code_hash("import_model"),
+    shell:
+        r"""
+        python workflow/scripts/import_model.py \
+            --config {params.cfg:q} \
+            --source {params.source:q} \
+            --manifest {output.manifest:q} 2>&1 | tee {log:q}
+        """
+
+
+rule train_judge:
+    input:
+        preferences=judge_scratch_data,
+    output:
+        files=expand("<results>/models/judges/{judge}/{file}", file=JUDGE_FILES, allow_missing=True),
+        manifest="<results>/models/judges/{judge}/manifest.json",
+        train_log="<results>/models/judges/{judge}/train_log.parquet",
+        calibration="<results>/models/judges/{judge}/calibration.json",
+        timing="<timings>/train_judge/{judge}.json",
+    log:
+        "<logs>/train_judge/{judge}.log",
+    benchmark:
+        "<benchmarks>/train_judge/{judge}.tsv"
+    wildcard_constraints:
+        judge=one_of(judges_from("scratch")),
+    conda:
+        "../../environment.yml"
+    threads: config["compute"]["threads"]
+    resources:
+        gpu=config["compute"]["gpus"],
+        mem_mb=8000,
+        runtime=240,
+    params:
+        state="<results>/state/train_judge/{judge}",
+        checkpoint=config["compute"]["checkpoint_seconds"],
+        cfg=judge_scratch_config,
+        code=code_hash("train_judge"),
+    shell:
+        r"""
+        python workflow/scripts/train_judge.py \
+            --config {params.cfg:q} \
+            --preferences {input.preferences:q} \
+            --threads {threads} \
+            --checkpoint-seconds {params.checkpoint} \
+            --state {params.state:q} \
+            --manifest {output.manifest:q} \
+            --train-log {output.train_log:q} \
+            --calibration {output.calibration:q} \
+            --timing {output.timing:q} 2>&1 | tee {log:q}
+        """

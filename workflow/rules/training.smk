@@ -1,0 +1,126 @@
+rule policies:
+    input:
+        policy_files(),
+
+
+rule train_sft:
+    input:
+        parent=parent_manifest,
+        preferences=training_data,
+    output:
+        files=expand("<results>/policies/{policy}/seed-{seed}/{file}", file=POLICY_FILES, allow_missing=True),
+        manifest="<results>/policies/{policy}/seed-{seed}/manifest.json",
+        train_log="<results>/policies/{policy}/seed-{seed}/train_log.parquet",
+        timing="<timings>/train_sft/{policy}-seed-{seed}.json",
+    log:
+        "<logs>/train_sft/{policy}-seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/train_sft/{policy}-seed-{seed}.tsv"
+    wildcard_constraints:
+        policy=one_of(trained_by("sft")),
+    conda:
+        "../../environment.yml"
+    threads: config["compute"]["threads"]
+    resources:
+        gpu=config["compute"]["gpus"],
+        mem_mb=16000,
+        runtime=720,
+    params:
+        state="<results>/state/train_sft/{policy}-seed-{seed}",
+        checkpoint=config["compute"]["checkpoint_seconds"],
+        cfg=training_config,
+        code=code_hash("train_sft"),
+    shell:
+        r"""
+        python workflow/scripts/train_sft.py \
+            --config {params.cfg:q} \
+            --seed {wildcards.seed} \
+            --parent {input.parent:q} \
+            --preferences {input.preferences:q} \
+            --threads {threads} \
+            --checkpoint-seconds {params.checkpoint} \
+            --state {params.state:q} \
+            --manifest {output.manifest:q} \
+            --train-log {output.train_log:q} \
+            --timing {output.timing:q} 2>&1 | tee {log:q}
+        """
+
+
+rule compute_references:
+    input:
+        policy=policy_input,
+        preferences=reference_data,
+    output:
+        references="<results>/references/{view}/{policy}/seed-{seed}.parquet",
+        timing="<timings>/compute_references/{view}/{policy}-seed-{seed}.json",
+    log:
+        "<logs>/compute_references/{view}/{policy}-seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/compute_references/{view}/{policy}-seed-{seed}.tsv"
+    wildcard_constraints:
+        view="[^/]+",
+    conda:
+        "../../environment.yml"
+    threads: config["compute"]["threads"]
+    resources:
+        gpu=config["compute"]["gpus"],
+        mem_mb=16000,
+        runtime=360,
+    params:
+        cfg=reference_config,
+        code=code_hash("compute_references"),
+    shell:
+        r"""
+        python workflow/scripts/compute_references.py \
+            --config {params.cfg:q} \
+            --policy {input.policy:q} \
+            --preferences {input.preferences:q} \
+            --threads {threads} \
+            --output {output.references:q} \
+            --timing {output.timing:q} 2>&1 | tee {log:q}
+        """
+
+
+rule train_dpo:
+    input:
+        parent=parent_manifest,
+        preferences=training_data,
+        references=policy_reference,
+    output:
+        files=expand("<results>/policies/{policy}/seed-{seed}/{file}", file=POLICY_FILES, allow_missing=True),
+        manifest="<results>/policies/{policy}/seed-{seed}/manifest.json",
+        train_log="<results>/policies/{policy}/seed-{seed}/train_log.parquet",
+        timing="<timings>/train_dpo/{policy}-seed-{seed}.json",
+    log:
+        "<logs>/train_dpo/{policy}-seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/train_dpo/{policy}-seed-{seed}.tsv"
+    wildcard_constraints:
+        policy=one_of(trained_by("dpo")),
+    conda:
+        "../../environment.yml"
+    threads: config["compute"]["threads"]
+    resources:
+        gpu=config["compute"]["gpus"],
+        mem_mb=16000,
+        runtime=720,
+    params:
+        references=lambda wildcards, input: f"--references {input.references}" if input.references else "",
+        state="<results>/state/train_dpo/{policy}-seed-{seed}",
+        checkpoint=config["compute"]["checkpoint_seconds"],
+        cfg=training_config,
+        code=code_hash("train_dpo"),
+    shell:
+        r"""
+        python workflow/scripts/train_dpo.py \
+            --config {params.cfg:q} \
+            --seed {wildcards.seed} \
+            --parent {input.parent:q} \
+            --preferences {input.preferences:q} {params.references} \
+            --threads {threads} \
+            --checkpoint-seconds {params.checkpoint} \
+            --state {params.state:q} \
+            --manifest {output.manifest:q} \
+            --train-log {output.train_log:q} \
+            --timing {output.timing:q} 2>&1 | tee {log:q}
+        """

@@ -1,0 +1,92 @@
+"""A small OPT from nothing: post-norm with projections as OPT-350M, pretrained on raw transcripts, good and bad replies mixed."""
+
+import random
+import time
+
+import torch
+
+from study.artifacts import provenance, read_table, say, write_table
+from study.codehash import code_hash
+from study.command import parse, run
+from study.compute import use_device, write_timing
+from study.models import save_model
+from study.plan import training_order
+from study.preferences import SCHEMA, row_name, training_rows
+from study.scratch import train_tokenizer
+from study.state import fingerprint, state_folder
+from study.tokens import encoder, transcript_view
+from study.training import LOG_SCHEMA, fit, trl_arguments
+
+
+def build_model(architecture: dict, vocab_size: int, seed: int):
+    """An OPTForCausalLM in float32 with random weights."""
+    from transformers import OPTConfig, OPTForCausalLM
+
+    torch.manual_seed(seed)
+    return OPTForCausalLM(
+        OPTConfig(
+            vocab_size=vocab_size,
+            hidden_size=architecture["hidden_size"],
+            num_hidden_layers=architecture["layers"],
+            num_attention_heads=architecture["heads"],
+            ffn_dim=architecture["ffn_dim"],
+            word_embed_proj_dim=architecture["word_embed_proj_dim"],
+            max_position_embeddings=architecture["max_positions"],
+            init_std=architecture["init_std"],
+            dropout=architecture["dropout"],
+            do_layer_norm_before=False,
+            bos_token_id=2,
+            eos_token_id=2,
+            pad_token_id=1,
+        )
+    )
+
+
+def raw_rows(rows: list[dict], seed: int) -> list[dict]:
+    """One transcript per pair, of the chosen or the rejected reply by coin: raw text holds good and bad replies alike."""
+    stream = random.Random(seed)
+    return [row if stream.random() < 0.5 else {**row, "chosen": row["rejected"]} for row in rows]
+
+
+def main() -> None:
+    started = time.monotonic()
+    args = parse(
+        __doc__, config="config", preferences="path", threads="int", checkpoint_seconds="int",
+        state="path", manifest="path", train_log="path", timing="path",
+    )  # fmt: skip
+    settings, seed = args.config["pretraining"], args.config["seed"]
+    device = use_device(args.config["device"], args.threads)
+    made_by = provenance(args.config, [args.preferences], seed=seed, device=device, threads=args.threads)
+
+    table = read_table(args.preferences, SCHEMA.names).to_pylist()
+    rows = raw_rows(training_rows(table, args.config["train_split"], None, settings.get("max_rows")), seed)
+    texts = [row["prompt"] + row["chosen"] for row in rows]
+    tokenizer = train_tokenizer(texts, args.config["architecture"]["vocab_size"], "</s> $A")
+    model = build_model(args.config["architecture"], len(tokenizer), seed)
+    examples = transcript_view(
+        rows, encoder(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id, settings["max_length"], "transcript"
+    )
+    lengths = [len(example["input_ids"]) for example in examples]
+    cuts = [example["cut"] for example in examples]
+    say(f"{len(rows):,} transcripts, {sum(lengths):,} tokens, {sum(cuts):,} cut; {model.num_parameters():,} parameters")
+    order = training_order(lengths, settings["epochs"], settings["batch_size"], seed)
+
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    dataset = Dataset.from_dict({column: [example[column] for example in examples] for column in ("input_ids", "labels")})
+    with state_folder(args.state, fingerprint(made_by, code_hash("pretrain_base"))) as folder:
+        trainer = SFTTrainer(
+            model=model,
+            args=SFTConfig(**trl_arguments(settings, folder, seed, device), packing=False, dataset_kwargs={"skip_prepare_dataset": True}),
+            train_dataset=dataset.select(order),
+            processing_class=tokenizer,
+        )
+        log = fit(trainer, folder, order, lengths, cuts, [row_name(row) for row in rows], args.checkpoint_seconds)
+        write_table(args.train_log, log, LOG_SCHEMA, made_by)
+        write_timing(args.timing, started, rows=len(order), tokens=log[-1]["tokens"])
+        save_model(args.manifest, trainer.model, tokenizer, made_by, args.config["notice"])
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,26 @@
+"""The device that a step runs on, and what it cost."""
+
+import resource
+import time
+from pathlib import Path
+
+import torch
+
+from study.artifacts import write_json
+from study.command import StudyError
+
+
+def use_device(device: str, threads: int) -> str:
+    """Set torch's thread count and return `cpu` or `cuda` (for `auto`: a GPU where there is one). Raises StudyError without the GPU asked for."""
+    torch.set_num_threads(threads)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise StudyError("compute.device is cuda, but torch sees no GPU. Set it to auto or cpu, or check the driver.")
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def write_timing(path: Path, started: float, **counts: float) -> None:
+    """Seconds since `started` (time.monotonic) of this process, peak memory in MB, and counts with their rate per second."""
+    seconds = time.monotonic() - started
+    rates = {f"{name}_per_second": round(count / seconds, 2) for name, count in counts.items()}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    write_json(path, {"seconds": round(seconds, 3), "peak_memory_mb": round(peak), **counts, **rates})
