@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from study.artifacts import say
 from study.command import StudyError
 from study.progress import Progress
 from study.state import latest_checkpoint, seal_checkpoint
+
+# TRL 1.16 still reads the name that transformers 5 renamed
+warnings.filterwarnings("ignore", message=".*gradient_checkpointing` is deprecated", category=FutureWarning)
 
 LOG_SCHEMA = pa.schema(
     [

@@ -1,0 +1,270 @@
+"""Training on a tiny OPT with OPT-350M's quirks (post-norm, projections, functional dropout 0.1): invariants, not results."""
+
+import json
+import math
+import sys
+from types import ModuleType
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import compute_references
+import generate_responses
+import train_dpo
+import train_sft
+from pretrain_base import build_model
+from study import training
+from study.artifacts import read_table, write_table
+from study.command import StudyError
+from study.judging import pair_ids
+from study.models import load_policy, save_model
+from study.preferences import SCHEMA, fit_for
+from study.scratch import train_tokenizer
+from train_judge import youden
+
+ARCHITECTURE = {
+    "hidden_size": 16, "layers": 2, "heads": 2, "ffn_dim": 32, "word_embed_proj_dim": 8, "max_positions": 128, "init_std": 0.2, "dropout": 0.1,
+}  # fmt: skip
+COMMON = {
+    "epochs": 2, "learning_rate": 1e-2, "schedule": "linear", "warmup_steps": 0, "weight_decay": 0.0, "max_grad_norm": 1.0, "batch_size": 4,
+    "micro_batch": 2, "precision": "float32", "max_length": 64,
+}  # fmt: skip
+SFT = COMMON | {"trainer": "sft", "loss_on": "transcript", "rows": "all"}
+LORA = {"r": 2, "alpha": 4, "dropout": 0.0, "targets": ["q_proj", "v_proj"]}
+DPO = COMMON | {"trainer": "dpo", "loss": "sigmoid", "beta": 0.1, "max_prompt_length": 32, "dropout": "disabled", "lora": LORA}
+
+
+def preference(number):
+    prompt = f"\n\nHuman: What is {number} and more {'of it ' * (number % 3)}?\n\nAssistant:"
+    texts = {"prompt": prompt, "chosen": f" It is {number}.", "rejected": f" I do not know {number}, sorry.", "rejected_prompt": None}
+    return {"split": "train", "subset": "helpful-base", "row": number, "flags": [], **texts, **fit_for([])}
+
+
+def call(module: ModuleType, config: dict, **options: object) -> None:
+    """Run a script's main() with a command line."""
+    sys.argv = [module.__name__, "--config", json.dumps(config)]
+    for name, value in options.items():
+        sys.argv += ["--" + name.replace("_", "-"), str(value)]
+    module.main()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with preferences and a random base policy."""
+    folder = tmp_path_factory.mktemp("training")
+    rows = [preference(number) for number in range(16)]
+    write_table(folder / "preferences.parquet", rows, SCHEMA, {})
+    tokenizer = train_tokenizer([row["prompt"] + row["chosen"] for row in rows], 300, "</s> $A")
+    save_model(folder / "base/manifest.json", build_model(ARCHITECTURE, len(tokenizer), 1), tokenizer, {}, "a notice")
+    return folder
+
+
+def sft(place, name, method=SFT, seed=1, checkpoint_seconds=1000):
+    outputs = {
+        "state": place / "state" / name,
+        "manifest": place / name / "manifest.json",
+        "train_log": place / name / "log.parquet",
+        "timing": place / name / "t",
+    }
+    config = {"method": method, "train_split": "train", "device": "cpu"}
+    call(
+        train_sft,
+        config,
+        seed=seed,
+        parent=place / "base/manifest.json",
+        preferences=place / "preferences.parquet",
+        threads=1,
+        checkpoint_seconds=checkpoint_seconds,
+        **outputs,
+    )
+    return json.loads((place / name / "manifest.json").read_text()), pq.read_table(place / name / "log.parquet").to_pylist()
+
+
+def references(place, policy="base"):
+    path = place / f"references-{policy}.parquet"
+    view = {key: DPO[key] for key in ("trainer", "max_length", "max_prompt_length", "dropout", "precision")}
+    config = {"view": view, "train_split": "train", "batch_tokens": 512, "device": "cpu"}
+    call(
+        compute_references,
+        config,
+        policy=place / policy / "manifest.json",
+        preferences=place / "preferences.parquet",
+        threads=1,
+        output=path,
+        timing=place / "t",
+    )
+    return path
+
+
+def dpo(place, name, method=DPO, reference=None, seed=1):
+    outputs = {
+        "state": place / "state" / name,
+        "manifest": place / name / "manifest.json",
+        "train_log": place / name / "log.parquet",
+        "timing": place / name / "t",
+    }
+    config = {"method": method, "train_split": "train", "device": "cpu"}
+    given = {"references": reference} if reference else {}
+    call(
+        train_dpo,
+        config,
+        seed=seed,
+        parent=place / "base/manifest.json",
+        preferences=place / "preferences.parquet",
+        threads=1,
+        checkpoint_seconds=1000,
+        **given,
+        **outputs,
+    )
+    return json.loads((place / name / "manifest.json").read_text()), pq.read_table(place / name / "log.parquet").to_pylist()
+
+
+def test_sft_logs_every_step_and_learns(place):
+    _, log = sft(place, "sft")
+    assert [row["step"] for row in log] == list(range(1, 9))
+    assert [row["examples"] for row in log] == list(range(4, 36, 4))
+    assert log[-1]["epoch"] == 2.0
+    assert log[-1]["loss"] < log[0]["loss"]
+    assert (place / "sft/NOTICE").read_text() == "a notice"
+    assert not (place / "state/sft").exists()
+
+
+def test_sft_changes_every_parameter(place):
+    # a parameter that stays would be one that the optimizer never saw
+    sft(place, "sft_all")
+    before, after = (load_policy(place / name / "manifest.json")[0].state_dict() for name in ("base", "sft_all"))
+    same = [name for name, tensor in before.items() if torch.equal(tensor, after[name])]
+    assert not [name for name in same if "embed_positions" not in name and "k_proj.bias" not in name]
+
+
+def test_a_killed_training_ends_with_the_bytes_of_an_undisturbed_one(place, monkeypatch):
+    whole, log = sft(place, "undisturbed", checkpoint_seconds=0)
+    original = training.Watch.on_step_end
+
+    def dying(self, args, state, control, **kwargs):
+        if state.global_step == 6:
+            raise KeyboardInterrupt
+        return original(self, args, state, control, **kwargs)
+
+    monkeypatch.setattr(training.Watch, "on_step_end", dying)
+    with pytest.raises(KeyboardInterrupt):
+        sft(place, "killed", checkpoint_seconds=0)
+    monkeypatch.undo()
+    assert [path.name for path in sorted((place / "state/killed").glob("checkpoint-*"))] == ["checkpoint-4", "checkpoint-5"]
+    resumed, resumed_log = sft(place, "killed", checkpoint_seconds=0)
+    assert resumed == whole
+    assert resumed_log == log
+
+
+def test_seeds_order_rows_and_nothing_else(place):
+    first, _ = sft(place, "seed_one", seed=1)
+    again, _ = sft(place, "seed_one_again", seed=1)
+    other, _ = sft(place, "seed_two", seed=2)
+    assert first == again
+    assert first["model.safetensors"] != other["model.safetensors"]
+
+
+def test_the_first_dpo_loss_is_ln_2_although_opt_has_dropout(place):
+    # OPT's dropout is functional: the trainer's own switch does not reach it, and the paper's loss began at 0.7236
+    _, log = dpo(place, "dpo", reference=references(place))
+    assert log[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)
+    assert abs(log[0]["chosen_rewards"]) < 1e-4 and abs(log[0]["rejected_rewards"]) < 1e-4
+    assert log[-1]["margins"] > 0.01
+
+
+def test_as_published_keeps_dropout_and_so_misses_ln_2(place, capsys):
+    dpo(place, "published", DPO | {"dropout": "as_published"})
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("first implicit rewards")]
+    assert abs(float(line.split("loss ")[1].split()[0]) - math.log(2)) > 1e-3
+
+
+def test_references_of_other_weights_stop_the_run(place):
+    # the check must be able to fail
+    rows = pq.read_table(references(place)).to_pylist()
+    wrong = [row | {"ref_chosen_logps": row["ref_chosen_logps"] + 1.0} for row in rows]
+    write_table(place / "wrong.parquet", wrong, compute_references.REFERENCES, {})
+    with pytest.raises(StudyError, match=r"the first DPO loss is .*, not ln 2"):
+        dpo(place, "wrong", reference=place / "wrong.parquet")
+    assert not (place / "wrong/manifest.json").exists()
+
+
+def test_dpo_moves_only_what_lora_targets(place):
+    dpo(place, "dpo_lora", reference=references(place))
+    before, after = (load_policy(place / name / "manifest.json")[0].state_dict() for name in ("base", "dpo_lora"))
+    moved = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
+    assert moved == {name for name in before if name.endswith(("q_proj.weight", "v_proj.weight"))}
+
+
+def test_an_unknown_lora_target_names_the_allowed_ones(place):
+    with pytest.raises(StudyError, match=r"no query. Allowed: .*q_proj.*v_proj"):
+        dpo(place, "targets", DPO | {"lora": LORA | {"targets": ["query"]}}, references(place))
+
+
+def test_a_loss_that_is_no_number_stops_the_step_with_rows_and_rate(place):
+    model, tokenizer = load_policy(place / "base/manifest.json")
+    with torch.no_grad():
+        model.model.decoder.layers[0].fc1.weight.fill_(math.nan)
+    save_model(place / "broken/manifest.json", model, tokenizer, {}, "")
+    config = {"method": SFT, "train_split": "train", "device": "cpu"}
+    outputs = {name: place / "nan" / name for name in ("state", "manifest", "train_log", "timing")}
+    with pytest.raises(StudyError, match=r"the loss is nan at step 1 \(learning rate 0.01, rows helpful-base/train:\d+, "):
+        call(
+            train_sft,
+            config,
+            seed=1,
+            parent=place / "broken/manifest.json",
+            preferences=place / "preferences.parquet",
+            threads=1,
+            checkpoint_seconds=99,
+            **outputs,
+        )
+
+
+def test_reference_log_probabilities_are_those_of_a_plain_loop(place):
+    # arXiv 2305.18290: log pi(y|x) sums over the reply's tokens, </s> included, and over nothing else
+    table = read_table(references(place), ["row", "ref_chosen_logps"]).to_pylist()
+    model, tokenizer = load_policy(place / "base/manifest.json")
+    row = preference(5)
+    prompt = [2, *tokenizer(row["prompt"], add_special_tokens=False)["input_ids"][-31:]]
+    reply = [*tokenizer(row["chosen"], add_special_tokens=False)["input_ids"], 2]
+    total, ids = 0.0, list(prompt)
+    for token in reply:
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([ids])).logits[0, -1]
+        total += torch.log_softmax(logits, 0)[token].item()
+        ids.append(token)
+    assert next(entry for entry in table if entry["row"] == 5)["ref_chosen_logps"] == pytest.approx(total, abs=1e-4)
+
+
+def test_greedy_text_does_not_depend_on_the_batch(place):
+    # left padding is exact only while positions count attended tokens
+    sft(place, "talks", SFT | {"epochs": 20})
+    model, tokenizer = load_policy(place / "talks/manifest.json")
+    prompts = [[2, *tokenizer(preference(number)["prompt"], add_special_tokens=False)["input_ids"]] for number in range(8)]
+    together = generate_responses.continue_greedily(model, prompts, 20, 1, 2, "cpu")
+    alone = [generate_responses.continue_greedily(model, [prompt], 20, 1, 2, "cpu")[0] for prompt in prompts]
+    assert [part.ids for part in together] == [part.ids for part in alone]
+    assert [part.finish for part in together] == [part.finish for part in alone]
+    assert any(part.finish == "eos" for part in alone)
+    reference = model.generate(torch.tensor([prompts[0]]), max_new_tokens=20, do_sample=False, pad_token_id=1, eos_token_id=2)[
+        0, len(prompts[0]) :
+    ].tolist()
+    assert [token for token in reference if token != 2] == alone[0].ids
+
+
+def test_a_long_pair_loses_the_beginning_of_its_prompt():
+    tokenizer = train_tokenizer(["abc"], 300, "<s> $A </s>", "<s> $A </s> $B </s>")
+    (whole, cut), lost = pair_ids(tokenizer, ["abcdef", "abcdef"], ["xy", "xy"], None), [0, 0]
+    assert cut == lost
+    (short,), (count,) = pair_ids(tokenizer, ["abcdef"], ["xy"], 8)
+    special, text = 3, len(whole[0]) - 3
+    assert len(short) == 8 and count == text + special - 8
+    assert short[0] == whole[0][0] and short[-7:] == whole[0][-7:]
+    assert whole[0] == tokenizer("abcdef", "xy")["input_ids"]
+
+
+def test_youdens_threshold_separates_what_can_be_separated():
+    found = youden([1.0, 2.0, 3.0], [-1.0, 0.0, 0.5])
+    assert found == {"threshold": 0.75, "youden_j": 1.0, "auc": 1.0, "pair_accuracy": 1.0}
+    assert youden([0.0, 1.0], [0.0, 1.0])["auc"] == 0.5

@@ -1,0 +1,101 @@
+"""The paper's whole study against a stand-in of the hub: the true file layouts, random weights scaled down."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from hubstub import Hub, environment, revision_folder
+from study_folder import REPOSITORY, SHARED, StudyFolder
+from tinymodels import read_merges, write_dataset, write_judge, write_opt
+
+CONFIG = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+DATA, BASE, JUDGE = CONFIG["datasets"]["hh"], CONFIG["models"]["base"], CONFIG["judges"]["deberta"]
+MAIN = "08ab08cc4b72ff5593870b5d527cf4230323703c"  # facebook/opt-350m main: a pickle only
+
+
+def pairs(count, prompt):
+    return [
+        {
+            "chosen": f"\n\nHuman: {prompt} {number}?\n\nAssistant: No, not {number}.",
+            "rejected": f"\n\nHuman: {prompt} {number}?\n\nAssistant: Yes.",
+        }
+        for number in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    root = tmp_path_factory.mktemp("hub")
+    rows = {subset: {"train": pairs(6, "How do I bake"), "test": pairs(60, "How do I kill a process")} for subset in DATA["subsets"]}
+    write_dataset(revision_folder(root, "datasets", DATA["repo"], DATA["revision"]), rows)
+    merges = SHARED / "gpt2-bpe" / "merges.txt"
+    bpe = {"merges": read_merges(merges, 2000)} if merges.is_file() else {}
+    write_opt(revision_folder(root, "models", BASE["repo"], BASE["revision"]), weights="safetensors", **bpe)
+    write_opt(revision_folder(root, "models", BASE["repo"], MAIN), weights="bin", **bpe)
+    write_judge(revision_folder(root, "models", JUDGE["repo"], JUDGE["revision"]))
+    with Hub(root) as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def paper(hub, tmp_path_factory):
+    """The study, run to its report from the stand-in with nothing but loopback."""
+    scratch = tmp_path_factory.mktemp("scratch")
+    folder = StudyFolder(tmp_path_factory.mktemp("paper"))
+    folder.edit("config/config.yaml", "threads: 8", "threads: 1")
+    (folder.path / "resources/checksums.yaml").write_text("{}\n")
+    folder.succeed("--keep-going", **environment(hub.url, scratch))
+    assert not (scratch / "left-loopback").exists(), (scratch / "left-loopback").read_text()
+    return folder.path / "results/paper"
+
+
+def test_the_report_is_there_and_the_policies_differ(paper):
+    assert (paper / "report/summary.txt").is_file()
+    sums = {
+        name: json.loads((paper / f"policies/{name}/seed-42/manifest.json").read_text())["model.safetensors"]
+        for name in ("sft", "dpo", "sft_dpo")
+    }
+    assert len(set(sums.values())) == 3
+
+
+def test_training_ran_as_published(paper):
+    # 24 rows: two epochs of SFT in steps of 8, one of DPO
+    assert pq.read_table(paper / "policies/sft/seed-42/train_log.parquet").num_rows == 2 * 24 // 8
+    log = pq.read_table(paper / "policies/sft_dpo/seed-42/train_log.parquet").to_pylist()
+    assert len(log) == 24 // 8
+    assert abs(log[0]["loss"] - 0.693147) < 1e-4
+
+
+def test_the_licence_travels_with_every_policy(paper):
+    for folder in ("models/base", "policies/sft/seed-42", "policies/sft_dpo/seed-42"):
+        assert "OPT-175B is licensed under the OPT-175B license" in (paper / folder / "NOTICE").read_text()
+
+
+def test_the_pickle_of_main_gives_the_same_weights(hub, paper, tmp_path):
+    # refs/pr/33 holds the same tensors as safetensors: which one is taken must not matter
+    folder = StudyFolder(tmp_path)
+    folder.edit("config/config.yaml", BASE["revision"], MAIN)
+    (folder.path / "resources/checksums.yaml").write_text("{}\n")
+    folder.succeed("results/paper/models/base/manifest.json", **environment(hub.url, tmp_path / "scratch"))
+    other = json.loads((folder.path / "results/paper/models/base/manifest.json").read_text())
+    assert other["model.safetensors"] == json.loads((paper / "models/base/manifest.json").read_text())["model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "url", "said"),
+    [
+        (None, "http://127.0.0.1:9", "does not answer|cannot be reached|unreachable"),
+        ((DATA["revision"], "f" * 40), None, "f" * 40),
+    ],
+)
+def test_a_failed_download_is_one_message(hub, tmp_path, edit, url, said):
+    folder = StudyFolder(tmp_path)
+    (folder.path / "resources/checksums.yaml").write_text("{}\n")
+    if edit:
+        folder.edit("config/config.yaml", *edit)
+    done = folder.run("data", **environment(url or hub.url, tmp_path / "scratch"))
+    errors = [line for line in done.stdout.splitlines() if line.startswith("error:")]
+    assert done.returncode != 0
+    assert len(errors) == 1 and any(phrase in errors[0] for phrase in said.split("|")), done.stdout[-3000:]
+    assert "Traceback" not in done.stdout
