@@ -142,7 +142,7 @@ def dataset_manifest_option(wildcards):
 
 def corpus_config(wildcards):
     dataset = DATASETS[wildcards.dataset]
-    return step(seed=dataset["seed"], train_rows=dataset["train_rows"], test_rows=dataset["test_rows"])
+    return step(**{key: dataset[key] for key in ("seed", "pairs", "train_rows", "test_rows")})
 
 
 def derived_config(wildcards):
