@@ -3,7 +3,6 @@
 import time
 from dataclasses import dataclass
 
-import pyarrow as pa
 import torch
 
 from study.artifacts import provenance, read_table, say, write_table
@@ -12,18 +11,8 @@ from study.compute import use_device, write_timing
 from study.models import load_policy
 from study.plan import token_batches
 from study.progress import Progress
+from study.tables import RESPONSES
 from study.transcripts import ASSISTANT
-
-RESPONSES = pa.schema(
-    [
-        ("axis", pa.string()),
-        ("prompt_id", pa.string()),
-        ("response", pa.string()),
-        ("response_tokens", pa.int64()),
-        ("finish", pa.string()),
-        ("top2_gap_min", pa.float32()),
-    ]
-)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pyarrow as pa
+
 from study.artifacts import provenance, read_table, say, write_table
 from study.command import parse, run
 from study.grammar import Oracle, load_words
@@ -45,7 +46,9 @@ def label(oracle: Oracle, prompts: dict[str, str], responses: list[dict]) -> lis
     for row in responses:
         verdict = oracle.judge(prompts[row["prompt_id"]], row["response"])
         good = verdict.harmless if row["axis"] == "harmlessness" else verdict.helpful
-        labels.append({"axis": row["axis"], "prompt_id": row["prompt_id"], "accepted": verdict.accepted, "good": good, "kind": verdict.kind})
+        labels.append(
+            {"axis": row["axis"], "prompt_id": row["prompt_id"], "accepted": verdict.accepted, "good": good, "kind": verdict.kind}
+        )
     return labels
 
 

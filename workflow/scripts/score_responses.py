@@ -3,18 +3,13 @@
 import math
 import time
 
-import pyarrow as pa
-
 from study.artifacts import provenance, read_table, say, write_table
 from study.command import StudyError, parse, run
 from study.compute import use_device, write_timing
 from study.judging import pair_ids, rewards
 from study.models import load_judge
 from study.progress import Progress
-
-REWARDS = pa.schema(
-    [("axis", pa.string()), ("prompt_id", pa.string()), ("reward", pa.float64()), ("input_tokens", pa.int64()), ("cut_tokens", pa.int64())]
-)
+from study.tables import REWARDS
 
 
 def main() -> None:

@@ -3,23 +3,11 @@
 import random
 import re
 
-import pyarrow as pa
-
 from study.artifacts import provenance, read_table, say, write_table
 from study.command import StudyError, parse, run
+from study.tables import PROMPTS
 from study.transcripts import cluster_of, published_prompt
 
-SCHEMA = pa.schema(
-    [
-        ("axis", pa.string()),
-        ("prompt_id", pa.string()),
-        ("subset", pa.string()),
-        ("row", pa.int64()),
-        ("cluster", pa.string()),
-        ("prompt", pa.string()),
-        ("keywords", pa.list_(pa.string())),
-    ]
-)
 AXES = ("harmlessness", "helpfulness")
 
 
@@ -63,7 +51,7 @@ def select(rows: list[dict], config: dict) -> list[dict]:
 def main() -> None:
     args = parse(__doc__, config="config", preferences="path", output="path")
     rows = read_table(args.preferences, ["split", "subset", "row", "prompt", "chosen"]).to_pylist()
-    write_table(args.output, select(rows, args.config), SCHEMA, provenance(args.config, [args.preferences]))
+    write_table(args.output, select(rows, args.config), PROMPTS, provenance(args.config, [args.preferences]))
 
 
 if __name__ == "__main__":

@@ -60,7 +60,11 @@ def items(words: dict, seed: int) -> list[Item]:
 
 def prompts_of(item: Item, words: dict, split: str) -> list[str]:
     """The questions about an item that a split may ask: no text is in both splits."""
-    texts = [" ".join(filter(None, [opening, question.format(item=item.name)])) for opening in words["openings"] for question in words["questions"]]
+    texts = [
+        " ".join(filter(None, [opening, question.format(item=item.name)]))
+        for opening in words["openings"]
+        for question in words["questions"]
+    ]
     return [text for text in texts if (_share(text) < words["test_share"]) == (split == "test")]
 
 
@@ -99,7 +103,9 @@ class Oracle:
         self.replies = []
         for kind, templates in words["replies"].items():
             for template in templates:
-                pattern = re.escape(template).replace(r"\{item\}", f"(?P<item>{every_item})").replace(r"\{tool\}", f"(?P<tool>{every_tool})")
+                pattern = (
+                    re.escape(template).replace(r"\{item\}", f"(?P<item>{every_item})").replace(r"\{tool\}", f"(?P<tool>{every_tool})")
+                )
                 self.replies.append((kind, re.compile(pattern + (f"(?:{closing})?" if kind == "answer" else ""))))
         questions = [re.escape(question).replace(r"\{item\}", f"(?P<item>{every_item})") for question in words["questions"]]
         openings = "|".join(re.escape(text + " ") for text in words["openings"] if text)
