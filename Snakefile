@@ -32,6 +32,7 @@ localrules:
     responses,
     rewards,
     analysis,
+    check,
     report,
     fetch_hub,
 

@@ -57,6 +57,32 @@ rule compute_retention:
         """
 
 
+rule examine_judge:
+    input:
+        pairs=pair_files(),
+    output:
+        judge="<results>/analysis/judge.parquet",
+    log:
+        "<logs>/examine_judge.log",
+    benchmark:
+        "<benchmarks>/examine_judge.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        cfg=step(),
+        code=code_hash("examine_judge"),
+    shell:
+        r"""
+        python workflow/scripts/examine_judge.py \
+            --config {params.cfg:q} \
+            --pairs {input.pairs:q} \
+            --output {output.judge:q} 2>&1 | tee {log:q}
+        """
+
+
 rule score_oracle:
     input:
         words="resources/synthetic.yaml",
@@ -88,4 +114,43 @@ rule score_oracle:
             --rewards {input.rewards:q} \
             --output {output.oracle:q} \
             --labels-output {output.labels:q} 2>&1 | tee {log:q}
+        """
+
+
+rule check:
+    input:
+        "<results>/analysis/checks.parquet",
+
+
+rule check_demo:
+    input:
+        labels="<results>/analysis/oracle_labels.parquet",
+        oracle="<results>/analysis/oracle.parquet",
+        words="resources/synthetic.yaml",
+        preferences=f"<results>/data/{prompts_dataset()}/preferences.parquet",
+        pairs=pair_files(),
+    output:
+        checks="<results>/analysis/checks.parquet",
+    log:
+        "<logs>/check_demo.log",
+    benchmark:
+        "<benchmarks>/check_demo.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        cfg=analysis_config(),
+        code=code_hash("check_demo"),
+    shell:
+        r"""
+        python workflow/scripts/check_demo.py \
+            --config {params.cfg:q} \
+            --words {input.words:q} \
+            --preferences {input.preferences:q} \
+            --pairs {input.pairs:q} \
+            --labels {input.labels:q} \
+            --oracle {input.oracle:q} \
+            --output {output.checks:q} 2>&1 | tee {log:q}
         """

@@ -94,9 +94,15 @@ def reward_files(wildcards=None):
     ]
 
 
+def pair_files():
+    return expand("<results>/rewards/{judge}/pairs.parquet", judge=sorted(JUDGES))
+
+
 def analysis_tables():
+    """The released study has no judge to examine, only the synthetic one has an oracle."""
+    judge = [] if RELEASED else ["judge"]
     synthetic = ["oracle"] if is_synthetic() else []
-    return ["metrics", "retention", "changed_prompts", *synthetic]
+    return ["metrics", "retention", "changed_prompts", *judge, *synthetic]
 
 
 def analysis_files():
@@ -294,9 +300,15 @@ def generation_config():
     return step(device=config["compute"]["device"], **config["generation"])
 
 
-def scoring_config(wildcards):
+def scoring_config(wildcards, **more):
     length = {"max_length": JUDGES[wildcards.judge]["max_length"]} if "max_length" in JUDGES[wildcards.judge] else {}
-    return step(device=config["compute"]["device"], **config["scoring"], **length)
+    return step(device=config["compute"]["device"], **config["scoring"], **length, **more)
+
+
+def pairs_config(wildcards):
+    """The judge is examined where the prompts come from."""
+    places = {axis: {key: config["prompts"][axis][key] for key in ("subset", "split")} for axis in ("harmlessness", "helpfulness")}
+    return scoring_config(wildcards, places=places)
 
 
 def thresholds():

@@ -132,3 +132,35 @@ else:
                 --output {output.rewards:q} \
                 --timing {output.timing:q} 2>&1 | tee {log:q}
             """
+
+    rule score_pairs:
+        input:
+            judge="<results>/models/judges/{judge}/manifest.json",
+            preferences=f"<results>/data/{prompts_dataset()}/preferences.parquet",
+        output:
+            pairs="<results>/rewards/{judge}/pairs.parquet",
+            timing="<timings>/score_pairs/{judge}.json",
+        log:
+            "<logs>/score_pairs/{judge}.log",
+        benchmark:
+            "<benchmarks>/score_pairs/{judge}.tsv"
+        conda:
+            "../../environment.yml"
+        threads: config["compute"]["threads"]
+        resources:
+            gpu=config["compute"]["gpus"],
+            mem_mb=8000,
+            runtime=240,
+        params:
+            cfg=pairs_config,
+            code=code_hash("score_pairs"),
+        shell:
+            r"""
+            python workflow/scripts/score_pairs.py \
+                --config {params.cfg:q} \
+                --judge {input.judge:q} \
+                --preferences {input.preferences:q} \
+                --threads {threads} \
+                --output {output.pairs:q} \
+                --timing {output.timing:q} 2>&1 | tee {log:q}
+            """

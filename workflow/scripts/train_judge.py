@@ -18,6 +18,7 @@ from study.preferences import SCHEMA, row_name, training_rows
 from study.scratch import train_tokenizer
 from study.state import fingerprint, state_folder
 from study.training import LOG_SCHEMA, fit, trl_arguments
+from study.transcripts import judged_prompt
 
 AXES = {"harmlessness": "harmless", "helpfulness": "helpful"}
 
@@ -78,16 +79,11 @@ def youden(good: Sequence[float], bad: Sequence[float]) -> dict[str, float]:
 
 def score(model, tokenizer, rows: Sequence[dict], reply: str, max_length: int | None, device: str) -> list[float]:
     """Rewards of the rows' `chosen` or `rejected` replies."""
-    ids, _ = pair_ids(tokenizer, [judged_prompt(row) for row in rows], [row[reply].strip() for row in rows], max_length)
+    ids, _ = pair_ids(tokenizer, [judged_prompt(row["prompt"]) for row in rows], [row[reply].strip() for row in rows], max_length)
     found = {}
     for batch, values in rewards(model, ids, tokenizer.pad_token_id, 8192, device):
         found |= dict(zip(batch, values, strict=True))
     return [found[row] for row in range(len(rows))]
-
-
-def judged_prompt(row: dict) -> str:
-    """The prompt as evaluation gives it to a judge: stripped, without the cue at its end."""
-    return row["prompt"].strip().removesuffix("Assistant:").strip()
 
 
 def main() -> None:
@@ -105,10 +101,10 @@ def main() -> None:
     calibration = [row for row in usable if held_out(row["prompt"], config["calibration_share"])]
     training = [row for row in usable if not held_out(row["prompt"], config["calibration_share"])]
     rows = training_rows(training, config["train_split"], "use_dpo", settings.get("max_rows"))
-    texts = [judged_prompt(row) + row[reply] for row in rows for reply in ("chosen", "rejected")]
+    texts = [judged_prompt(row["prompt"]) + row[reply] for row in rows for reply in ("chosen", "rejected")]
     tokenizer = train_tokenizer(texts, config["architecture"]["vocab_size"], "<s> $A </s>", "<s> $A </s> $B </s>")
     model = build_model(config["architecture"], len(tokenizer), seed)
-    prompts = [judged_prompt(row) for row in rows]
+    prompts = [judged_prompt(row["prompt"]) for row in rows]
     chosen, cut_chosen = pair_ids(tokenizer, prompts, [row["chosen"].strip() for row in rows], settings["max_length"])
     rejected, cut_rejected = pair_ids(tokenizer, prompts, [row["rejected"].strip() for row in rows], settings["max_length"])
     lengths = [max(len(good), len(bad)) for good, bad in zip(chosen, rejected, strict=True)]

@@ -32,3 +32,8 @@ def cluster_of(transcript: str) -> str:
     """Hash (16 hex digits) of the first human turn: prompts that share it are not independent."""
     first = transcript.strip().removeprefix("Human:").split(ASSISTANT)[0].strip()
     return hashlib.sha256(first.encode()).hexdigest()[:16]
+
+
+def judged_prompt(prompt: str) -> str:
+    """A preference row's prompt as evaluation shows it to a judge: stripped, without the cue at its end."""
+    return prompt.strip().removesuffix("Assistant:").strip()
