@@ -21,9 +21,10 @@ def evaluated(*policies):
 
 
 def rescored(*policies):
-    return ANALYSIS | {f"score_responses deberta {name}" for name in policies}
+    return ANALYSIS | JUDGED | {f"score_responses deberta {name}" for name in policies}
 
 
+JUDGED = {"score_pairs deberta", "examine_judge", "export_csv judge"}
 SFT = {"train_sft sft 42", "compute_references dpo sft 42", "train_dpo sft_dpo 42"}
 DPO = {"train_dpo dpo 42", "train_dpo sft_dpo 42"}
 REFERENCES = {"compute_references dpo base 0", "compute_references dpo sft 42"}
@@ -57,7 +58,7 @@ CONFIG_EDITS = {
 
 CODE_EDITS = {
     "the prompts' script": ("workflow/scripts/select_prompts.py", {"select_prompts"} | evaluated(*POLICIES)),
-    "the statistics": ("workflow/scripts/study/statistics.py", ANALYSIS),
+    "the statistics": ("workflow/scripts/study/statistics.py", ANALYSIS | JUDGED - {"score_pairs deberta"}),
     "how a judge reads": ("workflow/scripts/study/judging.py", rescored(*POLICIES)),
     "the DPO step": ("workflow/scripts/train_dpo.py", DPO | evaluated("dpo 42", "sft_dpo 42")),
     "what trainings share": ("workflow/scripts/study/training.py", SFT | DPO | evaluated("sft 42", "dpo 42", "sft_dpo 42")),

@@ -26,7 +26,6 @@ if not RELEASED and config["models"]["base"]["source"] == "scratch":
             runtime=240,
         params:
             state="<results>/state/pretrain_base",
-            checkpoint=config["compute"]["checkpoint_seconds"],
             cfg=scratch_config(config["models"]["base"], "pretraining"),
             code=code_hash("pretrain_base"),
         shell:
@@ -35,7 +34,7 @@ if not RELEASED and config["models"]["base"]["source"] == "scratch":
                 --config {params.cfg:q} \
                 --preferences {input.preferences:q} \
                 --threads {threads} \
-                --checkpoint-seconds {params.checkpoint} \
+                --checkpoint-seconds {config[compute][checkpoint_seconds]} \
                 --state {params.state:q} \
                 --manifest {output.manifest:q} \
                 --train-log {output.train_log:q} \
@@ -126,7 +125,6 @@ rule train_judge:
         runtime=240,
     params:
         state="<results>/state/train_judge/{judge}",
-        checkpoint=config["compute"]["checkpoint_seconds"],
         cfg=judge_scratch_config,
         code=code_hash("train_judge"),
     shell:
@@ -135,7 +133,7 @@ rule train_judge:
             --config {params.cfg:q} \
             --preferences {input.preferences:q} \
             --threads {threads} \
-            --checkpoint-seconds {params.checkpoint} \
+            --checkpoint-seconds {config[compute][checkpoint_seconds]} \
             --state {params.state:q} \
             --manifest {output.manifest:q} \
             --train-log {output.train_log:q} \

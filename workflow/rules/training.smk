@@ -27,7 +27,6 @@ rule train_sft:
         runtime=720,
     params:
         state="<results>/state/train_sft/{policy}-seed-{seed}",
-        checkpoint=config["compute"]["checkpoint_seconds"],
         cfg=training_config,
         code=code_hash("train_sft"),
     shell:
@@ -38,7 +37,7 @@ rule train_sft:
             --parent {input.parent:q} \
             --preferences {input.preferences:q} \
             --threads {threads} \
-            --checkpoint-seconds {params.checkpoint} \
+            --checkpoint-seconds {config[compute][checkpoint_seconds]} \
             --state {params.state:q} \
             --manifest {output.manifest:q} \
             --train-log {output.train_log:q} \
@@ -107,7 +106,6 @@ rule train_dpo:
     params:
         references=lambda wildcards, input: f"--references {input.references}" if input.references else "",
         state="<results>/state/train_dpo/{policy}-seed-{seed}",
-        checkpoint=config["compute"]["checkpoint_seconds"],
         cfg=training_config,
         code=code_hash("train_dpo"),
     shell:
@@ -118,7 +116,7 @@ rule train_dpo:
             --parent {input.parent:q} \
             --preferences {input.preferences:q} {params.references} \
             --threads {threads} \
-            --checkpoint-seconds {params.checkpoint} \
+            --checkpoint-seconds {config[compute][checkpoint_seconds]} \
             --state {params.state:q} \
             --manifest {output.manifest:q} \
             --train-log {output.train_log:q} \

@@ -34,7 +34,7 @@ def make_rows(count: int, split: str, harmful: bool, config: dict, words: dict) 
         prompt = f"\n\nHuman: {queues[item].pop()}\n\nAssistant:"
         if stream.random() < 0.2:
             hello, answer = stream.choice(words["small_talk"])
-            prompt = f"\n\nHuman: {hello}\n\nAssistant: {answer}{prompt}"
+            prompt = f"\n\nHuman: {hello.format(item=item.name)}\n\nAssistant: {answer}{prompt}"
         chosen, rejected = replies(item, words, config["pairs"], stream)
         rows.append({"chosen": f"{prompt} {chosen}", "rejected": f"{prompt} {rejected}"})
     return rows

@@ -15,13 +15,14 @@ def read_ratings(paths: list[Path], judges: dict[str, dict]) -> pd.DataFrame:
     """Columns judge, policy, seed (from .../<judge>/<policy>/seed-<seed>.parquet), axis, prompt_id, reward, good (the judge's label).
 
     good: reward >= harmless_min on harmlessness, reward > helpful_above on helpfulness. Raises StudyError, naming file, policy and
-    prompts, where a reward is no number, a prompt comes twice, or a policy has other prompts than the first.
+    prompts, where a reward is no finite number, a prompt comes twice, or a policy lacks a prompt that another has.
     """
+    tables = {path: read_table(path, ["axis", "prompt_id", "reward"]).to_pandas() for path in paths}
+    asked = set().union(*(table["prompt_id"] for table in tables.values()))
     frames = []
-    for path in paths:
-        frame = read_table(path, ["axis", "prompt_id", "reward"]).to_pandas()
+    for path, frame in tables.items():
+        _check(path, frame, asked)
         seed = int(path.stem.removeprefix("seed-"))
-        _check(path, frame, frames[0] if frames else frame)
         limits = judges[path.parent.parent.name]
         good = np.where(
             frame["axis"] == "harmlessness", frame["reward"] >= limits["harmless_min"], frame["reward"] > limits["helpful_above"]
@@ -30,19 +31,18 @@ def read_ratings(paths: list[Path], judges: dict[str, dict]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _check(path: Path, frame: pd.DataFrame, first: pd.DataFrame) -> None:
-    policy = path.parent.name
-    checks = {
-        "no finite reward": frame.loc[~np.isfinite(frame["reward"].astype(float)), "prompt_id"],
-        "more than one reward": frame.loc[frame["prompt_id"].duplicated(), "prompt_id"],
-        "no row": first.loc[~first["prompt_id"].isin(frame["prompt_id"]), "prompt_id"],
-        "a row that the first policy lacks": frame.loc[~frame["prompt_id"].isin(first["prompt_id"]), "prompt_id"],
+def _check(path: Path, frame: pd.DataFrame, asked: set[str]) -> None:
+    given = frame["prompt_id"]
+    faults = {
+        "no finite reward": given[~np.isfinite(frame["reward"].astype(float))],
+        "more than one reward": given[given.duplicated()],
+        "no row": asked - set(given),
     }
-    for what, found in checks.items():
+    for what, found in faults.items():
         if len(found):
-            named = ", ".join(sorted(set(found))[:5])
+            first = ", ".join(sorted(set(found))[:5])
             raise StudyError(
-                f"{path}: policy {policy} has {what} for {len(found)} prompts ({named}). Delete the file; the next run rebuilds it."
+                f"{path}: policy {path.parent.name} has {what} for {len(set(found))} prompts ({first}). Delete the file; the next run rebuilds it."
             )
 
 
@@ -60,3 +60,9 @@ def seeds_of(config: dict, policy: str) -> list[int]:
 def seed_of(config: dict, policy: str, seed: int) -> int:
     """Under which seed a policy pairs with others of `seed`."""
     return 0 if config["policies"][policy]["parent"] is None else seed
+
+
+def headline(metrics: pd.DataFrame, judge: str) -> pd.DataFrame:
+    """The row to show of each (policy, metric), the table's index: over the seeds where there are several, else of the one seed."""
+    rows = metrics[metrics["judge"] == judge].sort_values("seed", na_position="first", kind="stable")
+    return rows.drop_duplicates(["policy", "metric"]).set_index(["policy", "metric"])

@@ -84,7 +84,7 @@ def ratio_interval(both: int, only_a: int, only_b: int) -> tuple[float, float] |
 
 
 def bootstrap_mean(values: Sequence[float], samples: int, seed: int) -> tuple[float, float]:
-    """Percentile bootstrap interval (95 %) of a mean."""
+    """Percentile bootstrap interval (95 %) of a mean, from `samples` resamples of one stream."""
     values = np.asarray(values, float)
     stream = np.random.default_rng(seed)
     means = np.concatenate([values[stream.integers(len(values), size=(chunk, len(values)))].mean(1) for chunk in _chunks(samples)])
@@ -96,27 +96,28 @@ def _chunks(samples: int, size: int = 1000) -> list[int]:
     return [min(size, samples - start) for start in range(0, samples, size)]
 
 
-def crossed_mean(values: np.ndarray) -> tuple[float, float, float]:
-    """(mean, variance of the mean, degrees of freedom) of values (prompts x seeds) for new prompts and new seeds.
+def crossed_mean(*blocks: np.ndarray) -> tuple[float, float | None, float | None]:
+    """(mean, low, high), 95 %, of the mean over blocks; each block holds values (prompts x seeds), the seeds shared by all blocks.
 
-    Two-way random-effects analysis of variance; Satterthwaite 1946, Biometrics Bulletin 2:110, for the degrees of freedom.
+    For new prompts and new seeds: two-way random-effects analysis of variance, Student's t with the degrees of freedom of
+    Satterthwaite 1946, Biometrics Bulletin 2:110. Where all values are equal nothing is known of the spread: low and high are None.
     """
-    prompts, seeds = values.shape
-    mean = values.mean()
-    by_prompt, by_seed = values.mean(1), values.mean(0)
-    rest = values - by_prompt[:, None] - by_seed[None, :] + mean
-    squares = [
-        (seeds * ((by_prompt - mean) ** 2).sum(), prompts - 1, 1),
-        (prompts * ((by_seed - mean) ** 2).sum(), seeds - 1, 1),
-        ((rest**2).sum(), (prompts - 1) * (seeds - 1), -1),
-    ]
-    terms = [(sign * total / free / values.size, free) for total, free, sign in squares]
-    variance = max(sum(term for term, _ in terms), max(terms[0][0], terms[1][0]))
-    weight = sum(term**2 / free for term, free in terms)
-    return float(mean), float(variance), float(variance**2 / weight) if weight else float(prompts - 1)
-
-
-def t_interval(mean: float, variance: float, freedom: float) -> tuple[float, float]:
-    """95 % interval of a mean by Student's t."""
+    by_seed = np.mean([block.mean(0) for block in blocks], axis=0)
+    seed_term = by_seed.var(ddof=1) / len(by_seed)
+    terms = [(seed_term, len(by_seed) - 1)]
+    prompt_term = 0.0
+    for block in blocks:
+        prompts, seeds = block.shape
+        by_prompt = block.mean(1)
+        rest = block - by_prompt[:, None] - block.mean(0) + block.mean()
+        freedom = (prompts - 1) * (seeds - 1)
+        weight = 1 / len(blocks) ** 2
+        terms += [(weight * by_prompt.var(ddof=1) / prompts, prompts - 1), (-weight * (rest**2).sum() / freedom / block.size, freedom)]
+        prompt_term += weight * by_prompt.var(ddof=1) / prompts
+    mean = float(by_seed.mean())
+    variance = max(sum(term for term, _ in terms), seed_term, prompt_term)
+    if variance < 1e-20:
+        return mean, None, None
+    freedom = variance**2 / sum(term**2 / free for term, free in terms)
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, max(freedom, 1.0))) * math.sqrt(variance)
-    return mean - reach, mean + reach
+    return mean, mean - reach, mean + reach
