@@ -96,28 +96,29 @@ def _chunks(samples: int, size: int = 1000) -> list[int]:
     return [min(size, samples - start) for start in range(0, samples, size)]
 
 
-def crossed_mean(*blocks: np.ndarray) -> tuple[float, float | None, float | None]:
-    """(mean, low, high), 95 %, of the mean over blocks; each block holds values (prompts x seeds), the seeds shared by all blocks.
+def crossed_mean(*blocks: np.ndarray) -> tuple[float, float, float]:
+    """(mean, variance of the mean, degrees of freedom) for new prompts and new seeds.
 
-    For new prompts and new seeds: two-way random-effects analysis of variance, Student's t with the degrees of freedom of
-    Satterthwaite 1946, Biometrics Bulletin 2:110. Where all values are equal nothing is known of the spread: low and high are None.
+    Each block holds values (prompts x seeds); blocks have prompts of their own and share the seeds, the mean is over the blocks' means.
+    Two-way random-effects analysis of variance; Satterthwaite 1946, Biometrics Bulletin 2:110, for the degrees of freedom.
     """
     by_seed = np.mean([block.mean(0) for block in blocks], axis=0)
-    seed_term = by_seed.var(ddof=1) / len(by_seed)
-    terms = [(seed_term, len(by_seed) - 1)]
-    prompt_term = 0.0
+    seed_term = (by_seed.var(ddof=1) / len(by_seed), len(by_seed) - 1)
+    prompt_terms, rest_terms = [], []
     for block in blocks:
         prompts, seeds = block.shape
         by_prompt = block.mean(1)
         rest = block - by_prompt[:, None] - block.mean(0) + block.mean()
-        freedom = (prompts - 1) * (seeds - 1)
-        weight = 1 / len(blocks) ** 2
-        terms += [(weight * by_prompt.var(ddof=1) / prompts, prompts - 1), (-weight * (rest**2).sum() / freedom / block.size, freedom)]
-        prompt_term += weight * by_prompt.var(ddof=1) / prompts
-    mean = float(by_seed.mean())
-    variance = max(sum(term for term, _ in terms), seed_term, prompt_term)
-    if variance < 1e-20:
-        return mean, None, None
-    freedom = variance**2 / sum(term**2 / free for term, free in terms)
+        free = (prompts - 1) * (seeds - 1)
+        prompt_terms.append((by_prompt.var(ddof=1) / prompts / len(blocks) ** 2, prompts - 1))
+        rest_terms.append((-(rest**2).sum() / free / block.size / len(blocks) ** 2, free))
+    terms = [seed_term, *prompt_terms, *rest_terms]
+    variance = max(sum(term for term, _ in terms), sum(term for term, _ in prompt_terms), seed_term[0])
+    weight = sum(term**2 / free for term, free in terms)
+    return float(by_seed.mean()), float(variance), float(variance**2 / weight) if weight else 1.0
+
+
+def t_interval(mean: float, variance: float, freedom: float) -> tuple[float, float]:
+    """95 % interval of a mean by Student's t."""
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, max(freedom, 1.0))) * math.sqrt(variance)
-    return mean, mean - reach, mean + reach
+    return mean - reach, mean + reach

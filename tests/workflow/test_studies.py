@@ -1,0 +1,180 @@
+"""The demo, hh_sample and published studies, run for real in small settings."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from study_folder import REPOSITORY, SHARED, StudyFolder
+
+from study.artifacts import read_provenance
+
+SHORT = {"max_rows": 64, "epochs": 1}
+SMALL_DEMO = {
+    "datasets": {
+        "synthetic": {"train_rows": {"harmless-base": 150, "helpful-base": 150}, "test_rows": {"harmless-base": 40, "helpful-base": 40}},
+        "raw": {"train_rows": {"harmless-base": 100, "helpful-base": 100}},
+    },
+    "prompts": {"harmlessness": {"n": 20}, "helpfulness": {"n": 20}},
+    "models": {"base": {"pretraining": SHORT}},
+    "methods": {"sft": SHORT, "dpo": SHORT},
+    "judges": {"small": {"training": SHORT, "calibration_share": 0.3}},
+}
+SMALL_HH = {
+    "models": {"base": {"pretraining": SHORT | {"max_rows": 200}}},
+    "methods": {"sft": SHORT, "dpo": SHORT},
+    "judges": {"small": {"training": SHORT, "max_length": 128}},
+    "scoring": {"batch_tokens": 16384},
+}
+POLICIES = ["base/seed-0", "dpo/seed-42", "sft/seed-42", "sft_dpo/seed-42"]
+
+
+def study(folder, name, small, *options):
+    """The study `name` in `folder`, refined by a smaller config."""
+    made = StudyFolder(folder, "--configfile", f"config/{name}.yaml", "small.yaml", *options)
+    (folder / "small.yaml").write_text(yaml.safe_dump(small))
+    return made
+
+
+def names(path):
+    return pq.read_schema(path).names
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    folder = study(tmp_path_factory.mktemp("demo"), "demo", SMALL_DEMO)
+    folder.printed = folder.succeed()
+    return folder
+
+
+def test_the_demo_ends_with_its_table(demo):
+    results = demo.path / "results/demo"
+    assert (results / "report/summary.txt").read_text().strip() in demo.printed
+    assert "say nothing about OPT-350M" in demo.printed
+    oracle = pq.read_table(results / "analysis/oracle.parquet").to_pylist()
+    assert {row["policy"] for row in oracle} == {"base", "sft", "dpo", "sft_dpo", "sft_dpo_coin", "sft_dpo_reversed"}
+    assert {row["n"] for row in oracle} == {20}
+    for policy in ("dpo", "sft_dpo", "sft_dpo_coin", "sft_dpo_reversed"):
+        log = pq.read_table(results / f"policies/{policy}/seed-42/train_log.parquet").to_pylist()
+        assert abs(log[0]["loss"] - 0.693147) < 1e-4
+
+
+def test_a_second_run_has_nothing_to_do(demo):
+    assert demo.planned() == set()
+    assert "Nothing to be done" in demo.succeed()
+
+
+def test_every_artifact_verifies(demo):
+    command = [sys.executable, "workflow/scripts/verify_study.py", "--folder", "results/demo"]
+    done = subprocess.run(command, cwd=demo.path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all as they were made" in done.stdout
+
+
+def test_made_again_an_artifact_is_the_same_bytes(demo):
+    # and its provenance holds neither a clock nor a place
+    results = demo.path / "results/demo"
+    paths = [results / "responses/sft/seed-42.parquet", results / "rewards/small/sft/seed-42.parquet", results / "analysis/metrics.parquet"]
+    paths += [results / "policies/sft/seed-42/manifest.json"]
+    before = [path.read_bytes() for path in paths]
+    assert str(demo.path) not in json.dumps(read_provenance(paths[0]))
+    for path in paths:
+        path.unlink()
+    demo.succeed()
+    assert [path.read_bytes() for path in paths] == before
+
+
+def test_damaged_weights_are_found_moved_aside_and_rebuilt(demo):
+    weights = demo.path / "results/demo/policies/dpo/seed-42/model.safetensors"
+    before = weights.read_bytes()
+    weights.write_bytes(before[:-1] + bytes([before[-1] ^ 255]))
+    (demo.path / "results/demo/responses/dpo/seed-42.parquet").unlink()
+    done = demo.run()
+    assert done.returncode != 0
+    (message,) = [line for line in done.stdout.splitlines() if line.startswith("error:")]
+    assert "model.safetensors is damaged" in message and "run the same command again" in message
+    demo.succeed()
+    assert weights.read_bytes() == before
+
+
+def test_the_snakemake_report_holds_the_figures(demo):
+    demo.succeed("--report", "report.html")
+    page = (demo.path / "report.html").read_text()
+    assert "HmR, HpR and CAS" in page and "mean_rewards.svg" in page
+
+
+def test_hh_sample_runs_on_the_real_files(tmp_path):
+    if not (SHARED / "hh-rlhf").is_dir():
+        pytest.skip("needs HH-RLHF's test files in ../shared/hh-rlhf")
+    folder = study(tmp_path, "hh_sample", SMALL_HH, "--config", f"datasets={{hh: {{path: {SHARED / 'hh-rlhf'}}}}}")
+    folder.succeed()
+    results = tmp_path / "results/hh_sample"
+    prompts = pq.read_table(results / "prompts/prompts.parquet").to_pylist()
+    if (SHARED / "paper-release").is_dir():
+        for axis, name in (("harmlessness", "harmful"), ("helpfulness", "helpful")):
+            released = json.loads((SHARED / f"paper-release/prompts/{name}_prompts.json").read_text())
+            assert [row["prompt"] for row in prompts if row["axis"] == axis] == released
+    evaluated = {row["cluster"] for row in prompts}
+    trained = pq.read_table(results / "data/training/preferences.parquet", columns=["prompt"])["prompt"].to_pylist()
+    from study.transcripts import cluster_of
+
+    assert trained and not evaluated & {cluster_of(prompt) for prompt in trained}
+    for policy in POLICIES:
+        assert names(results / f"responses/{policy}.parquet") == [
+            "axis",
+            "prompt_id",
+            "response",
+            "response_tokens",
+            "finish",
+            "top2_gap_min",
+        ]
+        assert names(results / f"rewards/small/{policy}.parquet") == ["axis", "prompt_id", "reward", "input_tokens", "cut_tokens"]
+        assert pq.read_metadata(results / f"rewards/small/{policy}.parquet").num_rows == 100
+    assert names(results / "analysis/metrics.parquet")[:5] == ["judge", "policy", "seed", "metric", "value"]
+    assert names(results / "analysis/retention.parquet")[5:8] == ["retained", "denominator", "rate"]
+
+
+def test_published_gives_the_papers_table(tmp_path):
+    release = SHARED / "paper-release"
+    if not release.is_dir():
+        pytest.skip("needs the paper's release in ../shared/paper-release")
+    folder = StudyFolder(tmp_path, "--configfile", "config/published.yaml")
+    printed = folder.succeed("--config", f"release={{path: {release}}}")
+    rows = pq.read_table(tmp_path / "results/published/analysis/metrics.parquet").to_pylist()
+    found = {metric: [round(row["value"], 9) for row in rows if row["metric"] == metric] for metric in ("HmR", "HpR", "CAS")}
+    assert found == {"HmR": [42, 48, 36, 44], "HpR": [22, 56, 46, 66], "CAS": [32, 52, 41, 55]}
+    assert "+71.88" in printed
+    assert "torch" not in read_provenance(tmp_path / "results/published/analysis/metrics.parquet")["inputs"]
+
+
+def test_published_downloads_what_it_is_not_given(tmp_path):
+    # the same files from a server on loopback, held to the same sums
+    release = SHARED / "paper-release"
+    if not release.is_dir():
+        pytest.skip("needs the paper's release in ../shared/paper-release")
+    config = yaml.safe_load((REPOSITORY / "config/published.yaml").read_text())["release"]
+    served = tmp_path / "served" / config["repo"] / config["revision"] / "data"
+    for name in config["sums"]:
+        (served / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(release / name, served / name)
+    command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", str(tmp_path / "served")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        port = server.stdout.readline().split(" port ")[1].split()[0]
+        (tmp_path / "run").mkdir()
+        folder = StudyFolder(
+            tmp_path / "run", "--configfile", "config/published.yaml", "--config", f"release={{endpoint: 'http://127.0.0.1:{port}'}}"
+        )
+        folder.succeed("prompts")
+        server.terminate()
+    assert pq.read_metadata(tmp_path / "run/results/published/prompts/prompts.parquet").num_rows == 100
+
+
+def test_published_without_a_network_is_one_message(tmp_path):
+    folder = StudyFolder(tmp_path, "--configfile", "config/published.yaml", "--config", "release={endpoint: 'http://127.0.0.1:9'}")
+    done = folder.run("prompts")
+    assert done.returncode != 0
+    (message,) = [line for line in done.stdout.splitlines() if line.startswith("error:")]
+    assert "cannot be reached" in message and "release.path" in message
