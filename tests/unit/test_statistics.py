@@ -86,3 +86,11 @@ def test_crossed_mean_covers_where_pooling_would_not():
         hits += low <= 0 <= high
         pooled += abs(values.mean()) <= 1.96 * values.std() / np.sqrt(values.size)
     assert hits / 600 > 0.9 > pooled / 600
+
+
+def test_paired_intervals_are_the_published_ones():
+    # Newcombe 1998, (36, 12, 2, 0); Fagerland, Lydersen and Laake 2014, airway data; statpsych, ci.ratio.prop.ps
+    assert st.paired_difference(36, 2, 12, 0) == pytest.approx((0.2, 0.0569, 0.3404), abs=5e-5)
+    assert st.paired_difference(1, 7, 1, 12)[1:] == pytest.approx((-0.507, -0.026), abs=5e-4)
+    assert st.ratio_interval(1, 7, 1) == pytest.approx((0.068, 0.923), abs=5e-4)
+    assert st.ratio_interval(6, 4, 26) == pytest.approx((1.766544, 5.796628), abs=5e-7)

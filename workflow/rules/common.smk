@@ -121,6 +121,11 @@ def is_synthetic():
     return not RELEASED and DATASETS[prompts_dataset()].get("source") == "synthetic"
 
 
+def is_comparable():
+    """Whether the paper's numbers belong beside ours: its released responses, or a model as large as its own."""
+    return RELEASED or config["models"]["base"]["source"] == "hub"
+
+
 def hub_folder(kind, source):
     return download_folder(HUB, kind, source["repo"], source["revision"])
 

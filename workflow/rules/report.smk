@@ -103,7 +103,7 @@ rule summarize_study:
         mem_mb=1000,
         runtime=5,
     params:
-        cfg=analysis_config(study=config["study"], compare_published=not is_synthetic(), synthetic=is_synthetic()),
+        cfg=analysis_config(study=config["study"], compare_published=is_comparable(), synthetic=is_synthetic()),
         code=code_hash("summarize_study"),
     shell:
         r"""

@@ -28,41 +28,49 @@ MEANS = {"harmlessness": "mean_reward_harmful", "helpfulness": "mean_reward_help
 
 def of_one_seed(ratings: pd.DataFrame, judge: str, policy: str, seed: int, bootstrap: dict) -> list[dict]:
     """Metrics of one trained checkpoint. Rates in percent; CAS = (HmR + HpR) / 2, its n is that of both axes."""
-    rows, rates, count = [], [], 0
-    for axis in AXES:
-        frame = of(ratings, judge, policy, seed, axis)
-        n, good = len(frame), int(frame["good"].sum())
-        low, high = wilson(good, n)
-        rates.append((100 * good / n, 100 * low, 100 * high))
-        rows.append(row(RATES[axis], rates[-1], n, "Wilson"))
+    frames = {axis: of(ratings, judge, policy, seed, axis) for axis in AXES}
+    rates = {axis: rate(int(frame["good"].sum()), len(frame)) for axis, frame in frames.items()}
+    rows = [row(RATES[axis], rates[axis], len(frame), "Wilson") for axis, frame in frames.items()]
+    rows.append(row("CAS", mover_mean(*rates.values()), sum(map(len, frames.values())), "MOVER of Wilson"))
+    for axis, frame in frames.items():
         interval = bootstrap_mean(frame["reward"], bootstrap["samples"], bootstrap["seed"])
-        rows.append(row(MEANS[axis], (frame["reward"].mean(), *interval), n, "percentile bootstrap"))
-        count += n
-    rows.append(row("CAS", mover_mean(*rates), count, "MOVER of Wilson"))
+        rows.append(row(MEANS[axis], (frame["reward"].mean(), *interval), len(frame), "percentile bootstrap"))
     return [{"judge": judge, "policy": policy, "seed": seed, **found} for found in rows]
 
 
-def row(metric: str, estimate: tuple[float, float, float], n: int, method: str) -> dict:
-    value, low, high = estimate
-    return {"metric": metric, "value": float(value), "n": n, "ci_low": float(low), "ci_high": float(high), "method": method}
+def rate(good: int, n: int) -> tuple[float, float, float]:
+    low, high = wilson(good, n)
+    return 100 * good / n, 100 * low, 100 * high
+
+
+def row(metric: str, estimate: tuple, n: int, method: str) -> dict:
+    value, low, high = (None if part is None else float(part) for part in estimate)
+    return {"metric": metric, "value": value, "n": n, "ci_low": low, "ci_high": high, "method": method}
 
 
 def over_seeds(ratings: pd.DataFrame, judge: str, policy: str, seeds: list[int]) -> list[dict]:
-    """Metrics of the method over its seeds: prompts crossed with seeds, for new prompts and new seeds."""
-    rows, parts, count, method = [], [], 0, "prompts x seeds ANOVA, t"
-    for axis in AXES:
-        frames = [of(ratings, judge, policy, seed, axis) for seed in seeds]
-        for metric, column, scale in ((RATES[axis], "good", 100.0), (MEANS[axis], "reward", 1.0)):
-            found = crossed_mean(np.column_stack([frame[column].to_numpy(float) for frame in frames]) * scale)
-            rows.append(row(metric, (found[0], *t_interval(*found)), len(frames[0]), method))
-            if column == "good":
-                parts.append(found)
-        count += len(frames[0])
-    variance = sum(part[1] for part in parts) / 4
-    weight = sum((part[1] / 4) ** 2 / part[2] for part in parts)
-    mean = sum(part[0] for part in parts) / 2
-    rows.append(row("CAS", (mean, *t_interval(mean, variance, variance**2 / weight if weight else 1.0)), count, method))
+    """Metrics of the method over its seeds: prompts crossed with seeds, for new prompts and new seeds; n counts prompts."""
+
+    def block(axis: str, column: str) -> np.ndarray:
+        return np.column_stack([of(ratings, judge, policy, seed, axis)[column].to_numpy(float) for seed in seeds])
+
+    labels = {axis: 100 * block(axis, "good") for axis in AXES}
+    rows = [row_over_seeds(RATES[axis], values) for axis, values in labels.items()]
+    rows.append(row_over_seeds("CAS", *labels.values()))
+    rows += [row_over_seeds(MEANS[axis], block(axis, "reward")) for axis in AXES]
     return [{"judge": judge, "policy": policy, "seed": None, **found} for found in rows]
+
+
+def row_over_seeds(metric: str, *blocks: np.ndarray) -> dict:
+    """Equal labels everywhere say nothing of the spread: no interval then, rather than one without width."""
+    mean, variance, freedom = crossed_mean(*blocks)
+    n = sum(map(len, blocks))
+    if not variance:
+        return row(metric, (mean, None, None), n, "all values equal, no interval")
+    low, high = t_interval(mean, variance, freedom)
+    if metric not in MEANS.values():
+        low, high = max(low, 0.0), min(high, 100.0)
+    return row(metric, (mean, low, high), n, "prompts x seeds ANOVA, t")
 
 
 def main() -> None:

@@ -3,9 +3,7 @@
 import csv
 import io
 
-import pyarrow.parquet as pq
-
-from study.artifacts import write_text
+from study.artifacts import read_table, write_text
 from study.command import parse, run
 
 
@@ -21,7 +19,7 @@ def as_csv(rows: list[dict], names: list[str]) -> str:
 
 def main() -> None:
     args = parse(__doc__, table="path", output="path")
-    table = pq.read_table(args.table)
+    table = read_table(args.table)
     write_text(args.output, as_csv(table.to_pylist(), table.schema.names))
 
 

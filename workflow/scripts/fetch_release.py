@@ -1,41 +1,50 @@
 """Download a release's prompts and responses at one commit, every file held to its sha256."""
 
 import time
-import urllib.error
 import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError
 
 from study.artifacts import atomic, say, sha256, write_manifest
 from study.command import StudyError, parse, run
 
-TRIES, PAUSE = 3, 2.0
+TRIES = 3
 
 
-def download(url: str) -> bytes:
-    """The bytes at a URL, tried again after 429 and 5xx. Raises StudyError."""
+def download(url: str, pause: float) -> bytes:
+    """The bytes at a URL, tried again, after `pause` seconds and more, where the connection breaks or the answer is 429 or 5xx. Raises StudyError."""
     for attempt in range(1, TRIES + 1):
         try:
             with urllib.request.urlopen(url, timeout=30) as answer:
                 return answer.read()
-        except urllib.error.HTTPError as error:
-            if attempt == TRIES or (error.code != 429 and error.code < 500):
-                raise StudyError(f"{url}: the server answers {error.code}. Check release.repo and release.revision.") from None
-        except OSError as error:
-            if attempt == TRIES:
-                raise StudyError(f"{url}: cannot be reached ({error}). Give release.path a folder that holds the release.") from None
-        time.sleep(PAUSE * attempt)
-    raise AssertionError
+        except HTTPError as error:
+            problem = f"the server answers {error.code}. Check release.repo, release.revision and the names in release.sums"
+            if error.code != 429 and error.code < 500:
+                break
+        except (OSError, HTTPException) as error:
+            problem = f"cannot be reached ({error}). Run again with a network, or give release.path a folder that holds the release"
+        if attempt < TRIES:
+            time.sleep(pause * attempt)
+    raise StudyError(f"{url}: {problem}.")
+
+
+def fetch(url: str, path: Path, total: str, pause: float) -> None:
+    """Bring one file, unless it is there already with this sha256. Raises StudyError where the bytes have another one."""
+    if path.is_file() and sha256(path) == total:
+        return
+    with atomic(path) as temporary:
+        temporary.write_bytes(download(url, pause))
+        if (found := sha256(temporary)) != total:
+            raise StudyError(f"{url}: sha256 {found}, release.sums says {total}. Run again; if it stays so, this is another file.")
 
 
 def main() -> None:
     args = parse(__doc__, config="config", manifest="path")
     config, folder = args.config, args.manifest.parent
+    address = f"{config['endpoint']}/{config['repo']}/{config['revision']}/data"
     for name, total in config["sums"].items():
-        path = folder / name
-        if not path.is_file() or sha256(path) != total:
-            with atomic(path) as temporary:
-                temporary.write_bytes(download(f"{config['endpoint']}/{config['repo']}/{config['revision']}/data/{name}"))
-                if sha256(temporary) != total:
-                    raise StudyError(f"{name}: the download's sha256 is {sha256(temporary)}, the config says {total}.")
+        fetch(f"{address}/{name}", folder / name, total, config.get("retry_seconds", 2.0))
         say(f"{name}: ok")
     write_manifest(folder, list(config["sums"]))
 

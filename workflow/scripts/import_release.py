@@ -10,6 +10,7 @@ from study.tables import PROMPTS, RESPONSES, REWARDS
 from study.transcripts import cluster_of
 
 AXES = {"harmlessness": "harmful", "helpfulness": "helpful"}
+KEYWORDS = ("kill", "murder", "rape")  # the author's filter of the harmful prompts
 
 
 def read_checked(path: Path, total: str | None) -> list:
@@ -27,6 +28,18 @@ def read_checked(path: Path, total: str | None) -> list:
     return entries
 
 
+def import_prompts(path: Path, texts: list, axis: str) -> list[dict]:
+    """Prompt rows in the file's order; where in the source a prompt stood is not released (null). Raises StudyError."""
+    rows = []
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise StudyError(f"{path}: entry {number} is no text but {type(text).__name__}.")
+        keywords = [word for word in KEYWORDS if word in text] if axis == "harmlessness" else []
+        place = {"axis": axis, "prompt_id": f"{axis}-{number:03d}", "subset": None, "row": None, "cluster": cluster_of(text)}
+        rows.append({**place, "prompt": text, "keywords": keywords})
+    return rows
+
+
 def check_entry(path: Path, number: int, entry: object, prompt: str) -> None:
     """Raise StudyError unless the entry holds this prompt, a response text and a finite rating."""
     if not isinstance(entry, dict) or not {"prompt", "response", "rating"} <= set(entry):
@@ -42,15 +55,15 @@ def check_entry(path: Path, number: int, entry: object, prompt: str) -> None:
 def main() -> None:
     args = parse(__doc__, config="config", release="path", prompts="path", responses="paths", rewards="paths")
     sums, used, prompts = args.config["sums"], [], []
+    if len(args.rewards) > len(args.config["policies"]):
+        raise StudyError("config: a release has one rating of each response. Leave one entry in judges and one in seeds.")
 
     def read(name: str) -> tuple[Path, list]:
         used.append(args.release / name)
         return used[-1], read_checked(used[-1], sums.get(name))
 
     for axis, name in AXES.items():
-        for number, text in enumerate(read(f"prompts/{name}_prompts.json")[1]):
-            place = {"axis": axis, "prompt_id": f"{axis}-{number:03d}", "subset": None, "row": None}
-            prompts.append({**place, "cluster": cluster_of(text), "prompt": text, "keywords": None})
+        prompts += import_prompts(*read(f"prompts/{name}_prompts.json"), axis)
 
     tables = {}
     for policy, beginning in args.config["policies"].items():

@@ -11,7 +11,7 @@ import pandas as pd
 
 from study.artifacts import atomic, read_table
 from study.command import parse, run
-from study.ratings import AXES, of, read_ratings, seed_of
+from study.ratings import AXES, headline, of, read_ratings, seed_of
 
 # Okabe and Ito's colours, safe for the colour-blind; one per policy in the order of the graph
 COLOURS = ["#7f7f7f", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442"]
@@ -29,27 +29,34 @@ def colours(order: list[str]) -> dict[str, str]:
     return {policy: COLOURS[number % len(COLOURS)] for number, policy in enumerate(order)}
 
 
-def interval_bars(axes: plt.Axes, metrics: pd.DataFrame, names: dict[str, str], order: list[str]) -> None:
-    """Groups of bars, one group per metric and one bar per policy, with 95 % intervals."""
+def grouped(axes: plt.Axes, rows: pd.DataFrame, names: dict[str, str], order: list[str], bars: bool) -> None:
+    """One group per metric, in it one bar or point per policy, with its 95 % interval (none where it is unknown)."""
     width = 0.8 / len(order)
     for place, policy in enumerate(order):
-        rows = [metrics[(metrics["policy"] == policy) & (metrics["metric"] == metric)].iloc[0] for metric in names]
-        x = np.arange(len(rows)) + (place - (len(order) - 1) / 2) * width
-        values = np.array([row["value"] for row in rows])
-        reach = np.array([[row["value"] - row["ci_low"] for row in rows], [row["ci_high"] - row["value"] for row in rows]])
-        axes.bar(x, values, width * 0.92, color=colours(order)[policy], label=policy)
-        axes.errorbar(x, values, reach, fmt="none", ecolor="black", elinewidth=1, capsize=2)
+        found = rows.loc[[(policy, metric) for metric in names]]
+        x = np.arange(len(names)) + (place - (len(order) - 1) / 2) * width
+        value, colour = found["value"].to_numpy(), colours(order)[policy]
+        reach = np.abs(np.stack([found["ci_low"] - value, found["ci_high"] - value]))
+        if bars:
+            axes.bar(x, value, width * 0.92, color=colour, label=policy)
+            axes.errorbar(x, value, reach, fmt="none", ecolor="black", elinewidth=1, capsize=2)
+        else:
+            axes.errorbar(x, value, reach, fmt="o", color=colour, elinewidth=1.5, capsize=3, label=policy)
     axes.set_xticks(np.arange(len(names)), list(names.values()))
-    axes.axhline(0, color="black", linewidth=0.8)
+    axes.figure.legend(loc="outside upper center", ncols=min(len(order), 4), frameon=False)
 
 
-def plot_bars(metrics: pd.DataFrame, order: list[str]) -> plt.Figure:
-    """Figure 1: HmR, HpR and CAS of every policy."""
+def framed(order: list[str], label: str) -> tuple[plt.Figure, plt.Axes]:
     figure, axes = plt.subplots(figsize=(2.5 + 0.75 * len(order), 4), layout="constrained")
-    interval_bars(axes, metrics, {"HmR": "harmless (HmR)", "HpR": "helpful (HpR)", "CAS": "mean of both (CAS)"}, order)
-    axes.set_ylabel("% of prompts, 95 % interval")
+    axes.set_ylabel(label)
+    return figure, axes
+
+
+def plot_bars(rows: pd.DataFrame, order: list[str]) -> plt.Figure:
+    """Figure 1: HmR, HpR and CAS of every policy."""
+    figure, axes = framed(order, "% of prompts, 95 % interval")
+    grouped(axes, rows, {"HmR": "harmless (HmR)", "HpR": "helpful (HpR)", "CAS": "mean of both (CAS)"}, order, bars=True)
     axes.set_ylim(0, 100)
-    figure.legend(loc="outside upper center", ncols=min(len(order), 4), frameon=False)
     return figure
 
 
@@ -61,12 +68,11 @@ def plot_boxes(ratings: pd.DataFrame, judge: str, config: dict) -> plt.Figure:
     limits = {"harmlessness": "harmless_min", "helpfulness": "helpful_above"}
     for panel, axis in zip(panels, AXES, strict=True):
         values = [of(ratings, judge, policy, seed_of(config, policy, config["seeds"][0]), axis)["reward"].to_numpy() for policy in order]
-        boxes = panel.boxplot(values, widths=0.6, patch_artist=True, showfliers=False, medianprops={"color": "black"})
+        boxes = panel.boxplot(values, widths=0.6, patch_artist=True, showfliers=False, medianprops={"color": "black", "linewidth": 2})
         for place, (policy, box) in enumerate(zip(order, boxes["boxes"], strict=True)):
-            box.set(facecolor=colours(order)[policy], alpha=0.6)
-            panel.scatter(
-                place + 1 + stream.uniform(-0.2, 0.2, len(values[place])), values[place], s=6, color=colours(order)[policy], linewidths=0
-            )
+            box.set(facecolor=colours(order)[policy], alpha=0.7)
+            x = place + 1 + stream.uniform(-0.2, 0.2, len(values[place]))
+            panel.scatter(x, values[place], s=5, color="black", alpha=0.5, linewidths=0, zorder=3)
         panel.axhline(config["judges"][judge][limits[axis]], color="black", linestyle="--", linewidth=0.8)
         panel.set_xticks(range(1, len(order) + 1), order, rotation=30, ha="right")
         panel.set_title(f"{'harmful' if axis == 'harmlessness' else 'helpful'} prompts", fontsize=10)
@@ -74,12 +80,11 @@ def plot_boxes(ratings: pd.DataFrame, judge: str, config: dict) -> plt.Figure:
     return figure
 
 
-def plot_means(metrics: pd.DataFrame, order: list[str], judge: str) -> plt.Figure:
-    """Figure 3: mean rewards of every policy on both axes."""
-    figure, axes = plt.subplots(figsize=(2.5 + 0.6 * len(order), 4), layout="constrained")
-    interval_bars(axes, metrics, {"mean_reward_harmful": "harmful prompts", "mean_reward_helpful": "helpful prompts"}, order)
-    axes.set_ylabel(f"mean reward by {judge}, 95 % interval")
-    figure.legend(loc="outside upper center", ncols=min(len(order), 4), frameon=False)
+def plot_means(rows: pd.DataFrame, order: list[str], judge: str) -> plt.Figure:
+    """Figure 3: mean rewards of every policy on both axes; points, for a reward's zero means nothing."""
+    figure, axes = framed(order, f"mean reward by {judge}, 95 % interval")
+    grouped(axes, rows, {"mean_reward_harmful": "harmful prompts", "mean_reward_helpful": "helpful prompts"}, order, bars=False)
+    axes.set_xlim(-0.5, 1.5)
     return figure
 
 
@@ -88,11 +93,11 @@ def main() -> None:
     config, judge = args.config, min(args.config["judges"])
     ratings = read_ratings(args.rewards, config["judges"])
     metrics = read_table(args.metrics, ["judge", "policy", "seed", "metric", "value", "ci_low", "ci_high"]).to_pandas()
-    metrics = metrics[(metrics["judge"] == judge) & metrics["seed"].isin([0, config["seeds"][0]])]
+    rows = headline(metrics, judge)
     with plt.rc_context(PLAIN):
-        save(plot_bars(metrics, config["order"]), args.bars)
+        save(plot_bars(rows, config["order"]), args.bars)
         save(plot_boxes(ratings, judge, config), args.boxes)
-        save(plot_means(metrics, config["order"], judge), args.means)
+        save(plot_means(rows, config["order"], judge), args.means)
 
 
 if __name__ == "__main__":

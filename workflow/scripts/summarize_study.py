@@ -1,43 +1,46 @@
-"""The study in one table: rates with intervals beside the published ones, mean rewards, retention, and what n can show."""
+"""The study in two tables: rates with intervals beside the published ones; mean rewards, gains and retention; and what n can show."""
 
 import io
 from decimal import ROUND_HALF_UP, Decimal
 
 import pandas as pd
 import yaml
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from study.artifacts import read_table, say, write_text
 from study.command import parse, run
-from study.ratings import seed_of
+from study.ratings import AXES, headline
 
 WIDTH = 110
 RATES = ("HmR", "HpR", "CAS")
 MEANS = ("mean_reward_harmful", "mean_reward_helpful")
 
 
-def metrics_of(metrics: pd.DataFrame, config: dict, judge: str, policy: str) -> dict[str, pd.Series]:
-    """metric -> row: over the seeds where there are several, else of the one seed."""
-    rows = metrics[(metrics["judge"] == judge) & (metrics["policy"] == policy)]
-    over = rows[rows["seed"].isna()]
-    rows = over if len(over) else rows[rows["seed"] == seed_of(config, policy, config["seeds"][0])]
-    return {row["metric"]: row for _, row in rows.iterrows()}
+def table_with(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="right" if number else "left", no_wrap=True)
+    return table
 
 
-def rate_table(metrics: pd.DataFrame, config: dict, judge: str, published: dict) -> Table:
-    """Policies by HmR, HpR and CAS with 95 % intervals, `|` before the published value."""
-    table = Table(title=f"{config['study']}: rates in %, 95 % intervals" + (" | published" if published else "") + f" (judge {judge})")
-    for name in ("policy", *RATES):
-        table.add_column(name, justify="left" if name == "policy" else "right")
+def beside(ours: str, theirs: float | None, digits: int) -> str:
+    return ours if theirs is None else f"{ours} | {theirs:.{digits}f}"
+
+
+def rate_cell(row: pd.Series) -> str:
+    return f"{row['value']:.1f} [-]" if pd.isna(row["ci_low"]) else f"{row['value']:.1f} [{row['ci_low']:.1f}, {row['ci_high']:.1f}]"
+
+
+def rate_table(rows: pd.DataFrame, config: dict, judge: str, published: dict) -> Table:
+    """Policies by HmR, HpR and CAS with 95 % intervals, the published value behind a `|`."""
+    shown = " | published" if published else ""
+    over = f", over {len(config['seeds'])} seeds" if len(config["seeds"]) > 1 else ""
+    table = table_with(f"{config['study']}: rates in %, 95 % intervals{shown} (judge {judge}{over})", "policy", *RATES)
     for policy in config["order"]:
-        found = metrics_of(metrics, config, judge, policy)
-        cells = []
-        for metric in RATES:
-            row = found[metric]
-            beside = f" | {published[policy][metric]}" if policy in published else ""
-            cells.append(f"{row['value']:.1f} [{row['ci_low']:.1f}, {row['ci_high']:.1f}]{beside}")
-        table.add_row(policy, *cells)
+        theirs = published.get(policy, {})
+        table.add_row(policy, *(beside(rate_cell(rows.loc[(policy, metric)]), theirs.get(metric), 0) for metric in RATES))
     return table
 
 
@@ -45,45 +48,45 @@ def gain(value: float, root: float) -> str:
     """Relative change over the root in percent, halves rounded up as in the paper's Table 2."""
     if not root:
         return "-"
-    change = Decimal(repr(round(100 * (value - root) / root, 9)))
+    change = Decimal(str(round(float(100 * (value - root) / root), 9)))
     return f"{change.quantize(Decimal('0.01'), ROUND_HALF_UP):+}"
 
 
-def gain_table(metrics: pd.DataFrame, retention: pd.DataFrame, config: dict, judge: str) -> Table:
-    """Mean rewards, relative gains over the root, and retention against the root."""
-    root = config["order"][0]
-    table = Table(title=f"mean rewards; gain over {root} in %; share of {root}'s good prompts that stay good (chance)")
-    for name in ("policy", "mean reward harmful", "helpful", "gain HmR", "HpR", "CAS", "retained harmless", "helpful"):
-        table.add_column(name, justify="left" if name == "policy" else "right")
-    first = metrics_of(metrics, config, judge, root)
+def gain_table(rows: pd.DataFrame, retention: pd.DataFrame, config: dict, judge: str, published: dict) -> Table:
+    """Mean rewards, relative gains over the root, and retention against the root at the first seed."""
+    root, seed = config["order"][0], config["seeds"][0]
+    at = f" at seed {seed}" if len(config["seeds"]) > 1 else ""
+    table = table_with(
+        f"mean rewards; gain over {root} in %; good prompts of {root} that stay good{at} (by chance)",
+        *("policy", "reward\nharmful", "reward\nhelpful", "gain\nHmR", "gain\nHpR", "gain\nCAS", "kept\nharmless", "kept\nhelpful"),
+    )
     for policy in config["order"]:
-        found = metrics_of(metrics, config, judge, policy)
-        means = [f"{found[metric]['value']:.2f}" for metric in MEANS]
-        gains = ["" if policy == root else gain(found[metric]["value"], first[metric]["value"]) for metric in RATES]
-        kept = [kept_cell(retention, config, judge, policy, root, axis) for axis in ("harmlessness", "helpfulness")]
+        theirs = published.get(policy, {})
+        means = [beside(f"{rows.loc[(policy, metric)]['value']:.2f}", theirs.get(metric), 2) for metric in MEANS]
+        gains = ["" if policy == root else gain(rows.loc[(policy, metric)]["value"], rows.loc[(root, metric)]["value"]) for metric in RATES]
+        place = {"judge": judge, "policy": policy, "reference": root, "seed": seed}
+        kept = [kept_cell(retention, **place, axis=axis) for axis in AXES]
         table.add_row(policy, *means, *gains, *kept)
     return table
 
 
-def kept_cell(retention: pd.DataFrame, config: dict, judge: str, policy: str, root: str, axis: str) -> str:
-    seed = config["seeds"][0]
-    keep = (retention["judge"] == judge) & (retention["policy"] == policy) & (retention["reference"] == root) & (retention["axis"] == axis)
-    for row in retention[keep & (retention["seed"] == seed)].itertuples():
+def kept_cell(retention: pd.DataFrame, **place: object) -> str:
+    """`kept/of (chance)` of the one row at this place; nothing for the root, which has none."""
+    for row in retention[(retention[list(place)] == pd.Series(place)).all(axis=1)].itertuples():
         return f"{row.retained}/{row.denominator} ({row.chance:.0f}%)"
     return ""
 
 
-def closing_lines(metrics: pd.DataFrame, config: dict, judge: str) -> list[str]:
-    """What the table does not show, and where to look next."""
-    n = int(metrics[(metrics["judge"] == judge) & (metrics["metric"] == "HmR")]["n"].iloc[0])
-    reach = 22.0 * (50 / n) ** 0.5
+def closing_lines(rows: pd.DataFrame, config: dict) -> list[str]:
+    """What the tables do not show, and where to look next. 22 points at 50 prompts: exact McNemar, 80 % power, 30 % of labels changing."""
+    n = int(rows[rows.index.get_level_values("metric").isin(["HmR", "HpR"])]["n"].min())
     lines = [
-        f"{n} prompts per axis: a difference below about {reach:.0f} points is seldom detectable; overlapping intervals are no ranking.",
-        "The intervals are about the judge's opinion. The judge errs, and it was made from the data that it judges.",
+        f"{n} prompts per axis show differences of about {22 * (50 / n) ** 0.5:.0f} points (80 % power); smaller ones are undecided.",
+        "The intervals are about the judge's opinion. It errs, and it was trained on data of the policies' own source.",
     ]
     if config["synthetic"]:
         lines.append("Synthetic data: these numbers test the workflow and say nothing about OPT-350M or any real model.")
-    lines.append(f"Tables: results/{config['study']}/report/*.csv   figures: results/{config['study']}/report/figures/")
+    lines.append(f"Next: results/{config['study']}/report/ with retention.csv, changed_prompts.csv (which prompts changed) and figures/")
     return lines
 
 
@@ -98,12 +101,14 @@ def main() -> None:
     text = io.StringIO()
     console = Console(file=text, width=WIDTH, color_system=None)
     for judge in sorted(config["judges"]):
-        console.print(rate_table(metrics, config, judge, published))
-        console.print(gain_table(metrics, retention, config, judge))
-        for line in closing_lines(metrics, config, judge):
-            console.print(line, soft_wrap=True)
-    write_text(args.output, text.getvalue())
-    say(text.getvalue().rstrip())
+        rows = headline(metrics, judge)
+        console.print(rate_table(rows, config, judge, published))
+        console.print(gain_table(rows, retention, config, judge, published))
+        for line in closing_lines(rows, config):
+            console.print(line, soft_wrap=True, highlight=False)
+    tidy = "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+    write_text(args.output, tidy)
+    say(tidy.rstrip())
 
 
 if __name__ == "__main__":

@@ -85,14 +85,14 @@ def write_table(path: Path, rows: list[Mapping] | pa.Table, schema: pa.Schema, m
         pq.write_table(table, temporary, compression="zstd", compression_level=3, row_group_size=ROW_GROUP)
 
 
-def read_table(path: Path, columns: list[str]) -> pa.Table:
-    """Read an artifact's columns.
+def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read an artifact's columns (None: all).
 
     Raises StudyError where the file cannot be read (it is moved aside, so that the next run rebuilds it) or lacks a column.
     """
     try:
         schema = pq.read_schema(path)
-        missing = [name for name in columns if name not in schema.names]
+        missing = [name for name in columns or [] if name not in schema.names]
         if missing:
             raise StudyError(f"{path}: column {', '.join(missing)} is missing; it has {', '.join(schema.names)}.")
         return pq.read_table(path, columns=columns).replace_schema_metadata(None)
