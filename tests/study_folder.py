@@ -24,7 +24,7 @@ class StudyFolder:
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
         """Run snakemake; stdout and stderr come back joined, as text."""
-        command = [str(Path(sys.executable).parent / "snakemake"), "--cores", "2", *self.options, *arguments]
+        command = [str(Path(sys.executable).parent / "snakemake"), "--cores", "2", *arguments, *self.options]
         return subprocess.run(
             command, cwd=self.path, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
         )

@@ -77,26 +77,31 @@ def test_every_artifact_verifies(demo):
 def test_made_again_an_artifact_is_the_same_bytes(demo):
     # and its provenance holds neither a clock nor a place
     results = demo.path / "results/demo"
-    paths = [results / "responses/sft/seed-42.parquet", results / "rewards/small/sft/seed-42.parquet", results / "analysis/metrics.parquet"]
-    paths += [results / "policies/sft/seed-42/manifest.json"]
-    before = [path.read_bytes() for path in paths]
-    assert str(demo.path) not in json.dumps(read_provenance(paths[0]))
-    for path in paths:
-        path.unlink()
-    demo.succeed()
-    assert [path.read_bytes() for path in paths] == before
+    names = [
+        "policies/sft/seed-42/manifest.json",
+        "responses/sft/seed-42.parquet",
+        "rewards/small/sft/seed-42.parquet",
+        "analysis/metrics.parquet",
+    ]
+    before = [(results / name).read_bytes() for name in names]
+    assert str(demo.path) not in json.dumps(read_provenance(results / names[1]))
+    for name in names:
+        (results / name).unlink()
+    demo.succeed(*(f"results/demo/{name}" for name in names))
+    assert [(results / name).read_bytes() for name in names] == before
 
 
 def test_damaged_weights_are_found_moved_aside_and_rebuilt(demo):
     weights = demo.path / "results/demo/policies/dpo/seed-42/model.safetensors"
     before = weights.read_bytes()
     weights.write_bytes(before[:-1] + bytes([before[-1] ^ 255]))
-    (demo.path / "results/demo/responses/dpo/seed-42.parquet").unlink()
-    done = demo.run()
+    responses = "results/demo/responses/dpo/seed-42.parquet"
+    (demo.path / responses).unlink()
+    done = demo.run(responses)
     assert done.returncode != 0
     (message,) = [line for line in done.stdout.splitlines() if line.startswith("error:")]
     assert "model.safetensors is damaged" in message and "run the same command again" in message
-    demo.succeed()
+    demo.succeed(responses)
     assert weights.read_bytes() == before
 
 
@@ -167,8 +172,10 @@ def test_published_downloads_what_it_is_not_given(tmp_path):
         folder = StudyFolder(
             tmp_path / "run", "--configfile", "config/published.yaml", "--config", f"release={{endpoint: 'http://127.0.0.1:{port}'}}"
         )
-        folder.succeed("prompts")
-        server.terminate()
+        try:
+            folder.succeed("prompts")
+        finally:
+            server.terminate()
     assert pq.read_metadata(tmp_path / "run/results/published/prompts/prompts.parquet").num_rows == 100
 
 
