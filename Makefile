@@ -28,6 +28,7 @@ $(STAMP): requirements.lock
 
 demo: $(STAMP)
 	$(RUN) --configfile config/demo.yaml
+	@cat results/demo/report/summary.txt
 
 check: $(STAMP)
 	$(RUN) --configfile config/demo.yaml -- check
@@ -35,9 +36,11 @@ check: $(STAMP)
 study: $(STAMP)
 	$(VENV)/bin/python workflow/scripts/preflight.py --config config/config.yaml
 	$(RUN)
+	@cat results/paper/report/summary.txt
 
 published: $(STAMP)
 	$(RUN) --configfile config/published.yaml
+	@cat results/published/report/summary.txt
 
 verify: $(STAMP)
 	$(VENV)/bin/python workflow/scripts/verify_study.py --folder results/$(STUDY)

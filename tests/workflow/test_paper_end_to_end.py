@@ -89,7 +89,7 @@ def test_the_pickle_of_main_gives_the_same_weights(hub, paper, tmp_path):
     ("edit", "url", "said"),
     [
         (None, "http://127.0.0.1:9", "no answer from 127.0.0.1"),
-        ((DATA["revision"], UNKNOWN), None, UNKNOWN),
+        ((DATA["revision"], UNKNOWN), None, "no such revision"),
     ],
 )
 def test_a_failed_download_is_one_message(hub, tmp_path, edit, url, said):
