@@ -21,6 +21,7 @@ if not RELEASED and config["models"]["base"]["source"] == "scratch":
             "../../environment.yml"
         threads: config["compute"]["threads"]
         resources:
+            checkpoint_seconds=config["compute"]["checkpoint_seconds"],
             gpu=config["compute"]["gpus"],
             mem_mb=8000,
             runtime=240,
@@ -34,7 +35,7 @@ if not RELEASED and config["models"]["base"]["source"] == "scratch":
                 --config {params.cfg:q} \
                 --preferences {input.preferences:q} \
                 --threads {threads} \
-                --checkpoint-seconds {config[compute][checkpoint_seconds]} \
+                --checkpoint-seconds {resources.checkpoint_seconds} \
                 --state {params.state:q} \
                 --manifest {output.manifest:q} \
                 --train-log {output.train_log:q} \
@@ -120,6 +121,7 @@ rule train_judge:
         "../../environment.yml"
     threads: config["compute"]["threads"]
     resources:
+        checkpoint_seconds=config["compute"]["checkpoint_seconds"],
         gpu=config["compute"]["gpus"],
         mem_mb=8000,
         runtime=240,
@@ -133,7 +135,7 @@ rule train_judge:
             --config {params.cfg:q} \
             --preferences {input.preferences:q} \
             --threads {threads} \
-            --checkpoint-seconds {config[compute][checkpoint_seconds]} \
+            --checkpoint-seconds {resources.checkpoint_seconds} \
             --state {params.state:q} \
             --manifest {output.manifest:q} \
             --train-log {output.train_log:q} \

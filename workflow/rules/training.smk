@@ -22,6 +22,7 @@ rule train_sft:
         "../../environment.yml"
     threads: config["compute"]["threads"]
     resources:
+        checkpoint_seconds=config["compute"]["checkpoint_seconds"],
         gpu=config["compute"]["gpus"],
         mem_mb=16000,
         runtime=720,
@@ -37,7 +38,7 @@ rule train_sft:
             --parent {input.parent:q} \
             --preferences {input.preferences:q} \
             --threads {threads} \
-            --checkpoint-seconds {config[compute][checkpoint_seconds]} \
+            --checkpoint-seconds {resources.checkpoint_seconds} \
             --state {params.state:q} \
             --manifest {output.manifest:q} \
             --train-log {output.train_log:q} \
@@ -100,6 +101,7 @@ rule train_dpo:
         "../../environment.yml"
     threads: config["compute"]["threads"]
     resources:
+        checkpoint_seconds=config["compute"]["checkpoint_seconds"],
         gpu=config["compute"]["gpus"],
         mem_mb=16000,
         runtime=720,
@@ -116,7 +118,7 @@ rule train_dpo:
             --parent {input.parent:q} \
             --preferences {input.preferences:q} {params.references} \
             --threads {threads} \
-            --checkpoint-seconds {config[compute][checkpoint_seconds]} \
+            --checkpoint-seconds {resources.checkpoint_seconds} \
             --state {params.state:q} \
             --manifest {output.manifest:q} \
             --train-log {output.train_log:q} \
