@@ -1,6 +1,5 @@
 """A copy of the workflow in a folder of its own, to run, edit and plan in."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -23,10 +22,10 @@ class StudyFolder:
             shutil.copytree(source, path / part, ignore=ignore) if source.is_dir() else shutil.copy(source, path / part)
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-        """Run snakemake; stdout and stderr come back joined, as text."""
+        """Run snakemake, in `environment` where one is given; stdout and stderr come back joined, as text."""
         command = [str(Path(sys.executable).parent / "snakemake"), "--cores", "2", *arguments, *self.options]
         return subprocess.run(
-            command, cwd=self.path, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+            command, cwd=self.path, env=environment or None, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
         )
 
     def succeed(self, *arguments: str, **environment: str) -> str:
