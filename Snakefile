@@ -1,6 +1,6 @@
 from snakemake.utils import min_version
 
-min_version("9.20")
+min_version("9.27")
 
 
 configfile: "config/config.yaml"
@@ -66,6 +66,6 @@ rule other_study:
         other=f"(?!(?:{re.escape(config['study'])}|hub|bench)/)[^/]+",
         path=".+",
     conda:
-        "../../environment.yml"
+        "environment.yml"
     shell:
         "false &> {log}"

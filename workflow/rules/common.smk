@@ -1,6 +1,7 @@
 """The resolved config, and the paths and step configs that rules ask for."""
 
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
