@@ -35,6 +35,7 @@ CONFIG_EDITS = {
     "the prompt seed": ("seed: 100", "seed: 101", {"select_prompts"} | evaluated(*POLICIES)),
     "beta": ("beta: 0.1 ", "beta: 0.2 ", DPO | evaluated("dpo 42", "sft_dpo 42")),
     "DPO's prompt length": ("max_prompt_length: 512", "max_prompt_length: 256", REFERENCES | DPO | evaluated("dpo 42", "sft_dpo 42")),
+    "published dropout": ("dropout: disabled ", "dropout: as_published ", DPO | evaluated("dpo 42", "sft_dpo 42")),
     "the LoRA rank": ("{r: 8,", "{r: 16,", DPO | evaluated("dpo 42", "sft_dpo 42")),
     "an SFT setting": ("loss_on: transcript", "loss_on: reply", SFT | evaluated("sft 42", "sft_dpo 42")),
     "new tokens": ("max_new_tokens: 50", "max_new_tokens: 60", evaluated(*POLICIES)),

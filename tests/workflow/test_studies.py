@@ -67,11 +67,21 @@ def test_a_second_run_has_nothing_to_do(demo):
     assert "Nothing to be done" in demo.succeed()
 
 
-def test_every_artifact_verifies(demo):
+def verify(demo):
     command = [sys.executable, "workflow/scripts/verify_study.py", "--folder", "results/demo"]
     done = subprocess.run(command, cwd=demo.path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "all as they were made" in done.stdout
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_every_artifact_verifies_until_one_is_changed(demo):
+    status, printed = verify(demo)
+    assert status == 0 and "all as they were made" in printed, printed
+    responses = demo.path / "results/demo/responses/sft/seed-42.parquet"
+    before = responses.read_bytes()
+    shutil.copy(demo.path / "results/demo/responses/dpo/seed-42.parquet", responses)
+    status, printed = verify(demo)
+    responses.write_bytes(before)
+    assert status == 1 and "rewards/small/sft/seed-42.parquet: was made from another demo/responses/sft/seed-42.parquet" in printed
 
 
 def test_made_again_an_artifact_is_the_same_bytes(demo):
@@ -95,6 +105,7 @@ def test_damaged_weights_are_found_moved_aside_and_rebuilt(demo):
     weights = demo.path / "results/demo/policies/dpo/seed-42/model.safetensors"
     before = weights.read_bytes()
     weights.write_bytes(before[:-1] + bytes([before[-1] ^ 255]))
+    assert "model.safetensors: damaged" in verify(demo)[1]
     responses = "results/demo/responses/dpo/seed-42.parquet"
     (demo.path / responses).unlink()
     done = demo.run(responses)
