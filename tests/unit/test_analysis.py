@@ -1,6 +1,7 @@
 """Metrics, retention, the summary and the figures, on made-up ratings and on the paper's released ones."""
 
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -186,3 +187,10 @@ def test_seeds_give_a_row_over_seeds_and_a_ceiling(tmp_path):
     call(compute_retention, config, rewards=paths, output=tmp_path / "r.parquet", changed=tmp_path / "c.parquet")
     ceilings = {row["reference"]: row["ceiling"] for row in pq.read_table(tmp_path / "r.parquet").to_pylist()}
     assert ceilings["base"] is None and 0 <= ceilings["sft"] <= 100
+
+
+def test_the_analysis_needs_no_torch():
+    # whoever only analyses responses need not install or load it
+    scripts = "import_release, fetch_release, compute_metrics, compute_retention, plot_figures, export_csv, summarize_study"
+    code = f"import sys; sys.path.insert(0, 'workflow/scripts'); import {scripts}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)

@@ -190,7 +190,10 @@ def import_source(source):
     """A downloaded folder's manifest, or a local folder's files that count."""
     if source["source"] == "hub":
         return f"{hub_folder('models', source)}/manifest.json"
-    return [str(path) for path in sorted(Path(source["path"]).glob("*")) if path.suffix in (".json", ".safetensors", ".txt")]
+    files = [str(path) for path in sorted(Path(source["path"]).glob("*")) if path.suffix in (".json", ".safetensors", ".txt")]
+    if not files:
+        raise WorkflowError(f"config: {source['path']} holds no model: config.json, model.safetensors and the tokenizer's files are needed.")
+    return files
 
 
 def import_folder(wildcards, input):
@@ -250,9 +253,9 @@ def token_view(method):
 
 
 def view_name(policy):
-    """The first method, by name, with the policy's token view (betas and losses share it); `@dataset` where the data are not the default."""
+    """The method with the shortest name and the policy's token view (betas and losses share it); `@dataset` where the data are not the default."""
     view = token_view(method_of(policy))
-    name = min(name for name, method in config["methods"].items() if token_view(method) == view)
+    name = min((name for name, method in config["methods"].items() if token_view(method) == view), key=lambda name: (len(name), name))
     data = data_of(policy)
     return name if data == prompts_dataset() else f"{name}@{data}"
 
