@@ -121,5 +121,7 @@ def test_numbers_nested_on_the_command_line_are_numbers():
     # Snakemake reads --config 'prompts={harmlessness: {n: 20}}' as texts
     config = load("config")
     config["prompts"]["harmlessness"]["n"], config["seeds"] = "20", ["1", "2"]
+    config["models"]["base"] = {"source": "local", "path": "somewhere", "repo": "null", "revision": "null"}
     resolved = resolve(config, SCHEMA)
     assert (resolved["prompts"]["harmlessness"]["n"], resolved["seeds"]) == (20, [1, 2])
+    assert resolved["models"]["base"] == {"source": "local", "path": "somewhere", "notice": ""}

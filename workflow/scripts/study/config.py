@@ -25,9 +25,9 @@ def resolve(config: dict, schema: Path) -> dict:
 
 
 def without_nulls(value: object) -> object:
-    """The same without dict entries that are None, at any depth: `null` in a config means absent."""
+    """The same without dict entries that are None, at any depth: `null` in a config means absent (a text on Snakemake's command line)."""
     if isinstance(value, dict):
-        return {key: without_nulls(entry) for key, entry in value.items() if entry is not None}
+        return {key: without_nulls(entry) for key, entry in value.items() if entry not in (None, "null")}
     return [without_nulls(entry) for entry in value] if isinstance(value, list) else value
 
 
