@@ -1,0 +1,25 @@
+"""The whole demo against its planted truth, for three seeds."""
+
+import pyarrow.parquet as pq
+import pytest
+from study_folder import StudyFolder
+
+
+@pytest.mark.long
+def test_the_planted_truth_comes_out_for_three_seeds(tmp_path):
+    folder = StudyFolder(tmp_path, "--configfile", "config/demo.yaml", "--config", "seeds=[42,43,44]")
+    folder.succeed("all", "check")
+    checks = pq.read_table(tmp_path / "results/demo/analysis/checks.parquet").to_pylist()
+    assert {row["seed"] for row in checks} == {0, 42, 43, 44} and all(row["holds"] for row in checks)
+
+
+@pytest.mark.long
+def test_the_demo_twice_from_scratch_is_the_same_bytes(tmp_path):
+    sums = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        StudyFolder(tmp_path / name, "--configfile", "config/demo.yaml").succeed()
+        results = tmp_path / name / "results/demo"
+        artifacts = [path for pattern in ("*.parquet", "manifest.json", "*.svg", "*.csv") for path in results.rglob(pattern)]
+        sums.append({path.relative_to(results): path.read_bytes() for path in artifacts})
+    assert sums[0] == sums[1]
