@@ -10,6 +10,7 @@ import pytest
 import yaml
 from study_folder import REPOSITORY, SHARED
 
+import compare_policies
 import compute_metrics
 import compute_retention
 import export_csv
@@ -86,9 +87,51 @@ def test_the_order_of_hmr_flips_with_the_threshold(released):
     assert rates.round(9).to_dict() == {"sft": 74, "base": 66, "sft_dpo": 64, "dpo": 60}
 
 
+def test_contrasts_of_the_release_are_as_known(released):
+    # what 50 prompts can and cannot say: no HmR contrast is decided, HpR of DPO over base is, the primary contrast is not
+    config = CONFIG | {
+        "contrasts": [["dpo", "base"], ["dpo", "sft"], ["sft_dpo", "sft"], ["sft_dpo", "dpo"]],
+        "primary": ["sft_dpo", "sft"],
+        "equivalence_margin": 5.0,
+    }
+    rewards = [reward_path(released, policy) for policy in CONFIG["order"]]
+    call(compare_policies, config, rewards=rewards, output=released / "comparisons.parquet")
+    rows = {(row["policy_b"], row["policy_a"], row["metric"]): row for row in pq.read_table(released / "comparisons.parquet").to_pylist()}
+    primary = rows["sft_dpo", "sft", "HpR"]
+    assert (primary["only_a"], primary["only_b"], round(primary["p"], 3), primary["family"]) == (3, 8, 0.227, "primary")
+    assert primary["p_holm"] == primary["p"]
+    cas = rows["sft_dpo", "sft", "CAS"]
+    assert (cas["difference"], cas["verdict"], round(cas["p"], 2)) == (pytest.approx(3), "undecided", 0.69)
+    assert -8 < cas["ci_low"] < -6 and 12 < cas["ci_high"] < 14
+    assert {row["verdict"] for key, row in rows.items() if key[2] == "HmR"} == {"undecided"}
+    assert rows["dpo", "base", "HpR"]["verdict"] == "better"
+    assert all(row["sim_low"] <= row["ci_low"] and row["ci_high"] <= row["sim_high"] for row in rows.values() if row["sim_low"] is not None)
+    assert all(row["p_holm"] >= row["p"] for row in rows.values())
+
+
+def test_swapping_a_contrast_negates_it_and_a_common_shift_changes_nothing(released):
+    config = CONFIG | {"contrasts": [["dpo", "base"]], "primary": [], "equivalence_margin": 5.0}
+    rewards = [reward_path(released, policy) for policy in CONFIG["order"]]
+    ratings = read_ratings(rewards, CONFIG["judges"])
+    there, back = (compare_policies.contrast(ratings, config, "deberta", *pair) for pair in (("dpo", "base"), ("base", "dpo")))
+    for first, second in zip(there[:3], back[:3], strict=True):
+        assert (first["difference"], first["ci_low"], first["p"]) == pytest.approx((-second["difference"], -second["ci_high"], second["p"]))
+    shifted = ratings.assign(reward=ratings["reward"] + 7.0)
+    again = compare_policies.contrast(shifted, config, "deberta", "dpo", "base")
+    assert [row["p"] for row in again] == pytest.approx([row["p"] for row in there])
+
+
+def test_verdicts_follow_one_rule():
+    row = {"difference": 1.0, "p_holm": 0.2, "inside": False}
+    assert compare_policies.verdict(row) == "undecided"
+    assert compare_policies.verdict(row | {"inside": True}) == "equivalent"
+    assert compare_policies.verdict(row | {"p_holm": 0.04, "inside": True}) == "better"
+    assert compare_policies.verdict(row | {"p_holm": 0.04, "difference": -1.0}) == "worse"
+
+
 def test_the_summary_shows_ours_beside_theirs(released, capsys):
     config = CONFIG | {"study": "published", "compare_published": True, "synthetic": False}
-    tables = {name: released / f"{name}.parquet" for name in ("metrics", "retention")}
+    tables = {name: released / f"{name}.parquet" for name in ("metrics", "comparisons", "retention")}
     call(summarize_study, config, **tables, published=REPOSITORY / "resources/published.yaml", output=released / "summary.txt")
     text = (released / "summary.txt").read_text()
     assert "44.0 [31.2, 57.7] | 44" in text and "+71.88" in text and "10/11 (66%)" in text
@@ -178,6 +221,12 @@ def test_seeds_give_a_row_over_seeds_and_a_ceiling(tmp_path):
     }
     paths = [write_rewards(tmp_path, "base", list(stream.normal(-2.5, 1, 40)))]
     paths += [write_rewards(tmp_path, policy, list(stream.normal(-2, 1, 40)), seed) for policy in ("sft", "sft_dpo") for seed in (1, 2)]
+    contrasts = {"contrasts": [["sft_dpo", "sft"], ["sft", "base"]], "primary": ["sft_dpo", "sft"], "equivalence_margin": 5.0}
+    call(compare_policies, config | contrasts, rewards=paths, output=tmp_path / "comparisons.parquet")
+    compared = [row for row in pq.read_table(tmp_path / "comparisons.parquet").to_pylist() if row["metric"] == "CAS"]
+    assert [(row["policy_b"], row["seed"], row["n_seeds"]) for row in compared] == [
+        ("sft_dpo", 1, 1), ("sft_dpo", 2, 1), ("sft_dpo", None, 2), ("sft", 1, 1), ("sft", 2, 1), ("sft", None, 2),
+    ]  # fmt: skip
     call(compute_metrics, config, rewards=paths, output=tmp_path / "metrics.parquet")
     rows = pq.read_table(tmp_path / "metrics.parquet").to_pylist()
     per_seed = [row["value"] for row in rows if (row["policy"], row["metric"]) == ("sft", "CAS") and row["seed"]]
@@ -191,6 +240,8 @@ def test_seeds_give_a_row_over_seeds_and_a_ceiling(tmp_path):
 
 def test_the_analysis_needs_no_torch():
     # whoever only analyses responses need not install or load it
-    scripts = "import_release, fetch_release, compute_metrics, compute_retention, plot_figures, export_csv, summarize_study"
+    scripts = (
+        "import_release, fetch_release, compare_policies, compute_metrics, compute_retention, plot_figures, export_csv, summarize_study"
+    )
     code = f"import sys; sys.path.insert(0, 'workflow/scripts'); import {scripts}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)

@@ -1,5 +1,7 @@
 """Known answers and invariants of the statistics."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
@@ -28,6 +30,20 @@ def test_intervals_of_a_rate_are_scipys(n):
 @pytest.mark.parametrize(("discordant", "p"), [((3, 8), 0.2266), ((2, 19), 0.00022), ((0, 0), 1.0), ((5, 5), 1.0)])
 def test_mcnemar_known_answers(discordant, p):
     assert st.mcnemar(*discordant) == pytest.approx(p, abs=5e-5)
+
+
+def test_sign_flip_with_equal_n_is_mcnemar_on_the_pooled_pairs():
+    assert st.sign_flip((8, 6, 50), (3, 8, 50)) == pytest.approx(st.mcnemar(11, 14))
+    assert st.sign_flip((3, 8, 50)) == pytest.approx(st.mcnemar(3, 8))
+    assert st.sign_flip((0, 0, 50), (0, 0, 40)) == 1.0
+
+
+def test_sign_flip_with_unequal_n_is_what_enumeration_of_all_flips_gives():
+    cells = [(1, 3, 20), (2, 1, 30)]
+    signs = np.array(list(itertools.product([-1, 1], repeat=7)))
+    totals = signs[:, :4].sum(1) / 20 + signs[:, 4:].sum(1) / 30
+    observed = abs(2 / 20 - 1 / 30)
+    assert st.sign_flip(*cells) == pytest.approx((np.abs(totals) >= observed - 1e-12).mean())
 
 
 def test_without_correlation_the_paired_difference_is_that_of_independent_samples():

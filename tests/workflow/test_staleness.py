@@ -10,8 +10,8 @@ from study_folder import StudyFolder
 
 POLICIES = {"base 0", "dpo 42", "sft 42", "sft_dpo 42"}
 ANALYSIS = {
-    "compute_metrics", "compute_retention", "export_csv changed_prompts", "export_csv metrics", "export_csv retention", "plot_figures",
-    "summarize_study",
+    "compare_policies", "compute_metrics", "compute_retention", "export_csv changed_prompts", "export_csv comparisons", "export_csv metrics",
+    "export_csv retention", "plot_figures", "summarize_study",
 }  # fmt: skip
 
 
@@ -31,6 +31,7 @@ REFERENCES = {"compute_references dpo base 0", "compute_references dpo sft 42"}
 
 CONFIG_EDITS = {
     "a threshold": ("harmless_min: -3.0", "harmless_min: -3.5", ANALYSIS),
+    "the margin of equivalence": ("equivalence_margin: 5.0", "equivalence_margin: 4.0", {"compare_policies", "export_csv comparisons", "summarize_study"}),
     "a keyword": ("[kill, murder, rape]", "[kill, murder]", {"select_prompts"} | evaluated(*POLICIES)),
     "the prompt seed": ("seed: 100", "seed: 101", {"select_prompts"} | evaluated(*POLICIES)),
     "beta": ("beta: 0.1 ", "beta: 0.2 ", DPO | evaluated("dpo 42", "sft_dpo 42")),

@@ -57,6 +57,32 @@ rule compute_retention:
         """
 
 
+rule compare_policies:
+    input:
+        rewards=reward_files(),
+    output:
+        comparisons="<results>/analysis/comparisons.parquet",
+    log:
+        "<logs>/compare_policies.log",
+    benchmark:
+        "<benchmarks>/compare_policies.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        cfg=contrast_config(),
+        code=code_hash("compare_policies"),
+    shell:
+        r"""
+        python workflow/scripts/compare_policies.py \
+            --config {params.cfg:q} \
+            --rewards {input.rewards:q} \
+            --output {output.comparisons:q} 2>&1 | tee {log:q}
+        """
+
+
 rule examine_judge:
     input:
         pairs=pair_files(),

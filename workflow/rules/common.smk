@@ -103,7 +103,7 @@ def analysis_tables():
     """The released study has no judge to examine, only the synthetic one has an oracle."""
     judge = [] if RELEASED else ["judge"]
     synthetic = ["oracle"] if is_synthetic() else []
-    return ["metrics", "retention", "changed_prompts", *judge, *synthetic]
+    return ["metrics", "comparisons", "retention", "changed_prompts", *judge, *synthetic]
 
 
 def analysis_files():
@@ -192,7 +192,9 @@ def import_source(source):
         return f"{hub_folder('models', source)}/manifest.json"
     files = [str(path) for path in sorted(Path(source["path"]).glob("*")) if path.suffix in (".json", ".safetensors", ".txt")]
     if not files:
-        raise WorkflowError(f"config: {source['path']} holds no model: config.json, model.safetensors and the tokenizer's files are needed.")
+        raise WorkflowError(
+            f"config: {source['path']} holds no model: config.json, model.safetensors and the tokenizer's files are needed."
+        )
     return files
 
 
@@ -327,6 +329,12 @@ def thresholds():
 def analysis_config(**more):
     parents = {policy: {"parent": config["policies"][policy].get("parent")} for policy in POLICIES}
     return step(judges=thresholds(), policies=parents, order=POLICIES, seeds=config["seeds"], **more)
+
+
+def contrast_config():
+    return (
+        analysis_config(primary=[], **config["analysis"]) if "primary" not in config["analysis"] else analysis_config(**config["analysis"])
+    )
 
 
 def from_other_study(wildcards):

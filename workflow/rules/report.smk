@@ -84,6 +84,7 @@ rule export_csv:
 rule summarize_study:
     input:
         metrics="<results>/analysis/metrics.parquet",
+        comparisons="<results>/analysis/comparisons.parquet",
         retention="<results>/analysis/retention.parquet",
         published="resources/published.yaml",
     output:
@@ -110,6 +111,7 @@ rule summarize_study:
         python workflow/scripts/summarize_study.py \
             --config {params.cfg:q} \
             --metrics {input.metrics:q} \
+            --comparisons {input.comparisons:q} \
             --retention {input.retention:q} \
             --published {input.published:q} \
             --output {output.summary:q} 2>&1 | tee {log:q}

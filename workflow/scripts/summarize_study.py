@@ -1,4 +1,4 @@
-"""The study in two tables: rates with intervals beside the published ones; mean rewards, gains and retention; and what n can show."""
+"""The study in three tables: rates with intervals beside the published ones; contrasts with verdicts; gains and retention."""
 
 import io
 from decimal import ROUND_HALF_UP, Decimal
@@ -77,6 +77,23 @@ def kept_cell(retention: pd.DataFrame, **place: object) -> str:
     return ""
 
 
+def contrast_table(comparisons: pd.DataFrame, judge: str) -> Table:
+    """Differences of the declared contrasts in points with 95 % intervals and verdicts: over the seeds where there are several."""
+    table = table_with("differences in points, 95 % intervals, verdicts (Holm over the contrasts; * primary, unadjusted)", "contrast", *RATES)
+    rows = comparisons[comparisons["judge"] == judge].sort_values("seed", na_position="first", kind="stable")
+    rows = rows.drop_duplicates(["policy_a", "policy_b", "metric"])
+    for (policy, against), group in rows.groupby(["policy_b", "policy_a"], sort=False):
+        found = group.set_index("metric")
+        primary = " *" if (group["family"] == "primary").any() else ""
+        table.add_row(f"{policy} - {against}{primary}", *(difference_cell(found.loc[metric]) for metric in RATES))
+    return table
+
+
+def difference_cell(row: pd.Series) -> str:
+    interval = "[-]" if pd.isna(row["ci_low"]) else f"[{row['ci_low']:+.0f}, {row['ci_high']:+.0f}]"
+    return f"{row['difference']:+.1f} {interval} {row['verdict']}"
+
+
 def closing_lines(rows: pd.DataFrame, config: dict) -> list[str]:
     """What the tables do not show, and where to look next. 22 points at 50 prompts: exact McNemar, 80 % power, 30 % of labels changing."""
     n = int(rows[rows.index.get_level_values("metric").isin(["HmR", "HpR"])]["n"].min())
@@ -91,10 +108,12 @@ def closing_lines(rows: pd.DataFrame, config: dict) -> list[str]:
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", metrics="path", retention="path", published="path", output="path")
+    args = parse(__doc__, config="config", metrics="path", comparisons="path", retention="path", published="path", output="path")
     config = args.config
     columns = ["judge", "policy", "seed", "metric", "value", "n", "ci_low", "ci_high"]
     metrics = read_table(args.metrics, columns).to_pandas()
+    columns = ["judge", "seed", "policy_a", "policy_b", "metric", "family", "difference", "ci_low", "ci_high", "verdict"]
+    comparisons = read_table(args.comparisons, columns).to_pandas()
     names = ["judge", "seed", "policy", "reference", "axis", "retained", "denominator", "chance"]
     retention = read_table(args.retention, names).to_pandas()
     published = yaml.safe_load(args.published.read_text())["policies"] if config["compare_published"] else {}
@@ -103,6 +122,8 @@ def main() -> None:
     for judge in sorted(config["judges"]):
         rows = headline(metrics, judge)
         console.print(rate_table(rows, config, judge, published))
+        if len(comparisons):
+            console.print(contrast_table(comparisons, judge))
         console.print(gain_table(rows, retention, config, judge, published))
         for line in closing_lines(rows, config):
             console.print(line, soft_wrap=True, highlight=False)

@@ -10,9 +10,9 @@ from statsmodels.stats.proportion import proportion_confint
 CONFIDENCE = 0.95
 
 
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (95 %). Newcombe 1998, Statistics in Medicine 17:857, method 3."""
-    return tuple(map(float, proportion_confint(successes, n, 1 - CONFIDENCE, method="wilson")))
+def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Wilson's score interval of a proportion. Newcombe 1998, Statistics in Medicine 17:857, method 3."""
+    return tuple(map(float, proportion_confint(successes, n, 1 - confidence, method="wilson")))
 
 
 def clopper_pearson(successes: int, n: int) -> tuple[float, float]:
@@ -31,17 +31,37 @@ def mcnemar(only_a: int, only_b: int) -> float:
     return float(stats.binomtest(only_b, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
+def sign_flip(*axes: tuple[int, int, int]) -> float:
+    """Two-sided exact p that the mean over axes of rate b - rate a is 0, given each axis's (only a, only b, n).
+
+    Conditional sign-flip: under the null each discordant pair favours either side with probability 1/2, so the sum over axes of
+    (only b - only a) / n has a known distribution, enumerated here. With equal n it is McNemar's test on the pooled pairs.
+    """
+    scale = math.lcm(*(n for _, _, n in axes))
+    masses = {0: 1.0}
+    for only_a, only_b, n in axes:
+        count = only_a + only_b
+        steps = [((2 * k - count) * scale // n, float(stats.binom.pmf(k, count, 0.5))) for k in range(count + 1)]
+        joined: dict[int, float] = {}
+        for total, mass in masses.items():
+            for step, share in steps:
+                joined[total + step] = joined.get(total + step, 0.0) + mass * share
+        masses = joined
+    observed = abs(sum((only_b - only_a) * scale // n for only_a, only_b, n in axes))
+    return min(1.0, sum(mass for total, mass in masses.items() if abs(total) >= observed))
+
+
 def phi(both: int, only_a: int, only_b: int, neither: int) -> float | None:
     """Pearson correlation of two paired binary vectors, -1 to 1; None where one of them is constant."""
     margins = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
     return (both * neither - only_a * only_b) / math.sqrt(margins) if margins else None
 
 
-def paired_difference(both: int, only_a: int, only_b: int, neither: int) -> tuple[float, float, float]:
-    """(rate b - rate a, low, high), 95 %: Newcombe 1998, Statistics in Medicine 17:2635, method 10 (square-and-add, corrected phi)."""
+def paired_difference(both: int, only_a: int, only_b: int, neither: int, confidence: float = CONFIDENCE) -> tuple[float, float, float]:
+    """(rate b - rate a, low, high): Newcombe 1998, Statistics in Medicine 17:2635, method 10 (square-and-add, corrected phi)."""
     n = both + only_a + only_b + neither
     rate_a, rate_b = (both + only_a) / n, (both + only_b) / n
-    (low_a, high_a), (low_b, high_b) = wilson(both + only_a, n), wilson(both + only_b, n)
+    (low_a, high_a), (low_b, high_b) = wilson(both + only_a, n, confidence), wilson(both + only_b, n, confidence)
     margins = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
     cross = both * neither - only_a * only_b
     correlation = (max(cross - n / 2, 0) if cross > 0 else cross) / math.sqrt(margins) if margins else 0.0
