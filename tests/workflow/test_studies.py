@@ -8,7 +8,7 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from study_folder import REPOSITORY, SHARED, StudyFolder
+from study_folder import PARTS, REPOSITORY, SHARED, StudyFolder
 
 from study.artifacts import read_provenance
 
@@ -60,6 +60,13 @@ def test_the_demo_ends_with_its_table(demo):
     for policy in ("dpo", "sft_dpo", "sft_dpo_coin", "sft_dpo_reversed"):
         log = pq.read_table(results / f"policies/{policy}/seed-42/train_log.parquet").to_pylist()
         assert abs(log[0]["loss"] - 0.693147) < 1e-4
+
+
+def test_nothing_lies_outside_the_results_folder(demo):
+    # state of a step that lies elsewhere would be shared by studies
+    made = {path.name for path in demo.path.iterdir()} - {"small.yaml", "report.html", ".snakemake"}
+    assert made == {*PARTS, "results"}
+    assert {path.name for path in (demo.path / "results").iterdir()} == {"demo"}
 
 
 def test_a_second_run_has_nothing_to_do(demo):

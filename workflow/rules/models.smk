@@ -26,7 +26,7 @@ if not RELEASED and config["models"]["base"]["source"] == "scratch":
             mem_mb=8000,
             runtime=240,
         params:
-            state="<results>/state/pretrain_base",
+            state=f"{STUDY}/state/pretrain_base",
             cfg=scratch_config(config["models"]["base"], "pretraining"),
             code=code_hash("pretrain_base"),
         shell:
@@ -126,7 +126,7 @@ rule train_judge:
         mem_mb=8000,
         runtime=240,
     params:
-        state="<results>/state/train_judge/{judge}",
+        state=f"{STUDY}/state/train_judge/{{judge}}",
         cfg=judge_scratch_config,
         code=code_hash("train_judge"),
     shell:

@@ -27,7 +27,7 @@ rule train_sft:
         mem_mb=16000,
         runtime=720,
     params:
-        state="<results>/state/train_sft/{policy}-seed-{seed}",
+        state=f"{STUDY}/state/train_sft/{{policy}}-seed-{{seed}}",
         cfg=training_config,
         code=code_hash("train_sft"),
     shell:
@@ -107,7 +107,7 @@ rule train_dpo:
         runtime=720,
     params:
         references=lambda wildcards, input: f"--references {input.references}" if input.references else "",
-        state="<results>/state/train_dpo/{policy}-seed-{seed}",
+        state=f"{STUDY}/state/train_dpo/{{policy}}-seed-{{seed}}",
         cfg=training_config,
         code=code_hash("train_dpo"),
     shell:
