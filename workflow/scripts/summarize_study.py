@@ -79,7 +79,9 @@ def kept_cell(retention: pd.DataFrame, **place: object) -> str:
 
 def contrast_table(comparisons: pd.DataFrame, judge: str) -> Table:
     """Differences of the declared contrasts in points with 95 % intervals and verdicts: over the seeds where there are several."""
-    table = table_with("differences in points, 95 % intervals, verdicts (Holm over the contrasts; * primary, unadjusted)", "contrast", *RATES)
+    table = table_with(
+        "differences in points, 95 % intervals, verdicts (Holm over the contrasts; * primary, unadjusted)", "contrast", *RATES
+    )
     rows = comparisons[comparisons["judge"] == judge].sort_values("seed", na_position="first", kind="stable")
     rows = rows.drop_duplicates(["policy_a", "policy_b", "metric"])
     for (policy, against), group in rows.groupby(["policy_b", "policy_a"], sort=False):
