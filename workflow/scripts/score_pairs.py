@@ -50,10 +50,8 @@ def main() -> None:
     prompts = [judged_prompt(row["prompt"]) for row in rows] * 2
     replies = [row[part].strip() for part in ("chosen", "rejected") for row in rows]
     ids, cut = pair_ids(tokenizer, prompts, replies, config.get("max_length"))
-    progress, found = Progress(len(ids), "reply"), {}
-    for batch, values in rewards(model, ids, tokenizer.pad_token_id, config["batch_tokens"], device):
-        found |= dict(zip(batch, values, strict=True))
-        progress.add(len(batch), sum(len(ids[row]) for row in batch))
+    progress = Progress(len(ids), "reply")
+    found = rewards(model, ids, tokenizer.pad_token_id, config["batch_tokens"], device, progress)
 
     table = []
     for number, row in enumerate(rows):

@@ -28,10 +28,8 @@ def main() -> None:
 
     texts = [row["response"] for row in responses]
     ids, cut = pair_ids(tokenizer, [prompts[row["prompt_id"]] for row in responses], texts, config.get("max_length"))
-    progress, found = Progress(len(ids), "pair"), {}
-    for batch, values in rewards(model, ids, tokenizer.pad_token_id, config["batch_tokens"], device):
-        found |= dict(zip(batch, values, strict=True))
-        progress.add(len(batch), sum(len(ids[row]) for row in batch))
+    progress = Progress(len(ids), "pair")
+    found = rewards(model, ids, tokenizer.pad_token_id, config["batch_tokens"], device, progress)
 
     rows = []
     for number, response in enumerate(responses):

@@ -15,11 +15,13 @@ from study.judging import pair_ids, rewards
 from study.models import save_model
 from study.plan import training_order
 from study.preferences import SCHEMA, row_name, training_rows
+from study.progress import Progress
 from study.scratch import train_tokenizer
 from study.state import fingerprint, state_folder
 from study.training import LOG_SCHEMA, fit, trl_arguments
 from study.transcripts import judged_prompt
 
+CALIBRATION_TOKENS = 8192
 AXES = {"harmlessness": "harmless", "helpfulness": "helpful"}
 
 
@@ -80,10 +82,7 @@ def youden(good: Sequence[float], bad: Sequence[float]) -> dict[str, float]:
 def score(model, tokenizer, rows: Sequence[dict], reply: str, max_length: int | None, device: str) -> list[float]:
     """Rewards of the rows' `chosen` or `rejected` replies."""
     ids, _ = pair_ids(tokenizer, [judged_prompt(row["prompt"]) for row in rows], [row[reply].strip() for row in rows], max_length)
-    found = {}
-    for batch, values in rewards(model, ids, tokenizer.pad_token_id, 8192, device):
-        found |= dict(zip(batch, values, strict=True))
-    return [found[row] for row in range(len(rows))]
+    return rewards(model, ids, tokenizer.pad_token_id, CALIBRATION_TOKENS, device, Progress(len(ids), "pair"))
 
 
 def main() -> None:

@@ -1,10 +1,12 @@
 """How a judge reads: (prompt, response) as a pair, the prompt cut from its beginning, one reward per pair."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 
 import torch
 
 from study.plan import token_batches
+from study.progress import Progress
 
 
 def pair_ids(tokenizer, prompts: Sequence[str], responses: Sequence[str], max_length: int | None) -> tuple[list[list[int]], list[int]]:
@@ -27,12 +29,16 @@ def pair_ids(tokenizer, prompts: Sequence[str], responses: Sequence[str], max_le
     return ids, cut
 
 
-def rewards(model, ids: Sequence[Sequence[int]], pad: int, batch_tokens: int, device: str) -> Iterator[tuple[list[int], list[float]]]:
-    """For each planned batch its rows and their rewards (the judge's one logit). Right padding, no gradient."""
+def rewards(model, ids: Sequence[Sequence[int]], pad: int, batch_tokens: int, device: str, progress: Progress) -> list[float]:
+    """The judge's one logit for each row of ids, in planned batches with right padding; `progress` counts rows and tokens."""
+    found = [math.nan] * len(ids)
     for batch in token_batches([len(row) for row in ids], batch_tokens):
         width = max(len(ids[row]) for row in batch)
         tensor = torch.tensor([[*ids[row], *[pad] * (width - len(ids[row]))] for row in batch], device=device)
         mask = torch.tensor([[1] * len(ids[row]) + [0] * (width - len(ids[row])) for row in batch], device=device)
         with torch.no_grad():
             logits = model(input_ids=tensor, attention_mask=mask).logits
-        yield batch, logits[:, 0].float().tolist()
+        for row, value in zip(batch, logits[:, 0].float().tolist(), strict=True):
+            found[row] = value
+        progress.add(len(batch), sum(len(ids[row]) for row in batch))
+    return found
