@@ -153,6 +153,8 @@ def test_a_demo_artifact_needs_no_sft_either(tmp_path):
     ("arguments", "said"),
     [
         (["results/demo/report/summary.txt"], "Add: --configfile config/demo.yaml"),
+        (["results/paper/policies/sft/seed-7/manifest.json"], "sft has no seed 7 in study paper. Allowed: 42"),
+        (["results/paper/responses/base/seed-42.parquet"], "base has no seed 42 in study paper. Allowed: 0"),
         (["--config", "methods={sft: {learning_rate: 5e-7}}"], "methods.sft.learning_rate is the text '5e-7'"),
         (["--config", "methods={sft: {lr: 1}}"], "methods.sft has no key lr. Allowed:"),
         (["--config", "policies={x: {parent: nope, method: sft}}"], "policies.x.parent is nope"),

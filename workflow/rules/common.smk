@@ -50,6 +50,9 @@ def seeds_of(policy):
 
 
 def policy_manifest(policy, seed):
+    """Raises WorkflowError for a seed that the study does not have: the artifact would belong to nothing."""
+    if int(seed) not in seeds_of(policy):
+        raise WorkflowError(f"{policy} has no seed {seed} in study {config['study']}. Allowed: {', '.join(map(str, seeds_of(policy)))}.")
     return "<results>/models/base/manifest.json" if policy == ROOT else f"<results>/policies/{policy}/seed-{seed}/manifest.json"
 
 
@@ -233,8 +236,9 @@ def data_of(policy):
 
 
 def parent_manifest(wildcards):
+    policy_manifest(wildcards.policy, wildcards.seed)
     parent = config["policies"][wildcards.policy]["parent"]
-    return policy_manifest(parent, wildcards.seed)
+    return policy_manifest(parent, 0 if parent == ROOT else wildcards.seed)
 
 
 def training_data(wildcards):

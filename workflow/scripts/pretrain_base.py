@@ -10,12 +10,11 @@ from study.codehash import code_hash
 from study.command import parse, run
 from study.compute import use_device, write_timing
 from study.models import save_model
-from study.plan import training_order
-from study.preferences import SCHEMA, row_name, training_rows
+from study.preferences import SCHEMA, training_rows
 from study.scratch import train_tokenizer
+from study.sft import train_on_transcripts
 from study.state import fingerprint, state_folder
-from study.tokens import encoder, transcript_view
-from study.training import LOG_SCHEMA, fit, trl_arguments
+from study.training import LOG_SCHEMA
 
 
 def build_model(architecture: dict, vocab_size: int, seed: int):
@@ -63,29 +62,12 @@ def main() -> None:
     texts = [row["prompt"] + row["chosen"] for row in rows]
     tokenizer = train_tokenizer(texts, args.config["architecture"]["vocab_size"], "</s> $A")
     model = build_model(args.config["architecture"], len(tokenizer), seed)
-    examples = transcript_view(
-        rows, encoder(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id, settings["max_length"], "transcript"
-    )
-    lengths = [len(example["input_ids"]) for example in examples]
-    cuts = [example["cut"] for example in examples]
-    say(f"{len(rows):,} transcripts, {sum(lengths):,} tokens, {sum(cuts):,} cut; {model.num_parameters():,} parameters")
-    order = training_order(lengths, settings["epochs"], settings["batch_size"], seed)
-
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
-
-    dataset = Dataset.from_dict({column: [example[column] for example in examples] for column in ("input_ids", "labels")})
+    say(f"{len(tokenizer):,} tokens in the vocabulary, {model.num_parameters():,} parameters")
     with state_folder(args.state, fingerprint(made_by, code_hash("pretrain_base"))) as folder:
-        trainer = SFTTrainer(
-            model=model,
-            args=SFTConfig(**trl_arguments(settings, folder, seed, device), packing=False, dataset_kwargs={"skip_prepare_dataset": True}),
-            train_dataset=dataset.select(order),
-            processing_class=tokenizer,
-        )
-        log = fit(trainer, folder, order, lengths, cuts, [row_name(row) for row in rows], args.checkpoint_seconds)
+        model, log = train_on_transcripts(model, tokenizer, rows, settings, "transcript", seed, device, folder, args.checkpoint_seconds)
         write_table(args.train_log, log, LOG_SCHEMA, made_by)
-        write_timing(args.timing, started, rows=len(order), tokens=log[-1]["tokens"])
-        save_model(args.manifest, trainer.model, tokenizer, made_by, args.config["notice"])
+        write_timing(args.timing, started, rows=log[-1]["examples"], tokens=log[-1]["tokens"])
+        save_model(args.manifest, model, tokenizer, made_by, args.config["notice"])
 
 
 if __name__ == "__main__":

@@ -2,16 +2,15 @@
 
 import time
 
-from study.artifacts import provenance, read_table, say, write_table
+from study.artifacts import provenance, read_table, write_table
 from study.codehash import code_hash
 from study.command import parse, run
 from study.compute import use_device, write_timing
 from study.models import load_policy, read_notice, save_model
-from study.plan import training_order
-from study.preferences import SCHEMA, row_name, training_rows
+from study.preferences import SCHEMA, training_rows
+from study.sft import train_on_transcripts
 from study.state import fingerprint, state_folder
-from study.tokens import encoder, transcript_view
-from study.training import LOG_SCHEMA, fit, trl_arguments
+from study.training import LOG_SCHEMA
 
 
 def main() -> None:
@@ -27,30 +26,13 @@ def main() -> None:
     model, tokenizer = load_policy(args.parent)
     use = "use_sft" if method["rows"] == "fit" else None
     rows = training_rows(read_table(args.preferences, SCHEMA.names).to_pylist(), args.config["train_split"], use, method.get("max_rows"))
-    encode = encoder(tokenizer)
-    examples = transcript_view(rows, encode, tokenizer.bos_token_id, tokenizer.eos_token_id, method["max_length"], method["loss_on"])
-    lengths = [len(example["input_ids"]) for example in examples]
-    cuts = [example["cut"] for example in examples]
-    say(f"{len(rows):,} rows, {sum(lengths):,} tokens; {sum(cut > 0 for cut in cuts):,} rows cut, {sum(cuts):,} tokens lost")
-    order = training_order(lengths, method["epochs"], method["batch_size"], args.seed)
-
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
-
-    dataset = Dataset.from_dict({column: [example[column] for example in examples] for column in ("input_ids", "labels")})
     with state_folder(args.state, fingerprint(made_by, code_hash("train_sft"))) as folder:
-        trainer = SFTTrainer(
-            model=model,
-            args=SFTConfig(
-                **trl_arguments(method, folder, args.seed, device), packing=False, dataset_kwargs={"skip_prepare_dataset": True}
-            ),
-            train_dataset=dataset.select(order),
-            processing_class=tokenizer,
+        model, log = train_on_transcripts(
+            model, tokenizer, rows, method, method["loss_on"], args.seed, device, folder, args.checkpoint_seconds
         )
-        log = fit(trainer, folder, order, lengths, cuts, [row_name(row) for row in rows], args.checkpoint_seconds)
         write_table(args.train_log, log, LOG_SCHEMA, made_by)
-        write_timing(args.timing, started, rows=len(order), tokens=log[-1]["tokens"])
-        save_model(args.manifest, trainer.model, tokenizer, made_by, read_notice(args.parent))
+        write_timing(args.timing, started, rows=log[-1]["examples"], tokens=log[-1]["tokens"])
+        save_model(args.manifest, model, tokenizer, made_by, read_notice(args.parent))
 
 
 if __name__ == "__main__":
