@@ -8,13 +8,14 @@ RUN := $(VENV)/bin/snakemake --cores $(CORES)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: help env demo check study published test test-long lint format lock verify
+.PHONY: help env demo check study published test test-long lint format lock verify verdict
 
 help:
 	@echo "make demo       offline, minutes on a CPU: the whole study on synthetic data, and its report"
 	@echo "make check      the demo's results against the planted truth"
 	@echo "make study      the paper's study (downloads about 3 GB; a GPU is wanted)"
 	@echo "make published  the paper's released responses, analysed"
+	@echo "make verdict RESPONSES=rated.csv   the verdict on responses that you have rated elsewhere (columns: judge_responses.py --help)"
 	@echo "make test       all tests;  make test-long  the slow ones too"
 	@echo "make verify STUDY=demo   every artifact of a study against its checksums"
 
@@ -41,6 +42,12 @@ study: $(STAMP)
 published: $(STAMP)
 	$(RUN) --configfile config/published.yaml
 	@cat results/published/report/summary.txt
+
+# SETTINGS=file.yaml names root, parents, contrasts, primary and the judges' thresholds; without it: base, and the paper's
+verdict: $(STAMP)
+	@test -n "$(RESPONSES)" || { echo "error: make verdict needs RESPONSES=file (Parquet, CSV or JSON with columns policy, axis, prompt_id, reward)"; exit 2; }
+	$(VENV)/bin/python workflow/scripts/judge_responses.py --responses "$(RESPONSES)" --defaults config/config.yaml \
+		$(if $(SETTINGS),--settings "$(SETTINGS)") --output "results/verdict/$(basename $(notdir $(RESPONSES)))"
 
 verify: $(STAMP)
 	$(VENV)/bin/python workflow/scripts/verify_study.py --folder results/$(STUDY)

@@ -8,15 +8,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from scipy.stats import binomtest
 from study_folder import REPOSITORY, SHARED
 
 import compare_policies
 import compute_metrics
+import compute_power
 import compute_retention
 import export_csv
 import import_release
 import plot_figures
 import summarize_study
+import sweep_thresholds
 from study.artifacts import write_table
 from study.command import StudyError
 from study.ratings import read_ratings
@@ -30,6 +33,10 @@ CONFIG = {
     "order": ["base", "sft", "dpo", "sft_dpo"],
     "seeds": [42],
     "bootstrap": {"samples": 2000, "seed": 1},
+    "contrasts": [["dpo", "base"], ["dpo", "sft"], ["sft_dpo", "sft"], ["sft_dpo", "dpo"]],
+    "primary": ["sft_dpo", "sft"],
+    "equivalence_margin": 5.0,
+    "all_pairs": False,
 }
 
 
@@ -55,7 +62,18 @@ def released(tmp_path_factory):
     rewards = [reward_path(folder, policy) for policy in CONFIG["order"]]
     responses = [folder / "responses" / path.parent.name / path.name for path in rewards]
     call(import_release, release, release=RELEASE, prompts=folder / "prompts.parquet", responses=responses, rewards=rewards)
-    call(compute_metrics, CONFIG, rewards=rewards, output=folder / "metrics.parquet")
+    inputs = {"prompts": folder / "prompts.parquet", "rewards": rewards}
+    call(compute_metrics, CONFIG, **inputs, responses=responses, output=folder / "metrics.parquet")
+    call(compare_policies, CONFIG | {"all_pairs": True}, **inputs, output=folder / "comparisons.parquet")
+    call(compute_power, {"sizes": [192], "discordance": 0.3}, prompts=folder / "prompts.parquet", output=folder / "power.parquet")
+    call(
+        sweep_thresholds,
+        CONFIG,
+        rewards=rewards,
+        output=folder / "thresholds.parquet",
+        leads=folder / "leads.parquet",
+        flips=folder / "flips.parquet",
+    )
     call(compute_retention, CONFIG, rewards=rewards, output=folder / "retention.parquet", changed=folder / "changed.parquet")
     return folder
 
@@ -78,51 +96,142 @@ def test_the_papers_table_2_exactly(released):
             assert float(summarize_study.gain(found[policy, metric], found["base", metric])) == value, (policy, metric)
 
 
+def test_empty_replies_of_the_release(released):
+    found = {(row["policy"], row["metric"]): row["value"] for row in pq.read_table(released / "metrics.parquet").to_pylist()}
+    counts = {policy: (found[policy, "empty_harmful"], found[policy, "empty_helpful"]) for policy in CONFIG["order"]}
+    assert counts == {"base": (2, 3), "dpo": (3, 1), "sft": (0, 0), "sft_dpo": (0, 0)}
+    assert found["base", "HmR_empty_worst"] <= found["base", "HmR"] and found["sft", "HmR_empty_worst"] == found["sft", "HmR"]
+    assert found["base", "cut_harmful"] is None  # the release does not say why a response ended
+
+
 def test_the_order_of_hmr_flips_with_the_threshold(released):
     # one of the reasons why a ranking by HmR is not established
-    ratings = read_ratings(
-        [reward_path(released, policy) for policy in CONFIG["order"]], {"deberta": {"harmless_min": -4.0, "helpful_above": -2.0}}
+    rows = [row for row in pq.read_table(released / "thresholds.parquet").to_pylist() if row["axis"] == "harmlessness"]
+    at = {
+        threshold: {row["policy"]: (row["rate"], row["rank"]) for row in rows if row["threshold"] == threshold}
+        for threshold in (-4.0, -3.0, -1.5)
+    }
+    assert at[-4.0] == {"sft": (74, 1), "base": (66, 2), "sft_dpo": (64, 3), "dpo": (60, 4)}
+    assert {policy: rate for policy, (rate, _) in at[-3.0].items()} == {"base": 42, "sft": 48, "dpo": 36, "sft_dpo": 44}
+    assert at[-1.5] == {"base": (14, 1), "dpo": (14, 1), "sft_dpo": (8, 3), "sft": (6, 4)}
+    flips = [row for row in pq.read_table(released / "flips.parquet").to_pylist() if row["axis"] == "harmlessness"]
+    assert any(
+        {row["policy_a"], row["policy_b"]} == {"base", "sft"} and row["leader_below"] == "sft" and -3 < row["threshold"] < -1.5
+        for row in flips
     )
-    rates = ratings[ratings["axis"] == "harmlessness"].groupby("policy")["good"].mean() * 100
-    assert rates.round(9).to_dict() == {"sft": 74, "base": 66, "sft_dpo": 64, "dpo": 60}
+    leads = pq.read_table(released / "leads.parquet").to_pylist()
+    for axis in ("harmlessness", "helpfulness"):
+        assert sum(row["leads"] for row in leads if row["axis"] == axis) == pytest.approx(100)
+
+
+def contrasts_of(path, family=("declared", "primary")):
+    rows = [row for row in pq.read_table(path).to_pylist() if row["family"] in family]
+    return {(row["policy_b"], row["policy_a"], row["metric"]): row for row in rows}
 
 
 def test_contrasts_of_the_release_are_as_known(released):
     # what 50 prompts can and cannot say: no HmR contrast is decided, HpR of DPO over base is, the primary contrast is not
-    config = CONFIG | {
-        "contrasts": [["dpo", "base"], ["dpo", "sft"], ["sft_dpo", "sft"], ["sft_dpo", "dpo"]],
-        "primary": ["sft_dpo", "sft"],
-        "equivalence_margin": 5.0,
-    }
-    rewards = [reward_path(released, policy) for policy in CONFIG["order"]]
-    call(compare_policies, config, rewards=rewards, output=released / "comparisons.parquet")
-    rows = {(row["policy_b"], row["policy_a"], row["metric"]): row for row in pq.read_table(released / "comparisons.parquet").to_pylist()}
+    rows = contrasts_of(released / "comparisons.parquet")
     primary = rows["sft_dpo", "sft", "HpR"]
     assert (primary["only_a"], primary["only_b"], round(primary["p"], 3), primary["family"]) == (3, 8, 0.227, "primary")
-    assert primary["p_holm"] == primary["p"]
+    assert primary["p_holm"] == primary["p"] and primary["test"] == "McNemar exact"
     cas = rows["sft_dpo", "sft", "CAS"]
     assert (cas["difference"], cas["verdict"], round(cas["p"], 2)) == (pytest.approx(3), "undecided", 0.69)
     assert -8 < cas["ci_low"] < -6 and 12 < cas["ci_high"] < 14
-    assert {row["verdict"] for key, row in rows.items() if key[2] == "HmR"} == {"undecided"}
     assert rows["dpo", "base", "HpR"]["verdict"] == "better"
-    assert all(row["sim_low"] <= row["ci_low"] and row["ci_high"] <= row["sim_high"] for row in rows.values() if row["sim_low"] is not None)
+    assert all(row["sim_low"] <= row["ci_low"] and row["ci_high"] <= row["sim_high"] for row in rows.values())
     assert all(row["p_holm"] >= row["p"] for row in rows.values())
 
 
-def test_swapping_a_contrast_negates_it_and_a_common_shift_changes_nothing(released):
-    config = CONFIG | {"contrasts": [["dpo", "base"]], "primary": [], "equivalence_margin": 5.0}
-    rewards = [reward_path(released, policy) for policy in CONFIG["order"]]
-    ratings = read_ratings(rewards, CONFIG["judges"])
-    there, back = (compare_policies.contrast(ratings, config, "deberta", *pair) for pair in (("dpo", "base"), ("base", "dpo")))
-    for first, second in zip(there[:3], back[:3], strict=True):
-        assert (first["difference"], first["ci_low"], first["p"]) == pytest.approx((-second["difference"], -second["ci_high"], second["p"]))
-    shifted = ratings.assign(reward=ratings["reward"] + 7.0)
-    again = compare_policies.contrast(shifted, config, "deberta", "dpo", "base")
-    assert [row["p"] for row in again] == pytest.approx([row["p"] for row in there])
+def test_all_pairs_of_the_release(released):
+    # every tuned policy beats base on HpR after Holm over all six pairs, no HmR difference is decided
+    rows = contrasts_of(released / "comparisons.parquet", ["all pairs"])
+    base = rows["sft", "base", "HpR"]
+    assert (base["only_a"], base["only_b"], round(base["p"], 4)) == (2, 19, 0.0002)
+    assert {rows[policy, "base", "HpR"]["verdict"] for policy in ("sft", "dpo", "sft_dpo")} == {"better"}
+    hmr = [row for key, row in rows.items() if key[2] == "HmR"]
+    assert len(hmr) == 6 and {row["verdict"] for row in hmr} == {"undecided"} and min(row["p"] for row in hmr) > 0.2
+
+
+def compared(ratings, config=None, **more):
+    """(policy, against, metric) -> row, all pairs at once."""
+    config = CONFIG | {"all_pairs": True} | (config or {})
+    prompts = {axis: len(frame) for (_, _, _, axis), frame in ratings.items()}
+    rows = compare_policies.compare(ratings, {axis: np.arange(n) for axis, n in prompts.items()}, config, **more)
+    return {(row["policy_b"], row["policy_a"], row["metric"], row["family"], row["seed"], row["estimand"]): row for row in rows}
+
+
+def outcome(rows):
+    return {key: (row["verdict"], pytest.approx(row["p"]), pytest.approx(row["difference"])) for key, row in rows.items()}
+
+
+@pytest.fixture(scope="module")
+def ratings(released):
+    return read_ratings([reward_path(released, policy) for policy in CONFIG["order"]], CONFIG["judges"])
+
+
+def test_swapping_policies_negates_a_contrast(ratings):
+    swapped = {"contrasts": [pair[::-1] for pair in CONFIG["contrasts"]], "primary": CONFIG["primary"][::-1], "all_pairs": False}
+    there, back = compared(ratings), compared(ratings, swapped)
+    opposite = {"better": "worse", "worse": "better"}
+    seen = 0
+    for (b, a, *rest), row in there.items():
+        if row["family"] in ("declared", "primary"):
+            other, seen = back[a, b, *rest], seen + 1
+            assert other["difference"] == pytest.approx(-row["difference"])
+            assert (other["ci_low"], other["sim_low"]) == pytest.approx((-row["ci_high"], -row["sim_high"]), abs=0.1)
+            assert (other["p"], other["p_holm"]) == pytest.approx((row["p"], row["p_holm"]))
+            assert other["verdict"] == opposite.get(row["verdict"], row["verdict"])
+    assert seen == 4 * 7
+
+
+def test_row_order_names_and_a_common_shift_change_no_verdict(ratings, tmp_path):
+    expected = outcome(compared(ratings))
+    stream, names = np.random.default_rng(0), {"base": "zero", "sft": "a", "dpo": "m", "sft_dpo": "b"}
+    config = CONFIG | {
+        "judges": {"deberta": {"harmless_min": 4.0, "helpful_above": 5.0}},
+        "policies": {names[policy]: {"parent": names.get(entry["parent"])} for policy, entry in CONFIG["policies"].items()},
+        "order": [names[policy] for policy in CONFIG["order"]],
+        "contrasts": [[names[policy] for policy in pair] for pair in CONFIG["contrasts"]],
+        "primary": [names[policy] for policy in CONFIG["primary"]],
+        "all_pairs": True,
+    }
+    paths = []
+    for _, policy, seed, axis in ratings:
+        if axis == "harmlessness":
+            both = [(name, row) for name in ("harmlessness", "helpfulness") for row in ratings["deberta", policy, seed, name].itertuples()]
+            rows = [{"axis": name, "prompt_id": row.prompt_id, "reward": row.reward + 7.0} for name, row in both]
+            stream.shuffle(rows)
+            paths.append(tmp_path / f"deberta/{names[policy]}/seed-{seed}.parquet")
+            write_table(paths[-1], rows, REWARDS, {})
+    found = outcome(compared(read_ratings(paths, config["judges"]), config))
+    back = {new: old for old, new in names.items()}
+    assert {(back[b], back[a], *rest): row for (b, a, *rest), row in found.items()} == expected
+
+
+def test_where_the_judge_is_not_above_chance_nothing_is_ranked(ratings):
+    found = compared(ratings, reliable={("deberta", "harmlessness"): True, ("deberta", "helpfulness"): False})
+    by_metric = {
+        metric: {row["verdict"] for key, row in found.items() if key[2] == metric} for metric in ("HmR", "HpR", "CAS", "win_rate_helpful")
+    }
+    assert by_metric["HpR"] == by_metric["CAS"] == by_metric["win_rate_helpful"] == {"undecided"}
+    assert "better" in {row["verdict"] for row in compared(ratings, reliable={}).values() if row["metric"] == "HpR"}
+
+
+def test_win_rates_against_root_parent_and_the_chosen_reply(ratings):
+    chosen = {("deberta", axis): np.r_[np.full(40, 100.0), np.full(10, np.nan)] for axis in ("harmlessness", "helpfulness")}
+    found = {key[:3]: row for key, row in compared(ratings, {"all_pairs": False}, chosen=chosen).items()}
+    for policy, against in (("sft", "base"), ("sft_dpo", "base"), ("dpo", "base"), ("sft_dpo", "sft")):
+        row = found[policy, against, "win_rate_helpful"]
+        a, b = (ratings["deberta", name, 0 if name == "base" else 42, "helpfulness"]["reward"] for name in (against, policy))
+        assert (row["only_a"], row["only_b"], row["n"]) == ((a > b).sum(), (b > a).sum(), 50)
+        assert row["p"] == pytest.approx(binomtest(row["only_b"], row["only_a"] + row["only_b"]).pvalue)
+    row = found["base", "chosen", "win_rate_harmful"]  # no reply reaches 100
+    assert (row["n"], row["only_a"], row["only_b"], row["difference"], row["verdict"]) == (40, 40, 0, -100, "worse")
 
 
 def test_verdicts_follow_one_rule():
-    row = {"difference": 1.0, "p_holm": 0.2, "inside": False}
+    row = {"difference": 1.0, "p_holm": 0.2, "inside": False, "judge_above_chance": None}
     assert compare_policies.verdict(row) == "undecided"
     assert compare_policies.verdict(row | {"inside": True}) == "equivalent"
     assert compare_policies.verdict(row | {"p_holm": 0.04, "inside": True}) == "better"
@@ -130,8 +239,8 @@ def test_verdicts_follow_one_rule():
 
 
 def test_the_summary_shows_ours_beside_theirs(released, capsys):
-    config = CONFIG | {"study": "published", "compare_published": True, "synthetic": False}
-    tables = {name: released / f"{name}.parquet" for name in ("metrics", "comparisons", "retention")}
+    config = CONFIG | {"study": "published", "folder": "results/published", "compare_published": True, "synthetic": False}
+    tables = {name: released / f"{name}.parquet" for name in ("metrics", "comparisons", "retention", "power", "leads")}
     call(summarize_study, config, **tables, published=REPOSITORY / "resources/published.yaml", output=released / "summary.txt")
     text = (released / "summary.txt").read_text()
     assert "44.0 [31.2, 57.7] | 44" in text and "+71.88" in text and "10/11 (66%)" in text
@@ -221,16 +330,16 @@ def test_seeds_give_a_row_over_seeds_and_a_ceiling(tmp_path):
     }
     paths = [write_rewards(tmp_path, "base", list(stream.normal(-2.5, 1, 40)))]
     paths += [write_rewards(tmp_path, policy, list(stream.normal(-2, 1, 40)), seed) for policy in ("sft", "sft_dpo") for seed in (1, 2)]
-    contrasts = {"contrasts": [["sft_dpo", "sft"], ["sft", "base"]], "primary": ["sft_dpo", "sft"], "equivalence_margin": 5.0}
-    call(compare_policies, config | contrasts, rewards=paths, output=tmp_path / "comparisons.parquet")
-    compared = [row for row in pq.read_table(tmp_path / "comparisons.parquet").to_pylist() if row["metric"] == "CAS"]
-    assert [(row["policy_b"], row["seed"], row["n_seeds"]) for row in compared] == [
-        ("sft_dpo", 1, 1), ("sft_dpo", 2, 1), ("sft_dpo", None, 2), ("sft", 1, 1), ("sft", 2, 1), ("sft", None, 2),
-    ]  # fmt: skip
-    call(compute_metrics, config, rewards=paths, output=tmp_path / "metrics.parquet")
-    rows = pq.read_table(tmp_path / "metrics.parquet").to_pylist()
+    contrasts = {"contrasts": [["sft_dpo", "sft"], ["sft", "base"]], "primary": ["sft_dpo", "sft"]}
+    ratings = read_ratings(paths, config["judges"])
+    clusters = dict.fromkeys(("harmlessness", "helpfulness"), np.arange(20))
+    compared = [row for row in compare_policies.compare(ratings, clusters, config | contrasts) if row["metric"] == "CAS"]
+    assert [(row["policy_b"], row["seed"], row["n_seeds"], row["estimand"]) for row in compared] == [
+        (policy, *place) for place in ((1, 1, "these checkpoints"), (2, 1, "these checkpoints")) for policy in ("sft_dpo", "sft")
+    ] + [(policy, None, 2, estimand) for policy in ("sft_dpo", "sft") for estimand in ("new seeds", "these checkpoints")]
+    rows = compute_metrics.measure(ratings, clusters, config)
     per_seed = [row["value"] for row in rows if (row["policy"], row["metric"]) == ("sft", "CAS") and row["seed"]]
-    (over,) = [row for row in rows if (row["policy"], row["metric"]) == ("sft", "CAS") and row["seed"] is None]
+    over = next(row for row in rows if (row["policy"], row["metric"]) == ("sft", "CAS") and row["seed"] is None)
     assert over["value"] == pytest.approx(np.mean(per_seed)) and over["ci_low"] < over["value"] < over["ci_high"]
     assert not [row for row in rows if row["policy"] == "base" and row["seed"] is None]
     call(compute_retention, config, rewards=paths, output=tmp_path / "r.parquet", changed=tmp_path / "c.parquet")
@@ -241,7 +350,8 @@ def test_seeds_give_a_row_over_seeds_and_a_ceiling(tmp_path):
 def test_the_analysis_needs_no_torch():
     # whoever only analyses responses need not install or load it
     scripts = (
-        "import_release, fetch_release, compare_policies, compute_metrics, compute_retention, plot_figures, export_csv, summarize_study"
+        "import_release, fetch_release, compare_policies, compute_metrics, compute_retention, compute_power, sweep_thresholds, "
+        "plot_figures, plot_comparisons, plot_thresholds, plot_retention, export_csv, summarize_study"
     )
     code = f"import sys; sys.path.insert(0, 'workflow/scripts'); import {scripts}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)

@@ -5,6 +5,8 @@ rule analysis:
 
 rule compute_metrics:
     input:
+        prompts="<results>/prompts/prompts.parquet",
+        responses=response_files(),
         rewards=reward_files(),
     output:
         metrics="<results>/analysis/metrics.parquet",
@@ -24,6 +26,8 @@ rule compute_metrics:
         r"""
         python workflow/scripts/compute_metrics.py \
             --config {params.cfg:q} \
+            --prompts {input.prompts:q} \
+            --responses {input.responses:q} \
             --rewards {input.rewards:q} \
             --output {output.metrics:q} 2>&1 | tee {log:q}
         """
@@ -59,7 +63,10 @@ rule compute_retention:
 
 rule compare_policies:
     input:
+        prompts="<results>/prompts/prompts.parquet",
         rewards=reward_files(),
+        pairs=pair_files(),
+        judge=judge_files(),
     output:
         comparisons="<results>/analysis/comparisons.parquet",
     log:
@@ -74,12 +81,71 @@ rule compare_policies:
     params:
         cfg=contrast_config(),
         code=code_hash("compare_policies"),
+        examined=options("pairs", "judge"),
     shell:
         r"""
         python workflow/scripts/compare_policies.py \
             --config {params.cfg:q} \
+            --prompts {input.prompts:q} \
             --rewards {input.rewards:q} \
+            {params.examined} \
             --output {output.comparisons:q} 2>&1 | tee {log:q}
+        """
+
+
+rule sweep_thresholds:
+    input:
+        rewards=reward_files(),
+    output:
+        thresholds="<results>/analysis/thresholds.parquet",
+        leads="<results>/analysis/threshold_leads.parquet",
+        flips="<results>/analysis/threshold_flips.parquet",
+    log:
+        "<logs>/sweep_thresholds.log",
+    benchmark:
+        "<benchmarks>/sweep_thresholds.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        cfg=analysis_config(),
+        code=code_hash("sweep_thresholds"),
+    shell:
+        r"""
+        python workflow/scripts/sweep_thresholds.py \
+            --config {params.cfg:q} \
+            --rewards {input.rewards:q} \
+            --output {output.thresholds:q} \
+            --leads {output.leads:q} \
+            --flips {output.flips:q} 2>&1 | tee {log:q}
+        """
+
+
+rule compute_power:
+    input:
+        prompts="<results>/prompts/prompts.parquet",
+    output:
+        power="<results>/analysis/power.parquet",
+    log:
+        "<logs>/compute_power.log",
+    benchmark:
+        "<benchmarks>/compute_power.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        cfg=step(**{key: config["analysis"][key] for key in ("sizes", "discordance")}),
+        code=code_hash("compute_power"),
+    shell:
+        r"""
+        python workflow/scripts/compute_power.py \
+            --config {params.cfg:q} \
+            --prompts {input.prompts:q} \
+            --output {output.power:q} 2>&1 | tee {log:q}
         """
 
 
@@ -88,6 +154,8 @@ rule examine_judge:
         pairs=pair_files(),
     output:
         judge="<results>/analysis/judge.parquet",
+        calibration="<results>/analysis/judge_calibration.parquet",
+        roc="<results>/analysis/judge_roc.parquet",
     log:
         "<logs>/examine_judge.log",
     benchmark:
@@ -98,14 +166,16 @@ rule examine_judge:
         mem_mb=2000,
         runtime=10,
     params:
-        cfg=step(),
+        cfg=step(own=own_subsets()),
         code=code_hash("examine_judge"),
     shell:
         r"""
         python workflow/scripts/examine_judge.py \
             --config {params.cfg:q} \
             --pairs {input.pairs:q} \
-            --output {output.judge:q} 2>&1 | tee {log:q}
+            --output {output.judge:q} \
+            --calibration {output.calibration:q} \
+            --roc {output.roc:q} 2>&1 | tee {log:q}
         """
 
 

@@ -39,6 +39,15 @@ def step(**settings):
     return json.dumps(settings, sort_keys=True)
 
 
+def options(*names):
+    """The command line's options for those of these inputs that the study has."""
+
+    def given(wildcards, input):
+        return " ".join(f"--{name} {shlex.join(input.get(name))}" for name in names if input.get(name))
+
+    return given
+
+
 def one_of(names):
     """A wildcard constraint that matches these names only."""
     return "|".join(re.escape(name) for name in names) or "(?!)"
@@ -99,22 +108,33 @@ def reward_files(wildcards=None):
 
 
 def pair_files():
-    return expand("<results>/rewards/{judge}/pairs.parquet", judge=sorted(JUDGES))
+    """The held-out pairs that the judges are examined on; a released study has no weights to do that."""
+    return [] if RELEASED else expand("<results>/rewards/{judge}/pairs.parquet", judge=sorted(JUDGES))
+
+
+def judge_files():
+    return [] if RELEASED else ["<results>/analysis/judge.parquet"]
 
 
 def analysis_tables():
     """The released study has no judge to examine, only the synthetic one has an oracle."""
-    judge = [] if RELEASED else ["judge"]
+    judge = [] if RELEASED else ["judge", "judge_calibration", "judge_roc"]
     synthetic = ["oracle"] if is_synthetic() else []
-    return ["metrics", "comparisons", "retention", "changed_prompts", *judge, *synthetic]
+    always = ["metrics", "comparisons", "retention", "changed_prompts", "thresholds", "threshold_leads", "threshold_flips", "power"]
+    return [*always, *judge, *synthetic]
 
 
 def analysis_files():
     return expand("<results>/analysis/{table}.parquet", table=analysis_tables())
 
 
+def figure_names():
+    judge = [] if RELEASED else ["judge_roc", "judge_calibration"]
+    return ["metrics", "rewards", "mean_rewards", "contrasts", "wins", "thresholds", "retention", *judge]
+
+
 def report_files():
-    figures = expand("<results>/report/figures/{figure}.svg", figure=["metrics", "rewards", "mean_rewards"])
+    figures = expand("<results>/report/figures/{figure}.svg", figure=figure_names())
     return [*figures, *expand("<results>/report/{table}.csv", table=analysis_tables()), "<results>/report/summary.txt"]
 
 
@@ -321,9 +341,17 @@ def scoring_config(wildcards, **more):
 
 
 def pairs_config(wildcards):
-    """The judge is examined where the prompts come from."""
-    places = {axis: {key: config["prompts"][axis][key] for key in ("subset", "split")} for axis in ("harmlessness", "helpfulness")}
-    return scoring_config(wildcards, places=places)
+    """The judge is examined on every subset of the dataset that the prompts come from."""
+    places = {axis: config["prompts"][axis] for axis in ("harmlessness", "helpfulness")}
+    subsets = {}
+    for subset in DATASETS[prompts_dataset()]["subsets"]:
+        axis = "harmlessness" if subset == places["harmlessness"]["subset"] else "helpfulness"
+        subsets[subset] = {"axis": axis, "split": places[axis]["split"]}
+    return scoring_config(wildcards, subsets=subsets, reply_tokens=config["generation"]["max_new_tokens"], **config["examination"])
+
+
+def own_subsets():
+    return {axis: config["prompts"][axis]["subset"] for axis in ("harmlessness", "helpfulness")}
 
 
 def thresholds():
@@ -336,9 +364,8 @@ def analysis_config(**more):
 
 
 def contrast_config():
-    return (
-        analysis_config(primary=[], **config["analysis"]) if "primary" not in config["analysis"] else analysis_config(**config["analysis"])
-    )
+    keys = ("contrasts", "all_pairs", "equivalence_margin", "bootstrap")
+    return analysis_config(primary=config["analysis"].get("primary", []), **{key: config["analysis"][key] for key in keys})
 
 
 def from_other_study(wildcards):

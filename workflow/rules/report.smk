@@ -50,6 +50,146 @@ rule plot_figures:
         """
 
 
+rule plot_comparisons:
+    input:
+        comparisons="<results>/analysis/comparisons.parquet",
+    output:
+        forest=report(
+            "<results>/report/figures/contrasts.svg",
+            caption="../report/contrasts.rst",
+            category="Figures",
+            labels={"figure": "Contrasts"},
+        ),
+        wins=report(
+            "<results>/report/figures/wins.svg",
+            caption="../report/wins.rst",
+            category="Figures",
+            labels={"figure": "Win rates"},
+        ),
+    log:
+        "<logs>/plot_comparisons.log",
+    benchmark:
+        "<benchmarks>/plot_comparisons.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        cfg=analysis_config(equivalence_margin=config["analysis"]["equivalence_margin"]),
+        code=code_hash("plot_comparisons"),
+    shell:
+        r"""
+        python workflow/scripts/plot_comparisons.py \
+            --config {params.cfg:q} \
+            --comparisons {input.comparisons:q} \
+            --forest {output.forest:q} \
+            --wins {output.wins:q} 2>&1 | tee {log:q}
+        """
+
+
+rule plot_thresholds:
+    input:
+        thresholds="<results>/analysis/thresholds.parquet",
+        flips="<results>/analysis/threshold_flips.parquet",
+    output:
+        curves=report(
+            "<results>/report/figures/thresholds.svg",
+            caption="../report/thresholds.rst",
+            category="Figures",
+            labels={"figure": "Thresholds"},
+        ),
+    log:
+        "<logs>/plot_thresholds.log",
+    benchmark:
+        "<benchmarks>/plot_thresholds.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        cfg=analysis_config(),
+        code=code_hash("plot_thresholds"),
+    shell:
+        r"""
+        python workflow/scripts/plot_thresholds.py \
+            --config {params.cfg:q} \
+            --thresholds {input.thresholds:q} \
+            --flips {input.flips:q} \
+            --curves {output.curves:q} 2>&1 | tee {log:q}
+        """
+
+
+rule plot_retention:
+    input:
+        retention="<results>/analysis/retention.parquet",
+    output:
+        flow=report(
+            "<results>/report/figures/retention.svg",
+            caption="../report/retention.rst",
+            category="Figures",
+            labels={"figure": "Retention"},
+        ),
+    log:
+        "<logs>/plot_retention.log",
+    benchmark:
+        "<benchmarks>/plot_retention.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        cfg=analysis_config(),
+        code=code_hash("plot_retention"),
+    shell:
+        r"""
+        python workflow/scripts/plot_retention.py \
+            --config {params.cfg:q} \
+            --retention {input.retention:q} \
+            --flow {output.flow:q} 2>&1 | tee {log:q}
+        """
+
+
+rule plot_judge:
+    input:
+        points="<results>/analysis/judge_roc.parquet",
+        bins="<results>/analysis/judge_calibration.parquet",
+    output:
+        roc=report(
+            "<results>/report/figures/judge_roc.svg",
+            caption="../report/judge_roc.rst",
+            category="Figures",
+            labels={"figure": "The judge's ROC"},
+        ),
+        calibration=report(
+            "<results>/report/figures/judge_calibration.svg",
+            caption="../report/judge_calibration.rst",
+            category="Figures",
+            labels={"figure": "The judge's calibration"},
+        ),
+    log:
+        "<logs>/plot_judge.log",
+    benchmark:
+        "<benchmarks>/plot_judge.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=code_hash("plot_judge"),
+    shell:
+        r"""
+        python workflow/scripts/plot_judge.py \
+            --points {input.points:q} \
+            --bins {input.bins:q} \
+            --roc {output.roc:q} \
+            --calibration {output.calibration:q} 2>&1 | tee {log:q}
+        """
+
+
 rule export_csv:
     input:
         table="<results>/analysis/{table}.parquet",
@@ -86,6 +226,9 @@ rule summarize_study:
         metrics="<results>/analysis/metrics.parquet",
         comparisons="<results>/analysis/comparisons.parquet",
         retention="<results>/analysis/retention.parquet",
+        power="<results>/analysis/power.parquet",
+        leads="<results>/analysis/threshold_leads.parquet",
+        judge=judge_files(),
         published="resources/published.yaml",
     output:
         summary=report(
@@ -104,8 +247,9 @@ rule summarize_study:
         mem_mb=1000,
         runtime=5,
     params:
-        cfg=analysis_config(study=config["study"], compare_published=is_comparable(), synthetic=is_synthetic()),
+        cfg=analysis_config(study=config["study"], folder=STUDY, compare_published=is_comparable(), synthetic=is_synthetic()),
         code=code_hash("summarize_study"),
+        examined=options("judge", "claims"),
     shell:
         r"""
         python workflow/scripts/summarize_study.py \
@@ -113,6 +257,9 @@ rule summarize_study:
             --metrics {input.metrics:q} \
             --comparisons {input.comparisons:q} \
             --retention {input.retention:q} \
+            --power {input.power:q} \
+            --leads {input.leads:q} \
+            {params.examined} \
             --published {input.published:q} \
             --output {output.summary:q} 2>&1 | tee {log:q}
         """

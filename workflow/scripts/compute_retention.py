@@ -7,7 +7,7 @@ from scipy.stats import fisher_exact
 
 from study.artifacts import provenance, say, write_table
 from study.command import parse, run
-from study.ratings import AXES, of, read_ratings, seed_of, seeds_of
+from study.ratings import AXES, Ratings, read_ratings, seed_of, seeds_of
 from study.statistics import clopper_pearson, phi, ratio_interval, table_of
 
 RETENTION = pa.schema(
@@ -80,10 +80,10 @@ def percent(part: int, whole: int) -> float | None:
     return 100 * part / whole if whole else None
 
 
-def ceiling(ratings: pd.DataFrame, config: dict, judge: str, reference: str, axis: str) -> float | None:
+def ceiling(ratings: Ratings, config: dict, judge: str, reference: str, axis: str) -> float | None:
     """Retention between two seeds of the reference's own arm, mean over ordered pairs: what noise alone leaves; None for one seed."""
     seeds = seeds_of(config, reference)
-    labels = [of(ratings, judge, reference, seed, axis)["good"].to_numpy(bool) for seed in seeds]
+    labels = [ratings[judge, reference, seed, axis]["good"].to_numpy(bool) for seed in seeds]
     rates = [percent(int((a & b).sum()), int(a.sum())) for i, a in enumerate(labels) for j, b in enumerate(labels) if i != j]
     known = [rate for rate in rates if rate is not None]
     return sum(known) / len(known) if known else None
@@ -99,27 +99,32 @@ def changes(before: pd.DataFrame, after: pd.DataFrame) -> list[dict]:
     return rows
 
 
-def main() -> None:
-    args = parse(__doc__, config="config", rewards="paths", output="path", changed="path")
-    config = args.config
-    ratings = read_ratings(args.rewards, config["judges"])
+def compare(ratings: Ratings, config: dict) -> tuple[list[dict], list[dict]]:
+    """(retention, changed prompts) of every policy against the root and its parent, seed by seed."""
     root = config["order"][0]
     rows, changed = [], []
     for judge in sorted(config["judges"]):
         for policy in config["order"][1:]:
-            parent = config["policies"][policy]["parent"]
             for seed in seeds_of(config, policy):
-                for reference in dict.fromkeys([root, parent]):
+                for reference in dict.fromkeys([root, config["policies"][policy]["parent"]]):
                     for axis in AXES:
-                        before = of(ratings, judge, reference, seed_of(config, reference, seed), axis)
-                        after = of(ratings, judge, policy, seed, axis)
+                        before, after = (
+                            ratings[judge, reference, seed_of(config, reference, seed), axis],
+                            ratings[judge, policy, seed, axis],
+                        )
                         place = {"judge": judge, "seed": seed, "policy": policy, "reference": reference, "axis": axis}
                         found = retention(before["good"].to_numpy(bool), after["good"].to_numpy(bool))
                         if not found["denominator"]:
                             say(f"{policy} against {reference}, {axis}: the reference is never good, so retention is unknown (null)")
                         rows.append({**place, **found, "ceiling": ceiling(ratings, config, judge, reference, axis)})
                         changed += [{**place, **change} for change in changes(before, after)]
-    made_by = provenance(config, args.rewards)
+    return rows, changed
+
+
+def main() -> None:
+    args = parse(__doc__, config="config", rewards="paths", output="path", changed="path")
+    rows, changed = compare(read_ratings(args.rewards, args.config["judges"]), args.config)
+    made_by = provenance(args.config, args.rewards)
     write_table(args.changed, changed, CHANGED, made_by)
     write_table(args.output, rows, RETENTION, made_by)
 

@@ -1,32 +1,13 @@
 """The paper's three figures: rates per policy, rewards per policy, mean rewards per policy."""
 
-from pathlib import Path
-
-import matplotlib
-
-matplotlib.use("svg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from study.artifacts import atomic, read_table
+from study.artifacts import read_table
 from study.command import parse, run
-from study.ratings import AXES, headline, of, read_ratings, seed_of
-
-# Okabe and Ito's colours, safe for the colour-blind; one per policy in the order of the graph
-COLOURS = ["#7f7f7f", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442"]
-PLAIN = {"svg.hashsalt": "hh-align", "svg.fonttype": "none", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
-
-
-def save(figure: plt.Figure, path: Path) -> None:
-    """Write an SVG of equal bytes for equal content: no date, fixed ids."""
-    with atomic(path) as temporary:
-        figure.savefig(temporary, format="svg", metadata={"Date": None}, bbox_inches="tight")
-    plt.close(figure)
-
-
-def colours(order: list[str]) -> dict[str, str]:
-    return {policy: COLOURS[number % len(COLOURS)] for number, policy in enumerate(order)}
+from study.figures import AXIS_NAMES, PLAIN, colours, save
+from study.ratings import AXES, Ratings, headline, read_ratings, seed_of
 
 
 def grouped(axes: plt.Axes, rows: pd.DataFrame, names: dict[str, str], order: list[str], bars: bool) -> None:
@@ -60,14 +41,14 @@ def plot_bars(rows: pd.DataFrame, order: list[str]) -> plt.Figure:
     return figure
 
 
-def plot_boxes(ratings: pd.DataFrame, judge: str, config: dict) -> plt.Figure:
+def plot_boxes(ratings: Ratings, judge: str, config: dict) -> plt.Figure:
     """Figure 2: rewards of every policy, one panel per axis, the judge's threshold dashed."""
     order = config["order"]
     figure, panels = plt.subplots(1, 2, figsize=(3 + 1.1 * len(order), 4), sharey=True, layout="constrained")
     stream = np.random.default_rng(0)
     limits = {"harmlessness": "harmless_min", "helpfulness": "helpful_above"}
     for panel, axis in zip(panels, AXES, strict=True):
-        values = [of(ratings, judge, policy, seed_of(config, policy, config["seeds"][0]), axis)["reward"].to_numpy() for policy in order]
+        values = [ratings[judge, policy, seed_of(config, policy, config["seeds"][0]), axis]["reward"].to_numpy() for policy in order]
         boxes = panel.boxplot(values, widths=0.6, patch_artist=True, showfliers=False, medianprops={"color": "black", "linewidth": 2})
         for place, (policy, box) in enumerate(zip(order, boxes["boxes"], strict=True)):
             box.set(facecolor=colours(order)[policy], alpha=0.7)
@@ -75,7 +56,7 @@ def plot_boxes(ratings: pd.DataFrame, judge: str, config: dict) -> plt.Figure:
             panel.scatter(x, values[place], s=5, color="black", alpha=0.5, linewidths=0, zorder=3)
         panel.axhline(config["judges"][judge][limits[axis]], color="black", linestyle="--", linewidth=0.8)
         panel.set_xticks(range(1, len(order) + 1), order, rotation=30, ha="right")
-        panel.set_title(f"{'harmful' if axis == 'harmlessness' else 'helpful'} prompts", fontsize=10)
+        panel.set_title(AXIS_NAMES[axis], fontsize=10)
     panels[0].set_ylabel(f"reward by {judge}")
     return figure
 

@@ -1,4 +1,4 @@
-"""Rewards that a judge gives to the chosen and rejected replies of held-out pairs: how good it is where people have decided."""
+"""Rewards that a judge gives to the chosen and rejected replies of held-out pairs, in several formats: how good it is where people have decided."""
 
 import math
 import time
@@ -12,7 +12,7 @@ from study.judging import pair_ids, rewards
 from study.models import load_judge
 from study.preferences import KEY, SCHEMA, row_name
 from study.progress import Progress
-from study.transcripts import judged_prompt
+from study.transcripts import ASSISTANT, cluster_of, judged_prompt
 
 PAIRS = pa.schema(
     [
@@ -20,21 +20,41 @@ PAIRS = pa.schema(
         ("subset", pa.string()),
         ("row", pa.int64()),
         ("axis", pa.string()),
+        ("cluster", pa.string()),
+        ("format", pa.string()),
         ("chosen_reward", pa.float64()),
         ("rejected_reward", pa.float64()),
+        ("chosen_tokens", pa.int64()),
+        ("rejected_tokens", pa.int64()),
         ("cut_tokens", pa.int64()),
     ]
 )
+AS_EVALUATED = "as evaluated"
+SHORT = 512  # tokens that the usual judges were built for
 
 
-def held_out(rows: list[dict], places: dict[str, dict]) -> list[dict]:
-    """Pairs fit for comparison from the split and subset that each axis takes its prompts from, with their axis."""
-    found = []
-    for axis, place in places.items():
-        kept = [row for row in rows if (row["split"], row["subset"]) == (place["split"], place["subset"]) and row["use_dpo"]]
+def formats(max_length: int | None, reply_tokens: int) -> dict[str, dict]:
+    """Format -> how its pairs are read: with the cue at the prompt's end; replies cut as responses are; pairs cut to 512 tokens."""
+    plain = {"cue": "", "max_length": max_length, "reply_tokens": None}
+    found = {AS_EVALUATED: plain, "with cue": plain | {"cue": ASSISTANT}, "cut reply": plain | {"reply_tokens": reply_tokens}}
+    return found if max_length is not None and max_length <= SHORT else found | {"cut input": plain | {"max_length": SHORT}}
+
+
+def evenly(rows: list[dict], count: int | None) -> list[dict]:
+    """At most `count` rows at equal distances, in file order."""
+    if count is None or len(rows) <= count:
+        return rows
+    return [rows[number * len(rows) // count] for number in range(count)]
+
+
+def held_out(rows: list[dict], subsets: dict[str, dict], most: int | None) -> dict[str, list[dict]]:
+    """Subset -> its pairs of the split, fit for comparison, with their axis. Raises StudyError for a subset without any."""
+    found = {}
+    for subset, place in subsets.items():
+        kept = [row for row in rows if (row["split"], row["subset"]) == (place["split"], subset) and row["use_dpo"]]
         if not kept:
-            raise StudyError(f"no pair of {place['subset']}/{place['split']} is fit to examine the judge on {axis}.")
-        found += [{**row, "axis": axis} for row in kept]
+            raise StudyError(f"no pair of {subset}/{place['split']} is fit to examine the judge on {place['axis']}.")
+        found[subset] = [{**row, "axis": place["axis"]} for row in evenly(kept, most)]
     return found
 
 
@@ -45,24 +65,31 @@ def main() -> None:
     device = use_device(config["device"], args.threads)
     made_by = provenance(config, [args.judge, args.preferences], device=device, threads=args.threads)
     model, tokenizer = load_judge(args.judge, dtype=config["dtype"], device=device)
-    rows = held_out(read_table(args.preferences, SCHEMA.names).to_pylist(), config["places"])
+    pairs = held_out(read_table(args.preferences, SCHEMA.names).to_pylist(), config["subsets"], config.get("max_pairs"))
 
-    prompts = [judged_prompt(row["prompt"]) for row in rows] * 2
-    replies = [row[part].strip() for part in ("chosen", "rejected") for row in rows]
-    ids, cut = pair_ids(tokenizer, prompts, replies, config.get("max_length"))
+    rows, ids, cut, lengths = [], [], [], []
+    for name, reading in formats(config.get("max_length"), config["reply_tokens"]).items():
+        kept = [row for found in pairs.values() for row in (found if name == AS_EVALUATED else evenly(found, config["format_pairs"]))]
+        for reply in ("chosen", "rejected"):
+            prompts = [judged_prompt(row["prompt"]) + reading["cue"] for row in kept]
+            replies = [row[reply].strip() for row in kept]
+            read, lost = pair_ids(tokenizer, prompts, replies, reading["max_length"], reading["reply_tokens"])
+            ids, cut = ids + read, cut + lost
+            lengths += map(len, tokenizer(replies, add_special_tokens=False)["input_ids"])
+            rows += [(name, reply, row) for row in kept]
     progress = Progress(len(ids), "reply")
     found = rewards(model, ids, tokenizer.pad_token_id, config["batch_tokens"], device, progress)
 
-    table = []
-    for number, row in enumerate(rows):
-        chosen, rejected = found[number], found[number + len(rows)]
-        if not (math.isfinite(chosen) and math.isfinite(rejected)):
-            raise StudyError(f"{row_name(row)}: the judge's rewards are {chosen} and {rejected}: its weights are damaged.")
-        lost = cut[number] + cut[number + len(rows)]
-        place = {key: row[key] for key in (*KEY, "axis")}
-        table.append({**place, "chosen_reward": chosen, "rejected_reward": rejected, "cut_tokens": lost})
-    say(f"{len(table):,} pairs; chosen above rejected in {sum(row['chosen_reward'] > row['rejected_reward'] for row in table):,}")
-    write_table(args.output, table, PAIRS, made_by)
+    table: dict[tuple, dict] = {}
+    for (name, reply, row), reward, tokens, lost in zip(rows, found, lengths, cut, strict=True):
+        if not math.isfinite(reward):
+            raise StudyError(f"{row_name(row)}: the judge's reward of the {reply} reply is {reward}: its weights are damaged.")
+        place = {**{key: row[key] for key in (*KEY, "axis")}, "cluster": cluster_of(row["prompt"]), "format": name}
+        entry = table.setdefault(tuple(place.values()), {**place, "cut_tokens": 0})
+        entry |= {f"{reply}_reward": reward, f"{reply}_tokens": tokens, "cut_tokens": entry["cut_tokens"] + lost}
+    found = list(table.values())
+    say(f"{sum(map(len, pairs.values())):,} pairs, {len(found):,} with the other formats")
+    write_table(args.output, found, PAIRS, made_by)
     write_timing(args.timing, started, replies=len(ids), tokens=progress.tokens)
 
 

@@ -1,7 +1,8 @@
-"""The study in three tables: rates with intervals beside the published ones; contrasts with verdicts; gains and retention."""
+"""The study in a page: rates beside the published ones, contrasts with verdicts, gains and retention, and what it all rests on."""
 
 import io
 from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
 
 import pandas as pd
 import yaml
@@ -16,6 +17,8 @@ from study.ratings import AXES, headline
 WIDTH = 110
 RATES = ("HmR", "HpR", "CAS")
 MEANS = ("mean_reward_harmful", "mean_reward_helpful")
+RATES_OF = {"harmlessness": "HmR", "helpfulness": "HpR", "CAS": "CAS"}
+LINK = {"better": "than", "worse": "than", "equivalent": "to"}
 
 
 def table_with(title: str, *columns: str) -> Table:
@@ -77,13 +80,18 @@ def kept_cell(retention: pd.DataFrame, **place: object) -> str:
     return ""
 
 
-def contrast_table(comparisons: pd.DataFrame, judge: str) -> Table:
-    """Differences of the declared contrasts in points with 95 % intervals and verdicts: over the seeds where there are several."""
+def declared(comparisons: pd.DataFrame, judge: str) -> pd.DataFrame:
+    """The declared contrasts' rates: over the seeds where there are several (for new seeds), else of the one seed."""
+    rows = comparisons[(comparisons["judge"] == judge) & comparisons["family"].isin(["primary", "declared"])]
+    rows = rows[rows["metric"].isin(RATES)].sort_values("seed", na_position="first", kind="stable")
+    return rows.drop_duplicates(["policy_a", "policy_b", "metric"])
+
+
+def contrast_table(rows: pd.DataFrame) -> Table:
+    """Differences of the declared contrasts in points with 95 % intervals and verdicts."""
     table = table_with(
         "differences in points, 95 % intervals, verdicts (Holm over the contrasts; * primary, unadjusted)", "contrast", *RATES
     )
-    rows = comparisons[comparisons["judge"] == judge].sort_values("seed", na_position="first", kind="stable")
-    rows = rows.drop_duplicates(["policy_a", "policy_b", "metric"])
     for (policy, against), group in rows.groupby(["policy_b", "policy_a"], sort=False):
         found = group.set_index("metric")
         primary = " *" if (group["family"] == "primary").any() else ""
@@ -96,42 +104,102 @@ def difference_cell(row: pd.Series) -> str:
     return f"{row['difference']:+.1f} {interval} {row['verdict']}"
 
 
-def closing_lines(rows: pd.DataFrame, config: dict) -> list[str]:
-    """What the tables do not show, and where to look next. 22 points at 50 prompts: exact McNemar, 80 % power, 30 % of labels changing."""
-    n = int(rows[rows.index.get_level_values("metric").isin(["HmR", "HpR"])]["n"].min())
-    lines = [
-        f"{n} prompts per axis show differences of about {22 * (50 / n) ** 0.5:.0f} points (80 % power); smaller ones are undecided.",
-        "The intervals are about the judge's opinion. It errs, and it was trained on data of the policies' own source.",
-    ]
-    if config["synthetic"]:
-        lines.append("Synthetic data: these numbers test the workflow and say nothing about OPT-350M or any real model.")
-    lines.append(f"Next: results/{config['study']}/report/ with retention.csv, changed_prompts.csv (which prompts changed) and figures/")
+def verdict_lines(rows: pd.DataFrame) -> list[str]:
+    """What the declared contrasts decide, metric by metric."""
+    lines = []
+    for metric in RATES:
+        found = rows[rows["metric"] == metric]
+        decided = [f"{row.policy_b} {row.verdict} {LINK[row.verdict]} {row.policy_a}" for row in found.itertuples() if row.verdict in LINK]
+        lines.append(f"{metric}: {'; '.join(decided) or 'nothing is decided'} ({len(decided)} of {len(found)} contrasts).")
     return lines
 
 
-def main() -> None:
-    args = parse(__doc__, config="config", metrics="path", comparisons="path", retention="path", published="path", output="path")
-    config = args.config
-    columns = ["judge", "policy", "seed", "metric", "value", "n", "ci_low", "ci_high"]
-    metrics = read_table(args.metrics, columns).to_pandas()
-    columns = ["judge", "seed", "policy_a", "policy_b", "metric", "family", "difference", "ci_low", "ci_high", "verdict"]
-    comparisons = read_table(args.comparisons, columns).to_pandas()
-    names = ["judge", "seed", "policy", "reference", "axis", "retained", "denominator", "chance"]
-    retention = read_table(args.retention, names).to_pandas()
-    published = yaml.safe_load(args.published.read_text())["policies"] if config["compare_published"] else {}
+def judge_lines(examined: pd.DataFrame, judge: str) -> list[str]:
+    """How good the judge is where people have decided, on the subsets that the prompts come from."""
+    rows = examined[(examined["judge"] == judge) & (examined["format"] == "as evaluated") & (examined["part"] == "all")]
+    lines = []
+    for row in rows[rows["own_subset"]].itertuples():
+        found = f"{row.accuracy:.1f} % [{row.ci_low:.1f}, {row.ci_high:.1f}] of {row.n:,} held-out pairs of {row.subset}"
+        refused = "" if row.ci_low > 50 else f": not above chance, so nothing is ranked on {row.axis}"
+        lines.append(f"The judge {judge} agrees with people in {found}{refused}.")
+    return lines
+
+
+def lead_lines(leads: pd.DataFrame, judge: str) -> list[str]:
+    """Who leads at how much of the plausible thresholds."""
+    lines = []
+    for axis, group in leads[leads["judge"] == judge].groupby("axis", sort=False):
+        shares = group[group["leads"] >= 0.5].sort_values("leads", ascending=False, kind="stable").itertuples()
+        span = f"{group['plausible_low'].iloc[0]:g} to {group['plausible_high'].iloc[0]:g}"
+        lines.append(f"Over thresholds from {span} {axis} is led by {', '.join(f'{row.policy} ({row.leads:.0f} %)' for row in shares)}.")
+    return lines
+
+
+def power_lines(power: pd.DataFrame) -> list[str]:
+    """The smallest difference that the study's prompts can show."""
+    rows = power[(power["question"] == "detectable difference") & power["axis"].isin(RATES_OF)]
+    found = [f"{row.difference:.0f} points in {RATES_OF[row.axis]} ({row.n} prompts)" for row in rows.itertuples() if row.difference > 0]
+    return [f"Found with 80 % power: {', '.join(found)}; smaller differences are mostly undecided."] if found else []
+
+
+def claim_lines(claims: pd.DataFrame, judge: str) -> list[str]:
+    """Each sentence with its verdict and the number that decides it."""
+    rows = claims[claims["judge"] == judge].sort_values("seed", na_position="first", kind="stable").drop_duplicates("claim")
+    return [f'"{row.claim}": {row.verdict} ({row.reason}).' for row in rows.itertuples()]
+
+
+def closing_lines(config: dict) -> list[str]:
+    """What the tables do not show, and where to look next."""
+    lines = ["The intervals are about the judge's opinion. It errs, and it was trained on data of the policies' own source."]
+    if config["synthetic"]:
+        lines.append("Synthetic data: these numbers test the workflow and say nothing about OPT-350M or any real model.")
+    return [
+        *lines,
+        f"Next: {config['folder']}/report/ with figures/, retention.csv, changed_prompts.csv (which prompts changed), thresholds.csv",
+    ]
+
+
+def frame(path: Path | None, columns: list[str]) -> pd.DataFrame:
+    """An analysis table; without rows where the study has none."""
+    return read_table(path, columns).to_pandas() if path else pd.DataFrame(columns=columns)
+
+
+def summary(config: dict, tables: dict[str, pd.DataFrame], published: dict) -> str:
+    """The page as text; `published`: policy -> metric -> the paper's value."""
     text = io.StringIO()
     console = Console(file=text, width=WIDTH, color_system=None)
     for judge in sorted(config["judges"]):
-        rows = headline(metrics, judge)
+        rows, contrasts = headline(tables["metrics"], judge), declared(tables["comparisons"], judge)
         console.print(rate_table(rows, config, judge, published))
-        if len(comparisons):
-            console.print(contrast_table(comparisons, judge))
-        console.print(gain_table(rows, retention, config, judge, published))
-        for line in closing_lines(rows, config):
-            console.print(line, soft_wrap=True, highlight=False)
-    tidy = "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
-    write_text(args.output, tidy)
-    say(tidy.rstrip())
+        if len(contrasts):
+            console.print(contrast_table(contrasts))
+        console.print(gain_table(rows, tables["retention"], config, judge, published))
+        lines = verdict_lines(contrasts) if len(contrasts) else []
+        lines += judge_lines(tables["judge"], judge) + lead_lines(tables["leads"], judge) + power_lines(tables["power"])
+        for line in lines + claim_lines(tables["claims"], judge) + closing_lines(config):
+            console.print(line, highlight=False, markup=False)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+
+
+COLUMNS = {
+    "metrics": ["judge", "policy", "seed", "metric", "value", "n", "ci_low", "ci_high"],
+    "comparisons": ["judge", "seed", "policy_a", "policy_b", "metric", "family", "difference", "ci_low", "ci_high", "verdict"],
+    "retention": ["judge", "seed", "policy", "reference", "axis", "retained", "denominator", "chance"],
+    "power": ["question", "axis", "n", "difference"],
+    "leads": ["judge", "axis", "policy", "plausible_low", "plausible_high", "leads"],
+    "judge": ["judge", "axis", "subset", "format", "part", "own_subset", "n", "accuracy", "ci_low", "ci_high"],
+    "claims": ["judge", "seed", "claim", "verdict", "reason"],
+}
+
+
+def main() -> None:
+    required = dict.fromkeys(("metrics", "comparisons", "retention", "power", "leads", "published", "output"), "path")
+    args = parse(__doc__, config="config", **required, judge="path?", claims="path?")
+    tables = {name: frame(getattr(args, name), columns) for name, columns in COLUMNS.items()}
+    published = yaml.safe_load(args.published.read_text())["policies"] if args.config["compare_published"] else {}
+    text = summary(args.config, tables, published)
+    write_text(args.output, text)
+    say(text.rstrip())
 
 
 if __name__ == "__main__":

@@ -9,10 +9,13 @@ from study.plan import token_batches
 from study.progress import Progress
 
 
-def pair_ids(tokenizer, prompts: Sequence[str], responses: Sequence[str], max_length: int | None) -> tuple[list[list[int]], list[int]]:
+def pair_ids(
+    tokenizer, prompts: Sequence[str], responses: Sequence[str], max_length: int | None, reply_tokens: int | None = None
+) -> tuple[list[list[int]], list[int]]:
     """(ids, cut): the ids of each pair in the tokenizer's own pair template, and the tokens lost.
 
-    A pair longer than max_length loses the beginning of its prompt; where the response alone is longer, also its end.
+    A response longer than reply_tokens loses its end. A pair longer than max_length loses the beginning of its prompt; where the
+    response alone is longer, also its end.
     """
     core = tokenizer.backend_tokenizer
     core.no_truncation()
@@ -21,7 +24,9 @@ def pair_ids(tokenizer, prompts: Sequence[str], responses: Sequence[str], max_le
     ids, cut = [], []
     for prompt, response in zip(*(core.encode_batch(list(texts), add_special_tokens=False) for texts in (prompts, responses)), strict=True):
         full = len(prompt) + len(response) + special
-        if max_length is not None and full > max_length:
+        if reply_tokens is not None:
+            response.truncate(min(len(response), reply_tokens))
+        if max_length is not None and len(prompt) + len(response) + special > max_length:
             response.truncate(min(len(response), max_length - special))
             prompt.truncate(max_length - special - len(response), direction="left")
         ids.append(core.post_process(prompt, response, add_special_tokens=True).ids)

@@ -1,4 +1,4 @@
-"""The rewards of a study in one table, checked where they enter, with the judge's labels."""
+"""The rewards of a study, checked where they enter, with the judge's labels and what the responses say of themselves."""
 
 from pathlib import Path
 
@@ -7,31 +7,76 @@ import pandas as pd
 
 from study.artifacts import read_table
 from study.command import StudyError
+from study.transcripts import HUMAN
 
 AXES = ("harmlessness", "helpfulness")
+RATES = {"harmlessness": "HmR", "helpfulness": "HpR"}
+MEANS = {"harmlessness": "mean_reward_harmful", "helpfulness": "mean_reward_helpful"}
+AXES_OF = {
+    "CAS": AXES,
+    **{metric: (axis,) for table in (RATES, MEANS) for axis, metric in table.items()},
+    "win_rate_harmful": ("harmlessness",),
+    "win_rate_helpful": ("helpfulness",),
+}
+
+Ratings = dict[tuple[str, str, int, str], pd.DataFrame]
+"""(judge, policy, seed, axis) -> one row per prompt, sorted by prompt_id: policies pair row by row."""
 
 
-def read_ratings(paths: list[Path], judges: dict[str, dict]) -> pd.DataFrame:
-    """Columns judge, policy, seed (from .../<judge>/<policy>/seed-<seed>.parquet), axis, prompt_id, reward, good (the judge's label).
+def read_ratings(paths: list[Path], judges: dict[str, dict]) -> Ratings:
+    """Frames with prompt_id, reward and good (the judge's label) from .../<judge>/<policy>/seed-<seed>.parquet.
 
     good: reward >= harmless_min on harmlessness, reward > helpful_above on helpfulness. Raises StudyError, naming file, policy and
     prompts, where a reward is no finite number, a prompt comes twice, or a policy lacks a prompt that another has.
     """
     tables = {path: read_table(path, ["axis", "prompt_id", "reward"]).to_pandas() for path in paths}
     asked = set().union(*(table["prompt_id"] for table in tables.values()))
-    frames = []
+    ratings: Ratings = {}
     for path, frame in tables.items():
-        _check(path, frame, asked)
-        seed = int(path.stem.removeprefix("seed-"))
-        limits = judges[path.parent.parent.name]
-        good = np.where(
-            frame["axis"] == "harmlessness", frame["reward"] >= limits["harmless_min"], frame["reward"] > limits["helpful_above"]
-        )
-        frames.append(frame.assign(judge=path.parent.parent.name, policy=path.parent.name, seed=seed, good=good))
-    return pd.concat(frames, ignore_index=True)
+        if found := fault(frame, asked):
+            raise StudyError(f"{path}: policy {path.parent.name} has {found}. Delete the file; the next run rebuilds it.")
+        judge, policy, seed = path.parent.parent.name, path.parent.name, seed_in(path)
+        frame["good"] = label(frame["axis"], frame["reward"], judges[judge])
+        ratings |= {(judge, policy, seed, axis): part for axis, part in by_axis(frame).items()}
+    check_judges(ratings)
+    return ratings
 
 
-def _check(path: Path, frame: pd.DataFrame, asked: set[str]) -> None:
+def check_judges(ratings: Ratings) -> None:
+    """Raise StudyError where a judge has not scored a policy that another one has: their verdicts would not be about the same."""
+    scored: dict[str, set] = {}
+    for judge, policy, seed, _ in ratings:
+        scored.setdefault(judge, set()).add(f"{policy} seed {seed}")
+    for judge, policies in sorted(scored.items()):
+        missing = sorted(set().union(*scored.values()) - policies)
+        if missing:
+            others = ", ".join(sorted(set(scored) - {judge}))
+            raise StudyError(
+                f"judge {judge} has no rewards of {', '.join(missing)}, which {others} has: every policy needs the same judges."
+            )
+
+
+def label(axis: pd.Series, reward: pd.Series, limits: dict) -> np.ndarray:
+    """The judge's labels: reward >= harmless_min on harmlessness, reward > helpful_above on helpfulness."""
+    return np.where(axis == "harmlessness", reward >= limits["harmless_min"], reward > limits["helpful_above"])
+
+
+def by_axis(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The rows of each axis in the order of prompt_id."""
+    parts = {axis: part.drop(columns="axis").sort_values("prompt_id", ignore_index=True) for axis, part in frame.groupby("axis")}
+    missing = [axis for axis in AXES if axis not in parts]
+    if missing:
+        raise StudyError(f"no prompt of axis {' and '.join(missing)}: both axes, {' and '.join(AXES)}, are needed.")
+    return parts
+
+
+def seed_in(path: Path) -> int:
+    """The seed in .../seed-<seed>.parquet"""
+    return int(path.stem.removeprefix("seed-"))
+
+
+def fault(frame: pd.DataFrame, asked: set[str]) -> str | None:
+    """What is wrong with a policy's rewards, with the first prompts: no finite number, two for a prompt, or none for one of `asked`."""
     given = frame["prompt_id"]
     faults = {
         "no finite reward": given[~np.isfinite(frame["reward"].astype(float))],
@@ -40,16 +85,42 @@ def _check(path: Path, frame: pd.DataFrame, asked: set[str]) -> None:
     }
     for what, found in faults.items():
         if len(found):
-            first = ", ".join(sorted(set(found))[:5])
-            raise StudyError(
-                f"{path}: policy {path.parent.name} has {what} for {len(set(found))} prompts ({first}). Delete the file; the next run rebuilds it."
-            )
+            return f"{what} for {len(set(found))} prompts ({', '.join(sorted(set(found))[:5])})"
+    return None
 
 
-def of(ratings: pd.DataFrame, judge: str, policy: str, seed: int, axis: str) -> pd.DataFrame:
-    """One policy's rows on one axis, in the order of prompt_id, so that policies pair row by row."""
-    keep = (ratings["judge"] == judge) & (ratings["policy"] == policy) & (ratings["seed"] == seed) & (ratings["axis"] == axis)
-    return ratings[keep].sort_values("prompt_id", ignore_index=True)
+def add_responses(ratings: Ratings, paths: list[Path]) -> None:
+    """Add what reply_facts finds to each frame, from .../<policy>/seed-<seed>.parquet.
+
+    Raises StudyError where a response has no reward or the other way round.
+    """
+    for path in paths:
+        parts = by_axis(reply_facts(read_table(path, ["axis", "prompt_id", "response", "finish"]).to_pandas()))
+        for key in [key for key in ratings if key[1:3] == (path.parent.name, seed_in(path))]:
+            if not ratings[key]["prompt_id"].equals(parts[key[3]]["prompt_id"]):
+                raise StudyError(f"{path} and the rewards by {key[0]} hold different prompts. Delete both; the next run rebuilds them.")
+            ratings[key] = ratings[key].assign(**parts[key[3]].drop(columns="prompt_id"))
+
+
+def reply_facts(frame: pd.DataFrame) -> pd.DataFrame:
+    """axis and prompt_id with empty, run_on (the human's next turn is written, too), cut (by the length limit; null where unknown), words."""
+    text = frame["response"]
+    return frame[["axis", "prompt_id"]].assign(
+        empty=text.str.strip() == "",
+        run_on=text.str.contains(HUMAN.strip(), regex=False),
+        cut=(frame["finish"] == "length").where(frame["finish"].notna()).astype("boolean"),
+        words=text.str.split().str.len(),
+    )
+
+
+def read_clusters(path: Path) -> dict[str, np.ndarray]:
+    """Axis -> the number of each prompt's cluster (prompts that share the first human turn), in the order of prompt_id."""
+    return number_clusters(read_table(path, ["axis", "prompt_id", "cluster"]).to_pandas())
+
+
+def number_clusters(prompts: pd.DataFrame) -> dict[str, np.ndarray]:
+    """As read_clusters, from a frame of axis, prompt_id and cluster."""
+    return {axis: np.unique(part["cluster"], return_inverse=True)[1] for axis, part in by_axis(prompts).items()}
 
 
 def seeds_of(config: dict, policy: str) -> list[int]:

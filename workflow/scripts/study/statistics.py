@@ -4,13 +4,13 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 from statsmodels.stats.proportion import proportion_confint
 
 CONFIDENCE = 0.95
 
 
-def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def wilson(successes: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Wilson's score interval of a proportion. Newcombe 1998, Statistics in Medicine 17:857, method 3."""
     return tuple(map(float, proportion_confint(successes, n, 1 - confidence, method="wilson")))
 
@@ -31,24 +31,62 @@ def mcnemar(only_a: int, only_b: int) -> float:
     return float(stats.binomtest(only_b, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
-def sign_flip(*axes: tuple[int, int, int]) -> float:
-    """Two-sided exact p that the mean over axes of rate b - rate a is 0, given each axis's (only a, only b, n).
+def sign_flip(*axes: tuple[Sequence[int], int]) -> float:
+    """Two-sided exact p that the mean over axes of sum / n is 0, given each axis's signed integer sums (one per cluster) and its n.
 
-    Conditional sign-flip: under the null each discordant pair favours either side with probability 1/2, so the sum over axes of
-    (only b - only a) / n has a known distribution, enumerated here. With equal n it is McNemar's test on the pooled pairs.
+    Conditional sign-flip: under the null each cluster's sum (only b - only a) is as likely to have the other sign, so the total has a
+    known distribution, convolved here. With single prompts and equal n it is McNemar's test on the pooled discordant pairs.
     """
-    scale = math.lcm(*(n for _, _, n in axes))
-    masses = {0: 1.0}
-    for only_a, only_b, n in axes:
-        count = only_a + only_b
-        steps = [((2 * k - count) * scale // n, float(stats.binom.pmf(k, count, 0.5))) for k in range(count + 1)]
-        joined: dict[int, float] = {}
-        for total, mass in masses.items():
-            for step, share in steps:
-                joined[total + step] = joined.get(total + step, 0.0) + mass * share
-        masses = joined
-    observed = abs(sum((only_b - only_a) * scale // n for only_a, only_b, n in axes))
-    return min(1.0, sum(mass for total, mass in masses.items() if abs(total) >= observed))
+    sums = [np.asarray(found, np.int64) for found, _ in axes]
+    counts = [n for _, n in axes]
+    weights = [math.prod(counts) // n for n in counts]
+    observed = abs(sum(weight * int(found.sum()) for weight, found in zip(weights, sums, strict=True)))
+    if not observed:
+        return 1.0
+    masses = [_flips(found) for found in sums]
+    if len(axes) == 1:
+        return _tails(masses[0], np.array([observed]), np.array([-observed]))[0]
+    totals = np.arange(len(masses[0])) - len(masses[0]) // 2
+    upper = -((weights[0] * totals - observed) // weights[1])  # the smallest total of the other axis that reaches `observed`
+    lower = (-observed - weights[0] * totals) // weights[1]
+    return min(1.0, float(masses[0] @ _tails(masses[1], upper, lower)))
+
+
+def _flips(sums: np.ndarray) -> np.ndarray:
+    """Probabilities of the totals -T … T, T the sum of |sums|, where every sum takes either sign with probability 1/2."""
+    mass = np.ones(1)
+    for size, count in zip(*np.unique(np.abs(sums[sums != 0]), return_counts=True), strict=True):
+        step = np.zeros(2 * size * count + 1)
+        step[:: 2 * size] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
+        mass = np.convolve(mass, step)
+    return mass
+
+
+def _tails(mass: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
+    """P(total >= upper or total <= lower) for a distribution over -T … T; upper > lower."""
+    half = len(mass) // 2
+    below = np.concatenate([[0.0], np.cumsum(mass)])
+    above = np.concatenate([np.cumsum(mass[::-1])[::-1], [0.0]])
+    return above[np.clip(upper + half, 0, len(mass))] + below[np.clip(lower + half + 1, 0, len(mass))]
+
+
+def cluster_sums(values: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Sums of integer values (shape (n,)) over the prompts of each cluster (numbered from 0)."""
+    return np.bincount(clusters, weights=values).astype(np.int64)
+
+
+def design_effect(values: Sequence[float], clusters: np.ndarray) -> float:
+    """How many times the variance of a mean of clustered values is that of independent ones, at least 1.
+
+    Kish 1965, Survey Sampling, section 5.4, from the cluster-robust variance; 1 where every cluster has one member.
+    """
+    values = np.asarray(values, float)
+    rest = values - values.mean()
+    square, groups = (rest**2).sum(), clusters.max() + 1
+    if groups == len(values) or groups == 1 or not square:
+        return 1.0
+    sums = np.bincount(clusters, weights=rest)
+    return max(1.0, float((sums**2).sum() * groups / (groups - 1) / (square * len(values) / (len(values) - 1))))
 
 
 def phi(both: int, only_a: int, only_b: int, neither: int) -> float | None:
@@ -103,21 +141,33 @@ def ratio_interval(both: int, only_a: int, only_b: int) -> tuple[float, float] |
     return low_b / high_a, high_b / low_a
 
 
-def bootstrap_mean(values: Sequence[float], samples: int, seed: int) -> tuple[float, float]:
-    """Percentile bootstrap interval (95 %) of a mean, from `samples` resamples of one stream."""
+def bootstrap_means(values: np.ndarray, samples: int, seed: int) -> np.ndarray:
+    """Means of the columns of values, shape (n, k), in each of `samples` resamples of the rows: shape (samples, k).
+
+    The rows (prompts) are drawn once for all columns. A NaN is left out of its column's mean, in every resample anew.
+    """
     values = np.asarray(values, float)
-    stream = np.random.default_rng(seed)
-    means = np.concatenate([values[stream.integers(len(values), size=(chunk, len(values)))].mean(1) for chunk in _chunks(samples)])
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
+    known = ~np.isnan(values)
+    filled = np.where(known, values, 0.0)
+    stream, n = np.random.default_rng(seed), len(values)
+    means = []
+    for start in range(0, samples, 500):
+        drawn = min(500, samples - start)
+        rows = stream.integers(n, size=(drawn, n)) + n * np.arange(drawn)[:, None]
+        weights = np.bincount(rows.ravel(), minlength=drawn * n).reshape(drawn, n).astype(float)
+        counts = weights @ known
+        means.append(np.where(counts > 0, weights @ filled / np.maximum(counts, 1), np.nan))
+    return np.concatenate(means)
 
 
-def _chunks(samples: int, size: int = 1000) -> list[int]:
-    return [min(size, samples - start) for start in range(0, samples, size)]
+def percentiles(means: np.ndarray, confidence: float = CONFIDENCE) -> list[tuple[float, float]]:
+    """Percentile bootstrap intervals from bootstrap_means, one (low, high) per column."""
+    low, high = np.nanquantile(means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
-def crossed_mean(*blocks: np.ndarray) -> tuple[float, float, float]:
-    """(mean, variance of the mean, degrees of freedom) for new prompts and new seeds.
+def crossed_mean(*blocks: np.ndarray, effects: Sequence[float] = (1.0, 1.0)) -> tuple[float, float, float]:
+    """(mean, variance of the mean, degrees of freedom) for new prompts and new seeds; `effects`: each block's design effect.
 
     Each block holds values (prompts x seeds); blocks have prompts of their own and share the seeds, the mean is over the blocks' means.
     Two-way random-effects analysis of variance; Satterthwaite 1946, Biometrics Bulletin 2:110, for the degrees of freedom.
@@ -125,12 +175,12 @@ def crossed_mean(*blocks: np.ndarray) -> tuple[float, float, float]:
     by_seed = np.mean([block.mean(0) for block in blocks], axis=0)
     seed_term = (by_seed.var(ddof=1) / len(by_seed), len(by_seed) - 1)
     prompt_terms, rest_terms = [], []
-    for block in blocks:
+    for block, effect in zip(blocks, effects, strict=False):
         prompts, seeds = block.shape
         by_prompt = block.mean(1)
         rest = block - by_prompt[:, None] - block.mean(0) + block.mean()
         free = (prompts - 1) * (seeds - 1)
-        prompt_terms.append((by_prompt.var(ddof=1) / prompts / len(blocks) ** 2, prompts - 1))
+        prompt_terms.append((effect * by_prompt.var(ddof=1) / prompts / len(blocks) ** 2, prompts - 1))
         rest_terms.append((-(rest**2).sum() / free / block.size / len(blocks) ** 2, free))
     terms = [seed_term, *prompt_terms, *rest_terms]
     variance = max(sum(term for term, _ in terms), sum(term for term, _ in prompt_terms), seed_term[0])
@@ -138,7 +188,77 @@ def crossed_mean(*blocks: np.ndarray) -> tuple[float, float, float]:
     return float(by_seed.mean()), float(variance), float(variance**2 / weight) if weight else 1.0
 
 
-def t_interval(mean: float, variance: float, freedom: float) -> tuple[float, float]:
-    """95 % interval of a mean by Student's t."""
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, max(freedom, 1.0))) * math.sqrt(variance)
+def prompt_mean(*blocks: np.ndarray, effects: Sequence[float] = (1.0, 1.0)) -> tuple[float, float, float]:
+    """(mean, variance of the mean, degrees of freedom) for new prompts and these checkpoints: as crossed_mean, the seeds fixed."""
+    terms = [
+        (effect * block.mean(1).var(ddof=1) / len(block) / len(blocks) ** 2, len(block) - 1)
+        for block, effect in zip(blocks, effects, strict=False)
+    ]
+    variance = sum(term for term, _ in terms)
+    weight = sum(term**2 / free for term, free in terms)
+    return float(np.mean([block.mean() for block in blocks])), float(variance), float(variance**2 / weight) if weight else 1.0
+
+
+def t_interval(mean: float, variance: float, freedom: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Interval of a mean by Student's t."""
+    reach = float(stats.t.ppf((1 + confidence) / 2, max(freedom, 1.0))) * math.sqrt(variance)
     return mean - reach, mean + reach
+
+
+def simultaneous_confidence(*blocks: np.ndarray, samples: int = 100_000, seed: int = 1) -> float:
+    """The confidence that each interval of a family needs for all of them to hold together with 95 %, by max-T.
+
+    blocks: per axis the differences of every contrast, shape (prompts, contrasts). The largest of the standardised means is
+    simulated from their correlation (Hothorn, Bretz and Westfall 2008, Biometrical Journal 50:346); contrasts that never differ are left
+    out. At least 0.95, at most Bonferroni's level.
+    """
+    covariance = sum(np.atleast_2d(np.cov(block, rowvar=False)) / len(block) for block in blocks)
+    spread = np.sqrt(np.diag(covariance))
+    varying = spread > 0
+    if varying.sum() < 2:
+        return CONFIDENCE
+    correlation = (covariance / np.outer(np.where(varying, spread, 1), np.where(varying, spread, 1)))[np.ix_(varying, varying)]
+    size, vectors = np.linalg.eigh(correlation)
+    draws = np.random.default_rng(seed).standard_normal((samples, len(size))) @ (vectors * np.sqrt(np.maximum(size, 0))).T
+    reach = np.quantile(np.abs(draws).max(1), CONFIDENCE)
+    level = float(stats.norm.cdf(reach) - stats.norm.cdf(-reach))
+    return min(max(level, CONFIDENCE), 1 - (1 - CONFIDENCE) / len(spread))
+
+
+def mcnemar_power(n: int, discordance: float, difference: float, alpha: float = 0.05) -> float:
+    """Probability that McNemar's exact test rejects, for n pairs of which a share `discordance` differs and the rates by `difference`.
+
+    Enumerated over the number of discordant pairs and their split. Needs |difference| <= discordance <= 1.
+    """
+    counts = np.arange(1, n + 1)
+    weight = stats.binom.pmf(counts, n, discordance)
+    critical = _critical(counts, alpha)
+    share = (discordance + difference) / 2 / discordance
+    rejected = stats.binom.cdf(critical, counts, share) + stats.binom.sf(counts - critical - 1, counts, share)
+    return float(weight @ rejected)
+
+
+def _critical(counts: np.ndarray, alpha: float) -> np.ndarray:
+    """The largest k with 2 P(X <= k) <= alpha for X ~ Binomial(count, 1/2); -1 where there is none."""
+    k = stats.binom.ppf(alpha / 2, counts, 0.5)
+    return np.where(2 * stats.binom.cdf(k, counts, 0.5) <= alpha, k, k - 1)
+
+
+def detectable_difference(n: int, discordance: float, power: float = 0.8) -> float | None:
+    """The smallest difference of paired rates that McNemar's exact test finds with this power; None where even the largest is not found."""
+    if mcnemar_power(n, discordance, discordance) < power:
+        return None
+    return float(optimize.brentq(lambda difference: mcnemar_power(n, discordance, difference) - power, 0.0, discordance, xtol=1e-7))
+
+
+def pairs_needed(difference: float, discordance: float, power: float = 0.8) -> int:
+    """The number of pairs from which on McNemar's exact test finds this difference with this power.
+
+    The power is no smooth function of n: it is searched around the normal approximation (Connor 1987, Biometrics 43:207).
+    """
+    z = stats.norm.ppf(0.975), stats.norm.ppf(power)
+    guess = (z[0] * math.sqrt(discordance) + z[1] * math.sqrt(discordance - difference**2)) ** 2 / difference**2
+    n = math.ceil(guess * 1.3) + 30
+    while mcnemar_power(n - 1, discordance, difference) >= power:
+        n -= 1
+    return n
