@@ -93,6 +93,100 @@ rule compare_policies:
         """
 
 
+rule check_claims:
+    input:
+        prompts="<results>/prompts/prompts.parquet",
+        rewards=reward_files(),
+        judge=judge_files(),
+    output:
+        claims="<results>/analysis/claims.parquet",
+    log:
+        "<logs>/check_claims.log",
+    benchmark:
+        "<benchmarks>/check_claims.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        cfg=claim_config(),
+        code=code_hash("check_claims"),
+        examined=options("judge"),
+    shell:
+        r"""
+        python workflow/scripts/check_claims.py \
+            --config {params.cfg:q} \
+            --prompts {input.prompts:q} \
+            --rewards {input.rewards:q} \
+            {params.examined} \
+            --output {output.claims:q} 2>&1 | tee {log:q}
+        """
+
+
+rule compare_published:
+    input:
+        metrics="<results>/analysis/metrics.parquet",
+        published="resources/published.yaml",
+    output:
+        agreement="<results>/analysis/agreement.parquet",
+    log:
+        "<logs>/compare_published.log",
+    benchmark:
+        "<benchmarks>/compare_published.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        cfg=analysis_config(),
+        code=code_hash("compare_published"),
+    shell:
+        r"""
+        python workflow/scripts/compare_published.py \
+            --config {params.cfg:q} \
+            --metrics {input.metrics:q} \
+            --published {input.published:q} \
+            --output {output.agreement:q} 2>&1 | tee {log:q}
+        """
+
+
+rule compare_runs:
+    input:
+        unpack(both_runs),
+    output:
+        reproduction="<results>/analysis/reproduction.parquet",
+        summary="<results>/analysis/reproduction_summary.parquet",
+    log:
+        "<logs>/compare_runs.log",
+    benchmark:
+        "<benchmarks>/compare_runs.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        cfg=analysis_config(bootstrap=config["analysis"]["bootstrap"]),
+        code=code_hash("compare_runs"),
+        tokenizer=base_tokenizer,
+    shell:
+        r"""
+        python workflow/scripts/compare_runs.py \
+            --config {params.cfg:q} \
+            --our-prompts {input.our_prompts:q} \
+            --our-responses {input.our_responses:q} \
+            --our-rewards {input.our_rewards:q} \
+            --their-prompts {input.their_prompts:q} \
+            --their-responses {input.their_responses:q} \
+            --their-rewards {input.their_rewards:q} \
+            {params.tokenizer} \
+            --output {output.reproduction:q} \
+            --summary {output.summary:q} 2>&1 | tee {log:q}
+        """
+
+
 rule sweep_thresholds:
     input:
         rewards=reward_files(),

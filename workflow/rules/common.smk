@@ -120,8 +120,20 @@ def analysis_tables():
     """The released study has no judge to examine, only the synthetic one has an oracle."""
     judge = [] if RELEASED else ["judge", "judge_calibration", "judge_roc"]
     synthetic = ["oracle"] if is_synthetic() else []
-    always = ["metrics", "comparisons", "retention", "changed_prompts", "thresholds", "threshold_leads", "threshold_flips", "power"]
-    return [*always, *judge, *synthetic]
+    always = [
+        "metrics",
+        "comparisons",
+        "retention",
+        "changed_prompts",
+        "thresholds",
+        "threshold_leads",
+        "threshold_flips",
+        "power",
+        "claims",
+    ]
+    comparable = ["agreement"] if is_comparable() else []
+    reproduction = ["reproduction", "reproduction_summary"] if "reproduction" in config else []
+    return [*always, *judge, *synthetic, *comparable, *reproduction]
 
 
 def analysis_files():
@@ -366,6 +378,29 @@ def analysis_config(**more):
 def contrast_config():
     keys = ("contrasts", "all_pairs", "equivalence_margin", "bootstrap")
     return analysis_config(primary=config["analysis"].get("primary", []), **{key: config["analysis"][key] for key in keys})
+
+
+def both_runs(wildcards):
+    """Prompts, responses and rewards of this study and of the run that it is held against, for the policies that both have."""
+    other = config["reproduction"]
+    found = {}
+    for whose, folder in (("our", STUDY), ("their", other["folder"])):
+        seeds = {policy: seeds_of(policy)[0] for policy in other.get("policies", POLICIES)}
+        found[f"{whose}_prompts"] = f"{folder}/prompts/prompts.parquet"
+        found[f"{whose}_responses"] = [f"{folder}/responses/{policy}/seed-{seed}.parquet" for policy, seed in seeds.items()]
+        found[f"{whose}_rewards"] = [
+            f"{folder}/rewards/{judge}/{policy}/seed-{seed}.parquet" for judge in other["judges"] for policy, seed in seeds.items()
+        ]
+    return found if RELEASED else {**found, "tokenizer": "<results>/models/base/tokenizer.json"}
+
+
+def base_tokenizer(wildcards, input):
+    return f"--tokenizer {shlex.quote(input.tokenizer)}" if "tokenizer" in input.keys() else ""
+
+
+def claim_config():
+    keys = ("equivalence_margin", "bootstrap")
+    return analysis_config(claims=config["claims"], **{key: config["analysis"][key] for key in keys})
 
 
 def from_other_study(wildcards):

@@ -229,6 +229,7 @@ rule summarize_study:
         power="<results>/analysis/power.parquet",
         leads="<results>/analysis/threshold_leads.parquet",
         judge=judge_files(),
+        claims="<results>/analysis/claims.parquet",
         published="resources/published.yaml",
     output:
         summary=report(
@@ -249,7 +250,7 @@ rule summarize_study:
     params:
         cfg=analysis_config(study=config["study"], folder=STUDY, compare_published=is_comparable(), synthetic=is_synthetic()),
         code=code_hash("summarize_study"),
-        examined=options("judge", "claims"),
+        examined=options("judge"),
     shell:
         r"""
         python workflow/scripts/summarize_study.py \
@@ -259,6 +260,7 @@ rule summarize_study:
             --retention {input.retention:q} \
             --power {input.power:q} \
             --leads {input.leads:q} \
+            --claims {input.claims:q} \
             {params.examined} \
             --published {input.published:q} \
             --output {output.summary:q} 2>&1 | tee {log:q}

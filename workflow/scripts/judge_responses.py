@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import yaml
 
+import check_claims
 import compare_policies
 import compute_metrics
 import compute_power
@@ -32,7 +33,19 @@ from study.transcripts import cluster_of
 
 REQUIRED = ("policy", "axis", "reward")
 OPTIONAL = ("prompt_id", "prompt", "seed", "judge", "parent", "response", "finish", "cluster")
-SETTINGS = ("root", "parents", "judges", "contrasts", "primary", "all_pairs", "equivalence_margin", "bootstrap", "discordance", "sizes")
+SETTINGS = (
+    "root",
+    "parents",
+    "judges",
+    "contrasts",
+    "primary",
+    "all_pairs",
+    "equivalence_margin",
+    "bootstrap",
+    "discordance",
+    "sizes",
+    "claims",
+)
 
 
 def read_responses(path: Path) -> pd.DataFrame:
@@ -95,7 +108,7 @@ def study_of(frame: pd.DataFrame, settings: dict, path: Path, defaults: dict) ->
         listed = "; ".join(f"{policy}: {', '.join(map(str, found))}" for policy, found in seeds.items())
         raise StudyError(f"{path}: every trained policy needs the same seeds, and {root} one set of responses. Found {listed}.")
     limits = next(iter(defaults["judges"].values()))
-    analysis = {**defaults["analysis"], "contrasts": contrasts_of(root, parents), "primary": [], "all_pairs": True}
+    analysis = {**defaults["analysis"], "contrasts": contrasts_of(root, parents), "primary": [], "all_pairs": True, "claims": []}
     chosen = {key: value for key, value in settings.items() if key in SETTINGS[3:]}
     return {
         **analysis,
@@ -157,6 +170,7 @@ def analyse(ratings: Ratings, clusters: dict[str, np.ndarray], config: dict) -> 
         "thresholds": (swept, sweep_thresholds.THRESHOLDS),
         "threshold_leads": (leads, sweep_thresholds.LEADS),
         "threshold_flips": (flips, sweep_thresholds.FLIPS),
+        "claims": (check_claims.check(ratings, clusters, config), check_claims.CLAIMS),
         "power": (compute_power.questions(sizes, config), compute_power.POWER),
     }
 

@@ -132,6 +132,9 @@ def check_references(config: dict) -> None:
         key = f"analysis.contrasts.{number - 1}" if number else "analysis.primary"
         for policy in contrast:
             _known(key, policy, policies)
+    for kind, allowed in (("judges", config.get("judges", {})), ("policies", policies)):
+        for name in config.get("reproduction", {}).get(kind, []):
+            _known(f"reproduction.{kind}", name, allowed)
     if "release" in config:
         release = config["release"]
         _known("release.judge", release["judge"], config.get("judges", {}))
