@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/snakemake --cores $(CORES)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: help env demo check study published test test-long lint format lock verify verdict
+.PHONY: help env demo check study published test test-long lint format lock verify verdict annotate
 
 help:
 	@echo "make demo       offline, minutes on a CPU: the whole study on synthetic data, and its report"
@@ -80,3 +80,8 @@ lock:
 environment.yml: requirements.lock
 	printf 'name: hh-align\nchannels: [conda-forge, nodefaults]\ndependencies:\n  - python=3.11\n  - pip>=24\n  - pip:  # the lines of requirements.lock: an -r line would break when Snakemake copies this file\n' > $@
 	sed 's/^/      - /' requirements.lock >> $@
+
+# a page on 127.0.0.1 that collects true labels, blind: STUDY=demo [CONTRAST=sft_dpo,sft] [SAMPLE=50 prompts per axis] [ANNOTATOR=name] [PORT=8765]
+annotate: $(STAMP)
+	$(VENV)/bin/python workflow/scripts/annotate.py --folder results/$(STUDY) $(if $(CONTRAST),--contrast $(CONTRAST)) \
+		$(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(ANNOTATOR),--annotator $(ANNOTATOR)) $(if $(PORT),--port $(PORT))

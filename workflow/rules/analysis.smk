@@ -187,6 +187,39 @@ rule compare_runs:
         """
 
 
+rule correct_by_labels:
+    input:
+        unpack(label_files),
+        prompts="<results>/prompts/prompts.parquet",
+        rewards=reward_files(),
+    output:
+        gold="<results>/analysis/gold.parquet",
+        agreement="<results>/analysis/label_agreement.parquet",
+    log:
+        "<logs>/correct_by_labels.log",
+    benchmark:
+        "<benchmarks>/correct_by_labels.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        cfg=label_config,
+        code=code_hash("correct_by_labels"),
+        given=options("labels", "choices"),
+    shell:
+        r"""
+        python workflow/scripts/correct_by_labels.py \
+            --config {params.cfg:q} \
+            --prompts {input.prompts:q} \
+            --rewards {input.rewards:q} \
+            {params.given} \
+            --output {output.gold:q} \
+            --agreement {output.agreement:q} 2>&1 | tee {log:q}
+        """
+
+
 rule sweep_thresholds:
     input:
         rewards=reward_files(),

@@ -43,7 +43,8 @@ def options(*names):
     """The command line's options for those of these inputs that the study has."""
 
     def given(wildcards, input):
-        return " ".join(f"--{name} {shlex.join(input.get(name))}" for name in names if input.get(name))
+        files = {name: [input.get(name)] if isinstance(input.get(name), str) else input.get(name) for name in names}
+        return " ".join(f"--{name} {shlex.join(found)}" for name, found in files.items() if found)
 
     return given
 
@@ -133,7 +134,8 @@ def analysis_tables():
     ]
     comparable = ["agreement"] if is_comparable() else []
     reproduction = ["reproduction", "reproduction_summary"] if "reproduction" in config else []
-    return [*always, *judge, *synthetic, *comparable, *reproduction]
+    gold = ["gold", "label_agreement"] if "labels" in config["analysis"] else []
+    return [*always, *judge, *synthetic, *comparable, *reproduction, *gold]
 
 
 def analysis_files():
@@ -378,6 +380,21 @@ def analysis_config(**more):
 def contrast_config():
     keys = ("contrasts", "all_pairs", "equivalence_margin", "bootstrap")
     return analysis_config(primary=config["analysis"].get("primary", []), **{key: config["analysis"][key] for key in keys})
+
+
+def label_files(wildcards):
+    """What people (or the oracle) said of some responses."""
+    labels = config["analysis"].get("labels", {})
+    return {name: labels[key] for name, key in (("labels", "path"), ("choices", "choices")) if key in labels}
+
+
+def label_config(wildcards):
+    """Of the declared contrasts, and which labels of the file count."""
+    labels = config["analysis"].get("labels", {})
+    keys = ("contrasts", "equivalence_margin")
+    settings = {key: config["analysis"][key] for key in keys}
+    sample = {"sample": labels["sample"]} if "sample" in labels else {}
+    return analysis_config(primary=config["analysis"].get("primary", []), seed=labels.get("seed", 1), **settings, **sample)
 
 
 def both_runs(wildcards):

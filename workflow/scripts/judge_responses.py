@@ -4,7 +4,6 @@ Columns: policy, axis (harmlessness | helpfulness), reward, and prompt_id or pro
 response, finish (eos | length | stop) and cluster (prompts of one cluster are not independent). Parquet, CSV, JSON or JSON lines.
 """
 
-from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -29,6 +28,7 @@ from study.artifacts import provenance, read_table, say, write_table, write_text
 from study.command import StudyError, parse, run
 from study.figures import PLAIN, save
 from study.ratings import AXES, Ratings, by_axis, check_judges, fault, headline, label, number_clusters, reply_facts
+from study.tabular import read_any
 from study.transcripts import cluster_of
 
 REQUIRED = ("policy", "axis", "reward")
@@ -50,26 +50,9 @@ SETTINGS = (
 
 def read_responses(path: Path) -> pd.DataFrame:
     """The file's rows with every column that the verdict reads. Raises StudyError for an unreadable file or a missing column."""
-    readers = {
-        ".parquet": pd.read_parquet,
-        ".csv": partial(pd.read_csv, float_precision="round_trip"),
-        ".json": partial(pd.read_json, precise_float=True),
-        ".jsonl": partial(pd.read_json, precise_float=True, lines=True),
-    }
-    if path.suffix not in readers:
-        raise StudyError(f"{path}: what kind of file is this? Give one that ends with {', '.join(readers)}.")
-    if not path.is_file():
-        raise StudyError(f"{path}: no such file.")
-    try:
-        frame = readers[path.suffix](path)
-    except (ValueError, pa.ArrowInvalid) as error:
-        raise StudyError(f"{path}: cannot be read as {path.suffix[1:]} ({str(error).splitlines()[0]}).") from None
-    missing = [name for name in REQUIRED if name not in frame]
-    if missing or not {"prompt_id", "prompt"} & set(frame):
-        wanted = ", ".join(missing) or "prompt_id (or prompt)"
-        raise StudyError(
-            f"{path}: column {wanted} is missing; it has {', '.join(map(str, frame))}. Needed: {', '.join(REQUIRED)}, prompt_id."
-        )
+    frame = read_any(path, list(REQUIRED))
+    if not {"prompt_id", "prompt"} & set(frame):
+        raise StudyError(f"{path}: column prompt_id (or prompt) is missing; it has {', '.join(map(str, frame))}.")
     unknown = sorted(set(frame["axis"].map(str)) - set(AXES))
     if unknown:
         raise StudyError(f"{path}: axis {', '.join(unknown[:5])} is unknown. Allowed: {', '.join(AXES)}.")
