@@ -227,7 +227,7 @@ def test_choices_give_a_win_rate_and_an_agreement_with_the_judges_order(study):
     assert gold["labels_value"] == pytest.approx(100 * ((better == "b").sum() - (better == "a").sum()) / 40)
     assert (agreed["agreement"], agreed["n"]) == (100, 36)
     pd.DataFrame({**rows, "preferred": "left"}).to_csv(folder / "choices.csv", index=False)
-    with pytest.raises(StudyError, match="row 1: preferred is 'left'. Allowed: a, b, tie"):
+    with pytest.raises(StudyError, match=r"row 1: preferred is 'left'. Allowed: a, b, tie"):
         preferences(folder / "choices.csv", ratings, CONFIG)
 
 
