@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from examine_judge import JUDGE, accuracy, calibration, examine, length, roc, slope
-from score_pairs import AS_EVALUATED, evenly, formats
+from score_pairs import AS_EVALUATED, formats
 from study.artifacts import write_table
+from study.held_out import evenly
 from study.reliability import read_reliability
 
 SEEDS = [1, 2, 3]

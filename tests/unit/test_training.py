@@ -242,8 +242,10 @@ def test_greedy_text_does_not_depend_on_the_batch(place):
     sft(place, "talks", SFT | {"epochs": 20})
     model, tokenizer = load_policy(place / "talks/manifest.json")
     prompts = [[2, *tokenizer(preference(number)["prompt"], add_special_tokens=False)["input_ids"]] for number in range(8)]
-    together = generate_responses.continue_greedily(model, prompts, 20, 1, 2, "cpu")
-    alone = [generate_responses.continue_greedily(model, [prompt], 20, 1, 2, "cpu")[0] for prompt in prompts]
+    together, gaps = generate_responses.continue_greedily(model, prompts, 20, 1, 2)
+    apart = [generate_responses.continue_greedily(model, [prompt], 20, 1, 2) for prompt in prompts]
+    alone = [parts[0] for parts, _ in apart]
+    assert gaps == pytest.approx([gap for _, (gap,) in apart], abs=1e-4) and min(gaps) > 0
     assert [part.ids for part in together] == [part.ids for part in alone]
     assert [part.finish for part in together] == [part.finish for part in alone]
     assert any(part.finish == "eos" for part in alone)

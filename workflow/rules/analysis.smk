@@ -306,6 +306,34 @@ rule examine_judge:
         """
 
 
+rule summarize_drift:
+    input:
+        prompts="<results>/prompts/prompts.parquet",
+        drift=drift_files(),
+    output:
+        drift="<results>/analysis/drift.parquet",
+    log:
+        "<logs>/summarize_drift.log",
+    benchmark:
+        "<benchmarks>/summarize_drift.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        cfg=drift_analysis_config(),
+        code=code_hash("summarize_drift"),
+    shell:
+        r"""
+        python workflow/scripts/summarize_drift.py \
+            --config {params.cfg:q} \
+            --prompts {input.prompts:q} \
+            --drift {input.drift:q} \
+            --output {output.drift:q} 2>&1 | tee {log:q}
+        """
+
+
 rule score_oracle:
     input:
         words="resources/synthetic.yaml",

@@ -113,6 +113,13 @@ def pair_files():
     return [] if RELEASED else expand("<results>/rewards/{judge}/pairs.parquet", judge=sorted(JUDGES))
 
 
+def drift_files():
+    """How far each policy has moved; a released study has no weights to measure that."""
+    if RELEASED or "drift" not in config:
+        return []
+    return [f"<results>/drift/{policy}/seed-{seed}.parquet" for policy in POLICIES for seed in seeds_of(policy)]
+
+
 def judge_files():
     return [] if RELEASED else ["<results>/analysis/judge.parquet"]
 
@@ -135,7 +142,8 @@ def analysis_tables():
     comparable = ["agreement"] if is_comparable() else []
     reproduction = ["reproduction", "reproduction_summary"] if "reproduction" in config else []
     gold = ["gold", "label_agreement"] if "labels" in config["analysis"] else []
-    return [*always, *judge, *synthetic, *comparable, *reproduction, *gold]
+    drift = ["drift"] if drift_files() else []
+    return [*always, *judge, *synthetic, *comparable, *reproduction, *gold, *drift]
 
 
 def analysis_files():
@@ -144,7 +152,8 @@ def analysis_files():
 
 def figure_names():
     judge = [] if RELEASED else ["judge_roc", "judge_calibration"]
-    return ["metrics", "rewards", "mean_rewards", "contrasts", "wins", "thresholds", "retention", *judge]
+    drift = ["drift"] if drift_files() else []
+    return ["metrics", "rewards", "mean_rewards", "contrasts", "wins", "thresholds", "retention", *judge, *drift]
 
 
 def report_files():
@@ -354,14 +363,48 @@ def scoring_config(wildcards, **more):
     return step(device=config["compute"]["device"], **config["scoring"], **length, **more)
 
 
-def pairs_config(wildcards):
-    """The judge is examined on every subset of the dataset that the prompts come from."""
+def held_out_subsets():
+    """Subset -> the axis that its pairs speak about, and the split that is held out."""
     places = {axis: config["prompts"][axis] for axis in ("harmlessness", "helpfulness")}
     subsets = {}
     for subset in DATASETS[prompts_dataset()]["subsets"]:
         axis = "harmlessness" if subset == places["harmlessness"]["subset"] else "helpfulness"
         subsets[subset] = {"axis": axis, "split": places[axis]["split"]}
-    return scoring_config(wildcards, subsets=subsets, reply_tokens=config["generation"]["max_new_tokens"], **config["examination"])
+    return subsets
+
+
+def seen_files(wildcards):
+    """Preferences of the evaluation's own split that something of this study trains on: none of their rows is held out."""
+    scratch = [source for source in (config["models"]["base"], *JUDGES.values()) if source["source"] == "scratch"]
+    trained = {data_of(policy) for policy in POLICIES[1:]} | {scratch_data(source) for source in scratch}
+    splits = {place["split"] for place in held_out_subsets().values()}
+    return [f"<results>/data/{name}/preferences.parquet" for name in sorted(trained) if DATASETS[name]["train_split"] in splits]
+
+
+def pairs_config(wildcards):
+    """The judge is examined on every subset of the dataset that the prompts come from."""
+    reply_tokens = config["generation"]["max_new_tokens"]
+    return scoring_config(wildcards, subsets=held_out_subsets(), reply_tokens=reply_tokens, **config["examination"])
+
+
+def drift_references(policy):
+    """What a policy's drift is measured from: its parent, and the root where that is another."""
+    parent = config["policies"][policy].get("parent")
+    return [] if parent is None else list(dict.fromkeys([parent, ROOT]))
+
+
+def drift_reference_files(wildcards):
+    policy_manifest(wildcards.policy, wildcards.seed)
+    names = drift_references(wildcards.policy)
+    return [policy_manifest(name, 0 if name == ROOT else wildcards.seed) for name in names]
+
+
+def drift_config(wildcards):
+    """Responses are sampled as long as they are generated; of the prompts' own subsets the held-out replies are read."""
+    drift = {key: config["drift"][key] for key in ("samples", "rows", "seed")}
+    subsets = {name: place for name, place in held_out_subsets().items() if name in own_subsets().values()}
+    references = drift_references(wildcards.policy)
+    return step(device=config["compute"]["device"], drift=drift, references=references, subsets=subsets, **config["generation"])
 
 
 def own_subsets():
@@ -395,6 +438,11 @@ def label_config(wildcards):
     settings = {key: config["analysis"][key] for key in keys}
     sample = {"sample": labels["sample"]} if "sample" in labels else {}
     return analysis_config(primary=config["analysis"].get("primary", []), seed=labels.get("seed", 1), **settings, **sample)
+
+
+def drift_analysis_config():
+    references = {policy: drift_references(policy) for policy in POLICIES}
+    return step(references=references, bootstrap=config["analysis"]["bootstrap"])
 
 
 def both_runs(wildcards):

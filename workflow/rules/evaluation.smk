@@ -137,6 +137,7 @@ else:
         input:
             judge="<results>/models/judges/{judge}/manifest.json",
             preferences=f"<results>/data/{prompts_dataset()}/preferences.parquet",
+            seen=seen_files,
         output:
             pairs="<results>/rewards/{judge}/pairs.parquet",
             timing="<timings>/score_pairs/{judge}.json",
@@ -154,13 +155,53 @@ else:
         params:
             cfg=pairs_config,
             code=code_hash("score_pairs"),
+            given=options("seen"),
         shell:
             r"""
             python workflow/scripts/score_pairs.py \
                 --config {params.cfg:q} \
                 --judge {input.judge:q} \
-                --preferences {input.preferences:q} \
+                --preferences {input.preferences:q} {params.given} \
                 --threads {threads} \
                 --output {output.pairs:q} \
+                --timing {output.timing:q} 2>&1 | tee {log:q}
+            """
+
+    rule measure_drift:
+        input:
+            policy=policy_input,
+            references=drift_reference_files,
+            prompts="<results>/prompts/prompts.parquet",
+            preferences=f"<results>/data/{prompts_dataset()}/preferences.parquet",
+            seen=seen_files,
+            text=config["drift"]["text"] if "drift" in config else [],
+        output:
+            drift="<results>/drift/{policy}/seed-{seed}.parquet",
+            timing="<timings>/measure_drift/{policy}-seed-{seed}.json",
+        log:
+            "<logs>/measure_drift/{policy}-seed-{seed}.log",
+        benchmark:
+            "<benchmarks>/measure_drift/{policy}-seed-{seed}.tsv"
+        conda:
+            "../../environment.yml"
+        threads: config["compute"]["threads"]
+        resources:
+            gpu=config["compute"]["gpus"],
+            mem_mb=16000,
+            runtime=240,
+        params:
+            cfg=drift_config,
+            code=code_hash("measure_drift"),
+            given=options("references", "seen"),
+        shell:
+            r"""
+            python workflow/scripts/measure_drift.py \
+                --config {params.cfg:q} \
+                --policy {input.policy:q} \
+                --prompts {input.prompts:q} \
+                --preferences {input.preferences:q} {params.given} \
+                --text {input.text:q} \
+                --threads {threads} \
+                --output {output.drift:q} \
                 --timing {output.timing:q} 2>&1 | tee {log:q}
             """

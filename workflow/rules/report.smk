@@ -190,6 +190,39 @@ rule plot_judge:
         """
 
 
+rule plot_drift:
+    input:
+        drift="<results>/analysis/drift.parquet",
+        metrics="<results>/analysis/metrics.parquet",
+    output:
+        drift=report(
+            "<results>/report/figures/drift.svg",
+            caption="../report/drift.rst",
+            category="Figures",
+            labels={"figure": "Reward against drift"},
+        ),
+    log:
+        "<logs>/plot_drift.log",
+    benchmark:
+        "<benchmarks>/plot_drift.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        cfg=analysis_config(),
+        code=code_hash("plot_drift"),
+    shell:
+        r"""
+        python workflow/scripts/plot_drift.py \
+            --config {params.cfg:q} \
+            --drift {input.drift:q} \
+            --metrics {input.metrics:q} \
+            --figure {output.drift:q} 2>&1 | tee {log:q}
+        """
+
+
 rule export_csv:
     input:
         table="<results>/analysis/{table}.parquet",

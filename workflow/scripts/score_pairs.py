@@ -8,6 +8,7 @@ import pyarrow as pa
 from study.artifacts import provenance, read_table, say, write_table
 from study.command import StudyError, parse, run
 from study.compute import use_device, write_timing
+from study.held_out import evenly, held_out, keys_of
 from study.judging import pair_ids, rewards
 from study.models import load_judge
 from study.preferences import KEY, SCHEMA, row_name
@@ -40,32 +41,17 @@ def formats(max_length: int | None, reply_tokens: int) -> dict[str, dict]:
     return found if max_length is not None and max_length <= SHORT else found | {"cut input": plain | {"max_length": SHORT}}
 
 
-def evenly(rows: list[dict], count: int | None) -> list[dict]:
-    """At most `count` rows at equal distances, in file order."""
-    if count is None or len(rows) <= count:
-        return rows
-    return [rows[number * len(rows) // count] for number in range(count)]
-
-
-def held_out(rows: list[dict], subsets: dict[str, dict], most: int | None) -> dict[str, list[dict]]:
-    """Subset -> its pairs of the split, fit for comparison, with their axis. Raises StudyError for a subset without any."""
-    found = {}
-    for subset, place in subsets.items():
-        kept = [row for row in rows if (row["split"], row["subset"]) == (place["split"], subset) and row["use_dpo"]]
-        if not kept:
-            raise StudyError(f"no pair of {subset}/{place['split']} is fit to examine the judge on {place['axis']}.")
-        found[subset] = [{**row, "axis": place["axis"]} for row in evenly(kept, most)]
-    return found
-
-
 def main() -> None:
     started = time.monotonic()
-    args = parse(__doc__, config="config", judge="path", preferences="path", threads="int", output="path", timing="path")
+    args = parse(
+        __doc__, config="config", judge="path", preferences="path", seen="paths?", threads="int", output="path", timing="path"
+    )  # fmt: skip
     config = args.config
     device = use_device(config["device"], args.threads)
-    made_by = provenance(config, [args.judge, args.preferences], device=device, threads=args.threads)
+    made_by = provenance(config, [args.judge, args.preferences, *args.seen], device=device, threads=args.threads)
     model, tokenizer = load_judge(args.judge, dtype=config["dtype"], device=device)
-    pairs = held_out(read_table(args.preferences, SCHEMA.names).to_pylist(), config["subsets"], config.get("max_pairs"))
+    rows = read_table(args.preferences, SCHEMA.names).to_pylist()
+    pairs = held_out(rows, config["subsets"], config.get("max_pairs"), keys_of(args.seen))
 
     rows, ids, cut, lengths = [], [], [], []
     for name, reading in formats(config.get("max_length"), config["reply_tokens"]).items():

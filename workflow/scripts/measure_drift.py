@@ -1,0 +1,191 @@
+"""How far a policy has moved: its divergence from its parent and the root on sampled responses, and its perplexity on held-out text."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from study.artifacts import provenance, read_table, say, write_table
+from study.command import StudyError, parse, run
+from study.compute import use_device, write_timing
+from study.decoding import Continuation, decode, prompt_ids
+from study.dpo import reply_logps
+from study.held_out import held_out, keys_of
+from study.models import load_policy
+from study.plan import token_batches
+from study.preferences import SCHEMA, row_name
+from study.progress import Progress
+from study.tokens import encoder, pair_view
+
+DRIFT = pa.schema(
+    [
+        ("measure", pa.string()),
+        ("reference", pa.string()),
+        ("axis", pa.string()),
+        ("key", pa.string()),
+        ("sample", pa.int64()),
+        ("tokens", pa.int64()),
+        ("ended", pa.bool_()),
+        ("nats", pa.float64()),
+    ]
+)
+WINDOW = 512  # tokens of the text that are read at once
+
+
+def sample_responses(
+    model, prompts: Sequence[list[int]], streams: Sequence[np.ndarray], max_new_tokens: int, pad: int, eos: int
+) -> list[Continuation]:
+    """Continuations drawn from the policy itself: temperature 1, the whole vocabulary.
+
+    streams: for each prompt one uniform number per position, shape (max_new_tokens,); the token is where the cumulated
+    probabilities pass it, so that a sample does not depend on the batch that it is drawn in.
+    """
+    numbers = torch.tensor(np.stack(streams), device=model.device)
+    position = iter(range(max_new_tokens))
+
+    def choose(logits: torch.Tensor) -> torch.Tensor:
+        cumulated = logits.double().softmax(1).cumsum(1)
+        drawn = numbers[:, next(position), None] * cumulated[:, -1:]
+        return torch.searchsorted(cumulated, drawn, right=True)[:, 0]
+
+    return decode(model, prompts, max_new_tokens, pad, eos, choose)
+
+
+def reply_distributions(model, prompts: Sequence[list[int]], replies: Sequence[list[int]], pad: int) -> list[torch.Tensor]:
+    """Log-probabilities of the next token before each token of a reply: one float32 tensor (reply tokens, vocabulary) per pair.
+
+    Prompts are padded on the left and replies on the right, so that the logits of the prompts are never made.
+    """
+    left, right = max(map(len, prompts)), max(map(len, replies))
+    ids, mask = torch.full((len(prompts), left + right), pad), torch.zeros(len(prompts), left + right, dtype=torch.long)
+    for row, (prompt, reply) in enumerate(zip(prompts, replies, strict=True)):
+        start, end = left - len(prompt), left + len(reply)
+        ids[row, start:end] = torch.tensor(prompt + reply)
+        mask[row, start:end] = 1
+    ids, mask = ids.to(model.device), mask.to(model.device)
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=right + 1).logits
+    return [logits[row, : len(reply)].float().log_softmax(1) for row, reply in enumerate(replies)]
+
+
+@torch.no_grad()
+def divergences(policy, references: dict[str, object], prompts: list[list[int]], replies: list[list[int]], pad: int) -> dict:
+    """Nats summed over each reply: reference -> KL(policy || reference), and None -> the policy's own entropy.
+
+    Both are exact at every position (the sum over the vocabulary); only the positions are sampled. Their mean estimates the
+    divergence of whole responses without the noise of single log-ratios.
+    """
+    own = reply_distributions(policy, prompts, replies, pad)
+    found = {None: [-float((logp.exp() * logp).sum()) for logp in own]}
+    for name, model in references.items():
+        theirs = reply_distributions(model, prompts, replies, pad)
+        found[name] = [float((p.exp() * (p - q)).sum()) for p, q in zip(own, theirs, strict=True)]
+    return found
+
+
+def measure_samples(policy, references: dict[str, object], prompts: list[dict], ids: list[list[int]], config: dict, pad: int, eos: int):
+    """Rows of measure `sample`: `samples` responses to each prompt; a response's tokens include the </s> that ends it."""
+    drift, length = config["drift"], config["max_new_tokens"]
+    asked = [(prompt, sample) for prompt in range(len(prompts)) for sample in range(drift["samples"])]
+    progress, found = Progress(len(asked), "sample"), {}
+    for batch in token_batches([len(ids[prompt]) + length for prompt, _ in asked], config["batch_tokens"]):
+        starts = [ids[asked[row][0]] for row in batch]
+        streams = [np.random.default_rng([drift["seed"], *asked[row]]).random(length) for row in batch]
+        parts = sample_responses(policy, starts, streams, length, pad, eos)
+        replies = [[*part.ids, *[eos] * (part.finish == "eos")] for part in parts]
+        nats = divergences(policy, references, starts, replies, pad)
+        for place, row in enumerate(batch):
+            found[row] = len(replies[place]), parts[place].finish == "eos", {name: values[place] for name, values in nats.items()}
+        progress.add(len(batch), sum(map(len, replies)))
+    rows = []
+    for row, (prompt, sample) in enumerate(asked):
+        tokens, ended, nats = found[row]
+        place = {"measure": "sample", "axis": prompts[prompt]["axis"], "key": prompts[prompt]["prompt_id"], "sample": sample}
+        rows += [{**place, "reference": name, "tokens": tokens, "ended": ended, "nats": value} for name, value in nats.items()]
+    return rows
+
+
+@torch.no_grad()
+def measure_replies(policy, examples: list[dict], batch_tokens: int, pad: int) -> list[dict]:
+    """Rows that say how surprised the policy is by given replies: each example's tokens and negative log-likelihood in nats.
+
+    examples: prompt_ids and reply_ids, and whatever else the row should hold.
+    """
+    progress, found = Progress(len(examples), "text"), {}
+    for batch in token_batches([len(row["prompt_ids"]) + len(row["reply_ids"]) for row in examples], batch_tokens):
+        sequences = [(examples[row]["prompt_ids"], examples[row]["reply_ids"]) for row in batch]
+        logps = reply_logps(policy, sequences, pad, policy.device).tolist()
+        found |= dict(zip(batch, logps, strict=True))
+        progress.add(len(batch), sum(len(prompt) + len(reply) for prompt, reply in sequences))
+    return [
+        {**{key: value for key, value in row.items() if not key.endswith("_ids")}, "tokens": len(row["reply_ids"]), "nats": -found[number]}
+        for number, row in enumerate(examples)
+    ]
+
+
+def chosen_examples(rows: list[dict], tokenizer, positions: int) -> list[dict]:
+    """Held-out chosen replies behind their prompts, as DPO reads them, within the policy's positions."""
+    length = min(2 * WINDOW, positions)
+    views = pair_view(rows, encoder(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id, length, length // 2)
+    return [
+        {"measure": "chosen", "axis": row["axis"], "key": row_name(row), "prompt_ids": view["prompt_ids"], "reply_ids": view["chosen_ids"]}
+        for row, view in zip(rows, views, strict=True)
+    ]
+
+
+def text_examples(text: str, tokenizer, positions: int) -> list[dict]:
+    """The text in windows behind a leading </s> each."""
+    ids, size = encoder(tokenizer)([text])[0], min(WINDOW, positions) - 1
+    windows = [ids[start : start + size] for start in range(0, len(ids), size)]
+    return [
+        {"measure": "text", "key": str(number), "prompt_ids": [tokenizer.bos_token_id], "reply_ids": window}
+        for number, window in enumerate(windows)
+    ]
+
+
+def main() -> None:
+    started = time.monotonic()
+    args = parse(
+        __doc__,
+        config="config",
+        policy="path",
+        references="paths?",
+        prompts="path",
+        preferences="path",
+        seen="paths?",
+        text="path",
+        threads="int",
+        output="path",
+        timing="path",
+    )
+    config = args.config
+    device = use_device(config["device"], args.threads)
+    inputs = [args.policy, *args.references, args.prompts, args.preferences, *args.seen, args.text]
+    made_by = provenance(config, inputs, device=device, threads=args.threads)
+    policy, tokenizer = load_policy(args.policy, dtype=config["dtype"], device=device)
+    references = {
+        name: load_policy(path, dtype=config["dtype"], device=device)[0]
+        for name, path in zip(config["references"], args.references, strict=True)
+    }
+    prompts = read_table(args.prompts, ["axis", "prompt_id", "prompt"]).to_pylist()
+    pairs = held_out(read_table(args.preferences, SCHEMA.names).to_pylist(), config["subsets"], config["drift"]["rows"], keys_of(args.seen))
+    text = args.text.read_text(encoding="utf-8").strip()
+    if not text:
+        raise StudyError(f"{args.text}: no text. drift.text names a plain UTF-8 file outside what the policies are trained on.")
+
+    positions, pad, eos = policy.config.max_position_embeddings, tokenizer.pad_token_id, tokenizer.eos_token_id
+    rows = measure_samples(policy, references, prompts, prompt_ids(tokenizer, prompts, config, positions), config, pad, eos)
+    examples = chosen_examples([row for found in pairs.values() for row in found], tokenizer, positions)
+    rows += measure_replies(policy, examples + text_examples(text, tokenizer, positions), config["batch_tokens"], pad)
+    for row in rows:
+        if not np.isfinite(row["nats"]):
+            against = f" against {row['reference']}" if row.get("reference") else ""
+            raise StudyError(f"{row['measure']} {row['key']}{against}: {row['nats']} nats. The weights of a policy are damaged.")
+    say(f"{len(prompts):,} prompts x {config['drift']['samples']} samples, {len(examples):,} chosen replies")
+    write_table(args.output, rows, DRIFT, made_by)
+    write_timing(args.timing, started, tokens=sum(row["tokens"] for row in rows if not row.get("reference")))
+
+
+if __name__ == "__main__":
+    run(main)
