@@ -9,39 +9,62 @@ import yaml
 from study_folder import StudyFolder
 
 POLICIES = {"base 0", "dpo 42", "sft 42", "sft_dpo 42"}
-ANALYSIS = {
-    "compare_policies", "compute_metrics", "compute_retention", "export_csv changed_prompts", "export_csv comparisons", "export_csv metrics",
-    "export_csv retention", "plot_figures", "summarize_study",
-}  # fmt: skip
+
+
+def made(step, *tables):
+    """A step and the CSV twins of its tables."""
+    return {step} | {f"export_csv {table}" for table in tables}
+
+
+CLAIMS = made("check_claims", "claims") | {"summarize_study"}
+COMPARED = made("compare_policies", "comparisons") | {"plot_comparisons", "summarize_study"}
+PUBLISHED = made("compare_published", "agreement") | {"summarize_study"}
+POWER = made("compute_power", "power") | {"summarize_study"}
+DRIFT = made("summarize_drift", "drift") | {"plot_drift"}
+EXAMINED = made("examine_judge", "judge", "judge_calibration", "judge_roc") | {"plot_judge"} | COMPARED | CLAIMS
+SWEPT = made("sweep_thresholds", "thresholds", "threshold_leads", "threshold_flips") | {"plot_thresholds", "summarize_study"}
+ANALYSIS = (
+    made("compute_metrics", "metrics") | made("compute_retention", "retention", "changed_prompts") | COMPARED | CLAIMS | PUBLISHED
+    | SWEPT | {"plot_figures", "plot_retention", "plot_drift"}
+)  # fmt: skip
+
+
+def drifted(*policies):
+    return DRIFT | {f"measure_drift {name}" for name in policies}
+
+
+def rescored(*policies):
+    return ANALYSIS | {f"score_responses deberta {name}" for name in policies}
 
 
 def evaluated(*policies):
     """Jobs that follow new weights of these policies, the analysis included."""
-    return ANALYSIS | {f"generate_responses {name}" for name in policies} | {f"score_responses deberta {name}" for name in policies}
+    return rescored(*policies) | drifted(*policies) | {f"generate_responses {name}" for name in policies}
 
 
-def rescored(*policies):
-    return ANALYSIS | JUDGED | {f"score_responses deberta {name}" for name in policies}
-
-
-JUDGED = {"score_pairs deberta", "examine_judge", "export_csv judge"}
+JUDGED = EXAMINED | {"score_pairs deberta"}
+NEW_PROMPTS = {"select_prompts"} | evaluated(*POLICIES) | POWER
 SFT = {"train_sft sft 42", "compute_references dpo sft 42", "train_dpo sft_dpo 42"}
 DPO = {"train_dpo dpo 42", "train_dpo sft_dpo 42"}
 REFERENCES = {"compute_references dpo base 0", "compute_references dpo sft 42"}
 
 CONFIG_EDITS = {
     "a threshold": ("harmless_min: -3.0", "harmless_min: -3.5", ANALYSIS),
-    "the margin of equivalence": ("equivalence_margin: 5.0", "equivalence_margin: 4.0", {"compare_policies", "export_csv comparisons", "summarize_study"}),
-    "a keyword": ("[kill, murder, rape]", "[kill, murder]", {"select_prompts"} | evaluated(*POLICIES)),
-    "the prompt seed": ("seed: 100", "seed: 101", {"select_prompts"} | evaluated(*POLICIES)),
+    "the margin of equivalence": ("equivalence_margin: 5.0", "equivalence_margin: 4.0", COMPARED | CLAIMS),
+    "a claim": ("claim: SFT outperforms DPO", "claim: SFT is better than DPO", CLAIMS),
+    "the sizes asked about": ("[50, 192, 500, 2354]", "[50, 192, 500]", POWER),
+    "the judge's examination": ("format_pairs: 500", "format_pairs: 400", JUDGED),
+    "samples for the drift": ("samples: 4 ", "samples: 3 ", drifted(*POLICIES)),
+    "a keyword": ("[kill, murder, rape]", "[kill, murder]", NEW_PROMPTS),
+    "the prompt seed": ("seed: 100", "seed: 101", NEW_PROMPTS),
     "beta": ("beta: 0.1 ", "beta: 0.2 ", DPO | evaluated("dpo 42", "sft_dpo 42")),
     "DPO's prompt length": ("max_prompt_length: 512", "max_prompt_length: 256", REFERENCES | DPO | evaluated("dpo 42", "sft_dpo 42")),
     "published dropout": ("dropout: disabled ", "dropout: as_published ", DPO | evaluated("dpo 42", "sft_dpo 42")),
     "the LoRA rank": ("{r: 8,", "{r: 16,", DPO | evaluated("dpo 42", "sft_dpo 42")),
     "an SFT setting": ("loss_on: transcript", "loss_on: reply", SFT | evaluated("sft 42", "sft_dpo 42")),
-    "new tokens": ("max_new_tokens: 50", "max_new_tokens: 60", evaluated(*POLICIES)),
+    "new tokens": ("max_new_tokens: 50", "max_new_tokens: 60", evaluated(*POLICIES) | JUDGED),
     "the cue": ("cue: false", "cue: true", evaluated(*POLICIES)),
-    "the judge's length": ("max_length: null", "max_length: 512", rescored(*POLICIES)),
+    "the judge's length": ("max_length: null", "max_length: 512", rescored(*POLICIES) | JUDGED),
     "a comment": ("# greedy", "# greedy decoding", set()),
     "checkpoints": ("checkpoint_seconds: 300", "checkpoint_seconds: 60", set()),
     "a method that nobody uses": ("methods:\n", "methods:\n  spare: {trainer: sft, learning_rate: 1.0e-5}\n", set()),
@@ -59,12 +82,13 @@ CONFIG_EDITS = {
 }  # fmt: skip
 
 CODE_EDITS = {
-    "the prompts' script": ("workflow/scripts/select_prompts.py", {"select_prompts"} | evaluated(*POLICIES)),
-    "the statistics": ("workflow/scripts/study/statistics.py", ANALYSIS | JUDGED - {"score_pairs deberta"}),
-    "how a judge reads": ("workflow/scripts/study/judging.py", rescored(*POLICIES)),
+    "the prompts' script": ("workflow/scripts/select_prompts.py", NEW_PROMPTS),
+    "the statistics": ("workflow/scripts/study/statistics.py", (ANALYSIS | EXAMINED | POWER | DRIFT) - (SWEPT - {"summarize_study"})),
+    "how a judge reads": ("workflow/scripts/study/judging.py", rescored(*POLICIES) | JUDGED),
     "the DPO step": ("workflow/scripts/train_dpo.py", DPO | evaluated("dpo 42", "sft_dpo 42")),
     "what trainings share": ("workflow/scripts/study/training.py", SFT | DPO | evaluated("sft 42", "dpo 42", "sft_dpo 42")),
-    "the report's numbers of the paper": ("resources/published.yaml", {"summarize_study"}),
+    "the report's numbers of the paper": ("resources/published.yaml", PUBLISHED),
+    "the text outside": ("resources/outside.txt", drifted(*POLICIES)),
     "the environment": ("environment.yml", set()),
     "the config's checks": ("workflow/scripts/study/config.py", set()),
 }
