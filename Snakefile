@@ -63,7 +63,7 @@ rule other_study:
     log:
         "<logs>/other_study/{other}/{path}.log",
     wildcard_constraints:
-        other=f"(?!(?:{re.escape(config['study'])}|hub|bench)/)[^/]+",
+        other=f"(?!(?:{one_of(readable_folders())})/)[^/]+",
         path=".+",
     conda:
         "environment.yml"

@@ -114,8 +114,13 @@ def test_a_row_that_was_trained_on_is_not_held_out(tmp_path):
     write_table(tmp_path / "seen.parquet", [rows[1], rows[3]], SCHEMA, {})
     seen, place = keys_of([tmp_path / "seen.parquet"]), {"helpful-base": {"axis": "helpfulness", "split": "test"}}
     assert [row["row"] for row in held_out(rows, place, None, seen)["helpful-base"]] == [0, 2, 4, 5]
-    with pytest.raises(StudyError, match="no pair of helpful-base/test"):
-        held_out(rows[:2], place, None, keys_of([tmp_path / "seen.parquet"]) | {("test", "helpful-base", 0)})
+    other = {"harmless-base": {"axis": "harmlessness", "split": "test"}}
+    with pytest.raises(StudyError, match="no pair of harmless-base/test"):
+        held_out(rows, place | other, None, seen)
+    more = [*rows, preference(7, subset="harmless-base")]
+    assert set(held_out(more, place | other, None, seen | {("test", "harmless-base", 7)})) == {"helpful-base"}
+    with pytest.raises(StudyError, match="nothing is held out"):
+        held_out(rows[1:2], place, None, seen)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from study.command import StudyError
 from study.ratings import read_ratings
 from study.statistics import wilson
 from study.tables import PROMPTS, REWARDS
+from summarize_study import corrected_table
 
 AXES = ("harmlessness", "helpfulness")
 CONFIG = {
@@ -242,3 +243,14 @@ def test_the_step_writes_both_tables(study):
     assert [row["metric"] for row in rows if row["policy_a"]] == ["HmR", "HpR", "CAS"]
     assert {row["labelled"] for row in rows} == {20, 40}
     assert pq.read_table(folder / "agreement.parquet").num_rows == 2 * 3
+
+
+def test_the_summary_carries_the_judges_error_into_the_contrasts():
+    columns = {"judge": "small", "seed": 42, "policy_a": "sft", "policy_b": "sft_dpo", "labelled": 60, "ci_low": -4.0, "ci_high": 9.0}
+    rows = [{**columns, "metric": metric, "corrected": 2.5, "verdict": "undecided"} for metric in ("HmR", "HpR")]
+    gold = pd.DataFrame([*rows, {**columns, "policy_a": None, "metric": "HmR", "corrected": 50.0, "verdict": None}])
+    table = corrected_table(gold, "small", 42)
+    assert [list(column.cells) for column in table.columns] == [
+        ["sft_dpo - sft"], ["+2.5 [-4, +9] undecided"], ["+2.5 [-4, +9] undecided"], ["-"],
+    ]  # fmt: skip
+    assert corrected_table(gold, "other", 42) is None and corrected_table(gold.iloc[2:], "small", 42) is None

@@ -191,3 +191,18 @@ def test_a_wrong_request_ends_with_one_message(tmp_path, arguments, said):
     assert said in done.stdout
     assert "raise WorkflowError" not in done.stdout
     assert not (tmp_path / "results").exists()
+
+
+def test_a_study_is_held_against_another_ones_folder(tmp_path):
+    """`reproduction.folder` may lie under results/: its files are read as they are and belong to the study that made them."""
+    folder = StudyFolder(tmp_path)
+    other = ["--config", "reproduction={folder: results/published, judges: [deberta]}"]
+    names = [f"{kind}/{policy}.parquet" for kind in ("responses", "rewards/deberta") for policy in ("base/seed-0", "sft/seed-42")]
+    for name in ["prompts/prompts.parquet", *names, *(name.replace("sft", policy) for policy in ("dpo", "sft_dpo") for name in names)]:
+        path = tmp_path / "results/published" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    jobs = folder.planned(*other)
+    assert {"compare_runs", "export_csv reproduction", "export_csv reproduction_summary"} <= jobs
+    (tmp_path / "results/published/prompts/prompts.parquet").unlink()
+    assert "results/published/prompts/prompts.parquet" in folder.run("--dry-run", *other).stdout

@@ -28,6 +28,8 @@ SMALL_HH = {
     "methods": {"sft": SHORT, "dpo": SHORT},
     "judges": {"small": {"training": SHORT, "max_length": 128}},
     "scoring": {"batch_tokens": 16384},
+    "examination": {"max_pairs": 40, "format_pairs": 20},
+    "drift": {"samples": 1, "rows": 20},
 }
 POLICIES = ["base/seed-0", "dpo/seed-42", "sft/seed-42", "sft_dpo/seed-42"]
 

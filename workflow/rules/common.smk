@@ -44,7 +44,7 @@ def options(*names):
 
     def given(wildcards, input):
         files = {name: [input.get(name)] if isinstance(input.get(name), str) else input.get(name) for name in names}
-        return " ".join(f"--{name} {shlex.join(found)}" for name, found in files.items() if found)
+        return " ".join(f"--{name.replace('_', '-')} {shlex.join(found)}" for name, found in files.items() if found)
 
     return given
 
@@ -122,6 +122,11 @@ def drift_files():
 
 def judge_files():
     return [] if RELEASED else ["<results>/analysis/judge.parquet"]
+
+
+def gold_files(table):
+    """What true labels make of the verdict, where the study has some."""
+    return f"<results>/analysis/{table}.parquet" if "labels" in config["analysis"] else []
 
 
 def analysis_tables():
@@ -466,6 +471,12 @@ def base_tokenizer(wildcards, input):
 def claim_config():
     keys = ("equivalence_margin", "bootstrap")
     return analysis_config(claims=config["claims"], **{key: config["analysis"][key] for key in keys})
+
+
+def readable_folders():
+    """Folders under results/ that this study makes or reads; the run that it is held against is made by its own config."""
+    other = Path(config.get("reproduction", {}).get("folder", ""))
+    return [config["study"], "hub", "bench", *([other.name] if other.parent == Path("results") else [])]
 
 
 def from_other_study(wildcards):

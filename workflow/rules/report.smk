@@ -262,6 +262,8 @@ rule summarize_study:
         power="<results>/analysis/power.parquet",
         leads="<results>/analysis/threshold_leads.parquet",
         judge=judge_files(),
+        gold=gold_files("gold"),
+        label_agreement=gold_files("label_agreement"),
         claims="<results>/analysis/claims.parquet",
         published="resources/published.yaml",
     output:
@@ -283,7 +285,7 @@ rule summarize_study:
     params:
         cfg=analysis_config(study=config["study"], folder=STUDY, compare_published=is_comparable(), synthetic=is_synthetic()),
         code=code_hash("summarize_study"),
-        examined=options("judge"),
+        given=options("judge", "gold", "label_agreement"),
     shell:
         r"""
         python workflow/scripts/summarize_study.py \
@@ -294,7 +296,7 @@ rule summarize_study:
             --power {input.power:q} \
             --leads {input.leads:q} \
             --claims {input.claims:q} \
-            {params.examined} \
+            {params.given} \
             --published {input.published:q} \
             --output {output.summary:q} 2>&1 | tee {log:q}
         """

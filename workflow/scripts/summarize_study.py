@@ -104,6 +104,20 @@ def difference_cell(row: pd.Series) -> str:
     return f"{row['difference']:+.1f} {interval} {row['verdict']}"
 
 
+def corrected_table(gold: pd.DataFrame, judge: str, seed: int) -> Table | None:
+    """The declared contrasts corrected by true labels; None where nobody has labelled a response."""
+    rows = gold[(gold["judge"] == judge) & (gold["seed"] == seed) & gold["policy_a"].notna()]
+    if rows.empty:
+        return None
+    labelled = f"{rows['labelled'].min()} to {rows['labelled'].max()} labels"
+    table = table_with(f"the judge's error carried in: corrected by {labelled} per policy (prediction-powered)", "contrast", *RATES)
+    for (policy, against), group in rows.groupby(["policy_b", "policy_a"], sort=False):
+        found = group.assign(difference=group["corrected"]).set_index("metric")
+        cells = (difference_cell(found.loc[metric]) if metric in found.index else "-" for metric in RATES)
+        table.add_row(f"{policy} - {against}", *cells)
+    return table
+
+
 def verdict_lines(rows: pd.DataFrame) -> list[str]:
     """What the declared contrasts decide, metric by metric."""
     lines = []
@@ -121,8 +135,17 @@ def judge_lines(examined: pd.DataFrame, judge: str) -> list[str]:
     for row in rows[rows["own_subset"]].itertuples():
         found = f"{row.accuracy:.1f} % [{row.ci_low:.1f}, {row.ci_high:.1f}] of {row.n:,} held-out pairs of {row.subset}"
         refused = "" if row.ci_low > 50 else f": not above chance, so nothing is ranked on {row.axis}"
-        lines.append(f"The judge {judge} agrees with people in {found}{refused}.")
+        lines.append(f"The judge {judge} prefers the chosen reply in {found}{refused}.")
     return lines
+
+
+def label_lines(agreement: pd.DataFrame, judge: str) -> list[str]:
+    """How the judge's labels of the responses agree with the true ones."""
+    rows = agreement[(agreement["rater_a"] == judge) & (agreement["rater_b"] == "labels") & agreement["policy"].isna()]
+    return [
+        f"Its labels of {row.n} responses are the true ones in {row.agreement:.0f} % on {row.axis} (kappa {row.kappa:.2f})."
+        for row in rows.itertuples()
+    ]
 
 
 def lead_lines(leads: pd.DataFrame, judge: str) -> list[str]:
@@ -143,9 +166,9 @@ def power_lines(power: pd.DataFrame) -> list[str]:
 
 
 def claim_lines(claims: pd.DataFrame, judge: str) -> list[str]:
-    """Each sentence with its verdict and the number that decides it."""
+    """Each sentence with its verdict and the first of the numbers that decide it."""
     rows = claims[claims["judge"] == judge].sort_values("seed", na_position="first", kind="stable").drop_duplicates("claim")
-    return [f'"{row.claim}": {row.verdict} ({row.reason}).' for row in rows.itertuples()]
+    return [f'"{row.claim}": {row.verdict} ({row.reason.split("; ")[0]}).' for row in rows.itertuples()]
 
 
 def closing_lines(config: dict) -> list[str]:
@@ -155,7 +178,7 @@ def closing_lines(config: dict) -> list[str]:
         lines.append("Synthetic data: these numbers test the workflow and say nothing about OPT-350M or any real model.")
     return [
         *lines,
-        f"Next: {config['folder']}/report/ with figures/, retention.csv, changed_prompts.csv (which prompts changed), thresholds.csv",
+        f"Next: {config['folder']}/report/ with figures/, retention.csv, changed_prompts.csv (which prompts changed), claims.csv (every number)",
     ]
 
 
@@ -173,9 +196,12 @@ def summary(config: dict, tables: dict[str, pd.DataFrame], published: dict) -> s
         console.print(rate_table(rows, config, judge, published))
         if len(contrasts):
             console.print(contrast_table(contrasts))
+        if corrected := corrected_table(tables["gold"], judge, config["seeds"][0]):
+            console.print(corrected)
         console.print(gain_table(rows, tables["retention"], config, judge, published))
         lines = verdict_lines(contrasts) if len(contrasts) else []
-        lines += judge_lines(tables["judge"], judge) + lead_lines(tables["leads"], judge) + power_lines(tables["power"])
+        lines += judge_lines(tables["judge"], judge) + label_lines(tables["label_agreement"], judge)
+        lines += lead_lines(tables["leads"], judge) + power_lines(tables["power"])
         for line in lines + claim_lines(tables["claims"], judge) + closing_lines(config):
             console.print(line, highlight=False, markup=False)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
@@ -188,13 +214,16 @@ COLUMNS = {
     "power": ["question", "axis", "n", "difference"],
     "leads": ["judge", "axis", "policy", "plausible_low", "plausible_high", "leads"],
     "judge": ["judge", "axis", "subset", "format", "part", "own_subset", "n", "accuracy", "ci_low", "ci_high"],
+    "gold": ["judge", "seed", "policy_a", "policy_b", "metric", "labelled", "corrected", "ci_low", "ci_high", "verdict"],
+    "label_agreement": ["rater_a", "rater_b", "axis", "policy", "n", "agreement", "kappa"],
     "claims": ["judge", "seed", "claim", "verdict", "reason"],
 }
 
 
 def main() -> None:
     required = dict.fromkeys(("metrics", "comparisons", "retention", "power", "leads", "published", "output"), "path")
-    args = parse(__doc__, config="config", **required, judge="path?", claims="path?")
+    optional = dict.fromkeys(("judge", "claims", "gold", "label_agreement"), "path?")
+    args = parse(__doc__, config="config", **required, **optional)
     tables = {name: frame(getattr(args, name), columns) for name, columns in COLUMNS.items()}
     published = yaml.safe_load(args.published.read_text())["policies"] if args.config["compare_published"] else {}
     text = summary(args.config, tables, published)

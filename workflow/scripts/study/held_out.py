@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from study.artifacts import read_table
+from study.artifacts import read_table, say
 from study.command import StudyError
 from study.preferences import KEY
 
@@ -21,17 +21,20 @@ def held_out(
     """Subset -> at most `most` of its pairs of the split, fit for comparison, with their axis.
 
     subsets: name -> axis and split; seen: KEY of rows that something was trained on, which are left out. Raises StudyError for a
-    subset without a pair.
+    subset without a pair, and where every pair of all subsets was seen.
     """
     found = {}
     for subset, place in subsets.items():
-        kept = [row for row in rows if (row["split"], row["subset"]) == (place["split"], subset) and row["use_dpo"]]
-        kept = [row for row in kept if tuple(row[key] for key in KEY) not in seen]
-        if not kept:
-            raise StudyError(
-                f"no pair of {subset}/{place['split']} is fit for comparison and was not trained on: {place['axis']} needs one."
-            )
-        found[subset] = [{**row, "axis": place["axis"]} for row in evenly(kept, most)]
+        fit = [row for row in rows if (row["split"], row["subset"]) == (place["split"], subset) and row["use_dpo"]]
+        if not fit:
+            raise StudyError(f"no pair of {subset}/{place['split']} is fit for comparison: check prompts and datasets.*.subsets.")
+        kept = [row for row in fit if tuple(row[key] for key in KEY) not in seen]
+        if len(kept) < len(fit):
+            say(f"{subset}: {len(fit) - len(kept):,} of {len(fit):,} pairs were trained on and are left out")
+        if kept:
+            found[subset] = [{**row, "axis": place["axis"]} for row in evenly(kept, most)]
+    if not found:
+        raise StudyError(f"every pair of {', '.join(subsets)} was trained on: nothing is held out.")
     return found
 
 
