@@ -17,6 +17,7 @@ from study.artifacts import read_table, write_table
 from study.command import StudyError
 from study.held_out import held_out, keys_of
 from study.models import save_model
+from study.packing import use_packing
 from study.preferences import SCHEMA, fit_for
 from study.scratch import train_tokenizer
 from study.tables import PROMPTS
@@ -83,7 +84,10 @@ def test_perplexity_is_transformers_own_loss():
     policy = build_model(ARCHITECTURE, len(tokenizer), 1).eval()
     examples = text_examples("a tide mill works twice a day " * 30, tokenizer, positions=64)
     assert len(examples) > 2 and all(len(row["reply_ids"]) <= 63 for row in examples)
-    for example, row in zip(examples, measure_replies(policy, examples, 100, PAD), strict=True):
+    use_packing(policy)
+    found = measure_replies(policy, examples, 100)
+    policy.set_attn_implementation("sdpa")
+    for example, row in zip(examples, found, strict=True):
         ids = torch.tensor([example["prompt_ids"] + example["reply_ids"]])
         with torch.no_grad():
             loss = policy(input_ids=ids, labels=ids).loss.item()  # mean over all but the leading </s>

@@ -65,6 +65,7 @@ def sft(place, name, method=SFT, seed=1, checkpoint_seconds=1000):
         "state": place / "state" / name,
         "manifest": place / name / "manifest.json",
         "train_log": place / name / "log.parquet",
+        "quarantine": place / name / "quarantine.parquet",
         "timing": place / name / "t",
     }
     config = {"method": method, "train_split": "train", "device": "cpu"}
@@ -102,6 +103,7 @@ def dpo(place, name, method=DPO, reference=None, seed=1):
         "state": place / "state" / name,
         "manifest": place / name / "manifest.json",
         "train_log": place / name / "log.parquet",
+        "quarantine": place / name / "quarantine.parquet",
         "timing": place / name / "t",
     }
     config = {"method": method, "train_split": "train", "device": "cpu"}
@@ -184,7 +186,7 @@ def test_references_of_other_weights_stop_the_run(place):
     rows = pq.read_table(references(place)).to_pylist()
     wrong = [row | {"ref_chosen_logps": row["ref_chosen_logps"] + 1.0} for row in rows]
     write_table(place / "wrong.parquet", wrong, compute_references.REFERENCES, {})
-    with pytest.raises(StudyError, match=r"the first DPO loss is .*, not ln 2"):
+    with pytest.raises(StudyError, match=r"the first DPO loss is .*, not 0.693"):
         dpo(place, "wrong", reference=place / "wrong.parquet")
     assert not (place / "wrong/manifest.json").exists()
 
@@ -207,7 +209,7 @@ def test_a_loss_that_is_no_number_stops_the_step_with_rows_and_rate(place):
         model.model.decoder.layers[0].fc1.weight.fill_(math.nan)
     save_model(place / "broken/manifest.json", model, tokenizer, {}, "")
     config = {"method": SFT, "train_split": "train", "device": "cpu"}
-    outputs = {name: place / "nan" / name for name in ("state", "manifest", "train_log", "timing")}
+    outputs = {name: place / "nan" / name for name in ("state", "manifest", "train_log", "quarantine", "timing")}
     with pytest.raises(StudyError, match=r"the loss is nan at step 1 \(learning rate 0.01, rows helpful-base/train:\d+, "):
         call(
             train_sft,

@@ -11,6 +11,7 @@ rule train_sft:
         files=expand("<results>/policies/{policy}/seed-{seed}/{file}", file=POLICY_FILES, allow_missing=True),
         manifest="<results>/policies/{policy}/seed-{seed}/manifest.json",
         train_log="<results>/policies/{policy}/seed-{seed}/train_log.parquet",
+        quarantine="<results>/policies/{policy}/seed-{seed}/quarantine.parquet",
         timing="<timings>/train_sft/{policy}-seed-{seed}.json",
     log:
         "<logs>/train_sft/{policy}-seed-{seed}.log",
@@ -23,6 +24,7 @@ rule train_sft:
     threads: config["compute"]["threads"]
     resources:
         checkpoint_seconds=config["compute"]["checkpoint_seconds"],
+        processes=config["compute"]["processes"],
         gpu=config["compute"]["gpus"],
         mem_mb=16000,
         runtime=720,
@@ -32,7 +34,7 @@ rule train_sft:
         code=code_hash("train_sft"),
     shell:
         r"""
-        python workflow/scripts/train_sft.py \
+        launch {resources.processes} workflow/scripts/train_sft.py \
             --config {params.cfg:q} \
             --seed {wildcards.seed} \
             --parent {input.parent:q} \
@@ -42,6 +44,7 @@ rule train_sft:
             --state {params.state:q} \
             --manifest {output.manifest:q} \
             --train-log {output.train_log:q} \
+            --quarantine {output.quarantine:q} \
             --timing {output.timing:q} 2>&1 | tee {log:q}
         """
 
@@ -90,6 +93,7 @@ rule train_dpo:
         files=expand("<results>/policies/{policy}/seed-{seed}/{file}", file=POLICY_FILES, allow_missing=True),
         manifest="<results>/policies/{policy}/seed-{seed}/manifest.json",
         train_log="<results>/policies/{policy}/seed-{seed}/train_log.parquet",
+        quarantine="<results>/policies/{policy}/seed-{seed}/quarantine.parquet",
         timing="<timings>/train_dpo/{policy}-seed-{seed}.json",
     log:
         "<logs>/train_dpo/{policy}-seed-{seed}.log",
@@ -102,6 +106,7 @@ rule train_dpo:
     threads: config["compute"]["threads"]
     resources:
         checkpoint_seconds=config["compute"]["checkpoint_seconds"],
+        processes=config["compute"]["processes"],
         gpu=config["compute"]["gpus"],
         mem_mb=16000,
         runtime=720,
@@ -112,7 +117,7 @@ rule train_dpo:
         code=code_hash("train_dpo"),
     shell:
         r"""
-        python workflow/scripts/train_dpo.py \
+        launch {resources.processes} workflow/scripts/train_dpo.py \
             --config {params.cfg:q} \
             --seed {wildcards.seed} \
             --parent {input.parent:q} \
@@ -122,5 +127,6 @@ rule train_dpo:
             --state {params.state:q} \
             --manifest {output.manifest:q} \
             --train-log {output.train_log:q} \
+            --quarantine {output.quarantine:q} \
             --timing {output.timing:q} 2>&1 | tee {log:q}
         """

@@ -1,5 +1,6 @@
 """Log-probabilities of chosen and rejected replies under a reference policy, for the token view of one method."""
 
+import math
 import time
 
 import pyarrow as pa
@@ -8,8 +9,9 @@ import torch
 from study.artifacts import provenance, read_table, say, write_table
 from study.command import StudyError, parse, run
 from study.compute import use_device, write_timing
-from study.dpo import pair_length, pairs, reply_logps
+from study.dpo import pair_tree, pairs
 from study.models import load_policy
+from study.packing import pack, reply_logps, to_device, tree_size, use_packing
 from study.plan import token_batches
 from study.preferences import KEY, SCHEMA, row_name
 from study.progress import Progress
@@ -39,20 +41,21 @@ def main() -> None:
     device = use_device(args.config["device"], args.threads)
     made_by = provenance(args.config, [args.policy, args.preferences], device=device, threads=args.threads)
     model, tokenizer = load_policy(args.policy, device=device)
-    rows, examples = pairs(read_table(args.preferences, SCHEMA.names).to_pylist(), tokenizer, view, args.config["train_split"])
+    use_packing(model)
+    rows, examples, _ = pairs(read_table(args.preferences, SCHEMA.names).to_pylist(), tokenizer, view, args.config["train_split"])
     say(f"{len(rows):,} pairs; prompt cut in {sum(example['cut_prompt'] > 0 for example in examples):,}")
 
-    batches = token_batches([2 * pair_length(example) for example in examples], args.config["batch_tokens"])
+    trees = [pair_tree(example) for example in examples]
+    batches = token_batches([tree_size(tree) for tree in trees], args.config["batch_tokens"])
     progress, found = Progress(len(rows), "pair"), {}
     for batch in batches:
-        sequences = [(examples[row]["prompt_ids"], examples[row][reply]) for reply in ("chosen_ids", "rejected_ids") for row in batch]
         with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=view["precision"] == "bfloat16"):
-            logps = reply_logps(model, sequences, tokenizer.pad_token_id, device).tolist()
+            logps = reply_logps(model, to_device(pack([trees[row] for row in batch]), device)).tolist()
         for place, row in enumerate(batch):
-            found[row] = logps[place], logps[place + len(batch)]
-            if not all(torch.isfinite(torch.tensor(found[row]))):
+            found[row] = logps[2 * place], logps[2 * place + 1]
+            if not all(map(math.isfinite, found[row])):
                 raise StudyError(f"{row_name(rows[row])}: the reference's log-probability is {found[row]}. The weights are damaged.")
-        progress.add(len(batch), sum(len(prompt) + len(reply) for prompt, reply in sequences))
+        progress.add(len(batch), sum(tree_size(trees[row]) for row in batch))
 
     table = []
     for number, (row, example) in enumerate(zip(rows, examples, strict=True)):

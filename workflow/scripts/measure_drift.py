@@ -11,9 +11,9 @@ from study.artifacts import provenance, read_table, say, write_table
 from study.command import StudyError, parse, run
 from study.compute import use_device, write_timing
 from study.decoding import Continuation, decode, prompt_ids
-from study.dpo import reply_logps
 from study.held_out import held_out, keys_of
 from study.models import load_policy
+from study.packing import pack, reply_logps, to_device, use_packing
 from study.plan import token_batches
 from study.preferences import SCHEMA, row_name
 from study.progress import Progress
@@ -107,17 +107,16 @@ def measure_samples(policy, references: dict[str, object], prompts: list[dict], 
 
 
 @torch.no_grad()
-def measure_replies(policy, examples: list[dict], batch_tokens: int, pad: int) -> list[dict]:
+def measure_replies(policy, examples: list[dict], batch_tokens: int) -> list[dict]:
     """Rows that say how surprised the policy is by given replies: each example's tokens and negative log-likelihood in nats.
 
-    examples: prompt_ids and reply_ids, and whatever else the row should hold.
+    examples: prompt_ids and reply_ids, and whatever else the row should hold. The policy uses packing.
     """
     progress, found = Progress(len(examples), "text"), {}
     for batch in token_batches([len(row["prompt_ids"]) + len(row["reply_ids"]) for row in examples], batch_tokens):
-        sequences = [(examples[row]["prompt_ids"], examples[row]["reply_ids"]) for row in batch]
-        logps = reply_logps(policy, sequences, pad, policy.device).tolist()
-        found |= dict(zip(batch, logps, strict=True))
-        progress.add(len(batch), sum(len(prompt) + len(reply) for prompt, reply in sequences))
+        packed = pack([(examples[row]["prompt_ids"], [examples[row]["reply_ids"]]) for row in batch])
+        found |= dict(zip(batch, reply_logps(policy, to_device(packed, policy.device)).tolist(), strict=True))
+        progress.add(len(batch), sum(packed["lengths"]))
     return [
         {**{key: value for key, value in row.items() if not key.endswith("_ids")}, "tokens": len(row["reply_ids"]), "nats": -found[number]}
         for number, row in enumerate(examples)
@@ -177,7 +176,8 @@ def main() -> None:
     positions, pad, eos = policy.config.max_position_embeddings, tokenizer.pad_token_id, tokenizer.eos_token_id
     rows = measure_samples(policy, references, prompts, prompt_ids(tokenizer, prompts, config, positions), config, pad, eos)
     examples = chosen_examples([row for found in pairs.values() for row in found], tokenizer, positions)
-    rows += measure_replies(policy, examples + text_examples(text, tokenizer, positions), config["batch_tokens"], pad)
+    use_packing(policy)
+    rows += measure_replies(policy, examples + text_examples(text, tokenizer, positions), config["batch_tokens"])
     for row in rows:
         if not np.isfinite(row["nats"]):
             against = f" against {row['reference']}" if row.get("reference") else ""

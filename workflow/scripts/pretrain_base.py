@@ -14,6 +14,7 @@ from study.preferences import SCHEMA, training_rows
 from study.scratch import train_tokenizer
 from study.sft import train_on_transcripts
 from study.state import fingerprint, state_folder
+from study.throughput import throughput
 from study.training import LOG_SCHEMA
 
 
@@ -64,9 +65,12 @@ def main() -> None:
     model = build_model(args.config["architecture"], len(tokenizer), seed)
     say(f"{len(tokenizer):,} tokens in the vocabulary, {model.num_parameters():,} parameters")
     with state_folder(args.state, fingerprint(made_by, code_hash("pretrain_base"))) as folder:
-        model, log = train_on_transcripts(model, tokenizer, rows, settings, "transcript", seed, device, folder, args.checkpoint_seconds)
+        model, log, _, work = train_on_transcripts(
+            model, tokenizer, rows, settings, "transcript", seed, device, folder, args.checkpoint_seconds
+        )
         write_table(args.train_log, log, LOG_SCHEMA, made_by)
-        write_timing(args.timing, started, rows=log[-1]["examples"], tokens=log[-1]["tokens"])
+        speed = throughput(model.config, work, device, settings["precision"])
+        write_timing(args.timing, started, speed, rows=log[-1]["examples"], tokens=log[-1]["tokens"])
         save_model(args.manifest, model, tokenizer, made_by, args.config["notice"])
 
 

@@ -1,23 +1,39 @@
-"""DPO of a policy with LoRA, with TRL's DPOTrainer on our own token view, batch plan and reference log-probabilities; the adapter is merged."""
+"""DPO of a policy with LoRA, with TRL's DPOTrainer on packed pairs in our own token view and batch plan; the adapter is merged."""
 
 import math
 import time
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 from study.artifacts import provenance, read_table, say, write_table
 from study.codehash import code_hash
 from study.command import StudyError, parse, run
-from study.compute import use_device, write_timing
-from study.dpo import pair_length, pairs
+from study.compute import is_first, processes, use_device, write_timing
+from study.dpo import pair_tree, pairs
 from study.models import load_policy, read_notice, save_model
-from study.plan import training_order
+from study.packing import Tree, pack, reply_logps, tree_size, use_packing
+from study.plan import micro_batches, training_order
 from study.preferences import KEY, SCHEMA, row_name
 from study.state import fingerprint, state_folder
-from study.training import LOG_SCHEMA, fit, trl_arguments
+from study.throughput import Work, throughput
+from study.training import LOG_SCHEMA, QUARANTINE_SCHEMA, fit, trl_arguments
 
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
+
+
+def pair_losses(margins: torch.Tensor, beta: float, loss: str) -> torch.Tensor:
+    """The loss of each pair from its margin log(pi/ref)(chosen) - log(pi/ref)(rejected), shape (pairs,).
+
+    sigmoid: -log sigma(beta margin), arXiv 2305.18290, equation 7; hinge: max(0, 1 - beta margin), arXiv 2309.06657, section 3.1;
+    ipo: (margin - 1 / (2 beta))^2, arXiv 2310.12036, equation 17, on summed log-probabilities.
+    """
+    if loss == "sigmoid":
+        return -F.logsigmoid(beta * margins)
+    if loss == "hinge":
+        return torch.relu(1 - beta * margins)
+    return (margins - 1 / (2 * beta)) ** 2
 
 
 def disable_dropout(model: torch.nn.Module) -> None:
@@ -30,19 +46,20 @@ def disable_dropout(model: torch.nn.Module) -> None:
             module.p = 0.0
 
 
-def check_first_rewards(logs: dict, tolerance: float) -> None:
-    """Before the first update policy and reference are equal: implicit rewards are 0 and the sigmoid loss is ln 2. Raises StudyError."""
+def check_first_rewards(logs: dict, loss: float, tolerance: float) -> None:
+    """Before the first update policy and reference are equal: implicit rewards are 0 and the loss is that of a margin of 0, for the
+    sigmoid ln 2. Raises StudyError."""
     rewards = {name: logs[f"rewards/{name}"] for name in ("chosen", "rejected", "margins")}
-    say(f"first implicit rewards {rewards}, loss {logs['loss']:.6f} (ln 2 = {math.log(2):.6f})")
-    if max(abs(logs["loss"] - math.log(2)), *(abs(reward) for reward in rewards.values())) > tolerance:
+    say(f"first implicit rewards {rewards}, loss {logs['loss']:.6f} (expected {loss:.6f})")
+    if max(abs(logs["loss"] / loss - 1), *(abs(reward) for reward in rewards.values())) > tolerance:
         raise StudyError(
-            f"the first DPO loss is {logs['loss']:.6f}, not ln 2 = {math.log(2):.6f}, with implicit rewards {rewards} (tolerance {tolerance}): "
+            f"the first DPO loss is {logs['loss']:.6f}, not {loss:.6f}, with implicit rewards {rewards} (tolerance {tolerance}): "
             "policy and reference differ before the first update. Is dropout on, or do the references belong to other weights?"
         )
 
 
-def join_references(rows: list[dict], examples: list[dict], path: Path) -> dict[str, list[float]]:
-    """The reference log-probabilities of the rows. Raises StudyError where a row has none or another token view."""
+def join_references(rows: list[dict], examples: list[dict], path: Path) -> list[tuple[float, float]]:
+    """The reference log-probabilities (chosen, rejected) of the rows. Raises StudyError where a row has none or another token view."""
     names = ["ref_chosen_logps", "ref_rejected_logps"]
     counts = ["prompt_tokens", "chosen_tokens", "rejected_tokens"]
     found = {tuple(row[key] for key in KEY): row for row in read_table(path, [*KEY, *names, *counts]).to_pylist()}
@@ -50,7 +67,7 @@ def join_references(rows: list[dict], examples: list[dict], path: Path) -> dict[
         reference = found.get(tuple(row[key] for key in KEY), {})
         if [reference.get(count) for count in counts] != [len(example[count.replace("tokens", "ids")]) for count in counts]:
             raise StudyError(f"{path}: no reference for {row_name(row)} in this token view. Delete the file; the next run rebuilds it.")
-    return {name: [found[tuple(row[key] for key in KEY)][name] for row in rows] for name in names}
+    return [tuple(found[tuple(row[key] for key in KEY)][name] for name in names) for row in rows]
 
 
 def check_targets(model: torch.nn.Module, targets: list[str]) -> None:
@@ -74,11 +91,16 @@ def merge(model, example: dict, device: str) -> torch.nn.Module:
     return merged
 
 
+def published_trees(example: dict) -> list[Tree]:
+    """Chosen and rejected with a prompt of their own each, as the author's trainer read them: under dropout they are not the same."""
+    return [(example["prompt_ids"], [example[name]]) for name in ("chosen_ids", "rejected_ids")]
+
+
 def main() -> None:
     started = time.monotonic()
     args = parse(
         __doc__, config="config", seed="int", parent="path", preferences="path", references="path?", threads="int",
-        checkpoint_seconds="int", state="path", manifest="path", train_log="path", timing="path",
+        checkpoint_seconds="int", state="path", manifest="path", train_log="path", quarantine="path", timing="path",
     )  # fmt: skip
     method = args.config["method"]
     published = method["dropout"] == "as_published"
@@ -88,23 +110,25 @@ def main() -> None:
 
     model, tokenizer = load_policy(args.parent)
     check_targets(model, method["lora"]["targets"])
-    rows, examples = pairs(read_table(args.preferences, SCHEMA.names).to_pylist(), tokenizer, method, args.config["train_split"])
-    columns = {name: [example[name] for example in examples] for name in ("prompt_ids", "chosen_ids", "rejected_ids")}
+    rows, examples, left_out = pairs(read_table(args.preferences, SCHEMA.names).to_pylist(), tokenizer, method, args.config["train_split"])
     if not published:
         disable_dropout(model)
-        columns |= join_references(rows, examples, args.references)
-    lengths = [pair_length(example) for example in examples]
-    tokens = [2 * len(e["prompt_ids"]) + len(e["chosen_ids"]) + len(e["rejected_ids"]) for e in examples]
+        references = join_references(rows, examples, args.references)
+    trees = [published_trees(example) if published else [pair_tree(example)] for example in examples]
+    sizes = [sum(map(tree_size, found)) for found in trees]
     cuts = [example["cut_prompt"] + example["cut_reply"] for example in examples]
-    say(f"{len(rows):,} pairs, {sum(tokens):,} tokens; {sum(cut > 0 for cut in cuts):,} pairs cut, {sum(cuts):,} tokens lost")
-    order = training_order(lengths, method["epochs"], method["batch_size"], args.seed)
+    say(f"{len(rows):,} pairs, {sum(sizes):,} tokens; {sum(cut > 0 for cut in cuts):,} pairs cut, {sum(cuts):,} tokens lost")
+    order = training_order(sizes, method["epochs"], method["batch_size"], args.seed)
 
+    from accelerate.utils import gather_object
     from datasets import Dataset
     from peft import LoraConfig
     from trl import DPOConfig, DPOTrainer
 
-    class PlannedDPOTrainer(DPOTrainer):
-        """DPOTrainer on rows that are ids already and carry their reference log-probabilities."""
+    class PackedDPOTrainer(DPOTrainer):
+        """DPOTrainer on packed pairs, with the reference from the artifact or, as published, in the loop."""
+
+        loss_is_scaled_for_ga = True
 
         def _prepare_dataset(self, dataset, *args, **kwargs):
             return dataset
@@ -112,28 +136,80 @@ def main() -> None:
         def _precompute_ref_logps(self, dataset, *args, **kwargs):
             return dataset
 
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            """Mean loss over the pairs of the whole optimizer step; the log gets each pair's rewards and log-probabilities."""
+            logps = reply_logps(model, inputs)
+            if self.state.global_step == 1 and not published and not method["lora"]["dropout"]:
+                self.check_repeatable(model, inputs, logps)
+            if published:
+                with torch.no_grad(), self.accelerator.unwrap_model(model).disable_adapter():
+                    reference = reply_logps(model, inputs)
+            else:
+                reference = inputs["references"]
+            ratios = (logps - reference).view(-1, 2)
+            margins = ratios[:, 0] - ratios[:, 1]
+            with torch.no_grad():
+                rewards = method["beta"] * torch.stack([ratios[:, 0], ratios[:, 1], margins])
+                found = torch.cat([rewards, (margins > 0)[None], logps.view(-1, 2).T]).T.tolist()
+            if processes() > 1:
+                found = gather_object(found)
+            names = ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen", "logps/rejected")
+            for name, values in zip(names, zip(*found, strict=True), strict=False):
+                self._metrics["train"][name] += values
+            losses = pair_losses(margins, method["beta"], method["loss"])
+            return losses.sum() * self.accelerator.num_processes / num_items_in_batch
+
+        def check_repeatable(self, model, inputs, logps):
+            """Raise StudyError where a second pass in training mode gives other log-probabilities: some dropout is still on."""
+            with torch.no_grad():
+                difference = (reply_logps(model, inputs) - logps).abs().max().item()
+            if difference > 1e-3:
+                raise StudyError(
+                    f"two passes over the same pairs differ by {difference:.3g} nats: dropout is on, or the device is at fault."
+                )
+
+    def collate(batch: list[dict]) -> dict:
+        """A packed micro-batch; `shift_labels` has one entry per pair, for the trainer counts them."""
+        numbers = batch[0]["rows"]
+        packed = pack([tree for number in numbers for tree in trees[number]] or [([tokenizer.eos_token_id], [])])
+        packed["shift_labels"] = torch.zeros(len(numbers), dtype=torch.long)
+        if not published:
+            packed["references"] = torch.tensor([value for number in numbers for value in references[number]])
+        return packed
+
     lora = method["lora"]
     with state_folder(args.state, fingerprint(made_by, code_hash("train_dpo"))) as folder:
-        trainer = PlannedDPOTrainer(
+        use_packing(model)
+        trainer = PackedDPOTrainer(
             model=model,
             args=DPOConfig(
                 **trl_arguments(method, folder, args.seed, device),
                 beta=method["beta"],
-                loss_type=[method["loss"]],
                 precompute_ref_log_probs=not published,
                 disable_dropout=False,
             ),
-            train_dataset=Dataset.from_dict(columns).select(order),
+            train_dataset=Dataset.from_dict({"rows": micro_batches(order, method["batch_size"], method["micro_batch"], processes())}),
+            data_collator=collate,
             processing_class=tokenizer,
             peft_config=LoraConfig(
                 r=lora["r"], lora_alpha=lora["alpha"], lora_dropout=lora["dropout"], target_modules=lora["targets"], task_type="CAUSAL_LM"
             ),
         )
         tolerance = math.inf if published else TOLERANCE[method["precision"]]
+        expected = float(pair_losses(torch.zeros(1), method["beta"], method["loss"]))
+        steps = [order[start : start + method["batch_size"]] for start in range(0, len(order), method["batch_size"])]
         names = [row_name(row) for row in rows]
-        log = fit(trainer, folder, order, tokens, cuts, names, args.checkpoint_seconds, lambda logs: check_first_rewards(logs, tolerance))
+        log, seconds = fit(
+            trainer, folder, steps, sizes, cuts, names, args.checkpoint_seconds, lambda logs: check_first_rewards(logs, expected, tolerance)
+        )
+        if not is_first():
+            return
         write_table(args.train_log, log, LOG_SCHEMA, made_by)
-        write_timing(args.timing, started, pairs=len(order), tokens=log[-1]["tokens"])
+        write_table(args.quarantine, left_out, QUARANTINE_SCHEMA, made_by)
+        work = Work([sizes[row] for row in order], len(order), seconds, frozen=True)
+        write_timing(
+            args.timing, started, throughput(model.config, work, device, method["precision"]), pairs=len(order), tokens=log[-1]["tokens"]
+        )
         merged = merge(trainer.model, examples[order[0]], trainer.args.device)
         save_model(args.manifest, merged, tokenizer, made_by, read_notice(args.parent))
 

@@ -120,11 +120,12 @@ def main() -> None:
     with state_folder(args.state, fingerprint(made_by, code_hash("train_judge"))) as folder:
         trainer = RewardTrainer(
             model=model,
-            args=RewardConfig(**trl_arguments(settings, folder, seed, device)),
+            args=RewardConfig(**trl_arguments(settings, folder, seed, device, planned=False)),
             train_dataset=Dataset.from_dict({"chosen_ids": chosen, "rejected_ids": rejected}).select(order),
             processing_class=tokenizer,
         )
-        log = fit(trainer, folder, order, tokens, cuts, [row_name(row) for row in rows], args.checkpoint_seconds)
+        steps = [order[start : start + settings["batch_size"]] for start in range(0, len(order), settings["batch_size"])]
+        log, _ = fit(trainer, folder, steps, tokens, cuts, [row_name(row) for row in rows], args.checkpoint_seconds)
         judge = trainer.model.eval()
         found = {}
         for axis, beginning in AXES.items():

@@ -5,19 +5,20 @@ import time
 from study.artifacts import provenance, read_table, write_table
 from study.codehash import code_hash
 from study.command import parse, run
-from study.compute import use_device, write_timing
+from study.compute import is_first, use_device, write_timing
 from study.models import load_policy, read_notice, save_model
 from study.preferences import SCHEMA, training_rows
 from study.sft import train_on_transcripts
 from study.state import fingerprint, state_folder
-from study.training import LOG_SCHEMA
+from study.throughput import throughput
+from study.training import LOG_SCHEMA, QUARANTINE_SCHEMA
 
 
 def main() -> None:
     started = time.monotonic()
     args = parse(
         __doc__, config="config", seed="int", parent="path", preferences="path", threads="int", checkpoint_seconds="int",
-        state="path", manifest="path", train_log="path", timing="path",
+        state="path", manifest="path", train_log="path", quarantine="path", timing="path",
     )  # fmt: skip
     method = args.config["method"]
     device = use_device(args.config["device"], args.threads)
@@ -27,11 +28,15 @@ def main() -> None:
     use = "use_sft" if method["rows"] == "fit" else None
     rows = training_rows(read_table(args.preferences, SCHEMA.names).to_pylist(), args.config["train_split"], use, method.get("max_rows"))
     with state_folder(args.state, fingerprint(made_by, code_hash("train_sft"))) as folder:
-        model, log = train_on_transcripts(
+        model, log, left_out, work = train_on_transcripts(
             model, tokenizer, rows, method, method["loss_on"], args.seed, device, folder, args.checkpoint_seconds
         )
+        if not is_first():
+            return
         write_table(args.train_log, log, LOG_SCHEMA, made_by)
-        write_timing(args.timing, started, rows=log[-1]["examples"], tokens=log[-1]["tokens"])
+        write_table(args.quarantine, left_out, QUARANTINE_SCHEMA, made_by)
+        speed = throughput(model.config, work, device, method["precision"])
+        write_timing(args.timing, started, speed, rows=log[-1]["examples"], tokens=log[-1]["tokens"])
         save_model(args.manifest, model, tokenizer, made_by, read_notice(args.parent))
 
 

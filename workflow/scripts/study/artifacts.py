@@ -140,5 +140,6 @@ def verify_manifest(manifest: Path) -> Path:
 
 
 def say(text: str) -> None:
-    """Print one line to the log, at once."""
-    print(text, flush=True, file=sys.stdout)
+    """Print one line to the log, at once; of several processes that share a training only the first speaks."""
+    if os.environ.get("RANK", "0") == "0":
+        print(text, flush=True, file=sys.stdout)

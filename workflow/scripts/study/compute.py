@@ -1,5 +1,6 @@
 """The device that a step runs on, and what it cost."""
 
+import os
 import resource
 import time
 from pathlib import Path
@@ -18,9 +19,19 @@ def use_device(device: str, threads: int) -> str:
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def write_timing(path: Path, started: float, **counts: float) -> None:
-    """Seconds since `started` (time.monotonic) of this process, peak memory in MB, and counts with their rate per second."""
+def processes() -> int:
+    """Processes that share this training (DDP), as the launcher says; 1 without one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes artifacts."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def write_timing(path: Path, started: float, more: dict | None = None, **counts: float) -> None:
+    """Seconds since `started` (time.monotonic) of this process, peak memory in MB, counts with their rate per second, and `more`."""
     seconds = time.monotonic() - started
     rates = {f"{name}_per_second": round(count / seconds, 2) for name, count in counts.items()}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    write_json(path, {"seconds": round(seconds, 3), "peak_memory_mb": round(peak), **counts, **rates})
+    write_json(path, {"seconds": round(seconds, 3), "peak_memory_mb": round(peak), **counts, **rates, **(more or {})})

@@ -1,41 +1,34 @@
-"""What the DPO step and its reference log-probabilities share: the rows, the token view, the log-probability of a reply."""
+"""What the DPO step and its reference log-probabilities share: the rows and the token view."""
 
-import torch
+from study.artifacts import say
+from study.packing import Tree
+from study.preferences import row_name, training_rows
+from study.tokens import check_boundaries, encoder, pair_view, published_pair_view
 
-from study.preferences import training_rows
-from study.tokens import encoder, pair_view, published_pair_view
 
+def pairs(table: list[dict], tokenizer, method: dict, train_split: str) -> tuple[list[dict], list[dict], list[dict]]:
+    """(rows, examples, left out) of a DPO method, in file order; left out: rows that have nothing to learn in this token view, with
+    their `reason`.
 
-def pairs(table: list[dict], tokenizer, method: dict, train_split: str) -> tuple[list[dict], list[dict]]:
-    """(rows, examples) that a DPO method trains on, in file order; `dropout: as_published` takes every row and the author's view."""
+    `dropout: as_published` takes every row and the author's view.
+    """
     published = method["dropout"] == "as_published"
     rows = training_rows(table, train_split, None if published else "use_dpo", method.get("max_rows"))
     limits = method["max_length"], method["max_prompt_length"]
     encode, bos, eos = encoder(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id
-    examples = published_pair_view(rows, encode, eos, *limits) if published else pair_view(rows, encode, bos, eos, *limits)
-    return rows, examples
+    if published:
+        return rows, published_pair_view(rows, encode, eos, *limits), []
+    check_boundaries(rows, encode)
+    views = list(zip(rows, pair_view(rows, encode, bos, eos, *limits), strict=True))
+    kept = [(row, view) for row, view in views if view["chosen_ids"] != view["rejected_ids"]]
+    same = [
+        {**row, "reason": "the replies are equal up to max_length"} for row, view in views if view["chosen_ids"] == view["rejected_ids"]
+    ]
+    if same:
+        say(f"{len(same):,} pairs are left out, their replies are equal up to max_length: {', '.join(map(row_name, same[:5]))}")
+    return [row for row, _ in kept], [view for _, view in kept], same
 
 
-def pair_length(example: dict) -> int:
-    """Tokens of the longer of the two sequences of a pair."""
-    return len(example["prompt_ids"]) + max(len(example["chosen_ids"]), len(example["rejected_ids"]))
-
-
-def reply_logps(model, sequences: list[tuple[list[int], list[int]]], pad: int, device: str) -> torch.Tensor:
-    """Sum of log p(token | before) over the reply's tokens, one per (prompt ids, reply ids), shape (n,), float32.
-
-    arXiv 2305.18290, equation 7: log pi(y | x). Right padding; the sequences form one batch.
-    """
-    width = max(len(prompt) + len(reply) for prompt, reply in sequences)
-    ids = torch.full((len(sequences), width), pad)
-    mask, in_reply = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
-    for row, (prompt, reply) in enumerate(sequences):
-        end = len(prompt) + len(reply)
-        ids[row, :end] = torch.tensor(prompt + reply)
-        mask[row, :end] = 1
-        in_reply[row, len(prompt) : end] = True
-    ids, mask, in_reply = ids.to(device), mask.to(device), in_reply.to(device)
-    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1].float()
-    target = ids[:, 1:]
-    logps = logits.gather(2, target[:, :, None])[:, :, 0] - logits.logsumexp(2)
-    return (logps * in_reply[:, 1:]).sum(1)
+def pair_tree(example: dict) -> Tree:
+    """A pair's prompt with both replies."""
+    return example["prompt_ids"], [example["chosen_ids"], example["rejected_ids"]]

@@ -20,6 +20,20 @@ def training_order(lengths: Sequence[int], epochs: int, batch_size: int, seed: i
     return [row for step in steps for row in sorted(step, key=lambda row: (lengths[row], row))]
 
 
+def micro_batches(order: Sequence[int], batch_size: int, micro_batch: int, processes: int = 1) -> list[list[int]]:
+    """The steps of training_order in micro-batches of at most `micro_batch` rows; process p of n takes entries p, p + n, …
+
+    Every full step has batch_size / micro_batch of them. A last, shorter step has fewer, filled up with empty ones to a multiple of
+    `processes`.
+    """
+    batches = []
+    for start in range(0, len(order), batch_size):
+        step = order[start : min(start + batch_size, len(order))]
+        batches += [list(step[at : at + micro_batch]) for at in range(0, len(step), micro_batch)]
+        batches += [[] for _ in range(-len(batches) % processes)]
+    return batches
+
+
 def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
     """Rows of similar length in batches of at most `budget` tokens, padding included; longest first, so that memory peaks at once.
 

@@ -1,4 +1,4 @@
-"""Training on transcripts with TRL's SFTTrainer: what pretraining and SFT share."""
+"""Training on transcripts with TRL's SFTTrainer, packed: what pretraining and SFT share."""
 
 from pathlib import Path
 
@@ -6,30 +6,60 @@ from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
 from study.artifacts import say
-from study.plan import training_order
+from study.compute import processes
+from study.packing import Tree, pack, token_logps, tree_size, use_packing
+from study.plan import micro_batches, training_order
 from study.preferences import row_name
-from study.tokens import encoder, transcript_view
+from study.throughput import Work
+from study.tokens import check_boundaries, encoder, transcript_view
 from study.training import fit, trl_arguments
+
+
+class PackedSFTTrainer(SFTTrainer):
+    """SFTTrainer on packed micro-batches; nothing but the loss is computed."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Mean negative log-likelihood of the tokens of the whole optimizer step."""
+        return -token_logps(model, inputs).sum() * self.accelerator.num_processes / num_items_in_batch
+
+
+def transcript_tree(example: dict) -> Tree:
+    """What is only read, and what is learnt: the labels that count. The first token is never predicted."""
+    ids, masked = example["input_ids"], sum(label == -100 for label in example["labels"])
+    return ids[: max(masked, 1)], [ids[max(masked, 1) :]]
 
 
 def train_on_transcripts(
     model, tokenizer, rows: list[dict], settings: dict, loss_on: str, seed: int, device: str, folder: Path, checkpoint_seconds: int
 ) -> tuple:
-    """(model, rows of train_log) after training on prompt + chosen of each row, in our own token view and batch plan.
+    """(model, rows of train_log, rows left out with their reason, Work done) after training on prompt + chosen of each row.
 
-    `folder` keeps the checkpoints. Rows that are cut are counted in the log.
+    In our own token view and batch plan; `folder` keeps the checkpoints. Rows that are cut are counted in the log, rows without a
+    token to learn are left out.
     """
-    examples = transcript_view(rows, encoder(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id, settings["max_length"], loss_on)
-    lengths = [len(example["input_ids"]) for example in examples]
-    cuts = [example["cut"] for example in examples]
-    say(f"{len(rows):,} rows, {sum(lengths):,} tokens; {sum(cut > 0 for cut in cuts):,} rows cut, {sum(cuts):,} tokens lost")
-    order = training_order(lengths, settings["epochs"], settings["batch_size"], seed)
-    dataset = Dataset.from_dict({column: [example[column] for example in examples] for column in ("input_ids", "labels")})
-    trainer = SFTTrainer(
+    encode = encoder(tokenizer)
+    check_boundaries(rows, encode)
+    views = transcript_view(rows, encode, tokenizer.bos_token_id, tokenizer.eos_token_id, settings["max_length"], loss_on)
+    trees = [transcript_tree(view) for view in views]
+    kept = [number for number, (_, (learnt,)) in enumerate(trees) if learnt]
+    left_out = [{**rows[number], "reason": "no token to learn within max_length"} for number in sorted(set(range(len(rows))) - set(kept))]
+    if left_out:
+        say(f"{len(left_out):,} rows are left out, they have no token to learn: {', '.join(map(row_name, left_out[:5]))}")
+    rows, trees, cuts = ([table[number] for number in kept] for table in (rows, trees, [view["cut"] for view in views]))
+    sizes = [tree_size(tree) for tree in trees]
+    say(f"{len(rows):,} rows, {sum(sizes):,} tokens; {sum(cut > 0 for cut in cuts):,} rows cut, {sum(cuts):,} tokens lost")
+
+    order = training_order(sizes, settings["epochs"], settings["batch_size"], seed)
+    planned = micro_batches(order, settings["batch_size"], settings["micro_batch"], processes())
+    empty = ([tokenizer.eos_token_id], [])
+    use_packing(model)
+    trainer = PackedSFTTrainer(
         model=model,
         args=SFTConfig(**trl_arguments(settings, folder, seed, device), packing=False, dataset_kwargs={"skip_prepare_dataset": True}),
-        train_dataset=dataset.select(order),
+        train_dataset=Dataset.from_dict({"rows": planned}),
+        data_collator=lambda batch: pack([trees[row] for row in batch[0]["rows"]] or [empty]),
         processing_class=tokenizer,
     )
-    log = fit(trainer, folder, order, lengths, cuts, [row_name(row) for row in rows], checkpoint_seconds)
-    return trainer.model, log
+    steps = [order[start : start + settings["batch_size"]] for start in range(0, len(order), settings["batch_size"])]
+    log, seconds = fit(trainer, folder, steps, sizes, cuts, [row_name(row) for row in rows], checkpoint_seconds)
+    return trainer.model, log, left_out, Work([sizes[row] for row in order], len(order), seconds, frozen=False)

@@ -4,12 +4,14 @@ import fcntl
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from study.artifacts import say, sha256, write_json, write_manifest
 from study.command import StudyError
+from study.compute import is_first
 
 
 def fingerprint(made_by: dict, code: str) -> str:
@@ -21,8 +23,13 @@ def fingerprint(made_by: dict, code: str) -> str:
 def state_folder(folder: Path, mark: str) -> Iterator[Path]:
     """A folder that survives a kill and is removed when the step is done.
 
-    What another fingerprint left behind is wiped. Raises StudyError while another process works there.
+    What another fingerprint left behind is wiped. Raises StudyError while another process works there. Of the processes that share
+    a training the first keeps it, the others wait until it is ready.
     """
+    if not is_first():
+        wait_for(folder / "fingerprint.json", mark)
+        yield folder
+        return
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder.with_name(folder.name + ".lock"), "w") as lock:
         try:
@@ -39,6 +46,15 @@ def state_folder(folder: Path, mark: str) -> Iterator[Path]:
             write_json(seal, mark)
         yield folder
         shutil.rmtree(folder)
+
+
+def wait_for(seal: Path, mark: str, seconds: float = 120.0) -> None:
+    """Return when the folder is this training's. Raises StudyError where that does not happen in time."""
+    until = time.monotonic() + seconds
+    while not (seal.is_file() and json.loads(seal.read_text()) == mark):
+        if time.monotonic() > until:
+            raise StudyError(f"{seal.parent}: the first process has not made it ready within {seconds:.0f} s.")
+        time.sleep(0.1)
 
 
 def seal_checkpoint(checkpoint: Path) -> None:

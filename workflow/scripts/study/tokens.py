@@ -3,12 +3,28 @@
 import os
 from collections.abc import Callable, Sequence
 
+from study.command import StudyError
+
 Encode = Callable[[list[str]], list[list[int]]]
 
 
 def encoder(tokenizer) -> Encode:
     """Texts -> ids without special tokens, in parallel over the texts."""
     return lambda texts: tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+
+
+def check_boundaries(rows: Sequence[dict], encode: Encode, sample: int = 500) -> None:
+    """Raise StudyError where a tokenizer joins prompt and reply: then training and generation would read other tokens.
+
+    rows: `prompt` ends with the cue, `chosen` begins with its space; the first `sample` rows are looked at, and one in twenty may
+    differ (a reply that begins with a sign of its own).
+    """
+    looked = rows[:sample]
+    parts = [encode([row[part] for row in looked]) for part in ("prompt", "chosen")]
+    whole = encode([row["prompt"] + row["chosen"] for row in looked])
+    apart = sum(prompt + reply != joined for prompt, reply, joined in zip(*parts, whole, strict=True))
+    if 20 * apart > len(looked):
+        raise StudyError(f"the tokens of prompt and reply are not those of the whole transcript in {apart} of {len(looked)} rows.")
 
 
 def transcript_view(rows: Sequence[dict], encode: Encode, bos: int, eos: int, max_length: int, loss_on: str) -> list[dict]:

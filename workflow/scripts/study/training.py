@@ -7,10 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import torch
+from accelerate.utils import broadcast_object_list
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from study.artifacts import say
 from study.command import StudyError
+from study.compute import is_first, processes
 from study.progress import Progress
 from study.state import latest_checkpoint, seal_checkpoint
 
@@ -48,18 +51,30 @@ LOGGED = {
 }
 
 
-def trl_arguments(settings: dict, folder: Path, seed: int, device: str) -> dict:
+QUARANTINE_SCHEMA = pa.schema([("split", pa.string()), ("subset", pa.string()), ("row", pa.int64()), ("reason", pa.string())])
+
+
+def trl_arguments(settings: dict, folder: Path, seed: int, device: str, planned: bool = True) -> dict:
     """Arguments that SFTConfig, DPOConfig and RewardConfig share. Everything that matters is explicit: TRL's defaults move.
 
-    The dataset comes in the order of training with its epochs joined, hence one sequential pass.
+    The dataset comes in the order of training with its epochs joined, hence one sequential pass. planned: its entries are
+    micro-batches, else rows. Raises StudyError where the micro-batches of a step cannot be shared out to the processes.
     """
+    batches = settings["batch_size"] // settings["micro_batch"]
+    if batches % processes():
+        raise StudyError(
+            f"a step has {batches} micro-batches (batch_size {settings['batch_size']}, micro_batch {settings['micro_batch']}) "
+            f"for {processes()} processes. Lower micro_batch, or compute.processes."
+        )
     return {
         "output_dir": str(folder),
         "seed": seed,
         "num_train_epochs": 1,
         "train_sampling_strategy": "sequential",
-        "per_device_train_batch_size": settings["micro_batch"],
-        "gradient_accumulation_steps": settings["batch_size"] // settings["micro_batch"],
+        "per_device_train_batch_size": 1 if planned else settings["micro_batch"],
+        "gradient_accumulation_steps": batches // processes(),
+        "remove_unused_columns": not planned,
+        "ddp_find_unused_parameters": False,
         "learning_rate": settings["learning_rate"],
         "lr_scheduler_type": settings["schedule"],
         "warmup_steps": settings["warmup_steps"],
@@ -89,8 +104,10 @@ class Watch(TrainerCallback):
         self.seconds, self.saved = seconds, time.monotonic()
 
     def on_step_end(self, args, state, control, **kwargs):
-        if time.monotonic() - self.saved > self.seconds and state.global_step < state.max_steps:
-            control.should_save = True
+        due = [time.monotonic() - self.saved > self.seconds and state.global_step < state.max_steps]
+        if processes() > 1:
+            broadcast_object_list(due)
+        control.should_save = control.should_save or due[0]
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if "loss" not in logs:
@@ -106,26 +123,51 @@ class Watch(TrainerCallback):
         self.progress.add(1, note=f"loss {logs['loss']:.4f}")
 
     def on_save(self, args, state, control, **kwargs):
-        seal_checkpoint(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        if processes() > 1:
+            torch.distributed.barrier()
+        if is_first():
+            seal_checkpoint(Path(args.output_dir) / f"checkpoint-{state.global_step}")
         self.saved = time.monotonic()
+
+
+def tensor_sums(model: torch.nn.Module) -> dict[str, tuple[float, float]]:
+    """Name -> (sum, sum of magnitudes) of each parameter: equal while it stays as it is."""
+    return {
+        name: (float(tensor.detach().sum(dtype=torch.double)), float(tensor.detach().abs().sum(dtype=torch.double)))
+        for name, tensor in model.named_parameters()
+    }
+
+
+def check_moved(before: dict[str, tuple[float, float]], model: torch.nn.Module) -> None:
+    """Raise StudyError where a trainable parameter has not changed, or a frozen one has.
+
+    The bias of a key projection may stay: softmax takes no notice of it.
+    """
+    after = tensor_sums(model)
+    trainable = {name: tensor.requires_grad for name, tensor in model.named_parameters()}
+    stayed = [name for name, moves in trainable.items() if moves and after[name] == before[name] and not name.endswith("k_proj.bias")]
+    if stayed:
+        raise StudyError(f"training has not changed {', '.join(stayed[:5])} ({len(stayed)} parameters): the optimizer does not see them.")
+    moved = [name for name, moves in trainable.items() if not moves and after[name] != before[name]]
+    if moved:
+        raise StudyError(f"training has changed {', '.join(moved[:5])} ({len(moved)} parameters), which are frozen.")
 
 
 def fit(
     trainer: Trainer,
     folder: Path,
-    order: Sequence[int],
+    steps: Sequence[Sequence[int]],
     tokens: Sequence[int],
     cuts: Sequence[int],
     names: Sequence[str],
     checkpoint_seconds: float,
     check_first: Callable[[dict], None] = lambda logs: None,
-) -> list[dict]:
-    """Train to the end, continuing from the newest valid checkpoint in `folder`; return the rows of train_log.
+) -> tuple[list[dict], float]:
+    """Train to the end, continuing from the newest valid checkpoint in `folder`; return the rows of train_log and the seconds it took.
 
-    `tokens`, `cuts` and `names` are per row of the dataset, `order` is its plan. `check_first` sees the log of step 1.
+    steps: the rows of each optimizer step; `tokens`, `cuts` and `names` are per row. `check_first` sees the log of step 1. Raises
+    StudyError where a loss is no number, memory runs out, or a parameter has not moved as it should.
     """
-    size = trainer.args.train_batch_size * trainer.args.gradient_accumulation_steps
-    steps = [order[start : start + size] for start in range(0, len(order), size)]
     checkpoint = latest_checkpoint(folder)
     done = int(checkpoint.name.split("-")[1]) if checkpoint else 0
     if checkpoint:
@@ -134,8 +176,31 @@ def fit(
     trainer.add_callback(
         Watch(len(steps), done, checkpoint_seconds, lambda step: ", ".join(names[row] for row in steps[step - 1]), check_first)
     )
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    return log_rows(trainer.state.log_history, steps, tokens, cuts)
+    before, started = tensor_sums(trainer.model), time.monotonic()
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise StudyError(memory_advice(trainer, max(map(len, steps)))) from None
+    seconds = time.monotonic() - started
+    if len(steps) > 2:  # before, an adapter's first factor has no gradient
+        check_moved(before, trainer.model)
+    return log_rows(trainer.state.log_history, steps, tokens, cuts), seconds
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether a GPU or the machine had no memory left for a tensor."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def memory_advice(trainer: Trainer, batch_size: int) -> str:
+    """What to lower, and to which value."""
+    micro = math.ceil(batch_size / trainer.args.gradient_accumulation_steps / processes())
+    where = f"out of memory at step {trainer.state.global_step + 1} with micro_batch {micro}: "
+    if micro > 1:
+        return where + f"set it to {micro // 2} (the same batch_size, so the same method, in half the memory)."
+    return where + "lower max_length, set precision to bfloat16, or take a machine with more memory."
 
 
 def log_rows(history: Sequence[dict], steps: Sequence[Sequence[int]], tokens: Sequence[int], cuts: Sequence[int]) -> list[dict]:

@@ -1,0 +1,110 @@
+"""Packed rows give what the sequences give one by one, and the trainers on them what TRL's own give."""
+
+import numpy as np
+import pytest
+import torch
+
+from pretrain_base import build_model
+from study.command import StudyError
+from study.packing import pack, reply_logps, token_logps, use_packing
+from study.plan import micro_batches
+from study.tokens import check_boundaries
+from train_dpo import pair_losses
+
+ARCHITECTURE = {
+    "hidden_size": 32, "layers": 2, "heads": 4, "ffn_dim": 64, "word_embed_proj_dim": 16, "max_positions": 64, "init_std": 0.3, "dropout": 0.0,
+}  # fmt: skip
+TREES = [([2, 5, 6], [[7, 8, 2], [9, 2]]), ([2, 9], [[4, 4, 4, 2]]), ([2, 3, 3, 3, 3], [[1, 2], [], [8, 8]]), ([2], [[5, 6, 7, 8, 2]])]
+
+
+def sequences(trees):
+    return [(prompt, reply) for prompt, replies in trees for reply in replies]
+
+
+def alone(model, prompt, reply):
+    """Sum of log p of the reply's tokens, in a pass of its own."""
+    logits = model(input_ids=torch.tensor([prompt + reply])).logits[0].log_softmax(1)
+    return sum((logits[len(prompt) - 1 + place, token] for place, token in enumerate(reply)), torch.zeros(()))
+
+
+def grown(model):
+    return {name: tensor.grad.clone() for name, tensor in model.named_parameters()}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_packed_row_gives_each_replys_log_probability_and_gradient(seed):
+    # the prompt is read once, and no reply sees another
+    model, weights = build_model(ARCHITECTURE, 50, seed), torch.tensor([1.0, -2.0, 0.5, 3.0, 1.0, -1.0, 0.7])
+    expected = torch.stack([alone(model, *sequence) for sequence in sequences(TREES)])
+    (weights * expected).sum().backward()
+    gradient = grown(model)
+    model.zero_grad()
+    use_packing(model)
+    found = reply_logps(model, pack(TREES))
+    assert torch.allclose(found, expected, atol=1e-4) and found[4] == 0.0
+    (weights * found).sum().backward()
+    assert all(torch.allclose(tensor, gradient[name], atol=2e-3) for name, tensor in grown(model).items())
+
+
+def test_exchanged_replies_exchange_their_log_probabilities():
+    # so every margin changes its sign, which swapped labels must show
+    model = build_model(ARCHITECTURE, 50, 1)
+    use_packing(model)
+    (chosen, rejected), (second, first) = (
+        reply_logps(model, pack([([2, 5, 6], replies)])).tolist() for replies in ([[7, 8, 2], [9, 2]], [[9, 2], [7, 8, 2]])
+    )
+    assert (chosen, rejected) == pytest.approx((first, second), abs=1e-4) and chosen != rejected
+
+
+def test_only_replies_are_scored_and_each_token_once():
+    batch = pack(TREES)
+    assert batch["labels"].tolist() == [token for _, reply in sequences(TREES) for token in reply]
+    assert batch["owner"].tolist() == [number for number, (_, reply) in enumerate(sequences(TREES)) for _ in reply]
+    assert batch["lengths"] == [8, 6, 9, 6] and batch["input_ids"].shape == batch["position_ids"].shape == (1, 29)
+    assert batch["position_ids"][0, :8].tolist() == [0, 1, 2, 3, 4, 5, 3, 4]
+    with pytest.raises(ValueError, match="at least one token"):
+        pack([([], [[1, 2]])])
+
+
+def test_an_empty_micro_batch_has_no_loss_and_a_gradient_of_zero():
+    # of two processes that share a last, short step the second may have nothing to do, and still has to take part
+    model = build_model(ARCHITECTURE, 50, 1)
+    use_packing(model)
+    loss = token_logps(model, pack([([2], [])])).sum()
+    loss.backward()
+    assert loss.item() == 0 and all(float(tensor.abs().sum()) == 0 for tensor in grown(model).values())
+
+
+def test_the_dpo_loss_is_the_papers_equation():
+    # arXiv 2305.18290, equation 7, written out
+    stream = np.random.default_rng(0)
+    policy, reference, beta = stream.normal(size=(50, 2)) * 20, stream.normal(size=(50, 2)) * 20, 0.1
+    inner = beta * (policy[:, 0] - reference[:, 0]) - beta * (policy[:, 1] - reference[:, 1])
+    expected = -np.log(1 / (1 + np.exp(-inner)))
+    ratios = torch.tensor(policy - reference)
+    assert pair_losses(ratios[:, 0] - ratios[:, 1], beta, "sigmoid").numpy() == pytest.approx(expected, abs=1e-12)
+    zero = torch.zeros(1)
+    assert [float(pair_losses(zero, 0.1, loss)) for loss in ("sigmoid", "hinge", "ipo")] == pytest.approx([np.log(2), 1.0, 25.0])
+    assert [float(pair_losses(zero + 5.0, 0.1, loss)) for loss in ("hinge", "ipo")] == pytest.approx([0.5, 0.0])
+
+
+def test_micro_batches_cut_steps_and_never_mix_them():
+    order = list(range(20))
+    assert micro_batches(order, 8, 4) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15], [16, 17, 18, 19]]
+    shared = micro_batches(order, 8, 4, processes=2)
+    assert shared[:5] == micro_batches(order, 8, 4) and shared[5:] == [[]]
+    assert micro_batches(order, 20, 20) == [order]
+
+
+def test_a_tokenizer_that_joins_prompt_and_reply_is_refused():
+    rows = [{"prompt": "\n\nAssistant:", "chosen": " yes"}] * 40
+
+    def joins(texts):
+        return [[1] if ": " in text else [2] for text in texts]
+
+    def letters(texts):
+        return [[ord(character) for character in text] for text in texts]
+
+    check_boundaries(rows, letters)
+    with pytest.raises(StudyError, match="in 40 of 40 rows"):
+        check_boundaries(rows, joins)

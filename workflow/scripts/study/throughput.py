@@ -1,0 +1,59 @@
+"""What a training cost, against what the machine can do."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass
+class Work:
+    """A training as it was computed: tokens of each packed sequence, examples, seconds, and whether the model's own weights were frozen."""
+
+    sizes: Sequence[int]
+    examples: int
+    seconds: float
+    frozen: bool
+
+
+def training_flops(config, work: Work) -> float:
+    """Floating-point operations of the matrix products of a training on an OPT, without recomputation.
+
+    Two per weight and token forward, two for the gradient of the inputs, two for that of the weights unless they are frozen
+    (arXiv 2001.08361, section 2.1); attention over half the square of a sequence, forward once and backward twice.
+    """
+    hidden, narrow = config.hidden_size, config.word_embed_proj_dim
+    layer = 4 * hidden**2 + 2 * hidden * config.ffn_dim
+    projections = 2 * hidden * narrow if narrow != hidden else 0
+    weights = config.num_hidden_layers * layer + projections + config.vocab_size * narrow
+    attention = config.num_hidden_layers * 2 * hidden * sum(size**2 for size in work.sizes)
+    return (4 if work.frozen else 6) * weights * sum(work.sizes) + 3.0 * attention
+
+
+def matmul_peak(device: str, precision: str, size: int | None = None) -> float:
+    """FLOP/s of the fastest of three large matrix products on this device, with the threads that torch has."""
+    size = size or (8192 if device == "cuda" else 1536)
+    a = torch.randn(size, size, device=device, dtype=getattr(torch, precision))
+    best = float("inf")
+    for _ in range(4):
+        started = time.perf_counter()
+        a @ a
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 / best
+
+
+def throughput(config, work: Work, device: str, precision: str) -> dict[str, float]:
+    """Entries for a step's timing: of the training alone, without loading, tokenising and saving."""
+    flops = training_flops(config, work) / work.seconds
+    peak = matmul_peak(device, precision)
+    return {
+        "training_seconds": round(work.seconds, 3),
+        "training_tokens_per_second": round(sum(work.sizes) / work.seconds, 1),
+        "training_examples_per_second": round(work.examples / work.seconds, 2),
+        "gflops_per_second": round(flops / 1e9, 1),
+        "matmul_peak_gflops_per_second": round(peak / 1e9, 1),
+        "share_of_peak": round(flops / peak, 4),
+    }
