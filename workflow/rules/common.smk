@@ -25,8 +25,8 @@ for key in set(config) - set(resolved):
 # jobs run the Python that runs Snakemake, activated or not
 shell.prefix(
     f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
-    'launch() { if [ "$1" = 1 ]; then python "${{@:2}}"; '
-    'else python -m torch.distributed.run --standalone --nproc-per-node "$1" "${{@:2}}"; fi; }; '
+    'launch() {{ if [ "$1" = 1 ]; then python "${{@:2}}"; '
+    'else python -m torch.distributed.run --standalone --nproc-per-node "$1" "${{@:2}}"; fi; }}; '
 )
 
 STUDY = f"results/{config['study']}"

@@ -125,7 +125,8 @@ def main() -> None:
             processing_class=tokenizer,
         )
         steps = [order[start : start + settings["batch_size"]] for start in range(0, len(order), settings["batch_size"])]
-        log, _ = fit(trainer, folder, steps, tokens, cuts, [row_name(row) for row in rows], args.checkpoint_seconds)
+        names = [row_name(row) for row in rows]
+        log, _ = fit(trainer, folder, steps, tokens, cuts, names, args.checkpoint_seconds, may_stay=("key_proj.bias", "classifier.bias"))
         judge = trainer.model.eval()
         found = {}
         for axis, beginning in AXES.items():

@@ -138,14 +138,11 @@ def tensor_sums(model: torch.nn.Module) -> dict[str, tuple[float, float]]:
     }
 
 
-def check_moved(before: dict[str, tuple[float, float]], model: torch.nn.Module) -> None:
-    """Raise StudyError where a trainable parameter has not changed, or a frozen one has.
-
-    The bias of a key projection may stay: softmax takes no notice of it.
-    """
+def check_moved(before: dict[str, tuple[float, float]], model: torch.nn.Module, may_stay: tuple[str, ...]) -> None:
+    """Raise StudyError where a trainable parameter has not changed, or a frozen one has; may_stay: ends of names without a gradient."""
     after = tensor_sums(model)
     trainable = {name: tensor.requires_grad for name, tensor in model.named_parameters()}
-    stayed = [name for name, moves in trainable.items() if moves and after[name] == before[name] and not name.endswith("k_proj.bias")]
+    stayed = [name for name, moves in trainable.items() if moves and after[name] == before[name] and not name.endswith(may_stay)]
     if stayed:
         raise StudyError(f"training has not changed {', '.join(stayed[:5])} ({len(stayed)} parameters): the optimizer does not see them.")
     moved = [name for name, moves in trainable.items() if not moves and after[name] != before[name]]
@@ -162,10 +159,12 @@ def fit(
     names: Sequence[str],
     checkpoint_seconds: float,
     check_first: Callable[[dict], None] = lambda logs: None,
+    may_stay: tuple[str, ...] = ("k_proj.bias",),
 ) -> tuple[list[dict], float]:
     """Train to the end, continuing from the newest valid checkpoint in `folder`; return the rows of train_log and the seconds it took.
 
-    steps: the rows of each optimizer step; `tokens`, `cuts` and `names` are per row. `check_first` sees the log of step 1. Raises
+    steps: the rows of each optimizer step; `tokens`, `cuts` and `names` are per row. `check_first` sees the log of step 1; `may_stay`
+    names parameters that the loss does not depend on (softmax takes no notice of a key's bias). Raises
     StudyError where a loss is no number, memory runs out, or a parameter has not moved as it should.
     """
     checkpoint = latest_checkpoint(folder)
@@ -185,7 +184,7 @@ def fit(
         raise StudyError(memory_advice(trainer, max(map(len, steps)))) from None
     seconds = time.monotonic() - started
     if len(steps) > 2:  # before, an adapter's first factor has no gradient
-        check_moved(before, trainer.model)
+        check_moved(before, trainer.model, may_stay)
     return log_rows(trainer.state.log_history, steps, tokens, cuts), seconds
 
 
