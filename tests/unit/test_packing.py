@@ -46,6 +46,15 @@ def test_a_packed_row_gives_each_replys_log_probability_and_gradient(seed):
     assert all(torch.allclose(tensor, gradient[name], atol=2e-3) for name, tensor in grown(model).items())
 
 
+def test_filling_up_changes_no_result():
+    model = build_model(ARCHITECTURE, 50, 1)
+    use_packing(model)
+    plain, filled = pack(TREES), pack(TREES, 16)
+    assert (plain["input_ids"].shape[1], filled["input_ids"].shape[1], len(filled["score"])) == (29, 32, 32)
+    assert reply_logps(model, filled).tolist() == pytest.approx(reply_logps(model, plain).tolist(), abs=1e-4)
+    assert token_logps(model, filled)[len(plain["score"]) :].abs().sum() == 0
+
+
 def test_exchanged_replies_exchange_their_log_probabilities():
     # so every margin changes its sign, which swapped labels must show
     model = build_model(ARCHITECTURE, 50, 1)

@@ -208,6 +208,16 @@ def test_two_processes_give_the_result_of_one(place, kind):
     assert done.stdout.count("rows cut") + done.stdout.count("pairs cut") == 1  # only the first process speaks
 
 
+def test_bfloat16_stays_near_float32_and_merges_exactly(place):
+    # autocast rounds inside the passes only: weights, adapters, their merging and the first loss stay float32
+    _, expected = dpo(place, "dpo_full", reference=references(place))
+    _, log = dpo(place, "dpo_half", DPO | {"precision": "bfloat16"}, references(place))
+    assert [row["loss"] for row in log] == pytest.approx([row["loss"] for row in expected], abs=0.02)
+    _, expected = sft(place, "sft_full")
+    _, log = sft(place, "sft_half", SFT | {"precision": "bfloat16"})
+    assert [row["loss"] for row in log] == pytest.approx([row["loss"] for row in expected], rel=0.02)
+
+
 def test_processes_that_cannot_share_a_step_are_refused(place, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(StudyError, match=r"a step has 2 micro-batches .* for 3 processes"):

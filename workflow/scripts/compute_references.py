@@ -11,7 +11,7 @@ from study.command import StudyError, parse, run
 from study.compute import use_device, write_timing
 from study.dpo import pair_tree, pairs
 from study.models import load_policy
-from study.packing import pack, reply_logps, to_device, tree_size, use_packing
+from study.packing import MULTIPLE, pack, reply_logps, to_device, tree_size, use_packing
 from study.plan import token_batches
 from study.preferences import KEY, SCHEMA, row_name
 from study.progress import Progress
@@ -50,7 +50,7 @@ def main() -> None:
     progress, found = Progress(len(rows), "pair"), {}
     for batch in batches:
         with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=view["precision"] == "bfloat16"):
-            logps = reply_logps(model, to_device(pack([trees[row] for row in batch]), device)).tolist()
+            logps = reply_logps(model, to_device(pack([trees[row] for row in batch], MULTIPLE[view["precision"]]), device)).tolist()
         for place, row in enumerate(batch):
             found[row] = logps[2 * place], logps[2 * place + 1]
             if not all(map(math.isfinite, found[row])):

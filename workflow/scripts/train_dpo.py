@@ -13,7 +13,7 @@ from study.command import StudyError, parse, run
 from study.compute import is_first, processes, use_device, write_timing
 from study.dpo import pair_tree, pairs
 from study.models import load_policy, read_notice, save_model
-from study.packing import Tree, pack, reply_logps, tree_size, use_packing
+from study.packing import MULTIPLE, Tree, pack, reply_logps, tree_size, use_packing
 from study.plan import micro_batches, training_order
 from study.preferences import KEY, SCHEMA, row_name
 from study.state import fingerprint, state_folder
@@ -171,7 +171,9 @@ def main() -> None:
     def collate(batch: list[dict]) -> dict:
         """A packed micro-batch; `shift_labels` has one entry per pair, for the trainer counts them."""
         numbers = batch[0]["rows"]
-        packed = pack([tree for number in numbers for tree in trees[number]] or [([tokenizer.eos_token_id], [])])
+        packed = pack(
+            [tree for number in numbers for tree in trees[number]] or [([tokenizer.eos_token_id], [])], MULTIPLE[method["precision"]]
+        )
         packed["shift_labels"] = torch.zeros(len(numbers), dtype=torch.long)
         if not published:
             packed["references"] = torch.tensor([value for number in numbers for value in references[number]])
@@ -210,7 +212,8 @@ def main() -> None:
         write_timing(
             args.timing, started, throughput(model.config, work, device, method["precision"]), pairs=len(order), tokens=log[-1]["tokens"]
         )
-        merged = merge(trainer.model, examples[order[0]], trainer.args.device)
+        trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # merged and compared in float32
+        merged = merge(trained, examples[order[0]], trainer.args.device)
         save_model(args.manifest, merged, tokenizer, made_by, read_notice(args.parent))
 
 

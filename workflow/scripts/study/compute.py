@@ -1,5 +1,6 @@
 """The device that a step runs on, and what it cost."""
 
+import ctypes
 import os
 import resource
 import time
@@ -10,13 +11,27 @@ import torch
 from study.artifacts import write_json
 from study.command import StudyError
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+
 
 def use_device(device: str, threads: int) -> str:
     """Set torch's thread count and return `cpu` or `cuda` (for `auto`: a GPU where there is one). Raises StudyError without the GPU asked for."""
     torch.set_num_threads(threads)
+    keep_memory()
     if device == "cuda" and not torch.cuda.is_available():
         raise StudyError("compute.device is cuda, but torch sees no GPU. Set it to auto or cpu, or check the driver.")
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def keep_memory() -> None:
+    """Let glibc keep freed memory: by default it gives large tensors back to the system, and every step faults their pages in again.
+
+    A third of a small model's training time on a CPU. Other C libraries are left alone.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.mallopt(M_MMAP_THRESHOLD, 2**30)
+        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def processes() -> int:

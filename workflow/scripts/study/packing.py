@@ -17,13 +17,18 @@ def tree_size(tree: Tree) -> int:
     return len(prompt) + sum(map(len, replies))
 
 
-def pack(trees: Sequence[Tree]) -> dict:
+MULTIPLE = {"float32": 1, "bfloat16": 64}
+"""What a packed row is filled up to: a CPU makes a new kernel for every bfloat16 shape that it has not seen yet, in float32 it does not."""
+
+
+def pack(trees: Sequence[Tree], multiple: int = 1) -> dict:
     """One row of all trees: what a model needs to read it, and what its replies are scored on.
 
     input_ids, position_ids: shape (1, tokens); every reply's positions follow its prompt's. lengths: tokens of each tree; masks: per
     tree None where a token sees all before it, else which token (row) sees which (column), as replies do not see each other.
     score: the places, shape (scored,), whose logits predict the reply tokens `labels`; owner: the number of each one's reply, counted
-    over all trees. `shift_labels` is for the trainer, which counts them.
+    over all trees. `shift_labels` is for the trainer, which counts them. Tokens and places are filled up to a `multiple` with tokens
+    that nothing sees, and labels (-100) that count nowhere.
     """
     ids, positions, score, labels, owner, masks, replies_before = [], [], [], [], [], [], 0
     for prompt, replies in trees:
@@ -41,10 +46,18 @@ def pack(trees: Sequence[Tree]) -> dict:
             positions += range(len(prompt), len(prompt) + len(reply))
         replies_before += len(replies)
         masks.append(_sees(len(prompt), [len(reply) for reply in replies]) if len(replies) > 1 else None)
+    lengths = [tree_size(tree) for tree in trees]
+    if fill := -len(ids) % multiple:
+        ids += [0] * fill
+        positions += range(fill)
+        lengths.append(fill)
+        masks.append(None)
+    idle = -len(score) % multiple
+    score, labels, owner = score + [0] * idle, labels + [-100] * idle, owner + [0] * idle
     return {
         "input_ids": torch.tensor([ids]),
         "position_ids": torch.tensor([positions]),
-        "lengths": [tree_size(tree) for tree in trees],
+        "lengths": lengths,
         "masks": masks,
         "score": torch.tensor(score, dtype=torch.long),
         "labels": torch.tensor(labels, dtype=torch.long),
@@ -90,7 +103,7 @@ def use_packing(model) -> None:
 
 
 def token_logps(model, batch: dict) -> torch.Tensor:
-    """log p(token | its prompt and reply so far) of each scored token of a packed batch, shape (scored,), float32."""
+    """log p(token | its prompt and reply so far) of each scored token of a packed batch, shape (scored,), float32; 0 where it was filled up."""
     output = model(
         input_ids=batch["input_ids"],
         position_ids=batch["position_ids"],

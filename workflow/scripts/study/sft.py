@@ -7,7 +7,7 @@ from trl import SFTConfig, SFTTrainer
 
 from study.artifacts import say
 from study.compute import processes
-from study.packing import Tree, pack, token_logps, tree_size, use_packing
+from study.packing import MULTIPLE, Tree, pack, token_logps, tree_size, use_packing
 from study.plan import micro_batches, training_order
 from study.preferences import row_name
 from study.throughput import Work
@@ -51,13 +51,13 @@ def train_on_transcripts(
 
     order = training_order(sizes, settings["epochs"], settings["batch_size"], seed)
     planned = micro_batches(order, settings["batch_size"], settings["micro_batch"], processes())
-    empty = ([tokenizer.eos_token_id], [])
+    empty, multiple = ([tokenizer.eos_token_id], []), MULTIPLE[settings["precision"]]
     use_packing(model)
     trainer = PackedSFTTrainer(
         model=model,
         args=SFTConfig(**trl_arguments(settings, folder, seed, device), packing=False, dataset_kwargs={"skip_prepare_dataset": True}),
         train_dataset=Dataset.from_dict({"rows": planned}),
-        data_collator=lambda batch: pack([trees[row] for row in batch[0]["rows"]] or [empty]),
+        data_collator=lambda batch: pack([trees[row] for row in batch[0]["rows"]] or [empty], multiple),
         processing_class=tokenizer,
     )
     steps = [order[start : start + settings["batch_size"]] for start in range(0, len(order), settings["batch_size"])]
