@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/snakemake --cores $(CORES)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: help env demo check study published test test-long lint format lock verify verdict annotate
+.PHONY: help env demo check study published test test-long lint format lock verify verdict annotate tune bench-training bench-training-gpu bench-analysis
 
 help:
 	@echo "make demo       offline, minutes on a CPU: the whole study on synthetic data, and its report"
@@ -17,6 +17,8 @@ help:
 	@echo "make published  the paper's released responses, analysed"
 	@echo "make verdict RESPONSES=rated.csv   the verdict on responses that you have rated elsewhere (columns: judge_responses.py --help)"
 	@echo "make test       all tests;  make test-long  the slow ones too"
+	@echo "make tune STUDY=demo METHOD=sft   which precision and micro_batch train fastest on this machine"
+	@echo "make bench-training   our training steps against the stock trainers;  make bench-training-gpu  their throughput on one GPU"
 	@echo "make verify STUDY=demo   every artifact of a study against its checksums"
 
 env: $(STAMP)
@@ -48,6 +50,22 @@ verdict: $(STAMP)
 	@test -n "$(RESPONSES)" || { echo "error: make verdict needs RESPONSES=file (Parquet, CSV or JSON with columns policy, axis, prompt_id, reward)"; exit 2; }
 	$(VENV)/bin/python workflow/scripts/judge_responses.py --responses "$(RESPONSES)" --defaults config/config.yaml \
 		$(if $(SETTINGS),--settings "$(SETTINGS)") --output "results/verdict/$(basename $(notdir $(RESPONSES)))"
+
+STUDY_CONFIG = $(if $(filter paper,$(STUDY)),,--configfile config/$(STUDY).yaml)
+
+tune: $(STAMP)
+	@test -n "$(STUDY)" -a -n "$(METHOD)" || { echo "error: make tune needs STUDY=name and METHOD=name of an entry of methods"; exit 2; }
+	$(RUN) $(STUDY_CONFIG) --forcerun tune_training -- results/$(STUDY)/timings/tune_training/$(METHOD).json
+
+bench-training: $(STAMP)
+	$(VENV)/bin/python tests/bench/bench_training.py --case demo --rounds 5
+	$(VENV)/bin/python tests/bench/bench_training.py --case opt-350m --rounds 1
+
+bench-training-gpu: $(STAMP)
+	$(VENV)/bin/python tests/bench/bench_training.py --gpu
+
+bench-analysis: $(STAMP)
+	$(VENV)/bin/python tests/bench/bench_analysis.py
 
 verify: $(STAMP)
 	$(VENV)/bin/python workflow/scripts/verify_study.py --folder results/$(STUDY)

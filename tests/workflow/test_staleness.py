@@ -66,6 +66,7 @@ CONFIG_EDITS = {
     "the cue": ("cue: false", "cue: true", evaluated(*POLICIES)),
     "the judge's length": ("max_length: null", "max_length: 512", rescored(*POLICIES) | JUDGED),
     "a comment": ("# greedy", "# greedy decoding", set()),
+    "processes": ("processes: 1 ", "processes: 2 ", set()),
     "checkpoints": ("checkpoint_seconds: 300", "checkpoint_seconds: 60", set()),
     "a method that nobody uses": ("methods:\n", "methods:\n  spare: {trainer: sft, learning_rate: 1.0e-5}\n", set()),
     "a new arm": (
@@ -87,6 +88,10 @@ CODE_EDITS = {
     "how a judge reads": ("workflow/scripts/study/judging.py", rescored(*POLICIES) | JUDGED),
     "the DPO step": ("workflow/scripts/train_dpo.py", DPO | evaluated("dpo 42", "sft_dpo 42")),
     "what trainings share": ("workflow/scripts/study/training.py", SFT | DPO | evaluated("sft 42", "dpo 42", "sft_dpo 42")),
+    "how rows are packed": (
+        "workflow/scripts/study/packing.py",
+        REFERENCES | SFT | DPO | evaluated("sft 42", "dpo 42", "sft_dpo 42") | drifted("base 0"),
+    ),
     "the report's numbers of the paper": ("resources/published.yaml", PUBLISHED),
     "the text outside": ("resources/outside.txt", drifted(*POLICIES)),
     "the environment": ("environment.yml", set()),

@@ -341,6 +341,16 @@ def reference_config(wildcards):
     )
 
 
+def tuning_config(wildcards):
+    return step(
+        method=config["methods"][wildcards.method],
+        view_keys=VIEW_KEYS,
+        train_split=DATASETS[prompts_dataset()]["train_split"],
+        batch_tokens=config["scoring"]["batch_tokens"],
+        device=config["compute"]["device"],
+    )
+
+
 def policy_input(wildcards):
     return policy_manifest(wildcards.policy, wildcards.seed)
 

@@ -130,3 +130,36 @@ rule train_dpo:
             --quarantine {output.quarantine:q} \
             --timing {output.timing:q} 2>&1 | tee {log:q}
         """
+
+
+rule tune_training:
+    input:
+        parent="<results>/models/base/manifest.json",
+        preferences=f"<results>/data/{prompts_dataset()}/preferences.parquet",
+    output:
+        found="<timings>/tune_training/{method}.json",
+    log:
+        "<logs>/tune_training/{method}.log",
+    benchmark:
+        "<benchmarks>/tune_training/{method}.tsv"
+    wildcard_constraints:
+        method=one_of(config.get("methods", {})),
+    conda:
+        "../../environment.yml"
+    threads: config["compute"]["threads"]
+    resources:
+        gpu=config["compute"]["gpus"],
+        mem_mb=16000,
+        runtime=120,
+    params:
+        cfg=tuning_config,
+        code=code_hash("tune_training"),
+    shell:
+        r"""
+        python workflow/scripts/tune_training.py \
+            --config {params.cfg:q} \
+            --parent {input.parent:q} \
+            --preferences {input.preferences:q} \
+            --threads {threads} \
+            --output {output.found:q} 2>&1 | tee {log:q}
+        """

@@ -1,5 +1,6 @@
 """What every training step shares: TRL arguments, one log row per optimizer step, checks on the way, checkpoints that outlive a kill."""
 
+import gc
 import math
 import time
 import warnings
@@ -176,6 +177,7 @@ def fit(
         Watch(len(steps), done, checkpoint_seconds, lambda step: ", ".join(names[row] for row in steps[step - 1]), check_first)
     )
     before, started = tensor_sums(trainer.model), time.monotonic()
+    gc.freeze()  # what is imported by now lives to the end: not looked at again
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except (torch.OutOfMemoryError, RuntimeError) as error:
