@@ -88,7 +88,9 @@ def judge_on_pairs(path: Path, preferences: Path, oracle: Oracle) -> None:
     """Print how often a judge prefers the truly good reply, by axis and by the kind of the bad reply."""
     replies = {tuple(row[key] for key in KEY): row for row in read_table(preferences, SCHEMA.names).to_pylist()}
     right: dict[str, list[bool]] = {}
-    for row in read_table(path, [*KEY, "axis", "chosen_reward", "rejected_reward"]).to_pylist():
+    for row in read_table(path, [*KEY, "axis", "format", "chosen_reward", "rejected_reward"]).to_pylist():
+        if row["format"] != "as evaluated":
+            continue
         pair = replies[tuple(row[key] for key in KEY)]
         verdicts = [oracle.judge(judged_prompt(pair["prompt"]), pair[reply]) for reply in ("chosen", "rejected")]
         truths = [verdict.harmless if row["axis"] == "harmlessness" else verdict.helpful for verdict in verdicts]
