@@ -54,18 +54,19 @@ BATCH = 8
 
 
 def load_pairs(count: int) -> list[dict]:
-    """The first rows of the real test files of harmless-base and helpful-base in turn: prompt, chosen, rejected."""
+    """The first usable rows of the real test files of harmless-base and helpful-base, taken in turn: prompt, chosen, rejected."""
     from study.transcripts import split_transcript
 
-    found = []
-    for subset in ("harmless-base", "helpful-base"):
+    found: dict[str, list[dict]] = {"harmless-base": [], "helpful-base": []}
+    for subset, rows in found.items():
         with gzip.open(SHARED / "hh-rlhf" / subset / "test.jsonl.gz", "rt", encoding="utf-8") as file:
-            lines = [json.loads(next(file)) for _ in range(count)]
-        for line in lines:
-            (prompt, chosen), (other, rejected) = (split_transcript(line[side]) for side in ("chosen", "rejected"))
-            if prompt == other and chosen != rejected and chosen.strip() and rejected.strip():
-                found.append({"prompt": prompt, "chosen": chosen, "rejected": rejected, "rejected_prompt": None})
-    return found[::2][: count // 2] + found[1::2][: count - count // 2]
+            for line in file:
+                (prompt, chosen), (other, rejected) = (split_transcript(json.loads(line)[side]) for side in ("chosen", "rejected"))
+                if prompt == other and chosen != rejected and chosen.strip() and rejected.strip():
+                    rows.append({"prompt": prompt, "chosen": chosen, "rejected": rejected, "rejected_prompt": None})
+                if len(rows) == count // 2:
+                    break
+    return [row for both in zip(*found.values(), strict=True) for row in both]
 
 
 def load_tokenizer(case: dict, pairs: list[dict]):
