@@ -243,10 +243,8 @@ def test_rows_with_nothing_to_learn_are_quarantined(place, tmp_path):
 
 def test_dropout_that_is_still_on_is_found_after_the_first_step(place, monkeypatch):
     # an adapter's dropout leaves the first loss at ln 2, for its second factor is 0
-    import peft
-
-    original = peft.LoraConfig
-    monkeypatch.setattr(peft, "LoraConfig", lambda **options: original(**(options | {"lora_dropout": 0.5})))
+    original = train_dpo.LoraConfig
+    monkeypatch.setattr(train_dpo, "LoraConfig", lambda **options: original(**(options | {"lora_dropout": 0.5})))
     with pytest.raises(StudyError, match="two passes over the same pairs differ"):
         dpo(place, "dropped", reference=references(place))
 

@@ -6,16 +6,21 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from accelerate.utils import gather_object
+from datasets import Dataset
+from peft import LoraConfig
+from trl import DPOConfig, DPOTrainer
 
 from study.artifacts import provenance, read_table, say, write_table
 from study.codehash import code_hash
 from study.command import StudyError, parse, run
-from study.compute import is_first, processes, use_device, write_timing
+from study.compute import use_device, write_timing
 from study.dpo import pair_tree, pairs
 from study.models import load_policy, read_notice, save_model
 from study.packing import MULTIPLE, Tree, pack, reply_logps, tree_size, use_packing
-from study.plan import micro_batches, training_order
+from study.plan import micro_batches, steps_of, training_order
 from study.preferences import KEY, SCHEMA, row_name
+from study.processes import is_first, processes
 from study.state import fingerprint, state_folder
 from study.throughput import Work, throughput
 from study.training import LOG_SCHEMA, QUARANTINE_SCHEMA, fit, trl_arguments
@@ -96,6 +101,55 @@ def published_trees(example: dict) -> list[Tree]:
     return [(example["prompt_ids"], [example[name]]) for name in ("chosen_ids", "rejected_ids")]
 
 
+class PackedDPOTrainer(DPOTrainer):
+    """DPOTrainer on packed pairs, with the reference from the artifact or, as published, in the loop. `method` is the config's entry."""
+
+    loss_is_scaled_for_ga = True
+
+    def __init__(self, *args, method: dict, **kwargs) -> None:
+        self.method, self.published = method, method["dropout"] == "as_published"
+        super().__init__(*args, **kwargs)
+
+    def _prepare_dataset(self, dataset, *args, **kwargs):
+        return dataset
+
+    def _precompute_ref_logps(self, dataset, *args, **kwargs):
+        return dataset
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Mean loss over the pairs of the whole optimizer step; the log gets each pair's rewards and log-probabilities."""
+        beta = self.method["beta"]
+        logps = reply_logps(model, inputs)
+        if self.state.global_step == 1 and not self.published and not self.method["lora"]["dropout"]:
+            self.check_repeatable(model, inputs, logps)
+        ratios = (logps - self.references(model, inputs)).view(-1, 2)
+        margins = ratios[:, 0] - ratios[:, 1]
+        with torch.no_grad():
+            rewards = beta * torch.stack([ratios[:, 0], ratios[:, 1], margins])
+            found = torch.cat([rewards, (margins > 0)[None], logps.view(-1, 2).T]).T.tolist()
+        if processes() > 1:
+            found = gather_object(found)
+        names = ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen", "logps/rejected")
+        for name, values in zip(names, zip(*found, strict=True), strict=False):
+            self._metrics["train"][name] += values
+        losses = pair_losses(margins, beta, self.method["loss"])
+        return losses.sum() * self.accelerator.num_processes / num_items_in_batch
+
+    def references(self, model, inputs) -> torch.Tensor:
+        """The reference's log-probability of each reply, shape (replies,)."""
+        if not self.published:
+            return inputs["references"]
+        with torch.no_grad(), self.accelerator.unwrap_model(model).disable_adapter():
+            return reply_logps(model, inputs)
+
+    def check_repeatable(self, model, inputs, logps):
+        """Raise StudyError where a second pass in training mode gives other log-probabilities: some dropout is still on."""
+        with torch.no_grad():
+            difference = (reply_logps(model, inputs) - logps).abs().max().item()
+        if difference > 1e-3:
+            raise StudyError(f"two passes over the same pairs differ by {difference:.3g} nats: dropout is on, or the device is at fault.")
+
+
 def main() -> None:
     started = time.monotonic()
     args = parse(
@@ -120,54 +174,6 @@ def main() -> None:
     say(f"{len(rows):,} pairs, {sum(sizes):,} tokens; {sum(cut > 0 for cut in cuts):,} pairs cut, {sum(cuts):,} tokens lost")
     order = training_order(sizes, method["epochs"], method["batch_size"], args.seed)
 
-    from accelerate.utils import gather_object
-    from datasets import Dataset
-    from peft import LoraConfig
-    from trl import DPOConfig, DPOTrainer
-
-    class PackedDPOTrainer(DPOTrainer):
-        """DPOTrainer on packed pairs, with the reference from the artifact or, as published, in the loop."""
-
-        loss_is_scaled_for_ga = True
-
-        def _prepare_dataset(self, dataset, *args, **kwargs):
-            return dataset
-
-        def _precompute_ref_logps(self, dataset, *args, **kwargs):
-            return dataset
-
-        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            """Mean loss over the pairs of the whole optimizer step; the log gets each pair's rewards and log-probabilities."""
-            logps = reply_logps(model, inputs)
-            if self.state.global_step == 1 and not published and not method["lora"]["dropout"]:
-                self.check_repeatable(model, inputs, logps)
-            if published:
-                with torch.no_grad(), self.accelerator.unwrap_model(model).disable_adapter():
-                    reference = reply_logps(model, inputs)
-            else:
-                reference = inputs["references"]
-            ratios = (logps - reference).view(-1, 2)
-            margins = ratios[:, 0] - ratios[:, 1]
-            with torch.no_grad():
-                rewards = method["beta"] * torch.stack([ratios[:, 0], ratios[:, 1], margins])
-                found = torch.cat([rewards, (margins > 0)[None], logps.view(-1, 2).T]).T.tolist()
-            if processes() > 1:
-                found = gather_object(found)
-            names = ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen", "logps/rejected")
-            for name, values in zip(names, zip(*found, strict=True), strict=False):
-                self._metrics["train"][name] += values
-            losses = pair_losses(margins, method["beta"], method["loss"])
-            return losses.sum() * self.accelerator.num_processes / num_items_in_batch
-
-        def check_repeatable(self, model, inputs, logps):
-            """Raise StudyError where a second pass in training mode gives other log-probabilities: some dropout is still on."""
-            with torch.no_grad():
-                difference = (reply_logps(model, inputs) - logps).abs().max().item()
-            if difference > 1e-3:
-                raise StudyError(
-                    f"two passes over the same pairs differ by {difference:.3g} nats: dropout is on, or the device is at fault."
-                )
-
     def collate(batch: list[dict]) -> dict:
         """A packed micro-batch; `shift_labels` has one entry per pair, for the trainer counts them."""
         numbers = batch[0]["rows"]
@@ -183,6 +189,7 @@ def main() -> None:
     with state_folder(args.state, fingerprint(made_by, code_hash("train_dpo"))) as folder:
         use_packing(model)
         trainer = PackedDPOTrainer(
+            method=method,
             model=model,
             args=DPOConfig(
                 **trl_arguments(method, folder, args.seed, device),
@@ -199,7 +206,7 @@ def main() -> None:
         )
         tolerance = math.inf if published else TOLERANCE[method["precision"]]
         expected = float(pair_losses(torch.zeros(1), method["beta"], method["loss"]))
-        steps = [order[start : start + method["batch_size"]] for start in range(0, len(order), method["batch_size"])]
+        steps = steps_of(order, method["batch_size"])
         names = [row_name(row) for row in rows]
         log, seconds = fit(
             trainer, folder, steps, sizes, cuts, names, args.checkpoint_seconds, lambda logs: check_first_rewards(logs, expected, tolerance)

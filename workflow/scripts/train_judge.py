@@ -13,7 +13,7 @@ from study.command import StudyError, parse, run
 from study.compute import use_device, write_timing
 from study.judging import pair_ids, rewards
 from study.models import save_model
-from study.plan import training_order
+from study.plan import steps_of, training_order
 from study.preferences import SCHEMA, row_name, training_rows
 from study.progress import Progress
 from study.scratch import train_tokenizer
@@ -124,7 +124,7 @@ def main() -> None:
             train_dataset=Dataset.from_dict({"chosen_ids": chosen, "rejected_ids": rejected}).select(order),
             processing_class=tokenizer,
         )
-        steps = [order[start : start + settings["batch_size"]] for start in range(0, len(order), settings["batch_size"])]
+        steps = steps_of(order, settings["batch_size"])
         names = [row_name(row) for row in rows]
         log, _ = fit(trainer, folder, steps, tokens, cuts, names, args.checkpoint_seconds, may_stay=("key_proj.bias", "classifier.bias"))
         judge = trainer.model.eval()

@@ -5,9 +5,10 @@ import time
 from study.artifacts import provenance, read_table, write_table
 from study.codehash import code_hash
 from study.command import parse, run
-from study.compute import is_first, use_device, write_timing
+from study.compute import use_device, write_timing
 from study.models import load_policy, read_notice, save_model
 from study.preferences import SCHEMA, training_rows
+from study.processes import is_first
 from study.sft import train_on_transcripts
 from study.state import fingerprint, state_folder
 from study.throughput import throughput

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.command import StudyError
+from study.processes import is_first
 
 LIBRARIES = ("numpy", "pandas", "pyarrow", "torch", "transformers", "trl", "peft", "tokenizers", "scipy", "statsmodels")
 ROW_GROUP = 10_000
@@ -141,5 +142,5 @@ def verify_manifest(manifest: Path) -> Path:
 
 def say(text: str) -> None:
     """Print one line to the log, at once; of several processes that share a training only the first speaks."""
-    if os.environ.get("RANK", "0") == "0":
+    if is_first():
         print(text, flush=True, file=sys.stdout)

@@ -1,7 +1,6 @@
 """The device that a step runs on, and what it cost."""
 
 import ctypes
-import os
 import resource
 import time
 from pathlib import Path
@@ -32,16 +31,6 @@ def keep_memory() -> None:
     if hasattr(library, "mallopt"):
         library.mallopt(M_MMAP_THRESHOLD, 2**30)
         library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-
-
-def processes() -> int:
-    """Processes that share this training (DDP), as the launcher says; 1 without one."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def is_first() -> bool:
-    """Whether this process is the one that writes artifacts."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def write_timing(path: Path, started: float, more: dict | None = None, **counts: float) -> None:

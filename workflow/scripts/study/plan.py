@@ -16,8 +16,12 @@ def training_order(lengths: Sequence[int], epochs: int, batch_size: int, seed: i
         epoch = list(range(len(lengths)))
         stream.shuffle(epoch)
         order += epoch
-    steps = (order[start : start + batch_size] for start in range(0, len(order), batch_size))
-    return [row for step in steps for row in sorted(step, key=lambda row: (lengths[row], row))]
+    return [row for step in steps_of(order, batch_size) for row in sorted(step, key=lambda row: (lengths[row], row))]
+
+
+def steps_of(order: Sequence[int], batch_size: int) -> list[Sequence[int]]:
+    """The rows of each optimizer step; the last one may hold fewer."""
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
 def micro_batches(order: Sequence[int], batch_size: int, micro_batch: int, processes: int = 1) -> list[list[int]]:
@@ -27,8 +31,7 @@ def micro_batches(order: Sequence[int], batch_size: int, micro_batch: int, proce
     `processes`.
     """
     batches = []
-    for start in range(0, len(order), batch_size):
-        step = order[start : min(start + batch_size, len(order))]
+    for step in steps_of(order, batch_size):
         batches += [list(step[at : at + micro_batch]) for at in range(0, len(step), micro_batch)]
         batches += [[] for _ in range(-len(batches) % processes)]
     return batches

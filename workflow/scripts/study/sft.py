@@ -6,10 +6,10 @@ from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
 from study.artifacts import say
-from study.compute import processes
 from study.packing import MULTIPLE, Tree, pack, token_logps, tree_size, use_packing
-from study.plan import micro_batches, training_order
+from study.plan import micro_batches, steps_of, training_order
 from study.preferences import row_name
+from study.processes import processes
 from study.throughput import Work
 from study.tokens import check_boundaries, encoder, transcript_view
 from study.training import fit, trl_arguments
@@ -60,6 +60,6 @@ def train_on_transcripts(
         data_collator=lambda batch: pack([trees[row] for row in batch[0]["rows"]] or [empty], multiple),
         processing_class=tokenizer,
     )
-    steps = [order[start : start + settings["batch_size"]] for start in range(0, len(order), settings["batch_size"])]
+    steps = steps_of(order, settings["batch_size"])
     log, seconds = fit(trainer, folder, steps, sizes, cuts, [row_name(row) for row in rows], checkpoint_seconds)
     return trainer.model, log, left_out, Work([sizes[row] for row in order], len(order), seconds, frozen=False)

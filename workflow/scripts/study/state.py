@@ -11,7 +11,7 @@ from pathlib import Path
 
 from study.artifacts import say, sha256, write_json, write_manifest
 from study.command import StudyError
-from study.compute import is_first
+from study.processes import is_first
 
 
 def fingerprint(made_by: dict, code: str) -> str:

@@ -14,7 +14,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from study.artifacts import say
 from study.command import StudyError
-from study.compute import is_first, processes
+from study.processes import is_first, processes
 from study.progress import Progress
 from study.state import latest_checkpoint, seal_checkpoint
 
