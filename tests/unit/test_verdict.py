@@ -9,7 +9,7 @@ import pytest
 import yaml
 from study_folder import REPOSITORY
 
-from judge_responses import analyse, ratings_of, read_responses, study_of
+from judge_responses import analyse, ratings_of, read_responses, read_settings, study_of
 from study.command import StudyError
 from study.ratings import number_clusters
 
@@ -68,6 +68,8 @@ def test_every_format_gives_the_same_tables(tmp_path):
         (lambda f: f.assign(axis="safety"), r"axis safety is unknown. Allowed: harmlessness, helpfulness"),
         (lambda f: f[f.axis == "helpfulness"], r"no prompt of axis harmlessness"),
         (lambda f: f.assign(seed=np.where(f.policy == "sft", 1, 2)), r"needs the same seeds"),
+        (lambda f: f.assign(seed=f.seed.where(f.index != 7)), r"column seed is empty in 1 rows \(the first is data row 8\)"),
+        (lambda f: f.assign(policy=f.policy.where(f.index > 1)), r"column policy is empty in 2 rows \(the first is data row 1\)"),
     ],
 )  # fmt: skip
 def test_an_unfit_file_is_one_error_never_a_smaller_n(tmp_path, change, said):
@@ -88,6 +90,31 @@ def test_settings_that_do_not_fit_are_refused(tmp_path, settings, said):
     rated().to_csv(tmp_path / "rated.csv", index=False)
     with pytest.raises(StudyError, match=said):
         verdict_on(tmp_path / "rated.csv", settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("judges: {judge: {harmless_min: low}}", "judges.judge.harmless_min is 'low'. Allowed: number"),
+        ("judges: {judge: {safe_min: 0}}", "judges.judge has no key safe_min. Allowed: harmless_min, helpful_above"),
+        ("contrasts: [[sft]]", r"contrasts.0 is \['sft'\].*at least 2 entries"),
+        ("treshold: 1", "the file has no key treshold. Allowed: all_pairs, bootstrap"),
+        ("- sft", "the file is .*Allowed: object"),
+        ("root: [", "no readable YAML"),
+    ],
+)
+def test_a_settings_file_is_checked_against_the_schema(tmp_path, text, said):
+    (tmp_path / "settings.yaml").write_text(text)
+    with pytest.raises(StudyError, match=said):
+        read_settings(tmp_path / "settings.yaml")
+
+
+def test_prompt_ids_may_begin_anew_on_each_axis(tmp_path):
+    frame = rated()
+    frame.to_parquet(tmp_path / "named.parquet")
+    frame.assign(prompt_id=frame["prompt_id"].str[-3:]).to_parquet(tmp_path / "numbered.parquet")
+    compared = [verdict_on(tmp_path / f"{name}.parquet")["comparisons"] for name in ("named", "numbered")]
+    assert compared[0] == compared[1]
 
 
 def test_prompts_that_share_a_first_turn_are_known_by_their_text(tmp_path):

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 
 import check_claims
 import compare_policies
@@ -26,6 +28,7 @@ import sweep_thresholds
 from export_csv import as_csv
 from study.artifacts import provenance, read_table, say, write_table, write_text
 from study.command import StudyError, parse, run
+from study.config import explain
 from study.figures import PLAIN, save
 from study.ratings import AXES, Ratings, by_axis, check_judges, fault, headline, label, number_clusters, reply_facts
 from study.tabular import read_any
@@ -33,19 +36,34 @@ from study.transcripts import cluster_of
 
 REQUIRED = ("policy", "axis", "reward")
 OPTIONAL = ("prompt_id", "prompt", "seed", "judge", "parent", "response", "finish", "cluster")
-SETTINGS = (
-    "root",
-    "parents",
-    "judges",
-    "contrasts",
-    "primary",
-    "all_pairs",
-    "equivalence_margin",
-    "bootstrap",
-    "discordance",
-    "sizes",
-    "claims",
-)
+ANALYSIS = ("contrasts", "primary", "all_pairs", "equivalence_margin", "bootstrap", "discordance", "sizes")
+SCHEMA = Path(__file__).parents[1] / "schemas/config.schema.yaml"
+
+
+def read_settings(path: Path) -> dict:
+    """The settings, checked against the parts of the config's schema that they share. Raises StudyError with one message."""
+    study = yaml.safe_load(SCHEMA.read_text())
+    parts = study["properties"]
+    limits = {"harmless_min": {"type": "number"}, "helpful_above": {"type": "number"}}
+    schema = {
+        "$defs": study["$defs"],
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "root": {"type": "string"},
+            "parents": {"type": "object", "additionalProperties": {"type": "string"}},
+            "judges": {"type": "object", "additionalProperties": {"type": "object", "additionalProperties": False, "properties": limits}},
+            "claims": parts["claims"],
+            **{name: parts["analysis"]["properties"][name] for name in ANALYSIS},
+        },
+    }
+    try:
+        settings = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise StudyError(f"{path}: no readable YAML ({' '.join(str(error).split())}).") from None
+    if error := best_match(Draft202012Validator(schema).iter_errors(settings)):
+        raise StudyError(f"{path}: {explain(error, 'the file')}")
+    return settings
 
 
 def read_responses(path: Path) -> pd.DataFrame:
@@ -56,6 +74,9 @@ def read_responses(path: Path) -> pd.DataFrame:
     unknown = sorted(set(frame["axis"].map(str)) - set(AXES))
     if unknown:
         raise StudyError(f"{path}: axis {', '.join(unknown[:5])} is unknown. Allowed: {', '.join(AXES)}.")
+    for column in ("policy", "prompt_id" if "prompt_id" in frame else "prompt", "seed", "judge"):
+        if column in frame and (empty := frame.index[frame[column].isna()].tolist()):
+            raise StudyError(f"{path}: column {column} is empty in {len(empty)} rows (the first is data row {empty[0] + 1}).")
     frame["reward"] = pd.to_numeric(frame["reward"], errors="coerce")
     return completed(frame[[name for name in (*REQUIRED, *OPTIONAL) if name in frame]])
 
@@ -65,6 +86,8 @@ def completed(frame: pd.DataFrame) -> pd.DataFrame:
     if "prompt_id" not in frame:
         numbers = {axis: {text: n for n, text in enumerate(part["prompt"].unique())} for axis, part in frame.groupby("axis")}
         frame["prompt_id"] = [f"{axis}-{numbers[axis][text]:05d}" for axis, text in zip(frame["axis"], frame["prompt"], strict=True)]
+    elif len(frame[["axis", "prompt_id"]].drop_duplicates()) > frame["prompt_id"].nunique():  # each axis counts its prompts from 0
+        frame["prompt_id"] = frame["axis"] + "-" + frame["prompt_id"].astype(str)
     if "cluster" not in frame:
         frame["cluster"] = frame["prompt"].map(cluster_of) if "prompt" in frame else frame["prompt_id"]
     for column, value in (("judge", "judge"), ("seed", 0)):
@@ -92,7 +115,7 @@ def study_of(frame: pd.DataFrame, settings: dict, path: Path, defaults: dict) ->
         raise StudyError(f"{path}: every trained policy needs the same seeds, and {root} one set of responses. Found {listed}.")
     limits = next(iter(defaults["judges"].values()))
     analysis = {**defaults["analysis"], "contrasts": contrasts_of(root, parents), "primary": [], "all_pairs": True, "claims": []}
-    chosen = {key: value for key, value in settings.items() if key in SETTINGS[3:]}
+    chosen = {key: value for key, value in settings.items() if key in (*ANALYSIS, "claims")}
     return {
         **analysis,
         **chosen,
@@ -180,9 +203,7 @@ def draw(tables: dict[str, pd.DataFrame], ratings: Ratings, config: dict, folder
 
 def main() -> None:
     args = parse(__doc__, responses="path", defaults="path", settings="path?", output="path")
-    settings = yaml.safe_load(args.settings.read_text()) if args.settings else {}
-    if unknown := sorted(set(settings) - set(SETTINGS)):
-        raise StudyError(f"{args.settings}: {', '.join(unknown)} is no setting. Allowed: {', '.join(SETTINGS)}.")
+    settings = read_settings(args.settings) if args.settings else {}
     frame = read_responses(args.responses)
     config = study_of(frame, settings, args.responses, yaml.safe_load(args.defaults.read_text()))
     ratings = ratings_of(frame, config, args.responses)

@@ -62,9 +62,9 @@ def _typed(value: object, schema: dict) -> object:
 _DefaultsValidator = extend(Draft202012Validator, {"properties": _fill_defaults, "items": _typed_items})
 
 
-def explain(error: ValidationError) -> str:
+def explain(error: ValidationError, whole: str = "the config") -> str:
     """One sentence or two: the key's path, what is wrong, what is allowed."""
-    where = ".".join(str(part) for part in error.absolute_path) or "the config"
+    where = ".".join(str(part) for part in error.absolute_path) or whole
     value, allowed = error.instance, error.validator_value
     meaning = f" ({error.schema['description'].rstrip('.')})" if "description" in error.schema else ""
     if error.validator == "additionalProperties":
