@@ -23,6 +23,10 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+scattergather:
+    evaluation=config["compute"]["shards"],
+
+
 localrules:
     all,
     data,

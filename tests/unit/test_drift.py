@@ -57,7 +57,7 @@ def test_samples_follow_the_policy(policies):
     # the first token of many samples against the softmax: a chi-square test that a wrong temperature fails
     prompt, n = [2, 9, 9], 4000
     streams = [np.random.default_rng([1, row]).random(1) for row in range(n)]
-    drawn = [(part.ids or [EOS])[0] for part in sample_responses(policies[0], [prompt] * n, streams, 1, PAD, EOS)]
+    drawn = [(part.ids or [EOS])[0] for part in sample_responses(policies[0], [prompt] * n, streams, 1, EOS)]
     counts = np.bincount(drawn, minlength=40)
     share = log_probs(policies[0], prompt, [0])[0].exp().numpy()
 
@@ -73,9 +73,9 @@ def test_samples_follow_the_policy(policies):
 def test_a_sample_does_not_depend_on_its_batch(policies):
     prompts = PROMPTS_IDS * 8
     streams = [np.random.default_rng([3, row]).random(30) for row in range(len(prompts))]
-    together = sample_responses(policies[0], prompts, streams, 30, PAD, EOS)
+    together = sample_responses(policies[0], prompts, streams, 30, EOS)
     for row, prompt in enumerate(prompts):
-        assert sample_responses(policies[0], [prompt], [streams[row]], 30, PAD, EOS) == [together[row]]
+        assert sample_responses(policies[0], [prompt], [streams[row]], 30, EOS) == [together[row]]
     assert len({tuple(part.ids) for part in together}) > 25 and {part.finish for part in together} == {"eos", "length"}
 
 

@@ -78,6 +78,18 @@ def judges_from(*sources):
     return [name for name, judge in JUDGES.items() if judge["source"] in sources]
 
 
+SHARDS = config["compute"]["shards"]
+SHARD_OPTION = "--shard {scatteritem}" if SHARDS > 1 else ""
+
+
+def shard(path):
+    """Where one job of a generation or scoring writes, with its place among the others where there are several."""
+    if SHARDS == 1:
+        return path
+    stem, suffix = re.fullmatch(r"(.*?)(\.\w+)?", path).groups()
+    return f"{stem.replace('<results>', '<results>/shards')}/{{scatteritem}}{suffix or ''}"
+
+
 # --- files of a stage, for targets and for the steps that read all of it
 
 

@@ -72,12 +72,12 @@ else:
             policy=policy_input,
             prompts="<results>/prompts/prompts.parquet",
         output:
-            responses="<results>/responses/{policy}/seed-{seed}.parquet",
-            timing="<timings>/generate_responses/{policy}-seed-{seed}.json",
+            responses=shard("<results>/responses/{policy}/seed-{seed}.parquet"),
+            timing=shard("<timings>/generate_responses/{policy}-seed-{seed}.json"),
         log:
-            "<logs>/generate_responses/{policy}-seed-{seed}.log",
+            shard("<logs>/generate_responses/{policy}-seed-{seed}.log"),
         benchmark:
-            "<benchmarks>/generate_responses/{policy}-seed-{seed}.tsv"
+            shard("<benchmarks>/generate_responses/{policy}-seed-{seed}.tsv")
         conda:
             "../../environment.yml"
         threads: config["compute"]["threads"]
@@ -86,6 +86,8 @@ else:
             mem_mb=8000,
             runtime=120,
         params:
+            state=f"{STUDY}/state/" + shard("generate_responses/{policy}-seed-{seed}"),
+            shard=SHARD_OPTION,
             cfg=generation_config(),
             code=code_hash("generate_responses"),
         shell:
@@ -93,8 +95,9 @@ else:
             python workflow/scripts/generate_responses.py \
                 --config {params.cfg:q} \
                 --policy {input.policy:q} \
-                --prompts {input.prompts:q} \
+                --prompts {input.prompts:q} {params.shard} \
                 --threads {threads} \
+                --state {params.state:q} \
                 --output {output.responses:q} \
                 --timing {output.timing:q} 2>&1 | tee {log:q}
             """
@@ -105,12 +108,12 @@ else:
             prompts="<results>/prompts/prompts.parquet",
             responses="<results>/responses/{policy}/seed-{seed}.parquet",
         output:
-            rewards="<results>/rewards/{judge}/{policy}/seed-{seed}.parquet",
-            timing="<timings>/score_responses/{judge}/{policy}-seed-{seed}.json",
+            rewards=shard("<results>/rewards/{judge}/{policy}/seed-{seed}.parquet"),
+            timing=shard("<timings>/score_responses/{judge}/{policy}-seed-{seed}.json"),
         log:
-            "<logs>/score_responses/{judge}/{policy}-seed-{seed}.log",
+            shard("<logs>/score_responses/{judge}/{policy}-seed-{seed}.log"),
         benchmark:
-            "<benchmarks>/score_responses/{judge}/{policy}-seed-{seed}.tsv"
+            shard("<benchmarks>/score_responses/{judge}/{policy}-seed-{seed}.tsv")
         conda:
             "../../environment.yml"
         threads: config["compute"]["threads"]
@@ -119,6 +122,8 @@ else:
             mem_mb=8000,
             runtime=120,
         params:
+            state=f"{STUDY}/state/" + shard("score_responses/{judge}/{policy}-seed-{seed}"),
+            shard=SHARD_OPTION,
             cfg=scoring_config,
             code=code_hash("score_responses"),
         shell:
@@ -127,11 +132,40 @@ else:
                 --config {params.cfg:q} \
                 --judge {input.judge:q} \
                 --prompts {input.prompts:q} \
-                --responses {input.responses:q} \
+                --responses {input.responses:q} {params.shard} \
                 --threads {threads} \
+                --state {params.state:q} \
                 --output {output.rewards:q} \
                 --timing {output.timing:q} 2>&1 | tee {log:q}
             """
+
+    if SHARDS > 1:
+
+        localrules:
+            gather_shards,
+
+        rule gather_shards:
+            input:
+                gather.evaluation("<results>/shards/{{table}}/{{item}}/{scatteritem}.parquet"),
+            output:
+                "<results>/{table}/{item}.parquet",
+            log:
+                "<logs>/gather_shards/{table}/{item}.log",
+            benchmark:
+                "<benchmarks>/gather_shards/{table}/{item}.tsv"
+            wildcard_constraints:
+                table="responses|rewards",
+                item=r".+/seed-\d+",
+            conda:
+                "../../environment.yml"
+            params:
+                code=code_hash("gather_shards"),
+            shell:
+                r"""
+                python workflow/scripts/gather_shards.py \
+                    --shards {input:q} \
+                    --output {output:q} 2>&1 | tee {log:q}
+                """
 
     rule score_pairs:
         input:

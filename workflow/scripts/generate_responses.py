@@ -1,63 +1,96 @@
 """Greedy responses of one policy to the evaluation prompts, in planned batches of similar length."""
 
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 
-from study.artifacts import provenance, read_table, say, write_table
+from study.artifacts import provenance, read_table, read_windows, say, write_windows
+from study.batches import WINDOW, Item, Parts, Shard, work_through
+from study.codehash import code_hash
 from study.command import parse, run
 from study.compute import use_device, write_timing
 from study.decoding import Continuation, decode, prompt_ids
 from study.models import load_policy
-from study.plan import token_batches
 from study.progress import Progress
+from study.state import fingerprint, state_folder
 from study.tables import RESPONSES
+from study.transcripts import ASSISTANT, HUMAN
 
 
-def continue_greedily(model, prompts: list[list[int]], max_new_tokens: int, pad: int, eos: int) -> tuple[list[Continuation], list[float]]:
-    """(continuations, gaps) of a batch of prompts (ids); gap: the smallest distance of the two largest logits on the way."""
-    gaps = []
+def continue_greedily(
+    model, items: list[Item], max_new_tokens: int, eos: int, stops: Callable[[list[int]], bool]
+) -> tuple[list[Continuation], list[float]]:
+    """(continuations, gaps) of a batch of prompts; gap: the smallest distance of the two largest logits on the way."""
+    gaps = [float("inf")] * len(items)
 
-    def choose(logits: torch.Tensor) -> torch.Tensor:
+    def choose(logits: torch.Tensor, rows: list[int]) -> torch.Tensor:
         best = logits.topk(2)
-        gaps.append(best.values[:, 0] - best.values[:, 1])
+        for row, gap in zip(rows, (best.values[:, 0] - best.values[:, 1]).tolist(), strict=True):
+            gaps[row] = min(gaps[row], gap)
         return best.indices[:, 0]
 
-    found = decode(model, prompts, max_new_tokens, pad, eos, choose)
-    steps = torch.stack(gaps, dim=1).cpu()
-    written = [len(part.ids) + (part.finish == "eos") for part in found]
-    return found, [float(steps[row, :length].min()) for row, length in enumerate(written)]
+    names = [item.row["prompt_id"] for item in items]
+    return decode(model, [item.ids for item in items], max_new_tokens, eos, choose, stops, names), gaps
+
+
+def cut_at_human(ids: list[int], text_of: Callable[[list[int]], str]) -> tuple[str, int]:
+    """The text before the human's next turn, and how many of the tokens it takes."""
+    text, kept = text_of(ids).partition(HUMAN)[0], len(ids)
+    while kept and text_of(ids[: kept - 1]).startswith(text):
+        kept -= 1
+    return text, kept
+
+
+def read_items(path: Path, tokenizer, config: dict, positions: int) -> Iterator[list[Item]]:
+    """Windows of prompts as the policy reads them."""
+    start = 0
+    for prompts in read_windows(path, ["axis", "prompt_id", "prompt"], WINDOW):
+        found = zip(prompts, *prompt_ids(tokenizer, prompts, config, positions), strict=True)
+        yield [
+            Item(number, ids, {"axis": prompt["axis"], "prompt_id": prompt["prompt_id"], "cut_tokens": cut})
+            for number, (prompt, ids, cut) in enumerate(found, start=start)
+        ]
+        start += len(prompts)
 
 
 def main() -> None:
     started = time.monotonic()
-    args = parse(__doc__, config="config", policy="path", prompts="path", threads="int", output="path", timing="path")
-    config = args.config
+    args = parse(
+        __doc__, config="config", policy="path", prompts="path", shard="text?", threads="int", state="path", output="path", timing="path"
+    )
+    config, shard = args.config, Shard.parse(args.shard)
     device = use_device(config["device"], args.threads)
     made_by = provenance(config, [args.policy, args.prompts], device=device, threads=args.threads)
     model, tokenizer = load_policy(args.policy, dtype=config["dtype"], device=device)
-    prompts = read_table(args.prompts, ["axis", "prompt_id", "prompt"]).to_pylist()
 
-    ids = prompt_ids(tokenizer, prompts, config, model.config.max_position_embeddings)
-    batches = token_batches([len(row) + config["max_new_tokens"] for row in ids], config["batch_tokens"])
-    progress, found = Progress(len(ids), "prompt"), {}
-    for batch in batches:
-        parts, gaps = continue_greedily(
-            model, [ids[row] for row in batch], config["max_new_tokens"], tokenizer.pad_token_id, tokenizer.eos_token_id
-        )
-        found |= dict(zip(batch, zip(parts, gaps, strict=True), strict=True))
-        progress.add(len(batch), sum(len(part.ids) for part in parts))
+    def text_of(ids: list[int]) -> str:
+        return tokenizer.decode(ids, skip_special_tokens=True)
 
-    rows = []
-    for number, prompt in enumerate(prompts):
-        part, gap = found[number]
-        response = tokenizer.decode(part.ids, skip_special_tokens=True).strip()
-        place = {"axis": prompt["axis"], "prompt_id": prompt["prompt_id"]}
-        rows.append({**place, "response": response, "response_tokens": len(part.ids), "finish": part.finish, "top2_gap_min": gap})
+    def stops(ids: list[int]) -> bool:
+        return config["stop"] and HUMAN in text_of(ids)
+
+    def compute(items: list[Item]) -> list[dict]:
+        results = []
+        for part, gap in zip(*continue_greedily(model, items, config["max_new_tokens"], tokenizer.eos_token_id, stops), strict=True):
+            text, count = cut_at_human(part.ids, text_of) if part.finish == "stop" else (text_of(part.ids), len(part.ids))
+            if config["strip"]:
+                text = text.strip().removeprefix(ASSISTANT.strip())
+            results.append({"response": text.strip(), "response_tokens": count, "finish": part.finish, "top2_gap_min": gap})
+        return results
+
+    total = read_table(args.prompts, ["prompt_id"]).num_rows
+    with state_folder(args.state, fingerprint(made_by, code_hash("generate_responses"))) as folder:
+        parts, progress = Parts(folder / "parts.jsonl"), Progress(total, "prompt")
+        items = read_items(args.prompts, tokenizer, config, model.config.max_position_embeddings)
+        work_through(items, config["max_new_tokens"], config["batch_tokens"], compute, parts, shard, progress)
+        write_windows(args.output, parts.windows(), shard.schema(RESPONSES), made_by)
+    rows = read_table(args.output, ["response", "finish", "cut_tokens"]).to_pylist()
     say(
-        f"{sum(not row['response'] for row in rows)} empty responses, {sum(row['finish'] == 'eos' for row in rows)} of {len(rows)} end with </s>"
+        f"{sum(not row['response'] for row in rows)} empty responses, {sum(row['finish'] == 'eos' for row in rows)} of {len(rows)} end with "
+        f"</s>; {sum(row['cut_tokens'] > 0 for row in rows)} prompts cut"
     )
-    write_table(args.output, rows, RESPONSES, made_by)
     write_timing(args.timing, started, prompts=len(rows), tokens=progress.tokens)
 
 

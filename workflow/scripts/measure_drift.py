@@ -35,7 +35,7 @@ WINDOW = 512  # tokens of the text that are read at once
 
 
 def sample_responses(
-    model, prompts: Sequence[list[int]], streams: Sequence[np.ndarray], max_new_tokens: int, pad: int, eos: int
+    model, prompts: Sequence[list[int]], streams: Sequence[np.ndarray], max_new_tokens: int, eos: int
 ) -> list[Continuation]:
     """Continuations drawn from the policy itself: temperature 1, the whole vocabulary.
 
@@ -45,12 +45,12 @@ def sample_responses(
     numbers = torch.tensor(np.stack(streams), device=model.device)
     position = iter(range(max_new_tokens))
 
-    def choose(logits: torch.Tensor) -> torch.Tensor:
+    def choose(logits: torch.Tensor, rows: list[int]) -> torch.Tensor:
         cumulated = logits.double().softmax(1).cumsum(1)
-        drawn = numbers[:, next(position), None] * cumulated[:, -1:]
+        drawn = numbers[rows, next(position), None] * cumulated[:, -1:]
         return torch.searchsorted(cumulated, drawn, right=True)[:, 0]
 
-    return decode(model, prompts, max_new_tokens, pad, eos, choose)
+    return decode(model, prompts, max_new_tokens, eos, choose)
 
 
 def reply_distributions(model, prompts: Sequence[list[int]], replies: Sequence[list[int]], pad: int) -> list[torch.Tensor]:
@@ -92,7 +92,7 @@ def measure_samples(policy, references: dict[str, object], prompts: list[dict], 
     for batch in token_batches([len(ids[prompt]) + length for prompt, _ in asked], config["batch_tokens"]):
         starts = [ids[asked[row][0]] for row in batch]
         streams = [np.random.default_rng([drift["seed"], *asked[row]]).random(length) for row in batch]
-        parts = sample_responses(policy, starts, streams, length, pad, eos)
+        parts = sample_responses(policy, starts, streams, length, eos)
         replies = [[*part.ids, *[eos] * (part.finish == "eos")] for part in parts]
         nats = divergences(policy, references, starts, replies, pad)
         for place, row in enumerate(batch):
@@ -174,7 +174,7 @@ def main() -> None:
         raise StudyError(f"{args.text}: no text. drift.text names a plain UTF-8 file outside what the policies are trained on.")
 
     positions, pad, eos = policy.config.max_position_embeddings, tokenizer.pad_token_id, tokenizer.eos_token_id
-    rows = measure_samples(policy, references, prompts, prompt_ids(tokenizer, prompts, config, positions), config, pad, eos)
+    rows = measure_samples(policy, references, prompts, prompt_ids(tokenizer, prompts, config, positions)[0], config, pad, eos)
     examples = chosen_examples([row for found in pairs.values() for row in found], tokenizer, positions)
     use_packing(policy)
     rows += measure_replies(policy, examples + text_examples(text, tokenizer, positions), config["batch_tokens"])

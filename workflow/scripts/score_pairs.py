@@ -64,7 +64,7 @@ def main() -> None:
             lengths += map(len, tokenizer(replies, add_special_tokens=False)["input_ids"])
             rows += [(name, reply, row) for row in kept]
     progress = Progress(len(ids), "reply")
-    found = rewards(model, ids, tokenizer.pad_token_id, config["batch_tokens"], device, progress)
+    found = rewards(model, ids, tokenizer.pad_token_id, config["batch_tokens"], progress)
 
     table: dict[tuple, dict] = {}
     for (name, reply, row), reward, tokens, lost in zip(rows, found, lengths, cut, strict=True):

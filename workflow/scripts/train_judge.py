@@ -79,10 +79,10 @@ def youden(good: Sequence[float], bad: Sequence[float]) -> dict[str, float]:
     }
 
 
-def score(model, tokenizer, rows: Sequence[dict], reply: str, max_length: int | None, device: str) -> list[float]:
+def score(model, tokenizer, rows: Sequence[dict], reply: str, max_length: int | None) -> list[float]:
     """Rewards of the rows' `chosen` or `rejected` replies."""
     ids, _ = pair_ids(tokenizer, [judged_prompt(row["prompt"]) for row in rows], [row[reply].strip() for row in rows], max_length)
-    return rewards(model, ids, tokenizer.pad_token_id, CALIBRATION_TOKENS, device, Progress(len(ids), "pair"))
+    return rewards(model, ids, tokenizer.pad_token_id, CALIBRATION_TOKENS, Progress(len(ids), "pair"))
 
 
 def main() -> None:
@@ -133,7 +133,7 @@ def main() -> None:
             pairs = [row for row in calibration if row["subset"].startswith(beginning)]
             if not pairs:
                 raise StudyError(f"no held-out pair for {axis}: raise judges.*.calibration_share.")
-            sides = (score(judge, tokenizer, pairs, reply, config.get("max_length"), device) for reply in ("chosen", "rejected"))
+            sides = (score(judge, tokenizer, pairs, reply, config.get("max_length")) for reply in ("chosen", "rejected"))
             found[axis] = {"pairs": len(pairs), **youden(*sides)}
             say(f"{axis}: " + ", ".join(f"{name} {value:.4g}" for name, value in found[axis].items()))
         write_table(args.train_log, log, LOG_SCHEMA, made_by)

@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -80,10 +80,16 @@ def _version(name: str) -> str | None:
 
 def write_table(path: Path, rows: list[Mapping] | pa.Table, schema: pa.Schema, made_by: dict) -> None:
     """Write rows as Parquet under an explicit schema, with the provenance in the file's metadata (key `provenance`)."""
-    table = rows.select(schema.names).cast(schema) if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema=schema)
-    table = table.replace_schema_metadata({"provenance": json.dumps(made_by, sort_keys=True)})
-    with atomic(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", compression_level=3, row_group_size=ROW_GROUP)
+    write_windows(path, [rows], schema, made_by)
+
+
+def write_windows(path: Path, windows: Iterable[list[Mapping] | pa.Table], schema: pa.Schema, made_by: dict) -> None:
+    """As write_table, a window of rows at a time: each becomes one row group, or several where it is large."""
+    described = schema.with_metadata({"provenance": json.dumps(made_by, sort_keys=True)})
+    with atomic(path) as temporary, pq.ParquetWriter(temporary, described, compression="zstd", compression_level=3) as writer:
+        for rows in windows:
+            table = rows.select(schema.names).cast(schema) if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema=schema)
+            writer.write_table(table.replace_schema_metadata(described.metadata), row_group_size=ROW_GROUP)
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
@@ -91,14 +97,27 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
 
     Raises StudyError where the file cannot be read (it is moved aside, so that the next run rebuilds it) or lacks a column.
     """
-    try:
-        schema = pq.read_schema(path)
-        missing = [name for name in columns or [] if name not in schema.names]
-        if missing:
-            raise StudyError(f"{path}: column {', '.join(missing)} is missing; it has {', '.join(schema.names)}.")
+    with readable(path, columns or []):
         return pq.read_table(path, columns=columns).replace_schema_metadata(None)
+
+
+@contextmanager
+def readable(path: Path, columns: list[str]) -> Iterator[None]:
+    """Within, an error of Parquet means a damaged artifact. Raises StudyError as read_table does."""
+    try:
+        names = pq.read_schema(path).names
+        if missing := [name for name in columns if name not in names]:
+            raise StudyError(f"{path}: column {', '.join(missing)} is missing; it has {', '.join(names)}.")
+        yield
     except (pa.ArrowInvalid, pa.ArrowIOError) as error:
         set_aside(path, f"not a readable Parquet file ({str(error).splitlines()[0]})")
+
+
+def read_windows(path: Path, columns: list[str], size: int) -> Iterator[list[dict]]:
+    """An artifact's rows, `size` at a time. Raises StudyError as read_table does."""
+    with readable(path, columns), pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=size, columns=columns):
+            yield batch.to_pylist()
 
 
 def read_provenance(path: Path) -> dict:

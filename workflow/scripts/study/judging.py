@@ -34,16 +34,20 @@ def pair_ids(
     return ids, cut
 
 
-def rewards(model, ids: Sequence[Sequence[int]], pad: int, batch_tokens: int, device: str, progress: Progress) -> list[float]:
+def rewards(model, ids: Sequence[Sequence[int]], pad: int, batch_tokens: int, progress: Progress) -> list[float]:
     """The judge's one logit for each row of ids, in planned batches with right padding; `progress` counts rows and tokens."""
     found = [math.nan] * len(ids)
     for batch in token_batches([len(row) for row in ids], batch_tokens):
-        width = max(len(ids[row]) for row in batch)
-        tensor = torch.tensor([[*ids[row], *[pad] * (width - len(ids[row]))] for row in batch], device=device)
-        mask = torch.tensor([[1] * len(ids[row]) + [0] * (width - len(ids[row])) for row in batch], device=device)
-        with torch.no_grad():
-            logits = model(input_ids=tensor, attention_mask=mask).logits
-        for row, value in zip(batch, logits[:, 0].float().tolist(), strict=True):
+        for row, value in zip(batch, reward_batch(model, [ids[row] for row in batch], pad), strict=True):
             found[row] = value
         progress.add(len(batch), sum(len(ids[row]) for row in batch))
     return found
+
+
+@torch.inference_mode()
+def reward_batch(model, ids: Sequence[Sequence[int]], pad: int) -> list[float]:
+    """The judge's one logit for each row of ids, with right padding."""
+    width = max(map(len, ids))
+    tensor = torch.tensor([[*row, *[pad] * (width - len(row))] for row in ids], device=model.device)
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids], device=model.device)
+    return model(input_ids=tensor, attention_mask=mask).logits[:, 0].float().tolist()

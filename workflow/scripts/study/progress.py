@@ -13,6 +13,15 @@ class Progress:
         self.started = self.printed = time.monotonic()
         self.first, self.tokens = done, 0
 
+    def skip(self, count: int) -> None:
+        """Count units that an earlier run has done."""
+        self.done += count
+        self.first += count
+
+    def leave(self, count: int) -> None:
+        """These units are another job's."""
+        self.total -= count
+
     def add(self, count: int, tokens: int = 0, note: str = "") -> None:
         """Count `count` units and `tokens` tokens as done."""
         self.done += count

@@ -21,6 +21,7 @@ RESPONSES = pa.schema(
         ("response_tokens", pa.int64()),
         ("finish", pa.string()),
         ("top2_gap_min", pa.float32()),
+        ("cut_tokens", pa.int64()),
     ]
 )
 REWARDS = pa.schema(
