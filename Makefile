@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/snakemake --cores $(CORES)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: help env demo check study published test test-long lint format lock verify verdict annotate tune bench-training bench-training-gpu bench-analysis
+.PHONY: help env demo check study published test test-long lint format lock verify verdict annotate tune bench-training bench-training-gpu bench-evaluation bench-analysis
 
 help:
 	@echo "make demo       offline, minutes on a CPU: the whole study on synthetic data, and its report"
@@ -19,6 +19,7 @@ help:
 	@echo "make test       all tests;  make test-long  the slow ones too"
 	@echo "make tune STUDY=demo METHOD=sft   which precision and micro_batch train fastest on this machine"
 	@echo "make bench-training   our training steps against the stock trainers;  make bench-training-gpu  their throughput on one GPU"
+	@echo "make bench-evaluation   generation and scoring against the author's loop, and against the machine's floor"
 	@echo "make verify STUDY=demo   every artifact of a study against its checksums"
 
 env: $(STAMP)
@@ -63,6 +64,10 @@ bench-training: $(STAMP)
 
 bench-training-gpu: $(STAMP)
 	$(VENV)/bin/python tests/bench/bench_training.py --gpu
+
+bench-evaluation: $(STAMP)
+	$(VENV)/bin/python tests/bench/bench_evaluation.py
+	$(VENV)/bin/python tests/bench/bench_evaluation.py --scale results/demo
 
 bench-analysis: $(STAMP)
 	$(VENV)/bin/python tests/bench/bench_analysis.py

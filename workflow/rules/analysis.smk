@@ -405,3 +405,31 @@ rule check_demo:
             --oracle {input.oracle:q} \
             --output {output.checks:q} 2>&1 | tee {log:q}
         """
+
+
+if RELEASED:
+
+    rule compare_ratings:
+        input:
+            rewards=reward_files(),
+        output:
+            rescoring="<results>/analysis/rescoring.parquet",
+        log:
+            "<logs>/compare_ratings.log",
+        benchmark:
+            "<benchmarks>/compare_ratings.tsv"
+        conda:
+            "../../environment.yml"
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        params:
+            cfg=step(judges=thresholds(), released=config["release"]["judge"]),
+            code=code_hash("compare_ratings"),
+        shell:
+            r"""
+            python workflow/scripts/compare_ratings.py \
+                --config {params.cfg:q} \
+                --rewards {input.rewards:q} \
+                --output {output.rescoring:q} 2>&1 | tee {log:q}
+            """

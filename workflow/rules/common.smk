@@ -102,9 +102,8 @@ def preference_files():
 
 
 def model_files():
-    if RELEASED:
-        return []
-    return ["<results>/models/base/manifest.json", *expand("<results>/models/judges/{judge}/manifest.json", judge=JUDGES)]
+    judges = expand("<results>/models/judges/{judge}/manifest.json", judge=judges_from("hub", "local", "scratch"))
+    return judges if RELEASED else ["<results>/models/base/manifest.json", *judges]
 
 
 def policy_files():
@@ -115,13 +114,17 @@ def response_files():
     return [f"<results>/responses/{policy}/seed-{seed}.parquet" for policy in POLICIES for seed in seeds_of(policy)]
 
 
-def reward_files(wildcards=None):
+def reward_files(wildcards=None, judges=None):
     return [
         f"<results>/rewards/{judge}/{policy}/seed-{seed}.parquet"
-        for judge in sorted(JUDGES)
+        for judge in sorted(judges or JUDGES)
         for policy in POLICIES
         for seed in seeds_of(policy)
     ]
+
+
+def released_reward_files():
+    return reward_files(judges=judges_from("released"))
 
 
 def pair_files():
@@ -164,7 +167,8 @@ def analysis_tables():
     reproduction = ["reproduction", "reproduction_summary"] if "reproduction" in config else []
     gold = ["gold", "label_agreement"] if "labels" in config["analysis"] else []
     drift = ["drift"] if drift_files() else []
-    return [*always, *judge, *synthetic, *comparable, *reproduction, *gold, *drift]
+    rescoring = ["rescoring"] if RELEASED and len(JUDGES) > 1 else []
+    return [*always, *judge, *synthetic, *comparable, *reproduction, *gold, *drift, *rescoring]
 
 
 def analysis_files():
@@ -238,7 +242,7 @@ def derived_inputs(wildcards):
 def hub_request(wildcards):
     """What fetch_hub downloads into the folder of one repository and revision."""
     if wildcards.kind == "models":
-        sources = [config["models"]["base"], *JUDGES.values()]
+        sources = [*config.get("models", {}).values(), *JUDGES.values()]
     else:
         sources = [dataset for dataset in DATASETS.values() if dataset.get("source") == "hub"]
     for source in sources:

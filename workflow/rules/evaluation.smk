@@ -8,7 +8,80 @@ rule rewards:
         reward_files(),
 
 
+rule score_responses:
+    input:
+        judge="<results>/models/judges/{judge}/manifest.json",
+        prompts="<results>/prompts/prompts.parquet",
+        responses="<results>/responses/{policy}/seed-{seed}.parquet",
+    output:
+        rewards=shard("<results>/rewards/{judge}/{policy}/seed-{seed}.parquet"),
+        timing=shard("<timings>/score_responses/{judge}/{policy}-seed-{seed}.json"),
+    log:
+        shard("<logs>/score_responses/{judge}/{policy}-seed-{seed}.log"),
+    benchmark:
+        shard("<benchmarks>/score_responses/{judge}/{policy}-seed-{seed}.tsv")
+    wildcard_constraints:
+        judge=one_of(judges_from("hub", "local", "scratch")),
+    conda:
+        "../../environment.yml"
+    threads: config["compute"]["threads"]
+    resources:
+        gpu=config["compute"]["gpus"],
+        mem_mb=8000,
+        runtime=120,
+    params:
+        state=shard(f"{STUDY}/state/score_responses/{{judge}}/{{policy}}-seed-{{seed}}"),
+        shard=SHARD_OPTION,
+        cfg=scoring_config,
+        code=code_hash("score_responses"),
+    shell:
+        r"""
+        python workflow/scripts/score_responses.py \
+            --config {params.cfg:q} \
+            --judge {input.judge:q} \
+            --prompts {input.prompts:q} \
+            --responses {input.responses:q} {params.shard} \
+            --threads {threads} \
+            --state {params.state:q} \
+            --output {output.rewards:q} \
+            --timing {output.timing:q} 2>&1 | tee {log:q}
+        """
+
+
+if SHARDS > 1:
+
+    localrules:
+        gather_shards,
+
+    rule gather_shards:
+        input:
+            gather.evaluation("<results>/shards/{{table}}/{{item}}/{scatteritem}.parquet"),
+        output:
+            "<results>/{table}/{item}.parquet",
+        log:
+            "<logs>/gather_shards/{table}/{item}.log",
+        benchmark:
+            "<benchmarks>/gather_shards/{table}/{item}.tsv"
+        wildcard_constraints:
+            table="responses|rewards",
+            item=r".+/seed-\d+",
+        conda:
+            "../../environment.yml"
+        params:
+            code=code_hash("gather_shards"),
+        shell:
+            r"""
+            python workflow/scripts/gather_shards.py \
+                --shards {input:q} \
+                --output {output:q} 2>&1 | tee {log:q}
+            """
+
+
 if RELEASED:
+
+    if SHARDS > 1:
+
+        ruleorder: import_release > gather_shards
 
     rule import_release:
         input:
@@ -16,7 +89,7 @@ if RELEASED:
         output:
             prompts="<results>/prompts/prompts.parquet",
             responses=response_files(),
-            rewards=reward_files(),
+            rewards=released_reward_files(),
         log:
             "<logs>/import_release.log",
         benchmark:
@@ -86,7 +159,7 @@ else:
             mem_mb=8000,
             runtime=120,
         params:
-            state=f"{STUDY}/state/" + shard("generate_responses/{policy}-seed-{seed}"),
+            state=shard(f"{STUDY}/state/generate_responses/{{policy}}-seed-{{seed}}"),
             shard=SHARD_OPTION,
             cfg=generation_config(),
             code=code_hash("generate_responses"),
@@ -101,71 +174,6 @@ else:
                 --output {output.responses:q} \
                 --timing {output.timing:q} 2>&1 | tee {log:q}
             """
-
-    rule score_responses:
-        input:
-            judge="<results>/models/judges/{judge}/manifest.json",
-            prompts="<results>/prompts/prompts.parquet",
-            responses="<results>/responses/{policy}/seed-{seed}.parquet",
-        output:
-            rewards=shard("<results>/rewards/{judge}/{policy}/seed-{seed}.parquet"),
-            timing=shard("<timings>/score_responses/{judge}/{policy}-seed-{seed}.json"),
-        log:
-            shard("<logs>/score_responses/{judge}/{policy}-seed-{seed}.log"),
-        benchmark:
-            shard("<benchmarks>/score_responses/{judge}/{policy}-seed-{seed}.tsv")
-        conda:
-            "../../environment.yml"
-        threads: config["compute"]["threads"]
-        resources:
-            gpu=config["compute"]["gpus"],
-            mem_mb=8000,
-            runtime=120,
-        params:
-            state=f"{STUDY}/state/" + shard("score_responses/{judge}/{policy}-seed-{seed}"),
-            shard=SHARD_OPTION,
-            cfg=scoring_config,
-            code=code_hash("score_responses"),
-        shell:
-            r"""
-            python workflow/scripts/score_responses.py \
-                --config {params.cfg:q} \
-                --judge {input.judge:q} \
-                --prompts {input.prompts:q} \
-                --responses {input.responses:q} {params.shard} \
-                --threads {threads} \
-                --state {params.state:q} \
-                --output {output.rewards:q} \
-                --timing {output.timing:q} 2>&1 | tee {log:q}
-            """
-
-    if SHARDS > 1:
-
-        localrules:
-            gather_shards,
-
-        rule gather_shards:
-            input:
-                gather.evaluation("<results>/shards/{{table}}/{{item}}/{scatteritem}.parquet"),
-            output:
-                "<results>/{table}/{item}.parquet",
-            log:
-                "<logs>/gather_shards/{table}/{item}.log",
-            benchmark:
-                "<benchmarks>/gather_shards/{table}/{item}.tsv"
-            wildcard_constraints:
-                table="responses|rewards",
-                item=r".+/seed-\d+",
-            conda:
-                "../../environment.yml"
-            params:
-                code=code_hash("gather_shards"),
-            shell:
-                r"""
-                python workflow/scripts/gather_shards.py \
-                    --shards {input:q} \
-                    --output {output:q} 2>&1 | tee {log:q}
-                """
 
     rule score_pairs:
         input:

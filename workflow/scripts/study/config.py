@@ -142,6 +142,13 @@ def check_references(config: dict) -> None:
             _known("release.policies", policy, policies)
         if missing := sorted(set(policies) - set(release["policies"])):
             raise StudyError(f"config: release.policies lacks {', '.join(missing)}. Every policy needs the beginning of its file names.")
+        for name, judge in config["judges"].items():
+            if judge["source"] == "scratch":
+                raise StudyError(
+                    f"config: judges.{name}.source is scratch, but a release has no pairs to train it on. Allowed: hub, local, released."
+                )
+            if judge["source"] == "released" and name != release["judge"]:
+                raise StudyError(f"config: judges.{name}.source is released, but the release's ratings are those of {release['judge']}.")
         if "path" not in release and not {"repo", "revision"} <= set(release):
             raise StudyError("config: release needs either path (a folder) or repo and revision (a download).")
         return

@@ -1,0 +1,312 @@
+"""Generation and scoring against the author's loop (one prompt, one pair at a time): the same outputs, how much faster, how far from the machine's floor.
+
+python tests/bench/bench_evaluation.py                            the shapes of OPT-350M and DeBERTa-v3-large, the real 100 prompts
+python tests/bench/bench_evaluation.py --prompts 20 --rounds 1    fewer of them
+python tests/bench/bench_evaluation.py --scale results/demo       peak memory and time of 100 and of 4,666 prompts
+
+Random weights, GPT-2's BPE. The loop is float32, as the author's. Outputs are compared before anything is timed against each other.
+The floor is what the machine cannot beat: for each batch the products' FLOPs at the measured matrix-product peak, or, where that is
+longer, the bytes of weights and cached keys and values at the measured memory bandwidth.
+"""
+
+import argparse
+import gzip
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import zip_longest
+from pathlib import Path
+
+import torch
+from bench_training import CASES, REPOSITORY, SHARED, load_tokenizer
+
+NEW, BUDGET = 50, 4096
+JUDGE = {
+    "hidden_size": 1024, "layers": 24, "heads": 16, "ffn_dim": 4096, "position_buckets": 256, "init_std": 0.02, "vocab_size": 50272,
+}  # fmt: skip
+PRECISIONS = ("float32", "bfloat16")
+
+
+def bandwidth() -> float:
+    """Bytes per second that a sum over a gigabyte reads."""
+    block = torch.ones(2**28)
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        block.sum()
+        seconds.append(time.perf_counter() - started)
+    return block.nbytes / min(seconds)
+
+
+def machine(precision: str) -> tuple[float, float]:
+    """(FLOP/s, bytes/s) of this machine."""
+    from study.throughput import matmul_peak
+
+    return matmul_peak("cpu", precision), bandwidth()
+
+
+def timed(work, model, inputs: list) -> tuple[float, list]:
+    started = time.perf_counter()
+    found = work(model, inputs)
+    return time.perf_counter() - started, found
+
+
+def load_prompts(count: int) -> list[str]:
+    """The released prompts, of both axes in turn."""
+    both = [json.loads((SHARED / f"paper-release/prompts/{name}_prompts.json").read_text()) for name in ("harmful", "helpful")]
+    return [text for pair in zip(*both, strict=True) for text in pair][:count]
+
+
+def linear_weights(model) -> int:
+    return sum(module.weight.numel() for module in model.modules() if isinstance(module, torch.nn.Linear))
+
+
+# --- generation
+
+
+def loop_generation(model, prompts: list[list[int]]) -> list[list[int]]:
+    """The author's: generate() for one prompt after the other."""
+    written = (model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=NEW, eos_token_id=2, pad_token_id=1) for ids in prompts)
+    return [found[0, len(ids) :].tolist() for found, ids in zip(written, prompts, strict=True)]
+
+
+def our_generation(model, prompts: list[list[int]]) -> list[tuple[list[int], float]]:
+    """(ids, smallest gap) of each prompt."""
+    from generate_responses import continue_greedily
+    from study.batches import Item, plan
+
+    items = [Item(number, ids, {"prompt_id": str(number)}) for number, ids in enumerate(prompts)]
+    found = {}
+    for batch in plan(items, NEW, BUDGET):
+        parts, gaps = continue_greedily(model, [same[0] for same in batch], NEW, 2, lambda ids: False)
+        for same, part, gap in zip(batch, parts, gaps, strict=True):
+            found |= {item.number: ([*part.ids, *[2] * (part.finish == "eos")], gap) for item in same}
+    return [found[number] for number in range(len(prompts))]
+
+
+def generation_floor(model, prompts: list[list[int]], written: list[list[int]], flops: float, speed: float) -> float:
+    """Seconds that no program of these batches can beat."""
+    from study.batches import Item, plan
+
+    config, size = model.config, next(model.parameters()).element_size()
+    weights, head = linear_weights(model), config.vocab_size * config.word_embed_proj_dim
+    body = weights - head
+    seconds = 0.0
+    for batch in plan([Item(number, ids, {}) for number, ids in enumerate(prompts)], NEW, BUDGET):
+        lengths = [len(same[0].ids) for same in batch]
+        steps = [len(written[same[0].number]) for same in batch]
+        attention = sum(2 * config.hidden_size * length**2 for length in lengths) * config.num_hidden_layers
+        seconds += (2 * body * sum(lengths) + 2 * head * len(batch) + attention) / flops
+        for step in range(1, max(steps)):
+            running = [length + step for length, count in zip(lengths, steps, strict=True) if count > step]
+            cache = sum(running) * config.num_hidden_layers * 2 * config.hidden_size * size
+            seconds += max(2 * weights * len(running) / flops, (weights * size + cache) / speed)
+    return seconds
+
+
+def bench_generation(count: int, rounds: int) -> list[dict]:
+    from pretrain_base import build_model
+
+    case = CASES["opt-350m"]
+    tokenizer = load_tokenizer(case, [])
+    prompts = [[2, *ids] for ids in tokenizer(load_prompts(count), add_special_tokens=False)["input_ids"]]
+    model = build_model(case["architecture"], case["vocabulary"], 1).eval()
+    runs: dict[str, list] = {}
+    rows, outputs = [], {}
+    for number in range(rounds):
+        for name, work in [("loop", loop_generation), *((precision, our_generation) for precision in PRECISIONS)]:
+            model.to(getattr(torch, name if name in PRECISIONS else "float32"))
+            work(model, prompts[:1])
+            seconds, outputs[name] = timed(work, model, prompts)
+            runs.setdefault(name, []).append(seconds)
+            print(f"generation round {number + 1}: {name} {seconds:.1f} s, {seconds / count:.2f} s per prompt", flush=True)
+        model = build_model(case["architecture"], case["vocabulary"], 1).eval()
+    for precision in PRECISIONS:
+        other = [row for row, (ids, _) in enumerate(outputs[precision]) if ids != outputs["loop"][row]]
+        ties = [row for row, (_, gap) in enumerate(outputs[precision]) if gap < 1e-4]
+        print(f"generation {precision}: {len(other)} of {count} texts differ from the loop's; near-ties (gap < 1e-4): {ties or 'none'}")
+        if precision == "float32" and set(other) - set(ties):
+            sys.exit(f"prompts {sorted(set(other) - set(ties))} differ and are no near-ties")
+        floor = generation_floor(model.to(getattr(torch, precision)), prompts, [ids for ids, _ in outputs[precision]], *machine(precision))
+        rows.append(row_of(f"generation opt-350m {precision}", runs[precision], runs["loop"], floor))
+        rows.append({**no_ratio(rows[-1]["case"], "other texts"), "ours": float(len(other)), "theirs": 0.0})
+    return rows
+
+
+# --- scoring
+
+
+def loop_scoring(model, pairs: list[list[int]]) -> list[float]:
+    """The author's: one pair after the other."""
+    with torch.no_grad():
+        return [float(model(input_ids=torch.tensor([ids])).logits[0, 0]) for ids in pairs]
+
+
+def our_scoring(model, pairs: list[list[int]]) -> list[float]:
+    from study.batches import Item, plan
+    from study.judging import reward_batch
+
+    found = {}
+    for batch in plan([Item(number, ids, {}) for number, ids in enumerate(pairs)], 0, BUDGET):
+        for same, reward in zip(batch, reward_batch(model, [same[0].ids for same in batch], 1), strict=True):
+            found |= {item.number: reward for item in same}
+    return [found[number] for number in range(len(pairs))]
+
+
+def scoring_floor(model, pairs: list[list[int]], flops: float) -> float:
+    """Seconds of the matrix products for these pairs, the relative positions' projections once, attention over every token."""
+    config = model.config
+    weights = linear_weights(model)
+    span = 2 * config.position_buckets
+    once = config.num_hidden_layers * 2 * 2 * span * config.hidden_size**2
+    own = sum(
+        2 * weights * len(ids) + config.num_hidden_layers * 2 * config.hidden_size * len(ids) * (2 * len(ids) + 2 * span) for ids in pairs
+    )
+    return (own + once) / flops
+
+
+def bench_scoring(count: int, rounds: int) -> list[dict]:
+    from train_judge import build_model
+
+    tokenizer = load_tokenizer(CASES["opt-350m"], [])
+    replies = [json.loads((SHARED / f"paper-release/responses/1_base_{name}.json").read_text()) for name in ("harmful", "helpful")]
+    entries = [entry for pair in zip_longest(*replies) for entry in pair][:count]
+    encoded = (tokenizer([entry[key] for entry in entries], add_special_tokens=False)["input_ids"] for key in ("prompt", "response"))
+    pairs = [[2, *prompt, 3, *reply, 3] for prompt, reply in zip(*encoded, strict=True)]
+    model = build_model(JUDGE, JUDGE["vocab_size"], 1).eval()
+    runs, outputs, rows = {}, {}, []
+    for number in range(rounds):
+        for name, work in [("loop", loop_scoring), *((precision, our_scoring) for precision in PRECISIONS)]:
+            model.to(getattr(torch, name if name in PRECISIONS else "float32"))
+            work(model, pairs[:1])
+            seconds, outputs[name] = timed(work, model, pairs)
+            runs.setdefault(name, []).append(seconds)
+            print(f"scoring round {number + 1}: {name} {seconds:.1f} s, {seconds / count:.2f} s per pair", flush=True)
+        model = build_model(JUDGE, JUDGE["vocab_size"], 1).eval()
+    threshold = statistics.median(outputs["loop"])
+    for precision in PRECISIONS:
+        difference = max(abs(a - b) for a, b in zip(outputs[precision], outputs["loop"], strict=True))
+        changed = 100 * statistics.mean(
+            (a > threshold) != (b > threshold) for a, b in zip(outputs[precision], outputs["loop"], strict=True)
+        )
+        print(f"scoring {precision}: rewards differ by at most {difference:.1e}, {changed:.1f} % of labels at the median change")
+        if precision == "float32" and difference > 1e-4:
+            sys.exit("the rewards differ by more than 1e-4")
+        floor = scoring_floor(model.to(getattr(torch, precision)), pairs, machine(precision)[0])
+        rows.append(row_of(f"scoring deberta-v3-large {precision}", runs[precision], runs["loop"], floor))
+        rows.append({**no_ratio(rows[-1]["case"], "changed labels, %"), "ours": changed, "theirs": 0.0})
+    return rows
+
+
+def row_of(case: str, ours: list[float], theirs: list[float], floor: float) -> dict:
+    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+    row = {
+        "case": case, "peer": "author's loop", "metric": "seconds", "ours": statistics.median(ours), "theirs": statistics.median(theirs),
+        "ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios), "floor_ratio": statistics.median(ours) / floor,
+    }  # fmt: skip
+    print(f"{case}: {row['theirs']:.1f} / {row['ours']:.1f} s = {row['ratio']:.2f} ({row['ratio_min']:.2f} to {row['ratio_max']:.2f}); "
+          f"{row['floor_ratio']:.2f} times the floor of {floor:.1f} s", flush=True)  # fmt: skip
+    return row
+
+
+def no_ratio(case: str, metric: str) -> dict:
+    return {"case": case, "peer": "author's loop", "metric": metric, **dict.fromkeys(("ratio", "ratio_min", "ratio_max", "floor_ratio"))}
+
+
+# --- scale
+
+
+def bench_scale(study: Path) -> list[dict]:
+    """Peak memory and time of the demo's policy and judge on 100 prompts and on every prompt of the real test files."""
+    from study.artifacts import write_table
+    from study.tables import PROMPTS
+    from study.transcripts import split_transcript
+
+    prompts = []
+    for axis, subset in (("harmlessness", "harmless-base"), ("helpfulness", "helpful-base")):
+        with gzip.open(SHARED / f"hh-rlhf/{subset}/test.jsonl.gz", "rt", encoding="utf-8") as file:
+            texts = [split_transcript(json.loads(line)["chosen"])[0] for line in file]
+        place = {"axis": axis, "subset": subset, "cluster": "", "keywords": []}
+        prompts += [{**place, "row": row, "prompt_id": f"{axis}-{row:05d}", "prompt": text} for row, text in enumerate(texts)]
+    prompts = [row for row in prompts if row["prompt"].strip()]
+    base = {"device": "cpu", "dtype": "float32", "batch_tokens": BUDGET}
+    generation = {**base, "max_new_tokens": NEW, "cue": True, "stop": False, "strip": False, "long_prompts": "cut"}
+    policy, (judge, *_) = study / "policies/sft/seed-42/manifest.json", sorted(study.glob("models/judges/*/manifest.json"))
+    found: dict[str, dict[int, dict]] = {"generate_responses": {}, "score_responses": {}}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        longest = sorted(prompts, key=lambda row: -len(row["prompt"]))
+        spread = longest[:: len(longest) // 100][:100]  # the longest among them: both runs see the largest batch
+        for rows in (spread, prompts):
+            files = {key: folder / f"{key}-{len(rows)}.parquet" for key in ("prompts", "responses", "rewards")}
+            write_table(files["prompts"], rows, PROMPTS, {})
+            for script, config, options in (
+                ("generate_responses", generation, ["--policy", policy, "--output", files["responses"]]),
+                ("score_responses", base, ["--judge", judge, "--responses", files["responses"], "--output", files["rewards"]]),
+            ):
+                timing = folder / "timing.json"
+                command = [
+                    sys.executable, REPOSITORY / f"workflow/scripts/{script}.py", "--config", json.dumps(config), "--prompts", files["prompts"],
+                    "--threads", os.cpu_count(), "--state", folder / "state", "--timing", timing, *options,
+                ]  # fmt: skip
+                subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
+                found[script][len(rows)] = json.loads(timing.read_text())
+                print(f"{script}, {len(rows):,} prompts: {found[script][len(rows)]}", flush=True)
+    rows = []
+    for script, runs in found.items():
+        few, many = (runs[size] for size in sorted(runs))
+        for metric in ("peak_memory_mb", "seconds", "tokens"):
+            row = {
+                "case": f"scale {script}",
+                "peer": "100 prompts",
+                "metric": metric,
+                "ours": float(many[metric]),
+                "theirs": float(few[metric]),
+            }
+            rows.append(no_ratio(row["case"], metric) | row | {"ratio": many[metric] / few[metric]})
+            print(f"{script}, {metric}: {len(prompts):,} prompts against 100: {rows[-1]['ratio']:.2f}")
+    return rows
+
+
+def write(rows: list[dict]) -> None:
+    """Into results/bench/evaluation.parquet, in the place of the same cases' earlier rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    target = REPOSITORY / "results/bench/evaluation.parquet"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_file():
+        measured = {row["case"] for row in rows}
+        rows = [row for row in pq.read_table(target).to_pylist() if row["case"] not in measured] + rows
+    numbers = ("ours", "theirs", "ratio", "ratio_min", "ratio_max", "floor_ratio")
+    schema = pa.schema([*((name, pa.string()) for name in ("case", "peer", "metric")), *((name, pa.float64()) for name in numbers)])
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), target)
+    print(f"wrote {target.relative_to(REPOSITORY)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--prompts", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=("generation", "scoring"))
+    parser.add_argument("--scale", type=Path, help="a demo study's folder")
+    args = parser.parse_args()
+    from study.compute import use_device
+    from study.models import prepare
+
+    prepare()
+    use_device("cpu", os.cpu_count())
+    if args.scale:
+        write(bench_scale(args.scale))
+        return
+    for name, bench in (("generation", bench_generation), ("scoring", bench_scoring)):
+        if args.only in (None, name):
+            write(bench(args.prompts, args.rounds))
+
+
+if __name__ == "__main__":
+    main()
