@@ -81,7 +81,7 @@ def our_generation(model, prompts: list[list[int]]) -> list[tuple[list[int], flo
 
     items = [Item(number, ids, {"prompt_id": str(number)}) for number, ids in enumerate(prompts)]
     found = {}
-    for batch in plan(items, NEW, BUDGET):
+    for batch in plan(items, BUDGET, NEW):
         parts, gaps = continue_greedily(model, [same[0] for same in batch], NEW, 2, lambda ids: False)
         for same, part, gap in zip(batch, parts, gaps, strict=True):
             found |= {item.number: ([*part.ids, *[2] * (part.finish == "eos")], gap) for item in same}
@@ -96,7 +96,7 @@ def generation_floor(model, prompts: list[list[int]], written: list[list[int]], 
     weights, head = linear_weights(model), config.vocab_size * config.word_embed_proj_dim
     body = weights - head
     seconds = 0.0
-    for batch in plan([Item(number, ids, {}) for number, ids in enumerate(prompts)], NEW, BUDGET):
+    for batch in plan([Item(number, ids, {}) for number, ids in enumerate(prompts)], BUDGET, NEW):
         lengths = [len(same[0].ids) for same in batch]
         steps = [len(written[same[0].number]) for same in batch]
         attention = sum(2 * config.hidden_size * length**2 for length in lengths) * config.num_hidden_layers
@@ -148,10 +148,10 @@ def loop_scoring(model, pairs: list[list[int]]) -> list[float]:
 
 def our_scoring(model, pairs: list[list[int]]) -> list[float]:
     from study.batches import Item, plan
-    from study.judging import reward_batch
+    from study.judging import PADDING, reward_batch
 
     found = {}
-    for batch in plan([Item(number, ids, {}) for number, ids in enumerate(pairs)], 0, BUDGET):
+    for batch in plan([Item(number, ids, {}) for number, ids in enumerate(pairs)], BUDGET, padding=PADDING):
         for same, reward in zip(batch, reward_batch(model, [same[0].ids for same in batch], 1), strict=True):
             found |= {item.number: reward for item in same}
     return [found[number] for number in range(len(pairs))]
@@ -170,6 +170,7 @@ def scoring_floor(model, pairs: list[list[int]], flops: float) -> float:
 
 
 def bench_scoring(count: int, rounds: int) -> list[dict]:
+    from study.judging import read_only
     from train_judge import build_model
 
     tokenizer = load_tokenizer(CASES["opt-350m"], [])
@@ -177,16 +178,16 @@ def bench_scoring(count: int, rounds: int) -> list[dict]:
     entries = [entry for pair in zip_longest(*replies) for entry in pair][:count]
     encoded = (tokenizer([entry[key] for entry in entries], add_special_tokens=False)["input_ids"] for key in ("prompt", "response"))
     pairs = [[2, *prompt, 3, *reply, 3] for prompt, reply in zip(*encoded, strict=True)]
-    model = build_model(JUDGE, JUDGE["vocab_size"], 1).eval()
     runs, outputs, rows = {}, {}, []
     for number in range(rounds):
         for name, work in [("loop", loop_scoring), *((precision, our_scoring) for precision in PRECISIONS)]:
-            model.to(getattr(torch, name if name in PRECISIONS else "float32"))
+            model = build_model(JUDGE, JUDGE["vocab_size"], 1).eval().to(getattr(torch, name if name in PRECISIONS else "float32"))
+            if name != "loop":
+                read_only(model)
             work(model, pairs[:1])
             seconds, outputs[name] = timed(work, model, pairs)
             runs.setdefault(name, []).append(seconds)
             print(f"scoring round {number + 1}: {name} {seconds:.1f} s, {seconds / count:.2f} s per pair", flush=True)
-        model = build_model(JUDGE, JUDGE["vocab_size"], 1).eval()
     threshold = statistics.median(outputs["loop"])
     for precision in PRECISIONS:
         difference = max(abs(a - b) for a, b in zip(outputs[precision], outputs["loop"], strict=True))

@@ -23,7 +23,7 @@ from study.artifacts import write_table
 from study.batches import Item, Parts, plan
 from study.command import StudyError
 from study.decoding import decode, prompt_ids
-from study.judging import reward_batch
+from study.judging import PADDING, read_only, reward_batch
 from study.models import load_judge, load_policy, save_model
 from study.scratch import train_tokenizer
 from study.tables import PROMPTS
@@ -152,6 +152,8 @@ def test_the_text_is_that_of_the_stock_loop_at_any_batch_size_and_order(seed):
 def test_rewards_do_not_depend_on_the_batch(place):
     model, tokenizer = load_judge(place / "judge/manifest.json")
     ids = [tokenizer(text)["input_ids"] for text in texts(64)]
+    stock = [model(input_ids=torch.tensor([row])).logits[0, 0].item() for row in ids]
+    read_only(model)
     alone = [reward_batch(model, [row], tokenizer.pad_token_id)[0] for row in ids]
     order = random.Random(1).sample(range(64), 64)
     for size in (7, 64):
@@ -159,19 +161,19 @@ def test_rewards_do_not_depend_on_the_batch(place):
             reward for start in range(0, 64, size) for reward in reward_batch(model, [ids[row] for row in order[start : start + size]], PAD)
         ]
         assert found == pytest.approx([alone[row] for row in order], abs=1e-5)
-    assert torch.tensor(alone).std() > 0.1
+    assert alone == pytest.approx(stock, abs=1e-5) and torch.tensor(alone).std() > 0.1
 
 
 def test_the_plan_takes_distinct_inputs_once_in_batches_that_their_order_does_not_change():
     stream = random.Random(1)
     rows = [stream.choices(range(9), k=stream.randint(1, 3)) for _ in range(200)]
-    batches = plan(items_of(rows), 2, 20)
+    batches = plan(items_of(rows), 20, 2)
     planned = [[same[0].ids for same in batch] for batch in batches]
     assert sorted(tuple(ids) for batch in planned for ids in batch) == sorted(set(map(tuple, rows)))
     assert sorted(item.number for batch in batches for same in batch for item in same) == list(range(200))
     assert all(len(batch) * (max(map(len, batch)) + 2) <= 20 for batch in planned)
     stream.shuffle(rows)
-    assert [[same[0].ids for same in batch] for batch in plan(items_of(rows), 2, 20)] == planned
+    assert [[same[0].ids for same in batch] for batch in plan(items_of(rows), 20, 2)] == planned
 
 
 def test_parts_forget_a_line_that_a_kill_has_torn(tmp_path):
@@ -229,10 +231,10 @@ def plan_of(place, kind, config, responses):
     if kind == "generate":
         _, tokenizer = load_policy(place / "policy/manifest.json")
         (items,) = generate_responses.read_items(place / "prompts.parquet", tokenizer, config, 128)
-        return plan(items, NEW, config["batch_tokens"])
+        return plan(items, config["batch_tokens"], NEW)
     _, tokenizer = load_judge(place / "judge/manifest.json")
     (items,) = score_responses.read_items(place / "prompts.parquet", responses, tokenizer, None)
-    return plan(items, 0, config["batch_tokens"])
+    return plan(items, config["batch_tokens"], padding=PADDING)
 
 
 def test_a_response_ends_before_the_humans_next_turn():

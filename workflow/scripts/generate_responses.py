@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from study.artifacts import provenance, read_table, read_windows, say, write_windows
-from study.batches import WINDOW, Item, Parts, Shard, work_through
+from study.batches import WINDOW, Item, Parts, Shard, plan, work_through
 from study.codehash import code_hash
 from study.command import parse, run
 from study.compute import use_device, write_timing
@@ -84,7 +84,7 @@ def main() -> None:
     with state_folder(args.state, fingerprint(made_by, code_hash("generate_responses"))) as folder:
         parts, progress = Parts(folder / "parts.jsonl"), Progress(total, "prompt")
         items = read_items(args.prompts, tokenizer, config, model.config.max_position_embeddings)
-        work_through(items, config["max_new_tokens"], config["batch_tokens"], compute, parts, shard, progress)
+        work_through(items, lambda items: plan(items, config["batch_tokens"], config["max_new_tokens"]), compute, parts, shard, progress)
         write_windows(args.output, parts.windows(), shard.schema(RESPONSES), made_by)
     rows = read_table(args.output, ["response", "finish", "cut_tokens"]).to_pylist()
     say(

@@ -9,7 +9,7 @@ from study.artifacts import provenance, read_table, say, write_table
 from study.command import StudyError, parse, run
 from study.compute import use_device, write_timing
 from study.held_out import evenly, held_out, keys_of
-from study.judging import pair_ids, rewards
+from study.judging import pair_ids, read_only, rewards
 from study.models import load_judge
 from study.preferences import KEY, SCHEMA, row_name
 from study.progress import Progress
@@ -50,6 +50,7 @@ def main() -> None:
     device = use_device(config["device"], args.threads)
     made_by = provenance(config, [args.judge, args.preferences, *args.seen], device=device, threads=args.threads)
     model, tokenizer = load_judge(args.judge, dtype=config["dtype"], device=device)
+    read_only(model)
     rows = read_table(args.preferences, SCHEMA.names).to_pylist()
     pairs = held_out(rows, config["subsets"], config.get("max_pairs"), keys_of(args.seen))
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from study.artifacts import provenance, read_table, read_windows, say, write_windows
-from study.batches import WINDOW, Item, Parts, Shard, work_through
+from study.batches import WINDOW, Item, Parts, Shard, plan, work_through
 from study.codehash import code_hash
 from study.command import StudyError, parse, run
 from study.compute import use_device, write_timing
-from study.judging import pair_ids, reward_batch
+from study.judging import PADDING, pair_ids, read_only, reward_batch
 from study.models import load_judge
 from study.progress import Progress
 from study.state import fingerprint, state_folder
@@ -43,6 +43,7 @@ def main() -> None:
     device = use_device(config["device"], args.threads)
     made_by = provenance(config, [args.judge, args.prompts, args.responses], device=device, threads=args.threads)
     model, tokenizer = load_judge(args.judge, dtype=config["dtype"], device=device)
+    read_only(model)
 
     def compute(items: list[Item]) -> list[dict]:
         rewards = reward_batch(model, [item.ids for item in items], tokenizer.pad_token_id)
@@ -57,7 +58,7 @@ def main() -> None:
     with state_folder(args.state, fingerprint(made_by, code_hash("score_responses"))) as folder:
         parts, progress = Parts(folder / "parts.jsonl"), Progress(total, "pair")
         items = read_items(args.prompts, args.responses, tokenizer, config.get("max_length"))
-        work_through(items, 0, config["batch_tokens"], compute, parts, shard, progress)
+        work_through(items, lambda items: plan(items, config["batch_tokens"], padding=PADDING), compute, parts, shard, progress)
         write_windows(args.output, parts.windows(), shard.schema(REWARDS), made_by)
     cut = [tokens for tokens in read_table(args.output, ["cut_tokens"])["cut_tokens"].to_pylist() if tokens]
     say(f"{len(cut)} pairs cut, {sum(cut):,} tokens lost")

@@ -72,32 +72,31 @@ class Parts:
                 yield sorted((row for rows in batches for row in rows), key=lambda row: row["number"])
 
 
-def plan(items: list[Item], new: int, budget: int) -> list[list[list[Item]]]:
+def plan(items: list[Item], budget: int, new: int = 0, padding: float = 1.0) -> list[list[list[Item]]]:
     """Batches of distinct inputs of at most `budget` tokens, with `new` more of each; every input with all items that share it.
 
-    The order of the items is of no account.
+    padding: as for token_batches. The order of the items is of no account.
     """
     alike: dict[tuple, list[Item]] = {}
     for item in items:
         alike.setdefault(tuple(item.ids), []).append(item)
     distinct = [alike[ids] for ids in sorted(alike)]
-    batches = token_batches([len(same[0].ids) + new for same in distinct], budget)
+    batches = token_batches([len(same[0].ids) + new for same in distinct], budget, padding)
     return [[distinct[number] for number in batch] for batch in batches]
 
 
 def work_through(
     windows: Iterable[list[Item]],
-    new: int,
-    budget: int,
+    planned: Callable[[list[Item]], list[list[list[Item]]]],
     compute: Callable[[list[Item]], list[dict]],
     parts: Parts,
     shard: Shard,
     progress: Progress,
 ) -> None:
-    """Compute what `parts` does not hold yet of the shard's batches; `compute` sees one item of each input."""
+    """Compute what `parts` does not hold yet of the shard's batches as `planned`; `compute` sees one item of each input."""
     batches = mine = 0
     for items in windows:
-        for batch in plan(items, new, budget):
+        for batch in planned(items):
             batches += 1
             rows = sum(map(len, batch))
             if batches % shard.of != shard.number % shard.of:

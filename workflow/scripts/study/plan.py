@@ -37,15 +37,19 @@ def micro_batches(order: Sequence[int], batch_size: int, micro_batch: int, proce
     return batches
 
 
-def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+def token_batches(lengths: Sequence[int], budget: int, padding: float = 1.0) -> list[list[int]]:
     """Rows of similar length in batches of at most `budget` tokens, padding included; longest first, so that memory peaks at once.
 
-    A row longer than the budget forms a batch of its own.
+    padding: the largest share of a batch that may be padding. A row longer than the budget forms a batch of its own.
     """
     batches: list[list[int]] = []
+    tokens = 0
     for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
-        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= budget:
+        filled = (len(batches[-1]) + 1) * lengths[batches[-1][0]] if batches else 0
+        if batches and filled <= budget and filled - tokens - lengths[row] <= padding * filled:
             batches[-1].append(row)
+            tokens += lengths[row]
         else:
             batches.append([row])
+            tokens = lengths[row]
     return batches
