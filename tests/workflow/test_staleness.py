@@ -42,6 +42,7 @@ def evaluated(*policies):
     return rescored(*policies) | drifted(*policies) | {f"generate_responses {name}" for name in policies}
 
 
+GENERATED = rescored(*POLICIES) | {f"generate_responses {name}" for name in POLICIES}
 JUDGED = EXAMINED | {"score_pairs deberta"}
 NEW_PROMPTS = {"select_prompts"} | evaluated(*POLICIES) | POWER
 SFT = {"train_sft sft 42", "compute_references dpo sft 42", "train_dpo sft_dpo 42"}
@@ -64,6 +65,9 @@ CONFIG_EDITS = {
     "an SFT setting": ("loss_on: transcript", "loss_on: reply", SFT | evaluated("sft 42", "sft_dpo 42")),
     "new tokens": ("max_new_tokens: 50", "max_new_tokens: 60", evaluated(*POLICIES) | JUDGED),
     "the cue": ("cue: false", "cue: true", evaluated(*POLICIES)),
+    "the stop": ("stop: false", "stop: true", GENERATED),
+    "the strip": ("strip: false", "strip: true", GENERATED),
+    "prompts that are too long": ("long_prompts: error", "long_prompts: cut", evaluated(*POLICIES)),
     "the judge's length": ("max_length: null", "max_length: 512", rescored(*POLICIES) | JUDGED),
     "a comment": ("# greedy", "# greedy decoding", set()),
     "processes": ("processes: 1 ", "processes: 2 ", set()),
@@ -85,6 +89,8 @@ CONFIG_EDITS = {
 CODE_EDITS = {
     "the prompts' script": ("workflow/scripts/select_prompts.py", NEW_PROMPTS),
     "the statistics": ("workflow/scripts/study/statistics.py", (ANALYSIS | EXAMINED | POWER | DRIFT) - (SWEPT - {"summarize_study"})),
+    "how batches are kept": ("workflow/scripts/study/batches.py", GENERATED),
+    "how a policy writes": ("workflow/scripts/study/decoding.py", evaluated(*POLICIES)),
     "how a judge reads": ("workflow/scripts/study/judging.py", rescored(*POLICIES) | JUDGED),
     "the DPO step": ("workflow/scripts/train_dpo.py", DPO | evaluated("dpo 42", "sft_dpo 42")),
     "what trainings share": ("workflow/scripts/study/training.py", SFT | DPO | evaluated("sft 42", "dpo 42", "sft_dpo 42")),

@@ -439,7 +439,8 @@ def drift_config(wildcards):
     drift = {key: config["drift"][key] for key in ("samples", "rows", "seed")}
     subsets = {name: place for name, place in held_out_subsets().items() if name in own_subsets().values()}
     references = drift_references(wildcards.policy)
-    return step(device=config["compute"]["device"], drift=drift, references=references, subsets=subsets, **config["generation"])
+    generation = {key: config["generation"][key] for key in ("max_new_tokens", "dtype", "cue", "long_prompts", "batch_tokens")}
+    return step(device=config["compute"]["device"], drift=drift, references=references, subsets=subsets, **generation)
 
 
 def own_subsets():
