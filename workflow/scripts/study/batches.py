@@ -13,7 +13,7 @@ from study.artifacts import ROW_GROUP
 from study.plan import token_batches
 from study.progress import Progress
 
-WINDOW = ROW_GROUP
+WINDOW = ROW_GROUP // 10
 """Rows that are read, planned and written together: memory does not grow with their number."""
 
 

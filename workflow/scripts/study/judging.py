@@ -49,6 +49,10 @@ def rewards(model, ids: Sequence[Sequence[int]], pad: int, batch_tokens: int, pr
     return found
 
 
+CELLS = 2**18
+"""Places of the attention matrix (of each head) that are worked on at once: memory does not grow with the batch."""
+
+
 class ReadingAttention(torch.nn.Module):
     """DeBERTa-v2's disentangled attention (arXiv 2006.03654, equation 4) of a model that only reads.
 
@@ -74,12 +78,19 @@ class ReadingAttention(torch.nn.Module):
         places = (relative_pos.view(relative_pos.shape[-2:]) + self.span).clamp(0, 2 * self.span - 1)
         back = (self.span - relative_pos.view(relative_pos.shape[-2:])).clamp(0, 2 * self.span - 1)
         low, high = int(torch.minimum(places, back).min()), int(torch.maximum(places, back).max()) + 1
-        shape = (*query.shape[:3], key.shape[2])
-        to_position = (query @ self.position_keys[:, low:high].mT).gather(3, (places - low).expand(shape))
-        from_position = (key @ self.position_queries[:, low:high].mT).gather(3, (back - low).expand(shape)).mT
-        bias = ((to_position + from_position) * self.scale).masked_fill_(~attention_mask.bool(), torch.finfo(query.dtype).min)
-        found = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=self.scale)
-        return found.transpose(1, 2).flatten(2), None
+        keys, queries = self.position_keys[:, low:high].mT, self.position_queries[:, low:high].mT
+        found = []
+        for q, k, v, mask in zip(
+            *(tensor.split(max(CELLS // len(places) ** 2, 1)) for tensor in (query, key, value, attention_mask)), strict=True
+        ):
+            shape = (*q.shape[:2], *places.shape)
+            to_position, from_position = (
+                (q @ keys).gather(3, (places - low).expand(shape)),
+                (k @ queries).gather(3, (back - low).expand(shape)),
+            )
+            bias = ((to_position + from_position.mT) * self.scale).masked_fill_(~mask.bool(), torch.finfo(q.dtype).min)
+            found.append(F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale))
+        return torch.cat(found).transpose(1, 2).flatten(2), None
 
 
 @torch.inference_mode()
