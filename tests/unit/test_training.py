@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import compute_references
-import generate_responses
 import train_dpo
 import train_sft
 from pretrain_base import build_model
@@ -237,24 +236,6 @@ def test_reference_log_probabilities_are_those_of_a_plain_loop(place):
         total += torch.log_softmax(logits, 0)[token].item()
         ids.append(token)
     assert next(entry for entry in table if entry["row"] == 5)["ref_chosen_logps"] == pytest.approx(total, abs=1e-4)
-
-
-def test_greedy_text_does_not_depend_on_the_batch(place):
-    # left padding is exact only while positions count attended tokens
-    sft(place, "talks", SFT | {"epochs": 20})
-    model, tokenizer = load_policy(place / "talks/manifest.json")
-    prompts = [[2, *tokenizer(preference(number)["prompt"], add_special_tokens=False)["input_ids"]] for number in range(8)]
-    together, gaps = generate_responses.continue_greedily(model, prompts, 20, 1, 2)
-    apart = [generate_responses.continue_greedily(model, [prompt], 20, 1, 2) for prompt in prompts]
-    alone = [parts[0] for parts, _ in apart]
-    assert gaps == pytest.approx([gap for _, (gap,) in apart], abs=1e-4) and min(gaps) > 0
-    assert [part.ids for part in together] == [part.ids for part in alone]
-    assert [part.finish for part in together] == [part.finish for part in alone]
-    assert any(part.finish == "eos" for part in alone)
-    reference = model.generate(torch.tensor([prompts[0]]), max_new_tokens=20, do_sample=False, pad_token_id=1, eos_token_id=2)[
-        0, len(prompts[0]) :
-    ].tolist()
-    assert [token for token in reference if token != 2] == alone[0].ids
 
 
 def test_a_long_pair_loses_the_beginning_of_its_prompt():

@@ -35,7 +35,7 @@ WINDOW = 512  # tokens of the text that are read at once
 
 
 def sample_responses(
-    model, prompts: Sequence[list[int]], streams: Sequence[np.ndarray], max_new_tokens: int, eos: int
+    model, prompts: Sequence[list[int]], streams: Sequence[np.ndarray], max_new_tokens: int, eos: int, names: Sequence[str] = ()
 ) -> list[Continuation]:
     """Continuations drawn from the policy itself: temperature 1, the whole vocabulary.
 
@@ -50,7 +50,7 @@ def sample_responses(
         drawn = numbers[rows, next(position), None] * cumulated[:, -1:]
         return torch.searchsorted(cumulated, drawn, right=True)[:, 0]
 
-    return decode(model, prompts, max_new_tokens, eos, choose)
+    return decode(model, prompts, max_new_tokens, eos, choose, names=names)
 
 
 def reply_distributions(model, prompts: Sequence[list[int]], replies: Sequence[list[int]], pad: int) -> list[torch.Tensor]:
@@ -92,7 +92,8 @@ def measure_samples(policy, references: dict[str, object], prompts: list[dict], 
     for batch in token_batches([len(ids[prompt]) + length for prompt, _ in asked], config["batch_tokens"]):
         starts = [ids[asked[row][0]] for row in batch]
         streams = [np.random.default_rng([drift["seed"], *asked[row]]).random(length) for row in batch]
-        parts = sample_responses(policy, starts, streams, length, eos)
+        names = [prompts[asked[row][0]]["prompt_id"] for row in batch]
+        parts = sample_responses(policy, starts, streams, length, eos, names)
         replies = [[*part.ids, *[eos] * (part.finish == "eos")] for part in parts]
         nats = divergences(policy, references, starts, replies, pad)
         for place, row in enumerate(batch):

@@ -9,7 +9,7 @@ from study.artifacts import provenance, read_table, read_windows, say, write_win
 from study.batches import WINDOW, Item, Parts, Shard, plan, work_through
 from study.codehash import code_hash
 from study.command import StudyError, parse, run
-from study.compute import use_device, write_timing
+from study.compute import release_memory, use_device, write_timing
 from study.judging import PADDING, pair_ids, read_only, reward_batch
 from study.models import load_judge
 from study.progress import Progress
@@ -46,6 +46,7 @@ def main() -> None:
     read_only(model)
 
     def compute(items: list[Item]) -> list[dict]:
+        release_memory()  # the batch before had another size
         rewards = reward_batch(model, [item.ids for item in items], tokenizer.pad_token_id)
         for item, reward in zip(items, rewards, strict=True):
             if not math.isfinite(reward):

@@ -33,6 +33,13 @@ def keep_memory() -> None:
         library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def release_memory() -> None:
+    """Give freed memory back after all: before work of another size, the pieces that are kept would only lie beside it."""
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
+
+
 def write_timing(path: Path, started: float, more: dict | None = None, **counts: float) -> None:
     """Seconds since `started` (time.monotonic) of this process, peak memory in MB, counts with their rate per second, and `more`."""
     seconds = time.monotonic() - started

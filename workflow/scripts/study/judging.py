@@ -66,7 +66,7 @@ class ReadingAttention(torch.nn.Module):
         self.heads, self.span = attention.num_attention_heads, attention.pos_ebd_size
         self.scale = (3 * attention.attention_head_size) ** -0.5
         rows = positions[None, : 2 * self.span]
-        self.position_keys, self.position_queries = self.split(self.key(rows))[0], self.split(self.query(rows))[0]
+        self.position_keys, self.position_queries = (self.split(part(rows))[0] * self.scale for part in (self.key, self.query))
 
     def split(self, states: torch.Tensor) -> torch.Tensor:
         """Shape (batch, tokens, heads x size) -> (batch, heads, tokens, size)."""
@@ -79,18 +79,17 @@ class ReadingAttention(torch.nn.Module):
         back = (self.span - relative_pos.view(relative_pos.shape[-2:])).clamp(0, 2 * self.span - 1)
         low, high = int(torch.minimum(places, back).min()), int(torch.maximum(places, back).max()) + 1
         keys, queries = self.position_keys[:, low:high].mT, self.position_queries[:, low:high].mT
-        found = []
-        for q, k, v, mask in zip(
-            *(tensor.split(max(CELLS // len(places) ** 2, 1)) for tensor in (query, key, value, attention_mask)), strict=True
-        ):
+
+        def read(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
             shape = (*q.shape[:2], *places.shape)
-            to_position, from_position = (
-                (q @ keys).gather(3, (places - low).expand(shape)),
-                (k @ queries).gather(3, (back - low).expand(shape)),
-            )
-            bias = ((to_position + from_position.mT) * self.scale).masked_fill_(~mask.bool(), torch.finfo(q.dtype).min)
-            found.append(F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale))
-        return torch.cat(found).transpose(1, 2).flatten(2), None
+            bias = (k @ queries).gather(3, (back - low).expand(shape)).mT
+            bias += (q @ keys).gather(3, (places - low).expand(shape))
+            bias.masked_fill_(~mask.bool(), torch.finfo(q.dtype).min)
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
+
+        rows = max(CELLS // len(places) ** 2, 1)
+        parts = zip(*(tensor.split(rows) for tensor in (query, key, value, attention_mask)), strict=True)
+        return torch.cat([read(*part) for part in parts]).transpose(1, 2).flatten(2), None
 
 
 @torch.inference_mode()
