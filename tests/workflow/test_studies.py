@@ -160,6 +160,7 @@ def test_hh_sample_runs_on_the_real_files(tmp_path):
             "response_tokens",
             "finish",
             "top2_gap_min",
+            "cut_tokens",
         ]
         assert names(results / f"rewards/small/{policy}.parquet") == ["axis", "prompt_id", "reward", "input_tokens", "cut_tokens"]
         assert pq.read_metadata(results / f"rewards/small/{policy}.parquet").num_rows == 100
