@@ -10,7 +10,7 @@ from study.artifacts import provenance, read_table, read_windows, say, write_win
 from study.batches import WINDOW, Item, Parts, Shard, plan, work_through
 from study.codehash import code_hash
 from study.command import parse, run
-from study.compute import release_memory, use_device, write_timing
+from study.compute import use_device, write_timing
 from study.decoding import Continuation, decode, prompt_ids
 from study.models import load_policy
 from study.progress import Progress
@@ -72,7 +72,6 @@ def main() -> None:
         return config["stop"] and HUMAN in text_of(ids)
 
     def compute(items: list[Item]) -> list[dict]:
-        release_memory()  # the batch before had another size
         results = []
         for part, gap in zip(*continue_greedily(model, items, config["max_new_tokens"], tokenizer.eos_token_id, stops), strict=True):
             text, count = cut_at_human(part.ids, text_of) if part.finish == "stop" else (text_of(part.ids), len(part.ids))
