@@ -31,10 +31,13 @@ def write_bpe(folder: Path, merges: Iterable[str] = ()) -> int:
     return len(tokens)
 
 
-def write_opt(folder: Path, weights: str = "bin", prefix: str = "model.decoder.", merges: Iterable[str] = (), hidden: int = 16) -> None:
+def write_opt(
+    folder: Path, weights: str = "bin", prefix: str = "model.decoder.", merges: Iterable[str] = (), hidden: int = 16, **shape: int
+) -> None:
     """A repository laid out as facebook/opt-350m: post-norm, projections around a narrower embedding, fp16 weights, no tokenizer.json.
 
-    `weights` is bin or safetensors; `prefix` is how the decoder's keys begin (`model.decoder.` or `decoder.`).
+    `weights` is bin or safetensors; `prefix` is how the decoder's keys begin (`model.decoder.` or `decoder.`); `shape` replaces entries
+    of config.json.
     """
     import torch
     from safetensors.torch import save_file
@@ -54,7 +57,7 @@ def write_opt(folder: Path, weights: str = "bin", prefix: str = "model.decoder."
         "bos_token_id": 2,
         "eos_token_id": 2,
         "pad_token_id": 1,
-    }
+    } | shape
     extra = {"model_type": "opt", "architectures": ["OPTForCausalLM"], "prefix": "</s>", "torch_dtype": "float16"}
     write(folder / "config.json", settings | extra)
     write(folder / "generation_config.json", {"_from_model_config": True, "bos_token_id": 2, "eos_token_id": 2, "pad_token_id": 1})
@@ -76,8 +79,15 @@ def write_opt(folder: Path, weights: str = "bin", prefix: str = "model.decoder."
         save_file(tensors, folder / "model.safetensors", {"format": "pt"})
 
 
-def write_judge(folder: Path, texts: Iterable[str] = (), words: int = 500, hidden: int = 16) -> None:
-    """A repository laid out as OpenAssistant/reward-model-deberta-v3-large-v2: one label, a fp32 .bin, tokenizer.json.
+def write_judge(
+    folder: Path,
+    texts: Iterable[str] = (),
+    words: int = 500,
+    hidden: int = 16,
+    labels: tuple[str, ...] = ("LABEL_0",),
+    problem: str | None = None,
+) -> None:
+    """A repository laid out as OpenAssistant/reward-model-deberta-v3-large-v2: one label or these, a fp32 .bin, tokenizer.json.
 
     The vocabulary is printable ASCII and the most frequent words of `texts`. The .bin holds the index buffer that
     transformers used to store.
@@ -120,12 +130,13 @@ def write_judge(folder: Path, texts: Iterable[str] = (), words: int = 500, hidde
         "share_att_key": True,
         "norm_rel_ebd": "layer_norm",
         "type_vocab_size": 0,
-        "num_labels": 1,
+        "num_labels": len(labels),
     }
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = DebertaV2ForSequenceClassification(DebertaV2Config(**settings, initializer_range=0.3))
-    settings |= {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}, "_name_or_path": "microsoft/deberta-v3-large"}
+    numbered = {"id2label": {str(number): name for number, name in enumerate(labels)}, "problem_type": problem}
+    settings |= numbered | {"label2id": {name: number for number, name in enumerate(labels)}, "_name_or_path": "microsoft/deberta-v3-large"}
     del settings["num_labels"]
     write(
         folder / "config.json", settings | {"model_type": "deberta-v2", "architectures": [type(model).__name__], "torch_dtype": "float32"}

@@ -5,12 +5,14 @@ python tests/bench/bench_training.py --case opt-350m --rounds 2  the shape of OP
 python tests/bench/bench_training.py --gpu                       samples/s, pairs/s and the share of peak on one GPU
 
 Peers: stock (TRL's defaults), paper (2 rows x 4, float32, no checkpointing), best (TRL with its own best flags: no checkpointing,
-the faster precision, grouping by length for SFT, precomputed references for DPO). A peer's DPO includes its reference passes, ours
-the time of the reference artifact. Each run is a process of its own; medians of ratios between neighbours, and their range.
+grouping by length for SFT, precomputed references for DPO, the quickest precision and micro-batch). Everybody's clock runs over the
+optimizer steps and the passes of the reference, not over the building of model and trainer. Each run is a process of its own; medians
+of ratios between neighbours, and their range. `by_length` (steps of neighbours in length: other rows in a step) is reported apart.
 """
 
 import argparse
 import gzip
+import itertools
 import json
 import os
 import resource
@@ -44,13 +46,18 @@ CASES = {
 PEERS = {
     "stock": {"per_device_train_batch_size": 8},
     "paper": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4, "bf16": False, "gradient_checkpointing": False},
-    "best float32": {"per_device_train_batch_size": 8, "bf16": False, "gradient_checkpointing": False},
-    "best bfloat16": {"per_device_train_batch_size": 8, "bf16": True, "gradient_checkpointing": False},
-}
-SMALL_BATCHES = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
-"""DPO cannot group by length; the stock trainer pads least, and is quickest, on small micro-batches."""
-OURS = ("ours float32", "ours bfloat16")
+    **{
+        f"best {precision} {micro}x{8 // micro}": {
+            "per_device_train_batch_size": micro, "gradient_accumulation_steps": 8 // micro, "bf16": precision == "bfloat16", "gradient_checkpointing": False,
+        }
+        for precision in ("float32", "bfloat16") for micro in (8, 2)
+    },
+}  # fmt: skip
+OURS = ("ours float32", "ours bfloat16", "ours float32 by_length", "ours bfloat16 by_length")
 BATCH = 8
+NUMBERS = ("ours", "theirs", "ratio", "ratio_min", "ratio_max")
+CLOSE = 1e-3
+"""Largest difference of a step's loss from the stock trainer's, float32."""
 
 
 def load_pairs(count: int) -> list[dict]:
@@ -131,7 +138,7 @@ def run_theirs(name: str, kind: str, peer: str, device: str) -> dict:
         "report_to": "none", "disable_tqdm": True, "save_strategy": "no", **PEERS[peer],
     }  # fmt: skip
     dataset = Dataset.from_list([{key: value for key, value in views[row].items() if key.endswith("ids")} for row in order])
-    started = time.monotonic()
+    passes = []
     if kind == "sft":
         trainer = SFTTrainer(
             model=model,
@@ -145,14 +152,21 @@ def run_theirs(name: str, kind: str, peer: str, device: str) -> dict:
             def _prepare_dataset(self, dataset, *args, **kwargs):
                 return dataset
 
+            def _precompute_ref_logps(self, *args, **kwargs):
+                started = time.monotonic()
+                found = super()._precompute_ref_logps(*args, **kwargs)
+                passes.append(time.monotonic() - started)
+                return found
+
         arguments = DPOConfig(**common, beta=0.1, precompute_ref_log_probs=best)
         trainer = OnIds(model=model, args=arguments, train_dataset=dataset, processing_class=tokenizer, peft_config=lora(case))
     trainer.remove_callback(PrinterCallback)
+    started = time.monotonic()
     trainer.train()
-    return result(started, len(order), [entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+    return result(started - sum(passes), len(order), [entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
 
 
-def run_ours(name: str, kind: str, precision: str, device: str) -> dict:
+def run_ours(name: str, kind: str, precision: str, device: str, batching: str = "in_step") -> dict:
     """The workflow's own scripts, called as the workflow calls them, on artifacts made from the same ids' rows."""
     import train_dpo
     import train_sft
@@ -169,7 +183,7 @@ def run_ours(name: str, kind: str, precision: str, device: str) -> dict:
     write_table(folder / "preferences.parquet", [{**row, **place, "row": number} for number, row in enumerate(pairs)], SCHEMA, {})
     method = {
         "trainer": kind, "epochs": 1, "learning_rate": 1e-4, "schedule": "linear", "warmup_steps": 0, "weight_decay": 0.0, "max_grad_norm": 1.0,
-        "batch_size": BATCH, "micro_batch": case["micro_batch"], "precision": precision, "max_length": case["max_length"],
+        "batch_size": BATCH, "micro_batch": case["micro_batch"], "precision": precision, "max_length": case["max_length"], "batching": batching,
     }  # fmt: skip
     if kind == "sft":
         method |= {"loss_on": "transcript", "rows": "all"}
@@ -178,6 +192,7 @@ def run_ours(name: str, kind: str, precision: str, device: str) -> dict:
         method |= {"lora": {"r": 8, "alpha": 16, "dropout": 0.0, "targets": case["targets"]}}
     threads = str(os.cpu_count())
     options = ["--threads", threads, "--preferences", str(folder / "preferences.parquet"), "--timing", str(folder / "timing.json")]
+    options += ["--state", str(folder / "state")]
     seconds = 0.0
     if kind == "dpo":
         import compute_references
@@ -192,7 +207,7 @@ def run_ours(name: str, kind: str, precision: str, device: str) -> dict:
         seconds += timed(compute_references.main, folder)
         options += ["--references", str(folder / "references.parquet")]
     module = train_sft if kind == "sft" else train_dpo
-    outputs = {"manifest": "out/manifest.json", "train-log": "out/log.parquet", "quarantine": "out/quarantine.parquet", "state": "state"}
+    outputs = {"manifest": "out/manifest.json", "train-log": "out/log.parquet", "quarantine": "out/quarantine.parquet"}
     options += [part for option, path in outputs.items() for part in (f"--{option}", str(folder / path))]
     config = {"method": method, "train_split": "train", "device": device}
     argue(module, config, [*options, "--seed", "1", "--parent", str(folder / "base/manifest.json"), "--checkpoint-seconds", "100000"])
@@ -239,27 +254,27 @@ def in_a_process(case: str, kind: str, peer: str) -> dict:
 
 
 def compare(cases: list[str], kinds: list[str], rounds: int) -> None:
-    """Alternate ours and each peer; print ratios and write results/bench/training.parquet."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    """Alternate ours and each peer; print ratios and write results/bench/training.parquet. Ends the program where losses differ."""
     rows = []
     for case in cases:
         for kind in kinds:
             found: dict[str, list[dict]] = {}
-            peers = [*OURS, *PEERS]
+            # grouped by length, TRL's large micro-batches hold no more padding than its small ones
+            peers = [name for name in (*OURS, *PEERS) if not (kind == "sft" and name.startswith("best") and "2x4" in name)]
             for number in range(rounds):
                 for peer in peers:
                     one = in_a_process(case, kind, peer)
                     found.setdefault(peer, []).append(one)
                     print(f"{case} {kind} round {number + 1}: {peer} {one['seconds']:.2f} s, {one['peak_memory_mb']:,.0f} MB", flush=True)
                 # of both sides the quicker precision goes on
-                quickest = min(OURS, key=lambda peer: found[peer][0]["seconds"])
-                best = min(("best float32", "best bfloat16"), key=lambda peer: found[peer][0]["seconds"])
-                peers = [quickest, "stock", "paper", best]
+                quickest = min(OURS[:2], key=lambda peer: found[peer][0]["seconds"])
+                best = min((peer for peer in peers if peer.startswith("best")), key=lambda peer: found[peer][0]["seconds"])
+                peers = [quickest, "stock", "paper", best, f"{quickest} by_length"]
             drift = max(abs(a - b) for a, b in zip(found["ours float32"][0]["losses"], found["paper"][0]["losses"], strict=True))
             print(f"{case} {kind}: losses of ours float32 and of the paper's settings differ by at most {drift:.1e}")
-            for peer, name in (("stock", "stock"), ("paper", "paper"), (best, "best flags")):
+            if drift > CLOSE:
+                sys.exit(f"the losses differ by more than {CLOSE}")
+            for peer, name in (("stock", "stock"), ("paper", "paper"), (best, "best flags"), (f"{quickest} by_length", "ours by_length")):
                 for metric in ("seconds", "peak_memory_mb"):
                     ratios = [theirs[metric] / ours[metric] for ours, theirs in zip(found[quickest], found[peer], strict=True)]
                     ours, theirs = (statistics.median(run[metric] for run in found[who]) for who in (quickest, peer))
@@ -269,28 +284,39 @@ def compare(cases: list[str], kinds: list[str], rounds: int) -> None:
                           f"{rows[-1]['ratio']:.2f} ({rows[-1]['ratio_min']:.2f} to {rows[-1]['ratio_max']:.2f})")  # fmt: skip
             rows.append({"case": f"{case} {kind}", "peer": "paper", "metric": "largest loss difference", "ours": drift})
             print(f"{case} {kind}: {found[quickest][0].get('share_of_peak', 0):.2f} of the matrix-product peak")
-    target = REPOSITORY / "results/bench/training.parquet"
+    write_rows("training", rows, NUMBERS)
+
+
+def write_rows(name: str, rows: list[dict], numbers: tuple[str, ...]) -> None:
+    """Into results/bench/<name>.parquet, in the place of the same cases' earlier rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    target = REPOSITORY / f"results/bench/{name}.parquet"
     target.parent.mkdir(parents=True, exist_ok=True)
-    names = ("ours", "theirs", "ratio", "ratio_min", "ratio_max")
     if target.is_file():
         measured = {row["case"] for row in rows}
         rows = [row for row in pq.read_table(target).to_pylist() if row["case"] not in measured] + rows
-    schema = pa.schema([*((name, pa.string()) for name in ("case", "peer", "metric")), *((name, pa.float64()) for name in names)])
+    schema = pa.schema([*((name, pa.string()) for name in ("case", "peer", "metric")), *((name, pa.float64()) for name in numbers)])
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), target)
     print(f"wrote {target.relative_to(REPOSITORY)}")
 
 
 def on_gpu() -> None:
-    """The OPT-350M shape on one GPU at the paper's lengths: our step at several micro-batches, and the share of the measured peak."""
+    """The OPT-350M shape on one GPU at the paper's lengths, several micro-batches; writes results/bench/training.parquet."""
+    rows = []
     CASES["opt-350m"] |= {"rows": {"sft": 800, "dpo": 800}, "max_length": 512, "max_prompt_length": 512}
     for kind, length in (("sft", 512), ("dpo", 1024)):
         CASES["opt-350m"]["max_length"] = length
-        for precision in ("bfloat16", "float32"):
-            CASES["opt-350m"]["micro_batch"] = 8
+        for precision, micro in itertools.product(("bfloat16", "float32"), (8, 4, 2)):
+            CASES["opt-350m"]["micro_batch"] = micro
             found = run_ours("opt-350m", kind, precision, "cuda")
-            rate = found["training_examples_per_second"]
-            print(f"{kind} {precision}: {rate:.1f} examples/s, {found['training_tokens_per_second']:,.0f} tokens/s, "
-                  f"{found['gflops_per_second'] / 1e3:.1f} TFLOP/s, {found['share_of_peak']:.2f} of peak", flush=True)  # fmt: skip
+            print(f"{kind} {precision}, micro_batch {micro}: {found['training_examples_per_second']:.1f} examples/s, "
+                  f"{found['training_tokens_per_second']:,.0f} tokens/s, {found['gflops_per_second'] / 1e3:.1f} TFLOP/s, "
+                  f"{found['share_of_peak']:.2f} of peak", flush=True)  # fmt: skip
+            place = {"case": f"gpu opt-350m {kind} {precision} {micro}x{8 // micro}", "peer": None}
+            rows += [{**place, "metric": metric, "ours": found[metric]} for metric in ("training_examples_per_second", "share_of_peak")]
+    write_rows("training", rows, NUMBERS)
 
 
 def main() -> None:
@@ -309,7 +335,11 @@ def main() -> None:
         torch.set_num_threads(os.cpu_count())
         case, peer = args.case[0], args.peer
         ours = peer in OURS
-        found = run_ours(case, args.kind, peer.split()[1], "cpu") if ours else run_theirs(case, args.kind, peer, "cpu")
+        found = (
+            run_ours(case, args.kind, peer.split()[1], "cpu", "by_length" if "by_length" in peer else "in_step")
+            if ours
+            else run_theirs(case, args.kind, peer, "cpu")
+        )
         print(json.dumps(found))
     else:
         compare(args.case or list(CASES), [args.kind] if args.kind else ["sft", "dpo"], args.rounds)

@@ -42,8 +42,9 @@ def sources(tmp_path_factory) -> Path:
 
 
 def bring(source: Path, folder: Path, kind: str = "policy") -> Path:
-    """Run import_model's main in this process; the artifact's manifest."""
-    manifest = folder / "manifest.json"
+    """Run import_model's main in this process, on a download (it has a manifest) or a local folder; the artifact's manifest."""
+    manifest, downloaded = folder / "manifest.json", source / "manifest.json"
+    source = downloaded if downloaded.is_file() else source
     options = ["--config", json.dumps({"kind": kind, "notice": NOTICE}), "--source", str(source), "--manifest", str(manifest)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["import_model.py", *options])

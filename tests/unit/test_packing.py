@@ -90,11 +90,52 @@ def test_the_dpo_loss_is_the_papers_equation():
     policy, reference, beta = stream.normal(size=(50, 2)) * 20, stream.normal(size=(50, 2)) * 20, 0.1
     inner = beta * (policy[:, 0] - reference[:, 0]) - beta * (policy[:, 1] - reference[:, 1])
     expected = -np.log(1 / (1 + np.exp(-inner)))
-    ratios = torch.tensor(policy - reference)
-    assert pair_losses(ratios[:, 0] - ratios[:, 1], beta, "sigmoid").numpy() == pytest.approx(expected, abs=1e-12)
-    zero = torch.zeros(1)
-    assert [float(pair_losses(zero, 0.1, loss)) for loss in ("sigmoid", "hinge", "ipo")] == pytest.approx([np.log(2), 1.0, 25.0])
-    assert [float(pair_losses(zero + 5.0, 0.1, loss)) for loss in ("hinge", "ipo")] == pytest.approx([0.5, 0.0])
+    assert losses(policy - reference, loss="sigmoid", beta=beta) == pytest.approx(expected, abs=1e-12)
+
+
+def losses(ratios, tokens=None, **method):
+    return pair_losses(torch.tensor(ratios), torch.tensor(np.ones_like(ratios) if tokens is None else tokens), method).numpy()
+
+
+def sigma(x):
+    return 1 / (1 + np.exp(-x))
+
+
+FORMULAS = {
+    "conservative": (
+        {"loss": "sigmoid", "label_smoothing": 0.1},
+        lambda d, c, r, nc, nr: -0.9 * np.log(sigma(d)) - 0.1 * np.log(1 - sigma(d)),
+        np.log(2),
+    ),
+    "robust": (
+        {"loss": "robust", "label_smoothing": 0.2},
+        lambda d, c, r, nc, nr: (0.8 * -np.log(sigma(d)) - 0.2 * -np.log(1 - sigma(d))) / 0.6,
+        np.log(2),
+    ),
+    "hinge": ({"loss": "hinge"}, lambda d, c, r, nc, nr: np.maximum(0, 1 - d), 1.0),
+    "ipo": ({"loss": "ipo"}, lambda d, c, r, nc, nr: (d / 0.1 - 5) ** 2, 25.0),
+    "apo_zero": ({"loss": "apo_zero"}, lambda d, c, r, nc, nr: -sigma(0.1 * c) + sigma(0.1 * r) + 1, 1.0),
+    "sigmoid_norm": ({"loss": "sigmoid_norm"}, lambda d, c, r, nc, nr: -np.log(sigma(0.1 * (c / nc - r / nr))), np.log(2)),
+}
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_each_loss_is_its_papers_formula(name):
+    # written out in NumPy, and what it is before the first update
+    method, formula, start = FORMULAS[name]
+    stream = np.random.default_rng(1)
+    ratios, tokens = stream.normal(size=(50, 2)) * 20, stream.integers(1, 40, (50, 2)).astype(float)
+    expected = formula(0.1 * (ratios[:, 0] - ratios[:, 1]), *ratios.T, *tokens.T)
+    assert losses(ratios, tokens, beta=0.1, **method) == pytest.approx(expected, abs=1e-9)
+    assert losses(np.zeros((1, 2)), np.ones((1, 2)), beta=0.1, **method) == pytest.approx([start])
+
+
+def test_the_robust_loss_is_unbiased_under_flipped_labels():
+    # what it is for (arXiv 2403.00409): averaged over flips with probability e it is the clean sigmoid loss
+    ratios, e = np.random.default_rng(2).normal(size=(30, 2)) * 10, 0.2
+    robust = {"loss": "robust", "label_smoothing": e, "beta": 0.1}
+    averaged = (1 - e) * losses(ratios, **robust) + e * losses(ratios[:, ::-1].copy(), **robust)
+    assert averaged == pytest.approx(losses(ratios, loss="sigmoid", beta=0.1), abs=1e-9)
 
 
 def test_micro_batches_cut_steps_and_never_mix_them():

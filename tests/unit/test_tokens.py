@@ -1,5 +1,7 @@
 """Token views and batch plans: exact ids, exact boundaries."""
 
+import random
+
 import pytest
 from study_folder import SHARED
 
@@ -81,6 +83,29 @@ def test_real_tokens_of_prompt_and_reply_join_to_those_of_the_transcript(gpt2):
     assert gpt2(["\n\nAssistant: Hello"]) == [[198, 198, 48902, 25, 18435]]
 
 
+EGG = [198, 198, 20490, 25, 1374, 466, 314, 20667, 281, 5935, 30, 198, 198, 48902, 25]
+GOOD, BAD = [3248, 346, 1660, 11, 788, 751, 340, 13], [314, 460, 470, 910, 13]
+REAL = {
+    "prompt": "\n\nHuman: How do I boil an egg?\n\nAssistant:",
+    "chosen": " Boil water, then add it.",
+    "rejected": " I can't say.",
+    "rejected_prompt": None,
+}
+
+
+def test_real_views_have_exactly_these_ids(gpt2):
+    (whole,) = transcript_view([REAL], gpt2, BOS, EOS, 512, "transcript")
+    assert whole == {"input_ids": [2, *EGG, *GOOD, 2], "labels": [2, *EGG, *GOOD, 2], "cut": 0}
+    (reply,) = transcript_view([REAL], gpt2, BOS, EOS, 512, "reply")
+    assert reply == {"input_ids": [2, *EGG, *GOOD, 2], "labels": [-100] * 16 + GOOD + [2], "cut": 0}
+    (pair,) = pair_view([REAL], gpt2, BOS, EOS, 1024, 512)
+    assert pair == {"prompt_ids": [2, *EGG], "chosen_ids": [*GOOD, 2], "rejected_ids": [*BAD, 2], "cut_prompt": 0, "cut_reply": 0}
+    (short,) = pair_view([REAL], gpt2, BOS, EOS, 9, 4)  # 1 + 3 tokens of the prompt, 5 of each reply
+    assert short == {"prompt_ids": [2, *EGG[-3:]], "chosen_ids": GOOD[:5], "rejected_ids": BAD, "cut_prompt": 12, "cut_reply": 5}
+    (published,) = published_pair_view([REAL], gpt2, EOS, 1024, 512)
+    assert published == {"prompt_ids": EGG, "chosen_ids": [*GOOD, 2], "rejected_ids": [*BAD, 2], "cut_prompt": 0, "cut_reply": 0}
+
+
 def test_every_epoch_holds_every_row_once_and_steps_are_sorted_by_length():
     lengths = [5, 3, 9, 1, 7, 2, 8, 4, 6, 10]
     order = training_order(lengths, 3, 5, seed=1)
@@ -99,6 +124,18 @@ def test_the_rows_of_a_step_depend_on_the_seed_only():
 
     assert steps([1] * 32, 1) == steps(list(range(32)), 1)
     assert steps([1] * 32, 1) != steps([1] * 32, 2)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_steps_by_length_hold_neighbours_and_every_row_once(seed):
+    # 23 rows of distinct lengths in steps of 4: but for the step that two epochs share, every step holds consecutive ranks
+    lengths = random.Random(9).sample(range(1000), 23)
+    order = training_order(lengths, 2, 4, seed, by_length=True)
+    ranks = {row: rank for rank, row in enumerate(sorted(range(23), key=lambda row: lengths[row]))}
+    assert set(order[:24]) == set(order[20:]) == set(range(23)) and sorted(order) == sorted([*range(23)] * 2)
+    steps = [sorted(ranks[row] for row in order[start : start + 4]) for start in [*range(0, 20, 4), *range(24, 44, 4)]]
+    assert all(step == list(range(step[0], step[0] + 4)) for step in steps)
+    assert steps[:5] != sorted(steps[:5])
 
 
 def test_token_batches_hold_every_row_once_within_the_budget():

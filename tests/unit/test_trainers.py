@@ -4,29 +4,38 @@ import json
 import math
 import subprocess
 import sys
+import time
+from collections import defaultdict
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
 import torch.nn.functional as F
 from datasets import Dataset
+from study_folder import REPOSITORY
 from test_training import ARCHITECTURE, COMMON, DPO, LORA, SFT, dpo, preference, references, sft
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 import train_dpo
 import train_sft
+import tune_training
 from pretrain_base import build_model
-from study import training
+from study import adapters, training
 from study.artifacts import write_table
 from study.command import StudyError
 from study.dpo import pairs
 from study.models import load_policy, save_model
+from study.packing import pack, reply_logps, use_packing
+from study.pair_training import OnPairs
 from study.plan import training_order
 from study.preferences import SCHEMA, training_rows
 from study.scratch import train_tokenizer
 from study.tokens import encoder, transcript_view
 
 STILL = ARCHITECTURE | {"dropout": 0.0}
+SETTINGS = str(REPOSITORY / "workflow/accelerate.yaml")
+LAUNCH_TWO = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", SETTINGS, "--num_processes", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -109,10 +118,31 @@ def stock_dpo_losses(place, method):
     return losses(trainer)
 
 
-def test_dpo_losses_are_those_of_the_stock_trainer(place):
-    _, log = dpo(place, "dpo", reference=references(place))
-    assert [row["loss"] for row in log] == pytest.approx(stock_dpo_losses(place, DPO), abs=1e-3)
+@pytest.mark.parametrize("dropout", ["disabled", "as_published"])
+def test_dpo_losses_are_those_of_the_stock_trainer(place, dropout):
+    # the base has no dropout, so the published arm's loop and its reference are held to the same figures, in its own token view
+    method = DPO | {"dropout": dropout}
+    _, log = dpo(place, f"dpo_{dropout}", method, references(place) if dropout == "disabled" else None)
+    assert [row["loss"] for row in log] == pytest.approx(stock_dpo_losses(place, method), abs=1e-3)
     assert log[-1]["loss"] < log[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+
+
+def test_exchanged_labels_negate_every_logged_margin(place):
+    rows = pq.read_table(place / "preferences.parquet").to_pylist()
+    model, tokenizer = load_policy(place / "base/manifest.json")
+    use_packing(model)
+    logged = []
+    for sides in (("chosen_ids", "rejected_ids"), ("rejected_ids", "chosen_ids")):
+        _, views, _ = pairs(rows, tokenizer, DPO, "train")
+        batch = pack([(view["prompt_ids"], [view[side] for side in sides]) for view in views])
+        logps = reply_logps(model, batch).detach()
+        trainer = OnPairs.__new__(OnPairs)
+        trainer.method, trainer._metrics = DPO, {"train": defaultdict(list)}
+        trainer.log_pairs(logps.view(-1, 2), logps)
+        logged.append(trainer._metrics["train"])
+    one, other = logged
+    assert one["rewards/margins"] == pytest.approx([-margin for margin in other["rewards/margins"]], abs=1e-4)
+    assert min(map(abs, one["rewards/margins"])) > 1e-3 and one["logps/chosen"] == pytest.approx(other["logps/rejected"], abs=1e-3)
 
 
 def test_dpo_is_a_plain_loop_written_out(place):
@@ -166,46 +196,87 @@ def peft_first_factor(place, name):
     return get_peft_model(model, lora).base_model.model.get_submodule(name).lora_A["default"].weight.detach().clone()
 
 
-@pytest.mark.parametrize("micro", [1, 4])
-def test_micro_batches_change_no_result(place, micro):
-    # 4 x 1, 1 x 4 and the 2 x 2 of the other tests; with a short last step
-    _, expected = sft(place, "sft_by_two")
-    _, log = sft(place, f"sft_by_{micro}", SFT | {"micro_batch": micro})
+@pytest.mark.parametrize(("batch", "micro"), [(4, 1), (4, 4), (8, 1), (8, 8)])
+def test_micro_batches_change_no_result(place, batch, micro):
+    # one row at a time, all at once, and two in between; with a short last step
+    size = {"batch_size": batch}
+    _, expected = sft(place, f"sft_{batch}_by_two", SFT | size | {"micro_batch": 2})
+    _, log = sft(place, f"sft_{batch}_by_{micro}", SFT | size | {"micro_batch": micro})
     assert [row["loss"] for row in log] == pytest.approx([row["loss"] for row in expected], abs=1e-4)
     assert [row["grad_norm"] for row in log] == pytest.approx([row["grad_norm"] for row in expected], rel=1e-3)
     path = references(place)
-    _, expected = dpo(place, "dpo_by_two", reference=path)
-    _, log = dpo(place, f"dpo_by_{micro}", DPO | {"micro_batch": micro}, path)
-    for column in ("loss", "margins", "chosen_rewards", "rejected_logps"):
+    _, expected = dpo(place, f"dpo_{batch}_by_two", DPO | size | {"micro_batch": 2}, path)
+    _, log = dpo(place, f"dpo_{batch}_by_{micro}", DPO | size | {"micro_batch": micro}, path)
+    for column in ("loss", "grad_norm", "margins", "chosen_rewards", "rejected_logps"):
         assert [row[column] for row in log] == pytest.approx([row[column] for row in expected], abs=2e-3), column
 
 
-@pytest.mark.parametrize("kind", ["sft", "dpo"])
-def test_two_processes_give_the_result_of_one(place, kind):
-    run, method = (sft, SFT) if kind == "sft" else (dpo, DPO)
-    given = {"references": references(place)} if kind == "dpo" else {}
-    _, expected = run(place, f"{kind}_one", **({"reference": given["references"]} if given else {}))
-    config = {"method": method, "train_split": "train", "device": "cpu"}
-    folder = place / f"{kind}_two"
+def two_processes(place, kind, name, **given):
+    """The command of a training shared by two processes, with a checkpoint after every step."""
+    config = {"method": SFT if kind == "sft" else DPO, "train_split": "train", "device": "cpu"}
+    folder = place / name
     options = {
         "config": json.dumps(config), "seed": 1, "parent": place / "base/manifest.json", "preferences": place / "preferences.parquet", "threads": 1,
-        "checkpoint-seconds": 0, "state": place / f"state/{kind}_two", "manifest": folder / "manifest.json", "train-log": folder / "log.parquet",
+        "checkpoint-seconds": 0, "state": place / "state" / name, "manifest": folder / "manifest.json", "train-log": folder / "log.parquet",
         "quarantine": folder / "quarantine.parquet", "timing": folder / "t", **given,
     }  # fmt: skip
     module = {"sft": train_sft, "dpo": train_dpo}[kind].__file__
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", module]
-    done = subprocess.run(
-        [*launch, *(part for name, value in options.items() for part in (f"--{name}", str(value)))],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return [*LAUNCH_TWO, module, *(part for option, value in options.items() for part in (f"--{option}", str(value)))]
+
+
+@pytest.fixture(scope="module", params=["sft", "dpo"])
+def two(place, request):
+    """(kind, its inputs, what was printed) of a training by two processes, in the folder `<kind>_two`."""
+    kind = request.param
+    given = {"references": references(place)} if kind == "dpo" else {}
+    done = subprocess.run(two_processes(place, kind, f"{kind}_two", **given), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    log = pq.read_table(folder / "log.parquet").to_pylist()
+    return kind, given, done.stdout
+
+
+def test_two_processes_give_the_result_of_one(place, two):
+    kind, given, printed = two
+    _, expected = sft(place, "sft_one") if kind == "sft" else dpo(place, "dpo_one", reference=given["references"])
+    log = pq.read_table(place / f"{kind}_two/log.parquet").to_pylist()
     for column in ("loss", "grad_norm", *(("margins", "accuracies", "chosen_logps") if kind == "dpo" else ())):
         assert [row[column] for row in log] == pytest.approx([row[column] for row in expected], abs=2e-3), column
     assert farthest(weights(place, f"{kind}_one"), weights(place, f"{kind}_two")) < 5e-3
-    assert done.stdout.count("rows cut") + done.stdout.count("pairs cut") == 1  # only the first process speaks
+    assert printed.count("rows cut") + printed.count("pairs cut") == 1  # only the first process speaks
+
+
+def test_two_processes_killed_in_the_middle_end_with_the_same_bytes(place, two):
+    kind, given, _ = two
+    name = f"{kind}_killed"
+    command = two_processes(place, kind, name, **given)
+    process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (place / "state" / name / "checkpoint-2/manifest.json").is_file():
+        assert process.poll() is None
+        time.sleep(0.001)
+    for each in [*process.children(recursive=True), process]:  # the launcher gives its processes sessions of their own
+        each.kill()
+    process.wait()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "continuing from step" in done.stdout
+    for file in ("manifest.json", "log.parquet"):
+        assert (place / name / file).read_bytes() == (place / f"{kind}_two" / file).read_bytes()
+    assert json.loads((place / name / "t").read_text())["continuations"] == 1
+
+
+def test_tuning_measures_every_setting(place, tmp_path, monkeypatch, capsys):
+    config = {
+        "method": DPO | {"batch_size": 1, "micro_batch": 1},
+        "view_keys": ("trainer", "max_length", "max_prompt_length", "dropout", "precision"),
+    }
+    config |= {"train_split": "train", "batch_tokens": 512, "device": "cpu"}
+    options = {"config": json.dumps(config), "parent": place / "base/manifest.json", "preferences": place / "preferences.parquet"}
+    options |= {"threads": 1, "output": tmp_path / "tuned.json"}
+    monkeypatch.setattr(sys, "argv", ["tune_training", *(str(part) for name, value in options.items() for part in (f"--{name}", value))])
+    tune_training.main()
+    found = json.loads((tmp_path / "tuned.json").read_text())
+    assert [(row["precision"], row["micro_batch"]) for row in found] == [("float32", 1), ("bfloat16", 1)]
+    assert all(row["examples_per_second"] > 0 for row in found)
+    assert capsys.readouterr().out.count("fastest: {precision:") == 2
 
 
 def test_bfloat16_stays_near_float32_and_merges_exactly(place):
@@ -243,8 +314,8 @@ def test_rows_with_nothing_to_learn_are_quarantined(place, tmp_path):
 
 def test_dropout_that_is_still_on_is_found_after_the_first_step(place, monkeypatch):
     # an adapter's dropout leaves the first loss at ln 2, for its second factor is 0
-    original = train_dpo.LoraConfig
-    monkeypatch.setattr(train_dpo, "LoraConfig", lambda **options: original(**(options | {"lora_dropout": 0.5})))
+    original = adapters.LoraConfig
+    monkeypatch.setattr(adapters, "LoraConfig", lambda **options: original(**(options | {"lora_dropout": 0.5})))
     with pytest.raises(StudyError, match="two passes over the same pairs differ"):
         dpo(place, "dropped", reference=references(place))
 
@@ -261,7 +332,13 @@ def test_a_parameter_that_stays_or_should_stay_is_found(place):
         training.check_moved(before, model, ("k_proj.bias",))
 
 
-@pytest.mark.parametrize(("micro", "said"), [(2, "with micro_batch 2: set it to 1"), (1, "lower max_length, set precision to bfloat16")])
+@pytest.mark.parametrize(
+    ("micro", "said"),
+    [
+        (2, "with micro_batch 2: set it to 1"),
+        (1, r"lower max_length to \d+ \(the longest example has \d+ tokens\), set precision to bfloat16"),
+    ],
+)
 def test_no_memory_left_says_what_to_lower(place, monkeypatch, micro, said):
     def full(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory.")

@@ -2,7 +2,9 @@
 
 import json
 import math
+import resource
 import sys
+from contextlib import contextmanager
 from types import ModuleType
 
 import pyarrow.parquet as pq
@@ -13,6 +15,7 @@ import compute_references
 import train_dpo
 import train_sft
 from pretrain_base import build_model
+from study import sft as sft_module
 from study import training
 from study.artifacts import read_table, write_table
 from study.command import StudyError
@@ -91,6 +94,7 @@ def references(place, policy="base"):
         policy=place / policy / "manifest.json",
         preferences=place / "preferences.parquet",
         threads=1,
+        state=place / "state/references",
         output=path,
         timing=place / "t",
     )
@@ -156,6 +160,42 @@ def test_a_killed_training_ends_with_the_bytes_of_an_undisturbed_one(place, monk
     resumed, resumed_log = sft(place, "killed", checkpoint_seconds=0)
     assert resumed == whole
     assert resumed_log == log
+    for name in ("undisturbed", "killed"):
+        cost = json.loads((place / name / "t").read_text())
+        assert cost["checkpoints"] == 7 and 0 < cost["checkpoint_seconds_spent"] < cost["training_seconds"]
+
+
+@contextmanager
+def no_file_above(size):
+    """Within, no file of this process grows beyond `size` bytes: a write fails as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"), [(-1000, "Error while serializing"), (10_000, "inline_container")], ids=["weights", "optimizer"]
+)
+def test_a_disk_that_takes_no_checkpoint_is_one_message(place, extra, said):
+    # safetensors and torch have errors of their own for this, which the end of a script does not know
+    weights = (place / "base/model.safetensors").stat().st_size
+    name = f"full{extra}"
+    with no_file_above(weights + extra), pytest.raises(StudyError, match=rf"state/{name}: cannot be written .*{said}.*Make room") as found:
+        sft(place, name, checkpoint_seconds=0)
+    assert "\n" not in str(found.value)
+    assert sft(place, name)[0] == sft(place, "full_undisturbed")[0]
+
+
+def test_a_disk_that_takes_no_weights_is_one_message_and_leaves_what_was_there(place):
+    model, tokenizer = load_policy(place / "base/manifest.json")
+    before = (place / "base/manifest.json").read_bytes()
+    with no_file_above(5000), pytest.raises(StudyError, match=r"base: cannot be written \(.*File too large"):
+        save_model(place / "base/manifest.json", model, tokenizer, {}, "")
+    assert (place / "base/manifest.json").read_bytes() == before
+    load_policy(place / "base/manifest.json")
 
 
 def test_seeds_order_rows_and_nothing_else(place):
@@ -172,6 +212,17 @@ def test_the_first_dpo_loss_is_ln_2_although_opt_has_dropout(place):
     assert log[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)
     assert abs(log[0]["chosen_rewards"]) < 1e-4 and abs(log[0]["rejected_rewards"]) < 1e-4
     assert log[-1]["margins"] > 0.01
+
+
+def test_opposite_first_rewards_do_not_hide_each_other(place):
+    # their mean, and so the mean of margins and the loss to first order, stay as they should be
+    rows = pq.read_table(references(place)).to_pylist()
+    wrong = [
+        row | {name: row[name] + (-1) ** number for name in ("ref_chosen_logps", "ref_rejected_logps")} for number, row in enumerate(rows)
+    ]
+    write_table(place / "opposite.parquet", wrong, compute_references.REFERENCES, {})
+    with pytest.raises(StudyError, match=r"'distance': 0\.1"):
+        dpo(place, "opposite", DPO | {"batch_size": 16}, place / "opposite.parquet")
 
 
 def test_as_published_keeps_dropout_and_so_misses_ln_2(place, capsys):
@@ -209,7 +260,9 @@ def test_a_loss_that_is_no_number_stops_the_step_with_rows_and_rate(place):
     save_model(place / "broken/manifest.json", model, tokenizer, {}, "")
     config = {"method": SFT, "train_split": "train", "device": "cpu"}
     outputs = {name: place / "nan" / name for name in ("state", "manifest", "train_log", "quarantine", "timing")}
-    with pytest.raises(StudyError, match=r"the loss is nan at step 1 \(learning rate 0.01, rows helpful-base/train:\d+, "):
+    with pytest.raises(
+        StudyError, match=r"the loss is nan and the gradient's norm .* at step 1 \(learning rate 0.01, rows helpful-base/train:\d+, "
+    ):
         call(
             train_sft,
             config,
@@ -220,6 +273,24 @@ def test_a_loss_that_is_no_number_stops_the_step_with_rows_and_rate(place):
             checkpoint_seconds=99,
             **outputs,
         )
+
+
+@pytest.mark.parametrize(("value", "said"), [("inf", "the loss is inf"), ("nan", "and the gradient's norm nan")])
+def test_an_infinite_loss_and_a_gradient_that_is_no_number_stop_the_step_too(place, monkeypatch, value, said):
+    # a finite loss with a broken gradient would leave broken weights behind, on the last step unnoticed
+    class Broken(torch.autograd.Function):
+        @staticmethod
+        def forward(context, logps):
+            return logps - math.inf if value == "inf" else logps.clone()
+
+        @staticmethod
+        def backward(context, gradient):
+            return gradient * math.nan
+
+    original = sft_module.token_logps
+    monkeypatch.setattr(sft_module, "token_logps", lambda *args: Broken.apply(original(*args)))
+    with pytest.raises(StudyError, match=rf"{said}.* at step 1 \(learning rate 0.01, rows helpful-base/train:"):
+        sft(place, f"broken_{value}")
 
 
 def test_reference_log_probabilities_are_those_of_a_plain_loop(place):

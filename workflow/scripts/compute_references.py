@@ -2,19 +2,23 @@
 
 import math
 import time
+from collections.abc import Sequence
 
 import pyarrow as pa
 import torch
 
 from study.artifacts import provenance, read_table, say, write_table
+from study.batches import Parts, by_batches
+from study.codehash import code_hash
 from study.command import StudyError, parse, run
 from study.compute import use_device, write_timing
-from study.dpo import pair_tree, pairs
+from study.dpo import check_pairs, pair_tree, pairs
 from study.models import load_policy
 from study.packing import MULTIPLE, pack, reply_logps, to_device, tree_size, use_packing
 from study.plan import token_batches
 from study.preferences import KEY, SCHEMA, row_name
 from study.progress import Progress
+from study.state import fingerprint, state_folder
 
 REFERENCES = pa.schema(
     [
@@ -32,39 +36,47 @@ REFERENCES = pa.schema(
 )
 
 
+def reference_rows(rows: list[dict], examples: list[dict], found: list[list[float]]) -> list[dict]:
+    """Rows of the artifact: keys, the log-probabilities (chosen, rejected) found, tokens and cuts."""
+    table = []
+    for row, example, (chosen, rejected) in zip(rows, examples, found, strict=True):
+        counts = {f"{part}_tokens": len(example[f"{part}_ids"]) for part in ("prompt", "chosen", "rejected")}
+        cut = {key: example[key] for key in ("cut_prompt", "cut_reply")}
+        table.append({**{key: row[key] for key in KEY}, "ref_chosen_logps": chosen, "ref_rejected_logps": rejected, **counts, **cut})
+    return table
+
+
 def main() -> None:
     started = time.monotonic()
     args = parse(
-        __doc__, config="config", policy="path", preferences="path", threads="int", output="path", timing="path"
+        __doc__, config="config", policy="path", preferences="path", threads="int", state="path", output="path", timing="path"
     )  # fmt: skip
     view = args.config["view"]
     device = use_device(args.config["device"], args.threads)
     made_by = provenance(args.config, [args.policy, args.preferences], device=device, threads=args.threads)
     model, tokenizer = load_policy(args.policy, device=device)
     use_packing(model)
-    rows, examples, _ = pairs(read_table(args.preferences, SCHEMA.names).to_pylist(), tokenizer, view, args.config["train_split"])
+    rows, examples, _ = pairs(read_table(args.preferences, SCHEMA).to_pylist(), tokenizer, view, args.config["train_split"])
+    check_pairs(model.config, examples)
     say(f"{len(rows):,} pairs; prompt cut in {sum(example['cut_prompt'] > 0 for example in examples):,}")
 
     trees = [pair_tree(example) for example in examples]
-    batches = token_batches([tree_size(tree) for tree in trees], args.config["batch_tokens"])
-    progress, found = Progress(len(rows), "pair"), {}
-    for batch in batches:
-        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=view["precision"] == "bfloat16"):
-            logps = reply_logps(model, to_device(pack([trees[row] for row in batch], MULTIPLE[view["precision"]]), device)).tolist()
-        for place, row in enumerate(batch):
-            found[row] = logps[2 * place], logps[2 * place + 1]
-            if not all(map(math.isfinite, found[row])):
-                raise StudyError(f"{row_name(rows[row])}: the reference's log-probability is {found[row]}. The weights are damaged.")
-        progress.add(len(batch), sum(tree_size(trees[row]) for row in batch))
+    sizes = [tree_size(tree) for tree in trees]
+    batches = token_batches(sizes, args.config["batch_tokens"])
 
-    table = []
-    for number, (row, example) in enumerate(zip(rows, examples, strict=True)):
-        chosen, rejected = found[number]
-        counts = {f"{part}_tokens": len(example[f"{part}_ids"]) for part in ("prompt", "chosen", "rejected")}
-        cut = {key: example[key] for key in ("cut_prompt", "cut_reply")}
-        table.append({**{key: row[key] for key in KEY}, "ref_chosen_logps": chosen, "ref_rejected_logps": rejected, **counts, **cut})
-    write_table(args.output, table, REFERENCES, made_by)
-    write_timing(args.timing, started, pairs=len(rows), tokens=progress.tokens)
+    def compute(batch: Sequence[int]) -> list[list[float]]:
+        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=view["precision"] == "bfloat16"):
+            packed = pack([trees[row] for row in batch], MULTIPLE[view["precision"]])
+            logps = reply_logps(model, to_device(packed, device)).view(-1, 2).tolist()
+        for row, pair in zip(batch, logps, strict=True):
+            if not all(map(math.isfinite, pair)):
+                raise StudyError(f"{row_name(rows[row])}: the reference's log-probabilities are {pair}. The weights are damaged.")
+        return logps
+
+    with state_folder(args.state, fingerprint(made_by, code_hash("compute_references")), started) as state:
+        found = by_batches(batches, sizes, compute, Parts(state), Progress(len(rows), "pair"))
+        write_table(args.output, reference_rows(rows, examples, found), REFERENCES, made_by)
+    write_timing(args.timing, state.started, state.continuations, pairs=len(rows), tokens=state.tokens)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from study.artifacts import provenance, read_table, say, write_table
 from study.codehash import code_hash
 from study.command import parse, run
 from study.compute import use_device, write_timing
-from study.models import save_model
+from study.models import prepare, save_model
 from study.preferences import SCHEMA, training_rows
 from study.scratch import train_tokenizer
 from study.sft import train_on_transcripts
@@ -55,22 +55,23 @@ def main() -> None:
         state="path", manifest="path", train_log="path", timing="path",
     )  # fmt: skip
     settings, seed = args.config["pretraining"], args.config["seed"]
+    prepare()
     device = use_device(args.config["device"], args.threads)
     made_by = provenance(args.config, [args.preferences], seed=seed, device=device, threads=args.threads)
 
-    table = read_table(args.preferences, SCHEMA.names).to_pylist()
+    table = read_table(args.preferences, SCHEMA).to_pylist()
     rows = raw_rows(training_rows(table, args.config["train_split"], None, settings.get("max_rows")), seed)
     texts = [row["prompt"] + row["chosen"] for row in rows]
     tokenizer = train_tokenizer(texts, args.config["architecture"]["vocab_size"], "</s> $A")
     model = build_model(args.config["architecture"], len(tokenizer), seed)
     say(f"{len(tokenizer):,} tokens in the vocabulary, {model.num_parameters():,} parameters")
-    with state_folder(args.state, fingerprint(made_by, code_hash("pretrain_base"))) as folder:
+    with state_folder(args.state, fingerprint(made_by, code_hash("pretrain_base")), started) as state:
         model, log, _, work = train_on_transcripts(
-            model, tokenizer, rows, settings, "transcript", seed, device, folder, args.checkpoint_seconds
+            model, tokenizer, rows, settings, "transcript", seed, device, state, args.checkpoint_seconds
         )
         write_table(args.train_log, log, LOG_SCHEMA, made_by)
-        speed = throughput(model.config, work, device, settings["precision"])
-        write_timing(args.timing, started, speed, rows=log[-1]["examples"], tokens=log[-1]["tokens"])
+        speed = state.checkpointing() | throughput(model.config, work, device, settings["precision"])
+        write_timing(args.timing, state.started, state.continuations, speed, rows=log[-1]["examples"], tokens=log[-1]["tokens"])
         save_model(args.manifest, model, tokenizer, made_by, args.config["notice"])
 
 

@@ -12,7 +12,7 @@ from study.codehash import code_hash
 from study.command import StudyError, parse, run
 from study.compute import use_device, write_timing
 from study.judging import pair_ids, rewards
-from study.models import save_model
+from study.models import prepare, save_model
 from study.plan import steps_of, training_order
 from study.preferences import SCHEMA, row_name, training_rows
 from study.progress import Progress
@@ -92,10 +92,11 @@ def main() -> None:
         state="path", manifest="path", train_log="path", calibration="path", timing="path",
     )  # fmt: skip
     config, settings, seed = args.config, args.config["training"], args.config["seed"]
+    prepare()
     device = use_device(config["device"], args.threads)
     made_by = provenance(config, [args.preferences], seed=seed, device=device, threads=args.threads)
 
-    table = read_table(args.preferences, SCHEMA.names).to_pylist()
+    table = read_table(args.preferences, SCHEMA).to_pylist()
     usable = training_rows(table, config["train_split"], "use_dpo", None)
     calibration = [row for row in usable if held_out(row["prompt"], config["calibration_share"])]
     training = [row for row in usable if not held_out(row["prompt"], config["calibration_share"])]
@@ -117,16 +118,16 @@ def main() -> None:
     from datasets import Dataset
     from trl import RewardConfig, RewardTrainer
 
-    with state_folder(args.state, fingerprint(made_by, code_hash("train_judge"))) as folder:
+    with state_folder(args.state, fingerprint(made_by, code_hash("train_judge")), started) as state:
         trainer = RewardTrainer(
             model=model,
-            args=RewardConfig(**trl_arguments(settings, folder, seed, device, planned=False)),
+            args=RewardConfig(**trl_arguments(settings, state.folder, seed, device, planned=False)),
             train_dataset=Dataset.from_dict({"chosen_ids": chosen, "rejected_ids": rejected}).select(order),
             processing_class=tokenizer,
         )
         steps = steps_of(order, settings["batch_size"])
         names = [row_name(row) for row in rows]
-        log, _ = fit(trainer, folder, steps, tokens, cuts, names, args.checkpoint_seconds, may_stay=("key_proj.bias", "classifier.bias"))
+        log, _ = fit(trainer, state, steps, tokens, cuts, names, args.checkpoint_seconds, may_stay=("key_proj.bias", "classifier.bias"))
         judge = trainer.model.eval()
         found = {}
         for axis, beginning in AXES.items():
@@ -138,7 +139,7 @@ def main() -> None:
             say(f"{axis}: " + ", ".join(f"{name} {value:.4g}" for name, value in found[axis].items()))
         write_table(args.train_log, log, LOG_SCHEMA, made_by)
         write_json(args.calibration, found)
-        write_timing(args.timing, started, pairs=len(order), tokens=log[-1]["tokens"])
+        write_timing(args.timing, state.started, state.continuations, state.checkpointing(), pairs=len(order), tokens=log[-1]["tokens"])
         save_model(args.manifest, judge, tokenizer, made_by, config["notice"])
 
 

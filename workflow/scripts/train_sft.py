@@ -1,4 +1,5 @@
-"""Supervised fine-tuning of a policy on chosen replies, with TRL's SFTTrainer on our own token view and batch plan."""
+"""Supervised fine-tuning of a policy on chosen replies, with TRL's SFTTrainer on our own token view and batch plan: of all weights, or
+of an adapter, then merged."""
 
 import time
 
@@ -27,17 +28,17 @@ def main() -> None:
 
     model, tokenizer = load_policy(args.parent)
     use = "use_sft" if method["rows"] == "fit" else None
-    rows = training_rows(read_table(args.preferences, SCHEMA.names).to_pylist(), args.config["train_split"], use, method.get("max_rows"))
-    with state_folder(args.state, fingerprint(made_by, code_hash("train_sft"))) as folder:
+    rows = training_rows(read_table(args.preferences, SCHEMA).to_pylist(), args.config["train_split"], use, method.get("max_rows"))
+    with state_folder(args.state, fingerprint(made_by, code_hash("train_sft")), started) as state:
         model, log, left_out, work = train_on_transcripts(
-            model, tokenizer, rows, method, method["loss_on"], args.seed, device, folder, args.checkpoint_seconds
+            model, tokenizer, rows, method, method["loss_on"], args.seed, device, state, args.checkpoint_seconds
         )
         if not is_first():
             return
         write_table(args.train_log, log, LOG_SCHEMA, made_by)
         write_table(args.quarantine, left_out, QUARANTINE_SCHEMA, made_by)
-        speed = throughput(model.config, work, device, method["precision"])
-        write_timing(args.timing, started, speed, rows=log[-1]["examples"], tokens=log[-1]["tokens"])
+        speed = state.checkpointing() | throughput(model.config, work, device, method["precision"])
+        write_timing(args.timing, state.started, state.continuations, speed, rows=log[-1]["examples"], tokens=log[-1]["tokens"])
         save_model(args.manifest, model, tokenizer, made_by, read_notice(args.parent))
 
 

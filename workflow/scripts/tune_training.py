@@ -34,15 +34,16 @@ def call(script: str, config: dict, **options: object) -> None:
 
 def measure(method: dict, config: dict, parent: Path, preferences: Path, threads: int, folder: Path) -> dict:
     """Examples per second and peak memory of a few steps. Raises StudyError where they do not fit."""
-    common = {"preferences": preferences, "threads": threads, "timing": folder / "timing.json"}
+    common = {"preferences": preferences, "threads": threads, "timing": folder / "timing.json", "state": folder / "state"}
     place = {"train_split": config["train_split"], "device": config["device"]}
-    if method["trainer"] == "dpo" and method["dropout"] == "disabled":
-        view = {key: method[key] for key in config["view_keys"] if key in method}
+    if method["trainer"] == "kto" or method.get("dropout") == "disabled":
+        as_dpo = method | {"trainer": "dpo", "dropout": "disabled"}
+        view = {key: as_dpo[key] for key in config["view_keys"] if key in as_dpo}
         reference = folder / "references.parquet"
         batch = {"batch_tokens": config["batch_tokens"]}
         call("compute_references", {"view": view, **place, **batch}, policy=parent, output=reference, **common)
         common["references"] = reference
-    outputs = {name: folder / name for name in ("state", "train_log", "quarantine")} | {"manifest": folder / "out/manifest.json"}
+    outputs = {name: folder / name for name in ("train_log", "quarantine")} | {"manifest": folder / "out/manifest.json"}
     call(
         f"train_{method['trainer']}",
         {"method": method, **place},

@@ -1,6 +1,7 @@
 """The device that a step runs on, and what it cost."""
 
 import ctypes
+import os
 import resource
 import time
 from pathlib import Path
@@ -9,14 +10,20 @@ import torch
 
 from study.artifacts import write_json
 from study.command import StudyError
+from study.devices import lease
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def use_device(device: str, threads: int) -> str:
-    """Set torch's thread count and return `cpu` or `cuda` (for `auto`: a GPU where there is one). Raises StudyError without the GPU asked for."""
+    """Set torch's thread count and return `cpu` or `cuda` (for `auto`: a GPU where there is one). Raises StudyError without the GPU asked for.
+
+    Of several GPUs the job takes one that no other job has; for the processes of one training their launcher has taken them.
+    """
     torch.set_num_threads(threads)
     keep_memory()
+    if device != "cpu" and "LOCAL_RANK" not in os.environ:
+        lease(1)
     if device == "cuda" and not torch.cuda.is_available():
         raise StudyError("compute.device is cuda, but torch sees no GPU. Set it to auto or cpu, or check the driver.")
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
@@ -40,9 +47,17 @@ def release_memory() -> None:
         library.malloc_trim(0)
 
 
-def write_timing(path: Path, started: float, more: dict | None = None, **counts: float) -> None:
-    """Seconds since `started` (time.monotonic) of this process, peak memory in MB, counts with their rate per second, and `more`."""
+def out_of_memory(error: Exception) -> bool:
+    """Whether a GPU or the machine had no memory left for a tensor."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def write_timing(path: Path, started: float, continuations: int = 0, more: dict | None = None, **counts: float) -> None:
+    """Seconds since `started` (time.monotonic), how often a kill was survived, peak memory in MB, counts with their rate, and `more`."""
     seconds = time.monotonic() - started
     rates = {f"{name}_per_second": round(count / seconds, 2) for name, count in counts.items()}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    write_json(path, {"seconds": round(seconds, 3), "peak_memory_mb": round(peak), **counts, **rates, **(more or {})})
+    write_json(
+        path,
+        {"seconds": round(seconds, 3), "continuations": continuations, "peak_memory_mb": round(peak), **counts, **rates, **(more or {})},
+    )

@@ -1,6 +1,8 @@
 """What the DPO step and its reference log-probabilities share: the rows and the token view."""
 
 from study.artifacts import say
+from study.chat import as_read
+from study.models import check_length
 from study.packing import Tree
 from study.preferences import row_name, training_rows
 from study.tokens import check_boundaries, encoder, pair_view, published_pair_view
@@ -18,6 +20,7 @@ def pairs(table: list[dict], tokenizer, method: dict, train_split: str) -> tuple
     encode, bos, eos = encoder(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id
     if published:
         return rows, published_pair_view(rows, encode, eos, *limits), []
+    rows = as_read(rows, tokenizer)
     check_boundaries(rows, encode)
     views = list(zip(rows, pair_view(rows, encode, bos, eos, *limits), strict=True))
     kept = [(row, view) for row, view in views if view["chosen_ids"] != view["rejected_ids"]]
@@ -27,6 +30,12 @@ def pairs(table: list[dict], tokenizer, method: dict, train_split: str) -> tuple
     if same:
         say(f"{len(same):,} pairs are left out, their replies are equal up to max_length: {', '.join(map(row_name, same[:5]))}")
     return [row for row, _ in kept], [view for _, view in kept], same
+
+
+def check_pairs(config, examples: list[dict]) -> None:
+    """Raise StudyError as check_length does."""
+    sizes = [len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in examples]
+    check_length(config, max(sizes, default=0))
 
 
 def pair_tree(example: dict) -> Tree:

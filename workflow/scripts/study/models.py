@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from study.artifacts import verify_manifest, write_json, write_manifest, write_text
+from study.artifacts import NO_DISK, cannot_write, temporary_name, verify_manifest, write_json, write_manifest, write_text
 from study.command import StudyError
 
 if TYPE_CHECKING:
@@ -38,6 +40,11 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerFast":
     return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
 
 
+def first_line(error: Exception) -> str:
+    """What an error of a library says, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def check_tokenizer(tokenizer: "PreTrainedTokenizerFast", model: "PreTrainedModel", where: Path) -> None:
     """Raise StudyError where a token id has no row in the embedding, or padding is missing or shared with the end token."""
     last, rows = max(tokenizer.get_vocab().values()), model.get_input_embeddings().num_embeddings
@@ -49,21 +56,39 @@ def check_tokenizer(tokenizer: "PreTrainedTokenizerFast", model: "PreTrainedMode
         raise StudyError(f"{where}: the tokenizer needs a pad token of its own (pad {tokenizer.pad_token}, end {tokenizer.eos_token}).")
 
 
+def positions_of(config) -> int:
+    """Tokens that a causal model reads at most: its positions, or the window of its attention where that is shorter."""
+    sliding = "sliding_attention" in (getattr(config, "layer_types", None) or ["sliding_attention"])
+    window = getattr(config, "sliding_window", None) if sliding else None
+    return min(config.max_position_embeddings, window or config.max_position_embeddings)
+
+
+def check_length(config, longest: int) -> None:
+    """Raise StudyError where a training's longest sequence has more tokens than the model has positions."""
+    if longest > positions_of(config):
+        raise StudyError(f"a row has {longest} tokens, the model reads at most {positions_of(config)}: lower max_length of the method.")
+
+
 def _load(manifest: Path, auto_class: str, attention: str, dtype: str, device: str) -> tuple:
     folder = verify_manifest(manifest)
     prepare()
     import torch
     import transformers
 
-    model = getattr(transformers, auto_class).from_pretrained(
-        folder,
-        dtype=getattr(torch, dtype),
-        attn_implementation=attention,
-        local_files_only=True,
-        use_safetensors=True,
-        trust_remote_code=False,
-    )
-    tokenizer = load_tokenizer(folder)
+    try:
+        model = getattr(transformers, auto_class).from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            attn_implementation=attention,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+        tokenizer = load_tokenizer(folder)
+    except Exception as error:  # what these libraries raise at a broken file has no class in common
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+            raise StudyError(f"{folder}: not enough memory to load it. Take a machine with more, or run fewer jobs side by side.") from None
+        raise StudyError(f"{folder}: not a usable model ({first_line(error)}). Delete the folder; the next run rebuilds it.") from error
     check_tokenizer(tokenizer, model, folder)
     return model.to(device).eval(), tokenizer
 
@@ -89,6 +114,22 @@ def read_notice(manifest: Path) -> str:
     return (Path(manifest).parent / "NOTICE").read_text(encoding="utf-8")
 
 
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Within, a library writes weights or a checkpoint to `folder`. Raises StudyError where the disk does not take them: safetensors and
+    torch have errors of their own for that, which name no file."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (SafetensorError, RuntimeError, OSError) as error:
+        if isinstance(error, RuntimeError) and "inline_container" not in str(error):  # torch's writer of files
+            raise
+        if isinstance(error, OSError) and error.errno not in NO_DISK:
+            raise
+        raise cannot_write(folder, first_line(error)) from None
+
+
 def save_model(manifest: Path, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast", made_by: dict, notice: str) -> None:
     """Write a model folder: POLICY_FILES for a model that can generate, else JUDGE_FILES, and the manifest last.
 
@@ -98,11 +139,13 @@ def save_model(manifest: Path, model: "PreTrainedModel", tokenizer: "PreTrainedT
     prepare()
     folder = Path(manifest).parent
     check_tokenizer(tokenizer, model, folder)
-    draft = folder / ".draft"
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
+    for left_by_a_kill in folder.glob(".draft.*.tmp"):
+        shutil.rmtree(left_by_a_kill)
+    draft = folder / temporary_name("draft")
 
-    model.float().save_pretrained(draft, max_shard_size="1TB")
+    with writing(folder):
+        draft.mkdir(parents=True)
+        model.float().save_pretrained(draft, max_shard_size="1TB")
     shutil.copymode(draft / "config.json", draft / "model.safetensors")  # safetensors writes for the owner only
     described = json.loads(tokenizer.backend_tokenizer.to_str()) | {"padding": None, "truncation": None}
     write_text(draft / "tokenizer.json", json.dumps(described, ensure_ascii=False) + "\n")
@@ -119,7 +162,8 @@ def save_model(manifest: Path, model: "PreTrainedModel", tokenizer: "PreTrainedT
 
 
 def tokenizer_settings(tokenizer: "PreTrainedTokenizerFast", segments: bool) -> dict:
-    """The content of tokenizer_config.json: special tokens, and model inputs with `token_type_ids` where there are segments.
+    """The content of tokenizer_config.json: special tokens, model inputs with `token_type_ids` where there are segments, and the chat
+    template by which the model reads, if there is one.
 
     The class is the generic one, in every version of transformers the one that takes tokenizer.json as it is.
     """
@@ -127,4 +171,4 @@ def tokenizer_settings(tokenizer: "PreTrainedTokenizerFast", segments: bool) -> 
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_input_names": ["input_ids", *(["token_type_ids"] if segments else []), "attention_mask"],
         "clean_up_tokenization_spaces": False,
-    } | {name: str(token) for name in SPECIAL_TOKENS if (token := getattr(tokenizer, name))}
+    } | {name: str(value) for name in (*SPECIAL_TOKENS, "chat_template") if (value := getattr(tokenizer, name))}

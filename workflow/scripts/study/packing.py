@@ -80,14 +80,16 @@ def _sees(prompt: int, replies: list[int]) -> torch.Tensor:
 
 def _attention(module, query, key, value, attention_mask, dropout=0.0, scaling=None, lengths=None, masks=None, **kwargs):
     """Attention within each tree; shapes (1, heads, tokens, head size). On a CPU in float32: its bfloat16 backward pass is slow."""
-    device = query.device.type
+    device, grouped = query.device.type, query.shape[1] != key.shape[1]
     lengths, masks = (lengths, masks) if lengths else ([query.shape[2]], [None])
     with torch.autocast(device, enabled=False):
         if device == "cpu":
             query, key, value = query.float(), key.float(), value.float()
         parts = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), masks, strict=True)
         found = [
-            F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, dropout_p=dropout, scale=scaling)
+            F.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, is_causal=mask is None, dropout_p=dropout, scale=scaling, enable_gqa=grouped
+            )
             for q, k, v, mask in parts
         ]
     return torch.cat(found, dim=2).transpose(1, 2), None

@@ -1,15 +1,17 @@
 """Training on transcripts with TRL's SFTTrainer, packed: what pretraining and SFT share."""
 
-from pathlib import Path
-
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
+from study.adapters import lora_config, merge
 from study.artifacts import say
+from study.chat import as_read
+from study.models import check_length
 from study.packing import MULTIPLE, Tree, pack, token_logps, tree_size, use_packing
 from study.plan import micro_batches, steps_of, training_order
 from study.preferences import row_name
 from study.processes import processes
+from study.state import State
 from study.throughput import Work
 from study.tokens import check_boundaries, encoder, transcript_view
 from study.training import fit, trl_arguments
@@ -30,14 +32,14 @@ def transcript_tree(example: dict) -> Tree:
 
 
 def train_on_transcripts(
-    model, tokenizer, rows: list[dict], settings: dict, loss_on: str, seed: int, device: str, folder: Path, checkpoint_seconds: int
+    model, tokenizer, rows: list[dict], settings: dict, loss_on: str, seed: int, device: str, state: State, checkpoint_seconds: int
 ) -> tuple:
     """(model, rows of train_log, rows left out with their reason, Work done) after training on prompt + chosen of each row.
 
-    In our own token view and batch plan; `folder` keeps the checkpoints. Rows that are cut are counted in the log, rows without a
-    token to learn are left out.
+    In our own token view and batch plan; `state` keeps the checkpoints. Rows that are cut are counted in the log, rows without a
+    token to learn are left out. An adapter, where the settings ask for one, is merged.
     """
-    encode = encoder(tokenizer)
+    rows, encode = as_read(rows, tokenizer), encoder(tokenizer)
     check_boundaries(rows, encode)
     views = transcript_view(rows, encode, tokenizer.bos_token_id, tokenizer.eos_token_id, settings["max_length"], loss_on)
     trees = [transcript_tree(view) for view in views]
@@ -47,19 +49,27 @@ def train_on_transcripts(
         say(f"{len(left_out):,} rows are left out, they have no token to learn: {', '.join(map(row_name, left_out[:5]))}")
     rows, trees, cuts = ([table[number] for number in kept] for table in (rows, trees, [view["cut"] for view in views]))
     sizes = [tree_size(tree) for tree in trees]
+    check_length(model.config, max(sizes, default=0))
     say(f"{len(rows):,} rows, {sum(sizes):,} tokens; {sum(cut > 0 for cut in cuts):,} rows cut, {sum(cuts):,} tokens lost")
 
-    order = training_order(sizes, settings["epochs"], settings["batch_size"], seed)
+    order = training_order(sizes, settings["epochs"], settings["batch_size"], seed, settings.get("batching") == "by_length")
     planned = micro_batches(order, settings["batch_size"], settings["micro_batch"], processes())
     empty, multiple = ([tokenizer.eos_token_id], []), MULTIPLE[settings["precision"]]
+    adapter = lora_config(model, settings.get("lora"))
     use_packing(model)
     trainer = PackedSFTTrainer(
         model=model,
-        args=SFTConfig(**trl_arguments(settings, folder, seed, device), packing=False, dataset_kwargs={"skip_prepare_dataset": True}),
+        args=SFTConfig(**trl_arguments(settings, state.folder, seed, device), packing=False, dataset_kwargs={"skip_prepare_dataset": True}),
         train_dataset=Dataset.from_dict({"rows": planned}),
         data_collator=lambda batch: pack([trees[row] for row in batch[0]["rows"]] or [empty], multiple),
         processing_class=tokenizer,
+        peft_config=adapter,
     )
     steps = steps_of(order, settings["batch_size"])
-    log, seconds = fit(trainer, folder, steps, sizes, cuts, [row_name(row) for row in rows], checkpoint_seconds)
-    return trainer.model, log, left_out, Work([sizes[row] for row in order], len(order), seconds, frozen=False)
+    log, seconds = fit(trainer, state, steps, sizes, cuts, [row_name(row) for row in rows], checkpoint_seconds)
+    trained = trainer.model
+    if adapter:
+        prompt, (learnt,) = trees[order[0]]
+        trained = trainer.accelerator.unwrap_model(trained, keep_fp32_wrapper=False)  # merged and compared in float32
+        trained = merge(trained, prompt + learnt, trainer.args.device)
+    return trained, log, left_out, Work([sizes[row] for row in order], len(order), seconds, frozen=adapter is not None)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from transformers import AutoModelForCausalLM
 
 
 @dataclass
@@ -18,16 +19,16 @@ class Work:
 
 
 def training_flops(config, work: Work) -> float:
-    """Floating-point operations of the matrix products of a training on an OPT, without recomputation.
+    """Floating-point operations of the matrix products of a training, without recomputation.
 
     Two per weight and token forward, two for the gradient of the inputs, two for that of the weights unless they are frozen
     (arXiv 2001.08361, section 2.1); attention over half the square of a sequence, forward once and backward twice.
     """
-    hidden, narrow = config.hidden_size, config.word_embed_proj_dim
-    layer = 4 * hidden**2 + 2 * hidden * config.ffn_dim
-    projections = 2 * hidden * narrow if narrow != hidden else 0
-    weights = config.num_hidden_layers * layer + projections + config.vocab_size * narrow
-    attention = config.num_hidden_layers * 2 * hidden * sum(size**2 for size in work.sizes)
+    with torch.device("meta"):
+        modules = list(AutoModelForCausalLM.from_config(config).modules())
+    matrices = [module.weight for module in modules if not isinstance(module, torch.nn.Embedding) and hasattr(module, "weight")]
+    weights = sum(matrix.numel() for matrix in matrices if matrix.dim() == 2)
+    attention = config.num_hidden_layers * 2 * config.hidden_size * sum(size**2 for size in work.sizes)
     return (4 if work.frozen else 6) * weights * sum(work.sizes) + 3.0 * attention
 
 

@@ -27,11 +27,16 @@ def check_boundaries(rows: Sequence[dict], encode: Encode, sample: int = 500) ->
         raise StudyError(f"the tokens of prompt and reply are not those of the whole transcript in {apart} of {len(looked)} rows.")
 
 
-def transcript_view(rows: Sequence[dict], encode: Encode, bos: int, eos: int, max_length: int, loss_on: str) -> list[dict]:
+def start(bos: int | None) -> list[int]:
+    """The ids that stand before every text: one, or none where the tokenizer puts none there."""
+    return [] if bos is None else [bos]
+
+
+def transcript_view(rows: Sequence[dict], encode: Encode, bos: int | None, eos: int, max_length: int, loss_on: str) -> list[dict]:
     """One example per row: input_ids, labels (-100: not in the loss), cut (tokens lost at the end).
 
     loss_on = `transcript`: every token counts (the paper); `reply`: prompt and reply are encoded apart and only the reply counts.
-    One leading </s>; one trailing </s>, unless the row is cut.
+    One leading bos where there is one; one trailing eos, unless the row is cut.
     """
     if loss_on == "transcript":
         prompts = [[] for _ in rows]
@@ -41,22 +46,22 @@ def transcript_view(rows: Sequence[dict], encode: Encode, bos: int, eos: int, ma
         replies = encode([row["chosen"] for row in rows])
     examples = []
     for prompt, reply in zip(prompts, replies, strict=True):
-        ids = [bos, *prompt, *reply, eos]
-        masked = 1 + len(prompt) if loss_on == "reply" else 0
+        ids = [*start(bos), *prompt, *reply, eos]
+        masked = len(start(bos)) + len(prompt) if loss_on == "reply" else 0
         labels = [-100] * masked + ids[masked:]
         examples.append({"input_ids": ids[:max_length], "labels": labels[:max_length], "cut": max(0, len(ids) - max_length)})
     return examples
 
 
-def pair_view(rows: Sequence[dict], encode: Encode, bos: int, eos: int, max_length: int, max_prompt_length: int) -> list[dict]:
+def pair_view(rows: Sequence[dict], encode: Encode, bos: int | None, eos: int, max_length: int, max_prompt_length: int) -> list[dict]:
     """One example per pair: prompt_ids, chosen_ids, rejected_ids, cut_prompt and cut_reply (tokens lost).
 
-    The prompt ends with the cue and keeps its last tokens behind one leading </s>, as in generation; a reply begins with its
-    space and ends with </s> unless it is cut at max_length.
+    The prompt ends with the cue and keeps its last tokens behind one leading bos where there is one, as in generation; a reply
+    begins with its space and ends with eos unless it is cut at max_length.
     """
     prompts, chosen, rejected = (encode([row[part] for row in rows]) for part in ("prompt", "chosen", "rejected"))
     views = zip(prompts, chosen, rejected, strict=True)
-    return [_pair([bos], prompt, good, bad, eos, max_length, max_prompt_length) for prompt, good, bad in views]
+    return [_pair(start(bos), prompt, good, bad, eos, max_length, max_prompt_length) for prompt, good, bad in views]
 
 
 def published_pair_view(rows: Sequence[dict], encode: Encode, eos: int, max_length: int, max_prompt_length: int) -> list[dict]:

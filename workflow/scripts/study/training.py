@@ -14,9 +14,11 @@ from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from study.artifacts import say
 from study.command import StudyError
+from study.compute import out_of_memory
+from study.models import writing
 from study.processes import is_first, processes
 from study.progress import Progress
-from study.state import latest_checkpoint, seal_checkpoint
+from study.state import State, latest_checkpoint, seal_checkpoint
 
 # TRL 1.16 still reads the name that transformers 5 renamed
 warnings.filterwarnings("ignore", message=".*gradient_checkpointing` is deprecated", category=FutureWarning)
@@ -99,13 +101,23 @@ def trl_arguments(settings: dict, folder: Path, seed: int, device: str, planned:
 class Watch(TrainerCallback):
     """Stops at a loss that is no number, prints progress, and seals a checkpoint every `seconds`."""
 
-    def __init__(self, steps: int, done: int, seconds: float, rows_of: Callable[[int], str], check: Callable[[dict], None]) -> None:
-        self.progress = Progress(steps, "step", done=done)
+    def __init__(
+        self,
+        tokens: Sequence[int],
+        done: int,
+        seconds: float,
+        rows_of: Callable[[int], str],
+        check: Callable[[dict], None],
+        state: State,
+    ) -> None:
+        """tokens: of each step."""
+        self.tokens, self.progress, self.state = tokens, Progress(len(tokens), "step", done=done), state
         self.rows_of, self.check = rows_of, check
-        self.seconds, self.saved = seconds, time.monotonic()
+        self.seconds, self.saved, self.stepped = seconds, time.monotonic(), 0.0
 
     def on_step_end(self, args, state, control, **kwargs):
-        due = [time.monotonic() - self.saved > self.seconds and state.global_step < state.max_steps]
+        self.stepped = time.monotonic()
+        due = [self.stepped - self.saved > self.seconds and state.global_step < state.max_steps]
         if processes() > 1:
             broadcast_object_list(due)
         control.should_save = control.should_save or due[0]
@@ -113,21 +125,24 @@ class Watch(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
         if "loss" not in logs:
             return
-        if not math.isfinite(logs["loss"]):
-            rate = logs["learning_rate"]
+        loss, norm = logs["loss"], logs.get("grad_norm", 0.0)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
             raise StudyError(
-                f"the loss is {logs['loss']} at step {state.global_step} (learning rate {rate:g}, rows {self.rows_of(state.global_step)}). "
-                "Lower learning_rate, or look at these rows."
+                f"the loss is {loss} and the gradient's norm {norm} at step {state.global_step} (learning rate {logs['learning_rate']:g}, "
+                f"rows {self.rows_of(state.global_step)}). Lower learning_rate, or look at these rows."
             )
         if state.global_step == 1:
             self.check(logs)
-        self.progress.add(1, note=f"loss {logs['loss']:.4f}")
+        self.progress.add(1, self.tokens[state.global_step - 1], note=f"loss {logs['loss']:.4f}")
 
     def on_save(self, args, state, control, **kwargs):
         if processes() > 1:
             torch.distributed.barrier()
         if is_first():
             seal_checkpoint(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            self.state.checkpoints += 1
+            self.state.checkpoint_seconds += time.monotonic() - self.stepped
+            self.state.spend()
         self.saved = time.monotonic()
 
 
@@ -153,7 +168,7 @@ def check_moved(before: dict[str, tuple[float, float]], model: torch.nn.Module, 
 
 def fit(
     trainer: Trainer,
-    folder: Path,
+    state: State,
     steps: Sequence[Sequence[int]],
     tokens: Sequence[int],
     cuts: Sequence[int],
@@ -162,46 +177,46 @@ def fit(
     check_first: Callable[[dict], None] = lambda logs: None,
     may_stay: tuple[str, ...] = ("k_proj.bias",),
 ) -> tuple[list[dict], float]:
-    """Train to the end, continuing from the newest valid checkpoint in `folder`; return the rows of train_log and the seconds it took.
+    """Train to the end, continuing from the newest valid checkpoint of `state`; return the rows of train_log and the seconds it took.
 
     steps: the rows of each optimizer step; `tokens`, `cuts` and `names` are per row. `check_first` sees the log of step 1; `may_stay`
     names parameters that the loss does not depend on (softmax takes no notice of a key's bias). Raises
-    StudyError where a loss is no number, memory runs out, or a parameter has not moved as it should.
+    StudyError where a loss is no number, memory runs out, the disk takes no checkpoint, or a parameter has not moved as it should.
     """
-    checkpoint = latest_checkpoint(folder)
+    checkpoint = latest_checkpoint(state.folder)
     done = int(checkpoint.name.split("-")[1]) if checkpoint else 0
     if checkpoint:
         say(f"continuing from step {done} of {len(steps)}")
     trainer.remove_callback(PrinterCallback)
+    step_tokens = [sum(tokens[row] for row in step) for step in steps]
     trainer.add_callback(
-        Watch(len(steps), done, checkpoint_seconds, lambda step: ", ".join(names[row] for row in steps[step - 1]), check_first)
+        Watch(step_tokens, done, checkpoint_seconds, lambda step: ", ".join(names[row] for row in steps[step - 1]), check_first, state)
     )
     before, started = tensor_sums(trainer.model), time.monotonic()
     gc.freeze()  # what is imported by now lives to the end: not looked at again
     try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with writing(state.folder):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        raise StudyError(memory_advice(trainer, max(map(len, steps)))) from None
-    seconds = time.monotonic() - started
+        raise StudyError(memory_advice(trainer, max(map(len, steps)), max(tokens))) from None
+    seconds = time.monotonic() - started + state.earlier
     if len(steps) > 2:  # before, an adapter's first factor has no gradient
         check_moved(before, trainer.model, may_stay)
     return log_rows(trainer.state.log_history, steps, tokens, cuts), seconds
 
 
-def out_of_memory(error: Exception) -> bool:
-    """Whether a GPU or the machine had no memory left for a tensor."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def memory_advice(trainer: Trainer, batch_size: int) -> str:
-    """What to lower, and to which value."""
+def memory_advice(trainer: Trainer, batch_size: int, longest: int) -> str:
+    """What to lower, and to which value; longest: tokens of the longest example."""
     micro = math.ceil(batch_size / trainer.args.gradient_accumulation_steps / processes())
     where = f"out of memory at step {trainer.state.global_step + 1} with micro_batch {micro}: "
     if micro > 1:
         return where + f"set it to {micro // 2} (the same batch_size, so the same method, in half the memory)."
-    return where + "lower max_length, set precision to bfloat16, or take a machine with more memory."
+    return (
+        where
+        + f"lower max_length to {longest // 2} (the longest example has {longest} tokens), set precision to bfloat16, or take a machine with more memory."
+    )
 
 
 def log_rows(history: Sequence[dict], steps: Sequence[Sequence[int]], tokens: Sequence[int], cuts: Sequence[int]) -> list[dict]:
