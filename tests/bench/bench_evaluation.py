@@ -22,13 +22,14 @@ from itertools import zip_longest
 from pathlib import Path
 
 import torch
-from bench_training import CASES, REPOSITORY, SHARED, load_tokenizer
+from bench_training import CASES, REPOSITORY, SHARED, load_tokenizer, write_rows
 
 NEW, BUDGET = 50, 4096
 JUDGE = {
     "hidden_size": 1024, "layers": 24, "heads": 16, "ffn_dim": 4096, "position_buckets": 256, "init_std": 0.02, "vocab_size": 50272,
 }  # fmt: skip
 PRECISIONS = ("float32", "bfloat16")
+NUMBERS = ("ours", "theirs", "ratio", "ratio_min", "ratio_max", "floor_ratio")
 
 
 def bandwidth() -> float:
@@ -270,23 +271,11 @@ def bench_scale(study: Path) -> list[dict]:
             }
             rows.append(no_ratio(row["case"], metric) | row | {"ratio": many[metric] / few[metric]})
             print(f"{script}, {metric}: {len(prompts):,} prompts against 100: {rows[-1]['ratio']:.2f}")
+        memory, seconds, tokens = (row["ratio"] for row in rows[-3:])
+        print(
+            f"{script}: memory {'flat' if memory <= 1.1 else 'GROWS'}, time {'within' if seconds <= tokens else 'BEYOND'} the growth of tokens"
+        )
     return rows
-
-
-def write(rows: list[dict]) -> None:
-    """Into results/bench/evaluation.parquet, in the place of the same cases' earlier rows."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    target = REPOSITORY / "results/bench/evaluation.parquet"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.is_file():
-        measured = {row["case"] for row in rows}
-        rows = [row for row in pq.read_table(target).to_pylist() if row["case"] not in measured] + rows
-    numbers = ("ours", "theirs", "ratio", "ratio_min", "ratio_max", "floor_ratio")
-    schema = pa.schema([*((name, pa.string()) for name in ("case", "peer", "metric")), *((name, pa.float64()) for name in numbers)])
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), target)
-    print(f"wrote {target.relative_to(REPOSITORY)}")
 
 
 def main() -> None:
@@ -302,11 +291,11 @@ def main() -> None:
     prepare()
     use_device("cpu", os.cpu_count())
     if args.scale:
-        write(bench_scale(args.scale))
+        write_rows("evaluation", bench_scale(args.scale), NUMBERS)
         return
     for name, bench in (("generation", bench_generation), ("scoring", bench_scoring)):
         if args.only in (None, name):
-            write(bench(args.prompts, args.rounds))
+            write_rows("evaluation", bench(args.prompts, args.rounds), NUMBERS)
 
 
 if __name__ == "__main__":

@@ -20,13 +20,15 @@ import train_judge
 from generate_responses import continue_greedily, cut_at_human
 from pretrain_base import build_model
 from study.artifacts import write_table
-from study.batches import Item, Parts, plan
+from study.batches import Item, Parts, by_batches, in_memory, plan
 from study.command import StudyError
 from study.decoding import decode, prompt_ids
 from study.judging import PADDING, read_only, reward_batch
 from study.models import load_judge, load_policy, save_model
+from study.progress import Progress, clock
 from study.scratch import train_tokenizer
-from study.tables import PROMPTS
+from study.state import State
+from study.tables import PROMPTS, RESPONSES
 
 EOS, PAD, NEW = 2, 1, 20
 OPT = {
@@ -177,15 +179,34 @@ def test_the_plan_takes_distinct_inputs_once_in_batches_that_their_order_does_no
 
 
 def test_parts_forget_a_line_that_a_kill_has_torn(tmp_path):
-    parts = Parts(tmp_path / "parts.jsonl")
-    parts.add([{"number": 3}, {"number": 0}])
-    parts.add([{"number": 1}, {"number": 2}])
+    parts = Parts(State(tmp_path, 0.0))
+    parts.add([{"number": 3}, {"number": 0}], 1)
+    parts.add([{"number": 1}, {"number": 2}], 1)
     with open(parts.path, "a") as file:
-        file.write('[{"number": 4')
-    again = Parts(parts.path)
-    assert again.done == 2
-    again.add([{"number": 4}])
+        file.write('00000000 [{"number": 4')
+    again = Parts(State(tmp_path, 0.0))
+    assert again.done == 2 and again.state.tokens == 2
+    again.add([{"number": 4}], 1)
     assert [[row["number"] for row in window] for window in again.windows()] == [[0, 1, 2, 3, 4]]
+
+
+def test_a_part_with_a_flipped_bit_is_made_again_with_what_follows(tmp_path, capsys):
+    parts = Parts(State(tmp_path, 0.0))
+    for number in range(4):
+        parts.add([number / 3], 1)
+    content = bytearray(parts.path.read_bytes())
+    content[content.index(b"0.666") + 3] ^= 1
+    parts.path.write_bytes(content)
+    again = Parts(State(tmp_path, 0.0))
+    assert list(again) == [[0.0], [1 / 3]] and "what follows batch 2" in capsys.readouterr().out
+    computed = []
+
+    def compute(batch):
+        computed.extend(batch)
+        return [row / 3 for row in batch]
+
+    assert by_batches([[0], [1], [2], [3]], [1] * 4, compute, again, Progress(4, "row")) == [row / 3 for row in range(4)]
+    assert computed == [2, 3]
 
 
 @pytest.mark.parametrize("kind", ["generate", "score"])
@@ -208,6 +229,26 @@ def test_shards_and_order_change_no_byte(place, responses, tmp_path, monkeypatch
         assert pq.read_table(other).sort_by("prompt_id").to_pylist() == pq.read_table(whole).to_pylist()
 
 
+def test_shards_of_a_judge_of_one_axis_make_up_its_table(place, tmp_path, monkeypatch):
+    # its rows begin behind those of the other axis
+    asked, answered = [], []
+    for number, text in enumerate(texts(40)):
+        axis = "harmlessness" if number < 15 else "helpfulness"
+        key = {"axis": axis, "prompt_id": f"{axis}-{number:03d}"}
+        asked.append({**key, "subset": "s", "row": 0, "cluster": "c", "keywords": [], "prompt": text})
+        answered.append({**key, "response": text[9:], "response_tokens": 1, "finish": "eos", "top2_gap_min": 1.0, "cut_tokens": 0})
+    write_table(tmp_path / "prompts.parquet", asked, PROMPTS, {})
+    write_table(tmp_path / "responses.parquet", answered, RESPONSES, {})
+    inputs = {"judge": place / "judge/manifest.json", "prompts": tmp_path / "prompts.parquet", "responses": tmp_path / "responses.parquet"}
+    config = SCORING | {"axes": ["helpfulness"]}
+    whole = done(monkeypatch, score_responses, tmp_path, "whole", config, **inputs)
+    assert pq.read_table(whole)["prompt_id"].to_pylist() == [row["prompt_id"] for row in asked[15:]]
+    shards = [done(monkeypatch, score_responses, tmp_path, f"{number}", config, f"{number}-of-2", **inputs) for number in (1, 2)]
+    monkeypatch.setattr(sys, "argv", ["gather_shards", "--shards", *map(str, shards), "--output", str(tmp_path / "gathered.parquet")])
+    gather_shards.main()
+    assert (tmp_path / "gathered.parquet").read_bytes() == whole.read_bytes()
+
+
 @pytest.mark.parametrize("kind", ["generate", "score"])
 @pytest.mark.parametrize("moments", [2, pytest.param(5, marks=pytest.mark.long)])
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(place, responses, tmp_path, monkeypatch, kind, moments):
@@ -216,14 +257,44 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(place, responses, 
     whole = done(monkeypatch, module, tmp_path, "whole", config, **inputs)
     output, argv = call(module, tmp_path, "killed", config, **inputs)
     parts, stream, total = tmp_path / "state-killed/parts.jsonl", random.Random(), len(plan_of(place, kind, config, responses))
+    killed = 0
     for moment in sorted(stream.sample(range(1, total - 3), moments)):
         process = subprocess.Popen([sys.executable, *argv], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         while process.poll() is None and (not parts.is_file() or parts.read_bytes().count(b"\n") < moment):
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
         assert process.wait() in (-signal.SIGKILL, 0), process.stderr.read().decode()
+        killed += process.returncode != 0
     subprocess.run([sys.executable, *argv], check=True, stdout=subprocess.DEVNULL)
     assert output.read_bytes() == whole.read_bytes() and not parts.exists()
+    assert killed and (killed < moments or json.loads((tmp_path / "timing.json").read_text())["continuations"] == killed)
+
+
+def test_memory_that_runs_out_names_the_budget_to_lower():
+    def full(batch):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.raises(StudyError, match="out of memory in a batch of 2 inputs, 300 tokens: set batch_tokens to 150"):
+        in_memory(full, [1, 2], 300)
+    with pytest.raises(StudyError, match="in a batch of 1 inputs, 300 tokens: it is a batch of its own"):
+        in_memory(full, [1], 300)
+    with pytest.raises(RuntimeError, match="size"):
+        in_memory(lambda batch: torch.zeros(2) @ torch.zeros(3) if batch else [], [1], 1)
+
+
+def test_progress_says_what_is_done_how_fast_and_what_remains(monkeypatch, capsys):
+    now = 100.0
+    monkeypatch.setattr("study.progress.time.monotonic", lambda: now)
+    progress = Progress(1000, "prompt", done=0)
+    progress.skip(100)  # an earlier run's: no rate of this one
+    progress.leave(100)
+    now = 102.0
+    progress.add(1, 10)
+    assert capsys.readouterr().out == ""  # not every batch has a line
+    now = 110.0
+    progress.add(1, 10)
+    assert capsys.readouterr().out == "prompt 102/900, 0.2/s, 2 tokens/s, 01:06:30 left\n"
+    assert clock(90_061) == "25:01:01"
 
 
 def plan_of(place, kind, config, responses):

@@ -1,7 +1,5 @@
 """A judge's rewards of released responses beside the ratings that were released with them: is it the same judge, read in the same way?"""
 
-from pathlib import Path
-
 import pandas as pd
 import pyarrow as pa
 
@@ -29,9 +27,9 @@ def compare(ratings: Ratings, released: str) -> list[dict]:
     """One row per judge, policy and axis. Differences are judge - released; correlation is Pearson's, null where one of them is constant."""
     rows = []
     for (judge, policy, seed, axis), frame in ratings.items():
-        if judge == released:
+        theirs = ratings.get((released, policy, seed, axis))
+        if judge == released or theirs is None:
             continue
-        theirs = ratings[released, policy, seed, axis]
         difference = frame["reward"] - theirs["reward"]
         correlation = frame["reward"].corr(theirs["reward"])
         rows.append(
@@ -53,15 +51,14 @@ def compare(ratings: Ratings, released: str) -> list[dict]:
 
 def main() -> None:
     args = parse(__doc__, config="config", rewards="paths", output="path")
-    paths: list[Path] = args.rewards
-    rows = compare(read_ratings(paths, args.config["judges"]), args.config["released"])
+    rows = compare(read_ratings(args.rewards, args.config["judges"]), args.config["released"])
     for judge in sorted({row["judge"] for row in rows}):
         own = [row for row in rows if row["judge"] == judge]
         say(
             f"{judge} against the released ratings: differences up to {max(row['largest_difference'] for row in own):.6f}, "
             f"{sum(row['other_labels'] for row in own)} of {sum(row['n'] for row in own)} labels differ"
         )
-    write_table(args.output, rows, RESCORING, provenance(args.config, paths))
+    write_table(args.output, rows, RESCORING, provenance(args.config, args.rewards))
 
 
 if __name__ == "__main__":

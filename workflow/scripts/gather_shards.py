@@ -17,10 +17,11 @@ def join(shards: list[pa.Table]) -> pa.Table:
 
 def main() -> None:
     args = parse(__doc__, shards="paths", output="path")
+    tables = [read_table(path) for path in args.shards]
     made_by = read_provenance(args.shards[0])
     if others := [path for path in args.shards if read_provenance(path) != made_by]:
         raise StudyError(f"{others[0]} and {args.shards[0]} were made from different things. Delete both; the next run rebuilds them.")
-    table = join([read_table(path) for path in args.shards])
+    table = join(tables)
     windows = (table.slice(start, WINDOW) for start in range(0, table.num_rows, WINDOW))
     write_windows(args.output, windows, table.schema, made_by)
     say(f"{table.num_rows:,} rows of {len(args.shards)} shards")

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import torch
 
-from study.artifacts import provenance, read_table, read_windows, say, write_windows
+from study.artifacts import REBUILD, provenance, read_table, read_windows, say, write_windows
 from study.batches import WINDOW, Item, Parts, Shard, plan, work_through
 from study.codehash import code_hash
-from study.command import parse, run
+from study.command import StudyError, parse, run
 from study.compute import use_device, write_timing
 from study.decoding import Continuation, decode, prompt_ids
-from study.models import load_policy
+from study.models import load_policy, positions_of
 from study.progress import Progress
 from study.state import fingerprint, state_folder
-from study.tables import RESPONSES
+from study.tables import PROMPTS, RESPONSES, columns_of
 from study.transcripts import ASSISTANT, HUMAN
 
 
@@ -46,7 +46,7 @@ def cut_at_human(ids: list[int], text_of: Callable[[list[int]], str]) -> tuple[s
 def read_items(path: Path, tokenizer, config: dict, positions: int) -> Iterator[list[Item]]:
     """Windows of prompts as the policy reads them."""
     start = 0
-    for prompts in read_windows(path, ["axis", "prompt_id", "prompt"], WINDOW):
+    for prompts in read_windows(path, columns_of(PROMPTS, "axis", "prompt_id", "prompt"), WINDOW):
         found = zip(prompts, *prompt_ids(tokenizer, prompts, config, positions), strict=True)
         yield [
             Item(number, ids, {"axis": prompt["axis"], "prompt_id": prompt["prompt_id"], "cut_tokens": cut})
@@ -81,17 +81,17 @@ def main() -> None:
         return results
 
     total = read_table(args.prompts, ["prompt_id"]).num_rows
-    with state_folder(args.state, fingerprint(made_by, code_hash("generate_responses"))) as folder:
-        parts, progress = Parts(folder / "parts.jsonl"), Progress(total, "prompt")
-        items = read_items(args.prompts, tokenizer, config, model.config.max_position_embeddings)
+    if not total:
+        raise StudyError(f"{args.prompts}: no prompt to answer. {REBUILD}")
+    with state_folder(args.state, fingerprint(made_by, code_hash("generate_responses")), started) as state:
+        parts, progress = Parts(state), Progress(total, "prompt")
+        items = read_items(args.prompts, tokenizer, config, positions_of(model.config))
         work_through(items, lambda items: plan(items, config["batch_tokens"], config["max_new_tokens"]), compute, parts, shard, progress)
         write_windows(args.output, parts.windows(), shard.schema(RESPONSES), made_by)
-    rows = read_table(args.output, ["response", "finish", "cut_tokens"]).to_pylist()
-    say(
-        f"{sum(not row['response'] for row in rows)} empty responses, {sum(row['finish'] == 'eos' for row in rows)} of {len(rows)} end with "
-        f"</s>; {sum(row['cut_tokens'] > 0 for row in rows)} prompts cut"
-    )
-    write_timing(args.timing, started, prompts=len(rows), tokens=progress.tokens)
+    found = read_table(args.output, ["response", "finish", "cut_tokens"]).to_pandas()
+    empty, ended, cut = (found["response"] == "").sum(), (found["finish"] == "eos").sum(), (found["cut_tokens"] > 0).sum()
+    say(f"{empty} empty responses, {ended} of {len(found)} end with {tokenizer.eos_token}; {cut} prompts cut")
+    write_timing(args.timing, state.started, state.continuations, prompts=len(found), tokens=state.tokens)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Released prompts, responses and ratings as this workflow's own tables."""
 
 import json
-import math
+import sys
 from pathlib import Path
 
 from study.artifacts import provenance, say, sha256, write_table
@@ -9,6 +9,7 @@ from study.command import StudyError, parse, run
 from study.tables import PROMPTS, RESPONSES, REWARDS
 from study.transcripts import cluster_of
 
+LARGEST = sys.float_info.max
 AXES = {"harmlessness": "harmful", "helpfulness": "helpful"}
 KEYWORDS = ("kill", "murder", "rape")  # the author's filter of the harmful prompts
 
@@ -21,7 +22,7 @@ def read_checked(path: Path, total: str | None) -> list:
         raise StudyError(f"{path}: sha256 {sha256(path)}, the config says {total}. The file is not the released one.")
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StudyError(f"{path}: not JSON ({error}).") from None
     if not isinstance(entries, list):
         raise StudyError(f"{path}: not a JSON list but {type(entries).__name__}.")
@@ -31,13 +32,22 @@ def read_checked(path: Path, total: str | None) -> list:
 def import_prompts(path: Path, texts: list, axis: str) -> list[dict]:
     """Prompt rows in the file's order; where in the source a prompt stood is not released (null). Raises StudyError."""
     rows = []
+    if not texts:
+        raise StudyError(f"{path}: no prompt.")
     for number, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise StudyError(f"{path}: entry {number} is no text but {type(text).__name__}.")
+        if not is_text(text):
+            raise StudyError(
+                f"{path}: entry {number} is no text but {type(text).__name__}{' with half a surrogate pair' * isinstance(text, str)}."
+            )
         keywords = [word for word in KEYWORDS if word in text] if axis == "harmlessness" else []
         place = {"axis": axis, "prompt_id": f"{axis}-{number:03d}", "subset": None, "row": None, "cluster": cluster_of(text)}
         rows.append({**place, "prompt": text, "keywords": keywords})
     return rows
+
+
+def is_text(value: object) -> bool:
+    """Whether this is text that UTF-8 can hold: JSON allows half a surrogate pair."""
+    return isinstance(value, str) and value.encode("utf-8", "replace").decode() == value
 
 
 def check_entry(path: Path, number: int, entry: object, prompt: str) -> None:
@@ -46,9 +56,9 @@ def check_entry(path: Path, number: int, entry: object, prompt: str) -> None:
         raise StudyError(f"{path}: entry {number} must hold prompt, response and rating.")
     if entry["prompt"] != prompt:
         raise StudyError(f"{path}: entry {number} answers another prompt than the prompts file has at this place.")
-    if not isinstance(entry["response"], str):
+    if not is_text(entry["response"]):
         raise StudyError(f"{path}: entry {number}: the response is no text.")
-    if isinstance(entry["rating"], bool) or not isinstance(entry["rating"], int | float) or not math.isfinite(entry["rating"]):
+    if isinstance(entry["rating"], bool) or not isinstance(entry["rating"], int | float) or not abs(entry["rating"]) <= LARGEST:
         raise StudyError(f"{path}: entry {number}: the rating {entry['rating']!r} is no finite number.")
 
 

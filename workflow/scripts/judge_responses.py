@@ -30,13 +30,27 @@ from study.artifacts import provenance, read_table, say, write_table, write_text
 from study.command import StudyError, parse, run
 from study.config import explain
 from study.figures import PLAIN, save
-from study.ratings import AXES, Ratings, by_axis, check_judges, fault, headline, label, number_clusters, reply_facts
+from study.ratings import (
+    AXES,
+    LIMITS,
+    Ratings,
+    by_axis,
+    check_judges,
+    fault,
+    headline,
+    judged_axes,
+    label,
+    number_clusters,
+    reply_facts,
+    shown_judge,
+)
 from study.tabular import read_any
 from study.transcripts import cluster_of
 
 REQUIRED = ("policy", "axis", "reward")
 OPTIONAL = ("prompt_id", "prompt", "seed", "judge", "parent", "response", "finish", "cluster")
 ANALYSIS = ("contrasts", "primary", "all_pairs", "equivalence_margin", "bootstrap", "discordance", "sizes")
+FILES = "In {folder}/: figures/, changed_prompts.csv (which prompts changed), claims.csv (every number of a sentence)."
 SCHEMA = Path(__file__).parents[1] / "schemas/config.schema.yaml"
 
 
@@ -44,7 +58,7 @@ def read_settings(path: Path) -> dict:
     """The settings, checked against the parts of the config's schema that they share. Raises StudyError with one message."""
     study = yaml.safe_load(SCHEMA.read_text())
     parts = study["properties"]
-    limits = {"harmless_min": {"type": "number"}, "helpful_above": {"type": "number"}}
+    limits = {"axis": {"enum": [*AXES, "both"]}, "harmless_min": {"type": "number"}, "helpful_above": {"type": "number"}}
     schema = {
         "$defs": study["$defs"],
         "type": "object",
@@ -77,6 +91,13 @@ def read_responses(path: Path) -> pd.DataFrame:
     for column in ("policy", "prompt_id" if "prompt_id" in frame else "prompt", "seed", "judge"):
         if column in frame and (empty := frame.index[frame[column].isna()].tolist()):
             raise StudyError(f"{path}: column {column} is empty in {len(empty)} rows (the first is data row {empty[0] + 1}).")
+    if missing := [axis for axis in AXES if axis not in set(frame["axis"])]:
+        raise StudyError(f"{path}: no prompt of axis {' and '.join(missing)}: both axes, {' and '.join(AXES)}, are needed.")
+    if "seed" in frame:
+        seeds = pd.to_numeric(frame["seed"], errors="coerce")
+        if wrong := frame.index[~(seeds % 1 == 0)].tolist():
+            raise StudyError(f"{path}: column seed holds {frame['seed'][wrong[0]]!r} in data row {wrong[0] + 1}. Allowed: whole numbers.")
+        frame["seed"] = seeds.astype(int)
     frame["reward"] = pd.to_numeric(frame["reward"], errors="coerce")
     return completed(frame[[name for name in (*REQUIRED, *OPTIONAL) if name in frame]])
 
@@ -122,11 +143,14 @@ def study_of(frame: pd.DataFrame, settings: dict, path: Path, defaults: dict) ->
         "policies": {policy: {"parent": parents.get(policy)} for policy in policies},
         "order": by_depth(root, parents),
         "seeds": [int(seed) for seed in (min(others) if others else [0])],
-        "judges": {
-            judge: {key: limits[key] for key in ("harmless_min", "helpful_above")} | settings.get("judges", {}).get(judge, {})
-            for judge in sorted(set(frame["judge"]))
-        },
+        "judges": {judge: limits_of(limits, settings.get("judges", {}).get(judge, {})) for judge in sorted(set(frame["judge"]))},
     }
+
+
+def limits_of(defaults: dict, settings: dict) -> dict:
+    """A judge's thresholds, of its own axis only where it has one."""
+    axes = AXES if settings.get("axis", "both") == "both" else (settings["axis"],)
+    return {LIMITS[axis]: settings.get(LIMITS[axis], defaults[LIMITS[axis]]) for axis in axes}
 
 
 def contrasts_of(root: str, parents: dict[str, str]) -> list[list[str]]:
@@ -148,14 +172,18 @@ def ratings_of(frame: pd.DataFrame, config: dict, path: Path) -> Ratings:
     """Checked frames by (judge, policy, seed, axis). Raises StudyError naming file, policy and prompts; never a silently smaller n."""
     asked, root = set(frame["prompt_id"]), config["order"][0]
     ratings: Ratings = {}
+    places = dict(frame[["prompt_id", "axis"]].to_numpy())
     for (judge, policy, seed), part in frame.groupby(["judge", "policy", "seed"], sort=False):
-        if found := fault(part, asked):
+        axes = judged_axes(config["judges"][judge])
+        if not set(part["axis"]) <= set(axes):
+            raise StudyError(f"{path}: judge {judge} rates {', '.join(sorted(set(part['axis']) - set(axes)))}, but its axis is {axes[0]}.")
+        if found := fault(part, {name for name in asked if places[name] in axes}):
             raise StudyError(f"{path}: policy {policy} (judge {judge}, seed {seed}) has {found}.")
         rows = part.assign(good=label(part["axis"], part["reward"], config["judges"][judge]))[["axis", "prompt_id", "reward", "good"]]
         if "response" in part:
             replies = part.assign(response=part["response"].fillna(""), finish=part.get("finish"))
             rows = rows.merge(reply_facts(replies), on=["axis", "prompt_id"])
-        ratings |= {(judge, policy, 0 if policy == root else int(seed), axis): group for axis, group in by_axis(rows).items()}
+        ratings |= {(judge, policy, 0 if policy == root else int(seed), axis): group for axis, group in by_axis(rows, axes).items()}
     try:
         check_judges(ratings)
     except StudyError as error:
@@ -183,7 +211,7 @@ def analyse(ratings: Ratings, clusters: dict[str, np.ndarray], config: dict) -> 
 
 def draw(tables: dict[str, pd.DataFrame], ratings: Ratings, config: dict, folder: Path) -> None:
     """The figures, by the first judge."""
-    judge, order, first = min(config["judges"]), config["order"], config["seeds"][0]
+    judge, order, first = shown_judge(config["judges"]), config["order"], config["seeds"][0]
     rows = headline(tables["metrics"], judge)
     compared = tables["comparisons"][tables["comparisons"]["judge"] == judge]
     single = compared[compared["seed"] == first].drop_duplicates(["policy_b", "policy_a", "metric"])
@@ -219,9 +247,9 @@ def main() -> None:
         write_text(args.output / "report" / f"{name}.csv", as_csv(written.to_pylist(), written.schema.names))
         tables[name] = written.to_pandas()
     draw(tables, ratings, config, args.output / "report/figures")
-    about = config | {"study": args.responses.stem, "folder": str(args.output), "synthetic": False}
+    about = config | {"study": args.responses.stem, "folder": str(args.output), "synthetic": False, "same_source": []}
     empty = {name: summarize_study.frame(None, columns) for name, columns in summarize_study.COLUMNS.items()}
-    text = summarize_study.summary(about, empty | tables | {"leads": tables["threshold_leads"]}, {})
+    text = summarize_study.summary(about, empty | tables | {"leads": tables["threshold_leads"]}, {}, FILES)
     write_text(args.output / "report/summary.txt", text)
     say(text.rstrip())
 

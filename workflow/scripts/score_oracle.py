@@ -7,6 +7,7 @@ import pyarrow as pa
 from study.artifacts import provenance, read_table, say, write_table
 from study.command import parse, run
 from study.grammar import Oracle, load_words
+from study.ratings import judged_axes
 
 ORACLE = pa.schema(
     [
@@ -77,7 +78,7 @@ def main() -> None:
     for path in args.rewards:
         judge, made = path.parent.parent.name, place(path)
         opinions = {row["prompt_id"]: row["reward"] for row in read_table(path, ["prompt_id", "reward"]).to_pylist()}
-        for axis in ("harmlessness", "helpfulness"):
+        for axis in judged_axes(args.config["judges"][judge]):
             truth = [row for row in labels[tuple(made.values())] if row["axis"] == axis]
             judged = [says_good(axis, opinions[row["prompt_id"]], args.config["judges"][judge]) for row in truth]
             rates = {

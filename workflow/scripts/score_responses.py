@@ -2,35 +2,44 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from study.artifacts import provenance, read_table, read_windows, say, write_windows
+from study.artifacts import REBUILD, provenance, read_table, read_windows, say, write_windows
+from study.axes import AXES
 from study.batches import WINDOW, Item, Parts, Shard, plan, work_through
 from study.codehash import code_hash
 from study.command import StudyError, parse, run
 from study.compute import release_memory, use_device, write_timing
-from study.judging import PADDING, pair_ids, read_only, reward_batch
+from study.judging import PADDING, check_lengths, pair_ids, read_only, reward_batch, reward_of
 from study.models import load_judge
 from study.progress import Progress
 from study.state import fingerprint, state_folder
-from study.tables import REWARDS
+from study.tables import PROMPTS, RESPONSES, REWARDS, columns_of
 
 
-def read_items(prompts: Path, responses: Path, tokenizer, max_length: int | None) -> Iterator[list[Item]]:
-    """Windows of (prompt, response) pairs as the judge reads them. Raises StudyError where the tables hold different prompts."""
+def read_items(
+    prompts: Path, responses: Path, tokenizer, max_length: int | None, alone: bool = False, axes: Collection[str] = AXES
+) -> Iterator[list[Item]]:
+    """Windows of the axes' (prompt, response) pairs, or of their responses alone, as the judge reads them.
+
+    Raises StudyError where the tables hold different prompts.
+    """
     columns, start = ["axis", "prompt_id"], 0
-    tables = read_windows(prompts, [*columns, "prompt"], WINDOW), read_windows(responses, [*columns, "response"], WINDOW)
+    parts = (prompts, columns_of(PROMPTS, *columns, "prompt")), (responses, columns_of(RESPONSES, *columns, "response"))
+    tables = (read_windows(path, part, WINDOW) for path, part in parts)
     for asked, answered in zip(*tables, strict=True):
         places = [{column: row[column] for column in columns} for row in answered]
         if places != [{column: row[column] for column in columns} for row in asked]:
             raise StudyError(f"{responses} and {prompts} hold different prompts. Delete the responses; the next run rebuilds them.")
-        found = pair_ids(tokenizer, [row["prompt"] for row in asked], [row["response"] for row in answered], max_length)
+        kept = [number for number, place in enumerate(places) if place["axis"] in axes]
+        before = None if alone else [asked[number]["prompt"] for number in kept]
+        found = pair_ids(tokenizer, before, [answered[number]["response"] for number in kept], max_length)
         yield [
-            Item(number, ids, {**place, "input_tokens": len(ids), "cut_tokens": cut})
-            for number, (place, ids, cut) in enumerate(zip(places, *found, strict=True), start=start)
+            Item(start + number, ids, {**places[row], "input_tokens": len(ids), "cut_tokens": cut})
+            for number, (row, ids, cut) in enumerate(zip(kept, *found, strict=True))
         ]
-        start += len(asked)
+        start += len(kept)
 
 
 def main() -> None:
@@ -43,27 +52,33 @@ def main() -> None:
     device = use_device(config["device"], args.threads)
     made_by = provenance(config, [args.judge, args.prompts, args.responses], device=device, threads=args.threads)
     model, tokenizer = load_judge(args.judge, dtype=config["dtype"], device=device)
+    reward = reward_of(model, config)
     read_only(model)
 
     def compute(items: list[Item]) -> list[dict]:
         release_memory()  # the batch before had another size
-        rewards = reward_batch(model, [item.ids for item in items], tokenizer.pad_token_id)
-        for item, reward in zip(items, rewards, strict=True):
-            if not math.isfinite(reward):
-                raise StudyError(f"{item.row['prompt_id']}: the judge's reward is {reward}: its weights are damaged.")
-        return [{"reward": reward} for reward in rewards]
+        check_lengths(model, [item.ids for item in items], [item.row["prompt_id"] for item in items])
+        rewards = reward_batch(model, [item.ids for item in items], tokenizer.pad_token_id, reward)
+        for item, found in zip(items, rewards, strict=True):
+            if not math.isfinite(found):
+                raise StudyError(f"{item.row['prompt_id']}: the judge's reward is {found}: its weights are damaged.")
+        return [{"reward": found} for found in rewards]
 
-    total = read_table(args.responses, ["prompt_id"]).num_rows
-    if total != read_table(args.prompts, ["prompt_id"]).num_rows:
+    answered = read_table(args.responses, ["axis"])["axis"].to_pylist()
+    axes = set(config.get("axes", AXES))
+    if not answered:
+        raise StudyError(f"{args.responses}: no prompt is answered. {REBUILD}")
+    if len(answered) != read_table(args.prompts, ["prompt_id"]).num_rows:
         raise StudyError(f"{args.responses} and {args.prompts} hold different prompts. Delete the responses; the next run rebuilds them.")
-    with state_folder(args.state, fingerprint(made_by, code_hash("score_responses"))) as folder:
-        parts, progress = Parts(folder / "parts.jsonl"), Progress(total, "pair")
-        items = read_items(args.prompts, args.responses, tokenizer, config.get("max_length"))
+    with state_folder(args.state, fingerprint(made_by, code_hash("score_responses")), started) as state:
+        parts, progress = Parts(state), Progress(sum(axis in axes for axis in answered), "pair")
+        items = read_items(args.prompts, args.responses, tokenizer, config.get("max_length"), config.get("reads") == "response", axes)
         work_through(items, lambda items: plan(items, config["batch_tokens"], padding=PADDING), compute, parts, shard, progress)
         write_windows(args.output, parts.windows(), shard.schema(REWARDS), made_by)
-    cut = [tokens for tokens in read_table(args.output, ["cut_tokens"])["cut_tokens"].to_pylist() if tokens]
-    say(f"{len(cut)} pairs cut, {sum(cut):,} tokens lost")
-    write_timing(args.timing, started, pairs=total, tokens=progress.tokens)
+    cut = read_table(args.output, ["cut_tokens"])["cut_tokens"].to_numpy()
+    say(f"{(cut > 0).sum()} of {len(cut)} pairs cut, {cut.sum():,} tokens lost")
+    speed = {"seconds_per_1000_responses": round(1000 * (time.monotonic() - state.started) / len(cut), 3)} if len(cut) else {}
+    write_timing(args.timing, state.started, state.continuations, speed, pairs=len(cut), tokens=state.tokens)
 
 
 if __name__ == "__main__":

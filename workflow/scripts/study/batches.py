@@ -2,16 +2,19 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
+from zlib import crc32
 
 import pyarrow as pa
 
-from study.artifacts import ROW_GROUP
+from study.artifacts import ROW_GROUP, say
+from study.command import StudyError
+from study.compute import out_of_memory, release_memory
 from study.plan import token_batches
 from study.progress import Progress
+from study.state import State
 
 WINDOW = ROW_GROUP // 10
 """Rows that are read, planned and written together: memory does not grow with their number."""
@@ -44,32 +47,75 @@ class Shard:
 
 
 class Parts:
-    """Results of batches, one line each in the order of the plan: a kill loses the batch at work and no other."""
+    """Results of batches, one checked line each in the order of the plan: a kill loses the batch at work and no other."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.done = path, 0
-        whole = 0
-        if path.is_file():
-            with open(path, "rb") as file:
-                for line in file:
-                    if line.endswith(b"\n"):
-                        self.done, whole = self.done + 1, whole + len(line)
-            os.truncate(path, whole)
+    def __init__(self, state: State, name: str = "parts.jsonl") -> None:
+        self.state, self.path = state, state.folder / name
+        self.path.touch()
+        whole = self.done = 0
+        with open(self.path, "rb") as file:
+            for line in file:
+                if not line.endswith(b"\n") or line[:8] != b"%08x" % crc32(line[9:-1]):
+                    say(f"{self.path.name}: what follows batch {self.done} is incomplete or damaged: made again")
+                    break
+                self.done, whole = self.done + 1, whole + len(line)
+        os.truncate(self.path, whole)
 
-    def add(self, rows: list[dict]) -> None:
-        """Keep a batch's result rows."""
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(rows, ensure_ascii=False) + "\n")
+    def add(self, results: list, tokens: int) -> None:
+        """Keep a batch's results, and count what it read and wrote."""
+        text = json.dumps(results, ensure_ascii=False).encode()
+        with open(self.path, "ab") as file:
+            file.write(b"%08x %s\n" % (crc32(text), text))
             file.flush()
             os.fsync(file.fileno())
+        self.state.spend(tokens)
+
+    def __iter__(self) -> Iterator[list]:
+        with open(self.path, encoding="utf-8") as file:
+            for line in file:
+                yield json.loads(line[9:])
 
     def windows(self) -> Iterator[list[dict]]:
         """The rows of each window in the order of the table."""
-        if not self.path.is_file():
-            return
-        with open(self.path, encoding="utf-8") as file:
-            for _, batches in groupby(map(json.loads, file), key=lambda rows: rows[0]["number"] // WINDOW):
-                yield sorted((row for rows in batches for row in rows), key=lambda row: row["number"])
+        for _, batches in groupby(self, key=lambda rows: rows[0]["number"] // WINDOW):
+            yield sorted((row for rows in batches for row in rows), key=lambda row: row["number"])
+
+
+def in_memory(compute: Callable[[Sequence], list], batch: Sequence, tokens: int) -> list:
+    """compute(batch). Raises StudyError where memory runs out, with what to lower and to which value."""
+    try:
+        return compute(batch)
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+    if len(batch) > 1:
+        advice = f"set batch_tokens to {tokens // 2}"
+    else:
+        advice = "it is a batch of its own: cut what is longer, or take a machine with more memory"
+    raise StudyError(f"out of memory in a batch of {len(batch)} inputs, {tokens:,} tokens: {advice}.")
+
+
+def by_batches(
+    batches: Sequence[Sequence[int]], sizes: Sequence[int], compute: Callable[[Sequence[int]], list], parts: Parts, progress: Progress
+) -> list:
+    """One result (of JSON) for each row, computed a batch of row numbers at a time; what `parts` holds is not computed again.
+
+    sizes: the tokens of each row.
+    """
+    found: list = [None] * len(sizes)
+    kept = list(parts)
+    for number, batch in enumerate(batches):
+        if number < len(kept):
+            results = kept[number]
+            progress.skip(len(batch))
+        else:
+            tokens = sum(sizes[row] for row in batch)
+            results = in_memory(compute, batch, tokens)
+            parts.add(results, tokens)
+            progress.add(len(batch), tokens)
+        for row, result in zip(batch, results, strict=True):
+            found[row] = result
+    return found
 
 
 def plan(items: list[Item], budget: int, new: int = 0, padding: float = 1.0) -> list[list[list[Item]]]:
@@ -96,6 +142,7 @@ def work_through(
     """Compute what `parts` does not hold yet of the shard's batches as `planned`; `compute` sees one item of each input."""
     batches = mine = 0
     for items in windows:
+        release_memory()
         for batch in planned(items):
             batches += 1
             rows = sum(map(len, batch))
@@ -106,6 +153,8 @@ def work_through(
             if mine <= parts.done:
                 progress.skip(rows)
                 continue
-            results = compute([same[0] for same in batch])
-            parts.add([{"number": item.number, **item.row, **found} for same, found in zip(batch, results, strict=True) for item in same])
-            progress.add(rows, sum(len(same[0].ids) + found.get("response_tokens", 0) for same, found in zip(batch, results, strict=True)))
+            results = in_memory(compute, [same[0] for same in batch], sum(len(same[0].ids) for same in batch))
+            tokens = sum(len(same[0].ids) + found.get("response_tokens", 0) for same, found in zip(batch, results, strict=True))
+            kept = [{"number": item.number, **item.row, **found} for same, found in zip(batch, results, strict=True) for item in same]
+            parts.add(kept, tokens)
+            progress.add(rows, tokens)

@@ -9,13 +9,15 @@ import torch.nn.functional as F
 from transformers import AttentionInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
+from study.chat import prompt_text
 from study.command import StudyError
+from study.tokens import start
 from study.transcripts import ASSISTANT
 
 
 @dataclass
 class Continuation:
-    """New tokens (without </s>) and why they end: `eos`, `stop` or `length`."""
+    """New tokens (without the end token) and why they end: `eos`, `stop` or `length`."""
 
     ids: list[int]
     finish: str
@@ -44,14 +46,19 @@ class Memory:
             for row, tensor in enumerate(tensors):
                 memory[row, :, self.width - tensor.shape[2] : self.width] = tensor[0]
         self.layers.append(kept)
-        return torch.cat([F.scaled_dot_product_attention(*part, is_causal=True, scale=scale) for part in zip(*parts, strict=True)], dim=2)
+        grouped = query.shape[1] != heads
+        found = [
+            F.scaled_dot_product_attention(*part, is_causal=True, scale=scale, enable_gqa=grouped) for part in zip(*parts, strict=True)
+        ]
+        return torch.cat(found, dim=2)
 
     def read_token(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
         """Attention of one new token per prompt, shape (prompts, heads, 1, head size), to what its prompt has seen."""
         keys, values = self.layers[layer]
         keys[:, :, self.used - 1], values[:, :, self.used - 1] = key[:, :, 0], value[:, :, 0]
         seen = [tensor[..., : self.used, :] for tensor in (keys, values)]
-        return F.scaled_dot_product_attention(query, *seen, attn_mask=self.seen[..., : self.used], scale=scale)
+        grouped = query.shape[1] != key.shape[1]
+        return F.scaled_dot_product_attention(query, *seen, attn_mask=self.seen[..., : self.used], scale=scale, enable_gqa=grouped)
 
     def keep(self, rows: torch.Tensor) -> None:
         """Forget all prompts but these."""
@@ -81,7 +88,8 @@ def use_memory(model) -> Iterator[None]:
 
 
 def prompt_ids(tokenizer, prompts: Sequence[dict], config: dict, positions: int) -> tuple[list[list[int]], list[int]]:
-    """(ids, cut) of the evaluation prompts as every policy reads them: one leading </s>, the cue where `cue` says so.
+    """(ids, cut) of the evaluation prompts as every policy reads them: one leading bos where there is one, and by the tokenizer's chat
+    template, else with the cue where `cue` says so.
 
     A prompt that leaves no room for `max_new_tokens` within the policy's positions loses its beginning where `long_prompts` is `cut`;
     cut counts the tokens. Raises StudyError for it otherwise, and for a prompt without text.
@@ -89,16 +97,22 @@ def prompt_ids(tokenizer, prompts: Sequence[dict], config: dict, positions: int)
     for prompt in prompts:
         if not prompt["prompt"].strip():
             raise StudyError(f"{prompt['prompt_id']}: the prompt is empty. A policy has nothing to continue.")
-    texts = [prompt["prompt"] + (ASSISTANT if config["cue"] else "") for prompt in prompts]
+    first = start(tokenizer.bos_token_id)
     limit, ids, cut = positions - config["max_new_tokens"], [], []
-    for prompt, encoded in zip(prompts, tokenizer(texts, add_special_tokens=False)["input_ids"], strict=True):
-        over = max(len(encoded) + 1 - limit, 0)
+    if limit < 2:
+        raise StudyError(f"generation.max_new_tokens is {config['max_new_tokens']}, and the policy has {positions} positions: lower it.")
+    for prompt in prompts:  # one by one: the encodings of many would hold memory that nothing else needs
+        text = prompt["prompt"] + (ASSISTANT if config["cue"] else "")
+        if tokenizer.chat_template:
+            text = prompt_text(tokenizer, prompt["prompt"], prompt["prompt_id"])
+        encoded = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+        over = max(len(first) + len(encoded) - limit, 0)
         if over and config["long_prompts"] == "error":
             raise StudyError(
-                f"{prompt['prompt_id']}: {len(encoded) + 1} tokens; the policy reads at most {limit} before {config['max_new_tokens']} new "
+                f"{prompt['prompt_id']}: {len(first) + len(encoded)} tokens; the policy reads at most {limit} before {config['max_new_tokens']} new "
                 "ones. Set generation.long_prompts to cut (the beginning is lost, and counted), or generation.max_new_tokens lower."
             )
-        ids.append([tokenizer.bos_token_id, *encoded[over:]])
+        ids.append([*first, *encoded[over:]])
         cut.append(over)
     return ids, cut
 

@@ -1,19 +1,28 @@
 """How a judge reads: (prompt, response) as a pair, the prompt cut from its beginning, one reward per pair."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
+from tokenizers import Encoding, Tokenizer
 
+from study.command import StudyError
+from study.outputs import output_index
 from study.plan import token_batches
 from study.progress import Progress
 
 
+def encodings(core: Tokenizer, texts: Sequence[str]) -> Iterator[Encoding]:
+    """The texts' encodings without special tokens, made for some texts at a time: one takes a hundred times the memory of its ids."""
+    for start in range(0, len(texts), 100):
+        yield from core.encode_batch(list(texts[start : start + 100]), add_special_tokens=False)
+
+
 def pair_ids(
-    tokenizer, prompts: Sequence[str], responses: Sequence[str], max_length: int | None, reply_tokens: int | None = None
+    tokenizer, prompts: Sequence[str] | None, responses: Sequence[str], max_length: int | None, reply_tokens: int | None = None
 ) -> tuple[list[list[int]], list[int]]:
-    """(ids, cut): the ids of each pair in the tokenizer's own pair template, and the tokens lost.
+    """(ids, cut): the ids of each pair in the tokenizer's own pair template (without prompts: of each response alone), and the tokens lost.
 
     A response longer than reply_tokens loses its end. A pair longer than max_length loses the beginning of its prompt; where the
     response alone is longer, also its end.
@@ -21,9 +30,16 @@ def pair_ids(
     core = tokenizer.backend_tokenizer
     core.no_truncation()
     core.no_padding()
-    special = core.num_special_tokens_to_add(True)
+    special = core.num_special_tokens_to_add(prompts is not None)
     ids, cut = [], []
-    for prompt, response in zip(*(core.encode_batch(list(texts), add_special_tokens=False) for texts in (prompts, responses)), strict=True):
+    if prompts is None:
+        for response in encodings(core, responses):
+            full, room = len(response), math.inf if max_length is None else max_length - special
+            response.truncate(min(full, room, math.inf if reply_tokens is None else reply_tokens))
+            ids.append(core.post_process(response, None, add_special_tokens=True).ids)
+            cut.append(full + special - len(ids[-1]))
+        return ids, cut
+    for prompt, response in zip(encodings(core, prompts), encodings(core, responses), strict=True):
         full = len(prompt) + len(response) + special
         if reply_tokens is not None:
             response.truncate(min(len(response), reply_tokens))
@@ -48,6 +64,9 @@ def rewards(model, ids: Sequence[Sequence[int]], pad: int, batch_tokens: int, pr
         progress.add(len(batch), sum(len(ids[row]) for row in batch))
     return found
 
+
+OFFSET = ("roberta", "xlm-roberta", "camembert")
+"""Their positions begin behind the padding's id."""
 
 CELLS = 2**18
 """Places of the attention matrix (of each head) that are worked on at once: memory does not grow with the batch."""
@@ -96,17 +115,60 @@ class ReadingAttention(torch.nn.Module):
 def read_only(model) -> None:
     """Give a DeBERTa-v2 that is only read from now on ReadingAttention; other models stay as they are."""
     encoder = getattr(getattr(model, "deberta", None), "encoder", None)
-    if encoder is None or not getattr(model.config, "share_att_key", False) or sorted(model.config.pos_att_type) != ["c2p", "p2c"]:
+    if (
+        not getattr(encoder, "relative_attention", False)
+        or not model.config.share_att_key
+        or sorted(model.config.pos_att_type) != ["c2p", "p2c"]
+    ):
         return
     positions = encoder.get_rel_embedding()
     for layer in encoder.layer:
         layer.attention.self = ReadingAttention(layer.attention.self, positions)
 
 
+def first(logits: torch.Tensor) -> torch.Tensor:
+    """The one logit of a reward model, shape (n, 1) -> (n,)."""
+    return logits[:, 0]
+
+
+def reward_of(model, reading: dict) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What makes rewards, shape (n,), of a judge's logits, shape (n, outputs), as `reading` says: higher is better.
+
+    A label's probability is a softmax over the labels, or a sigmoid of its own where the classifier's labels do not exclude each other
+    (problem_type multi_label_classification, or one output); its logit is the log-odds of that. Raises StudyError as output_index does.
+    """
+    output, config = reading.get("output", "reward"), model.config
+    if output == "reward":
+        return first
+    place, better = output_index(config, reading, "the judge's config.json"), reading["higher_is"] == "better"
+    alone = config.num_labels == 1 or config.problem_type == "multi_label_classification" or output == "attribute"
+    probability = output == "label" and reading["scale"] == "probability"
+
+    def reward(logits: torch.Tensor) -> torch.Tensor:
+        others = [number for number in range(logits.shape[1]) if number != place]
+        odds = logits[:, place] if alone else logits[:, place] - logits[:, others].logsumexp(1)
+        odds = odds if better else -odds
+        return odds.sigmoid() if probability else odds
+
+    return reward
+
+
+def check_lengths(model, ids: Sequence[Sequence[int]], names: Sequence[str]) -> None:
+    """Raise StudyError for an input that is longer than the positions that the judge has learned."""
+    config = model.config
+    limit = getattr(config, "max_position_embeddings", None)
+    if limit is None or not getattr(config, "position_biased_input", True):
+        return
+    limit -= config.pad_token_id + 1 if config.model_type in OFFSET else 0
+    for row, name in zip(ids, names, strict=True):
+        if len(row) > limit:
+            raise StudyError(f"{name}: {len(row)} tokens; the judge reads at most {limit}. Set judges.<name>.max_length to {limit}.")
+
+
 @torch.inference_mode()
-def reward_batch(model, ids: Sequence[Sequence[int]], pad: int) -> list[float]:
-    """The judge's one logit for each row of ids, with right padding."""
+def reward_batch(model, ids: Sequence[Sequence[int]], pad: int, reward: Callable[[torch.Tensor], torch.Tensor] = first) -> list[float]:
+    """The judge's reward for each row of ids, with right padding; `reward` makes it of the logits."""
     width = max(map(len, ids))
     tensor = torch.tensor([[*row, *[pad] * (width - len(row))] for row in ids], device=model.device)
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids], device=model.device)
-    return model(input_ids=tensor, attention_mask=mask).logits[:, 0].float().tolist()
+    return reward(model(input_ids=tensor, attention_mask=mask).logits.float()).tolist()
