@@ -7,8 +7,11 @@ Files lie at ROOT/{models,datasets}/<org>/<name>/<commit>/. In a test:
 
 Faults are given per file name in a repository, or per repository for its listing:
     hub.status[name] = [503, ...]   the next answers, one per request
+    hub.code = "GatedRepo"          the hub's own word for a status above, in X-Error-Code
     hub.cut[name] = [n, ...]        send n bytes, then drop the connection
     hub.corrupt.add(name)           first byte flipped, length right
+    hub.stall[name] = [s, ...]      wait s seconds before the answer
+    hub.retry_after = n             what a status above says in its Retry-After
     hub.size[name] = n              the size that the listing claims
 hub.log has one Request per request.
 """
@@ -19,6 +22,8 @@ import os
 import re
 import sys
 import threading
+import time
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
@@ -73,7 +78,12 @@ sys.addaudithook(guard)
 
 
 def digests(path: Path) -> tuple[str, str]:
-    """(git blob id, sha256) of a file."""
+    """(git blob id, sha256) of a file, computed once while it stays as it is."""
+    return _digests(path, path.stat().st_mtime_ns, path.stat().st_size)
+
+
+@cache
+def _digests(path: Path, changed: int, size: int) -> tuple[str, str]:
     content = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(), hashlib.sha256(content).hexdigest()
 
@@ -94,7 +104,8 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def fail(self, status: int, code: str, message: str) -> None:
-        self.answer(status, json.dumps({"error": message}).encode(), {"X-Error-Code": code, "X-Error-Message": message})
+        wait = {} if self.server.retry_after is None else {"Retry-After": self.server.retry_after}
+        self.answer(status, json.dumps({"error": message}).encode(), {"X-Error-Code": code, "X-Error-Message": message} | wait)
 
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
@@ -122,7 +133,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def listing(self, kind: str, repo: str, revision: str) -> None:
         if self.server.status.get(repo):
-            return self.fail(self.server.status[repo].pop(0), "Fault", "asked for")
+            return self.fail(self.server.status[repo].pop(0), self.server.code, "asked for")
         if folder := self.revision(kind, repo, revision):
             siblings = []
             for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -147,8 +158,10 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(302, b"", headers | linked | {"Location": f"http://localhost:{self.server.server_port}/cdn/{place}"})
 
     def content(self, path: Path, name: str, headers: dict) -> None:
+        if self.command == "GET" and self.server.stall.get(name):
+            time.sleep(self.server.stall[name].pop(0))
         if self.server.status.get(name):
-            return self.fail(self.server.status[name].pop(0), "Fault", "asked for")
+            return self.fail(self.server.status[name].pop(0), self.server.code, "asked for")
         body, status = path.read_bytes(), 200
         if name in self.server.corrupt:
             body = bytes([body[0] ^ 255]) + body[1:]
@@ -173,6 +186,9 @@ class Hub(ThreadingHTTPServer):
         self.cut: dict[str, list[int]] = {}
         self.size: dict[str, int] = {}
         self.corrupt: set[str] = set()
+        self.stall: dict[str, list[float]] = {}
+        self.retry_after: int | None = None
+        self.code = "Fault"
 
     def __enter__(self) -> "Hub":
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()

@@ -1,6 +1,8 @@
 """Artifacts are whole or not there, equal for equal inputs, and damage is found where they are read."""
 
 import json
+import resource
+import time
 
 import pyarrow as pa
 import pytest
@@ -29,6 +31,20 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         1 / 0  # noqa: B018
     assert [entry.name for entry in tmp_path.iterdir()] == ["table"]
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    "write", [lambda path: artifacts.write_table(path, [{"a": 1}], SCHEMA, {}), lambda path: artifacts.write_json(path, {})]
+)
+def test_a_full_disk_is_one_message_with_the_file(tmp_path, write):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(StudyError, match=r"/a/file: cannot be written \(File too large\). Make room"):
+            write(tmp_path / "a/file")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list((tmp_path / "a").iterdir()) == []
 
 
 def test_a_truncated_table_is_moved_aside_with_a_message(tmp_path):
@@ -61,6 +77,7 @@ def test_a_file_that_is_not_its_manifests_is_found_and_moved_aside(tmp_path, dam
 def test_logical_names_do_not_depend_on_the_place_of_the_repository(tmp_path):
     assert artifacts.logical_name(tmp_path / "results/demo/prompts/prompts.parquet") == "demo/prompts/prompts.parquet"
     assert artifacts.logical_name("/data/hh/helpful-base/test.jsonl.gz") == "hh/helpful-base/test.jsonl.gz"
+    assert artifacts.logical_name("resources/outside.txt") == "resources/outside.txt"  # whatever the clone is called
 
 
 def write_script(root, name, text):
@@ -99,16 +116,23 @@ def checkpoint(folder, step, content="w"):
 
 def test_state_of_another_config_is_wiped_and_its_own_is_kept(tmp_path, capsys):
     mark = fingerprint({"config": 1}, "code")
-    with pytest.raises(ZeroDivisionError), state_folder(tmp_path / "s", mark) as folder:
-        checkpoint(folder, 1)
+    with pytest.raises(ZeroDivisionError), state_folder(tmp_path / "s", mark, 0.0) as state:
+        checkpoint(state.folder, 1)
         1 / 0  # noqa: B018
-    with pytest.raises(ZeroDivisionError), state_folder(tmp_path / "s", mark) as folder:
-        assert latest_checkpoint(folder).name == "checkpoint-1"
+    with pytest.raises(ZeroDivisionError), state_folder(tmp_path / "s", mark, 0.0) as state:
+        assert latest_checkpoint(state.folder).name == "checkpoint-1"
         1 / 0  # noqa: B018
-    with state_folder(tmp_path / "s", fingerprint({"config": 2}, "code")) as folder:
-        assert latest_checkpoint(folder) is None
+    with state_folder(tmp_path / "s", fingerprint({"config": 2}, "code"), 0.0) as state:
+        assert latest_checkpoint(state.folder) is None and state.continuations == 0
     assert "wiped" in capsys.readouterr().out
     assert not (tmp_path / "s").exists()
+
+
+def test_state_of_one_process_is_not_continued_by_two(monkeypatch):
+    # two processes sum gradients in another order: the rest of the training would belong to neither run
+    alone = fingerprint({"config": 1}, "code")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert fingerprint({"config": 1}, "code") != alone
 
 
 def test_a_damaged_newest_checkpoint_falls_back(tmp_path):
@@ -121,8 +145,31 @@ def test_a_damaged_newest_checkpoint_falls_back(tmp_path):
 
 def test_two_processes_cannot_share_a_state_folder(tmp_path):
     # an orphan of a killed run and its successor would write into each other's checkpoints
-    with state_folder(tmp_path / "s", "m"), pytest.raises(StudyError, match="another process"), state_folder(tmp_path / "s", "m"):
+    with state_folder(tmp_path / "s", "m", 0.0), pytest.raises(StudyError, match="another process"), state_folder(tmp_path / "s", "m", 0.0):
         pass
+
+
+def test_a_step_counts_the_seconds_of_its_killed_processes(tmp_path):
+    # each process spends 10 s before a kill; the third sees 20 s behind it
+    for continuations in range(3):
+        started = time.monotonic() - 10
+        with pytest.raises(ZeroDivisionError), state_folder(tmp_path / "s", "m", started) as state:
+            assert state.continuations == continuations
+            assert state.earlier == pytest.approx(10 * continuations, abs=1)
+            state.spend(tokens=7)
+            1 / 0  # noqa: B018
+    assert time.monotonic() - state.started == pytest.approx(30, abs=1) and state.tokens == 21
+
+
+@pytest.mark.parametrize("name", ["fingerprint.json", "spent.json"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'"other"'])
+def test_damaged_state_is_no_error(tmp_path, name, content):
+    with pytest.raises(ZeroDivisionError), state_folder(tmp_path / "s", "m", 0.0) as state:
+        1 / 0  # noqa: B018
+    (state.folder / name).write_bytes(content)
+    with state_folder(tmp_path / "s", "m", 0.0):
+        pass
+    assert not state.folder.exists()
 
 
 def test_json_is_sorted_and_ends_with_a_newline(tmp_path):

@@ -11,6 +11,7 @@ import derive_dataset
 import prepare_preferences
 import select_prompts
 from study.command import StudyError
+from study.selection import in_training_half, select
 from study.transcripts import cluster_of, published_prompt, split_transcript
 
 SUBSETS = ["harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled"]
@@ -182,11 +183,23 @@ def test_coin_exchanges_about_half_and_only_by_its_seed():
     assert 400 < sum(row["chosen"] == " c" for row in first) < 600
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_noise_exchanges_its_share_and_more_noise_exchanges_the_same_rows_and_others(seed):
+    rows = [{"chosen": "good", "rejected": "bad", "rejected_prompt": None, "flags": [], "row": number} for number in range(4000)]
+
+    def exchanged(noise):
+        return {row["row"] for row in derive_dataset.relabel(rows, "noisy", seed, noise) if row["chosen"] == "bad"}
+
+    assert not exchanged(0.0)
+    assert exchanged(0.2) < exchanged(0.4)
+    assert abs(len(exchanged(0.4)) - 1600) < 4 * (4000 * 0.4 * 0.6) ** 0.5  # four standard deviations
+
+
 def test_training_half_and_evaluation_prompts_never_meet():
     # leaking an evaluation prompt into training would make every policy look better than it is
     rows = made_rows(200)
     excluded = {cluster_of(rows[0]["prompt"]), cluster_of(rows[1]["prompt"])}
-    kept = derive_dataset.select(rows, None, ["helpful-base"], excluded)
+    kept = select(rows, None, ["helpful-base"], excluded)
     assert 60 < len(kept) < 140
     assert not excluded & {cluster_of(row["prompt"]) for row in kept}
-    assert all(derive_dataset.in_training_half(cluster_of(row["prompt"])) for row in kept)
+    assert all(in_training_half(cluster_of(row["prompt"])) for row in kept)

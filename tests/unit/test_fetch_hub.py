@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,8 @@ def fetch(hub, tmp_path):
 
     def run(config: dict, table: dict | None = None, **more: str) -> tuple[int, str]:
         (tmp_path / "checksums.yaml").write_text(json.dumps(table or {}))
-        options = ["--config", json.dumps(config), "--checksums", tmp_path / "checksums.yaml", "--manifest", place(tmp_path, config)]
+        options = ["--config", json.dumps(config), "--checksums", tmp_path / "checksums.yaml"]
+        options += ["--manifest", place(tmp_path, config), "--timing", tmp_path / "timing.json"]
         env = environment(hub.url, tmp_path) | {"HF_TOKEN": "hf_secret"} | more
         ended = subprocess.run([sys.executable, SCRIPT, *options], env=env, capture_output=True, text=True, timeout=120)
         assert not (tmp_path / "left-loopback").exists(), (tmp_path / "left-loopback").read_text()
@@ -75,6 +77,7 @@ def test_a_download_brings_the_named_files_once(hub, fetch, tmp_path):
     """A complete download is never repeated, not even when the manifest has been deleted, and nothing unneeded is fetched."""
     status, output = fetch(DATA)
     assert status == 0, output
+    assert "to download: " in output and "in 2 of 2 files" in output and "are free in" in output
     manifest = place(tmp_path, DATA)
     assert set(json.loads(manifest.read_text())) == {TRAIN, TEST}
     for name in (TRAIN, TEST):
@@ -85,7 +88,7 @@ def test_a_download_brings_the_named_files_once(hub, fetch, tmp_path):
     first = manifest.read_bytes()
     manifest.unlink()
     hub.log.clear()
-    assert fetch(DATA, HF_HUB_OFFLINE="1")[0] == 0
+    assert fetch(DATA)[0] == 0
     assert hub.log == [] and manifest.read_bytes() == first
 
 
@@ -163,6 +166,42 @@ def test_a_busy_hub_is_asked_again(hub, fetch):
     assert output.count("the hub answered 503; trying again") == 2
 
 
+def test_a_busy_hub_says_when_to_ask_again(hub, fetch):
+    """Who asks earlier than Retry-After is shut out for longer."""
+    hub.status[TRAIN], hub.retry_after = [429, 503], 1
+    status, output = fetch(DATA)
+    assert status == 0, output
+    assert "the hub answered 503; trying again in 1 s" in output
+
+
+def test_a_hub_that_does_not_answer_in_time_is_asked_again(hub, fetch):
+    """A stalled connection must not hang a study."""
+    hub.stall[TRAIN] = [4.0]
+    status, output = fetch(DATA, HF_HUB_DOWNLOAD_TIMEOUT="1")
+    assert status == 0, output
+
+
+def test_a_killed_download_keeps_its_complete_files(hub, fetch, tmp_path):
+    """kill -9 in the middle of the second file: the first is not asked for again."""
+    hub.stall[TRAIN] = [60.0]
+    (tmp_path / "checksums.yaml").write_text("{}")
+    command = [sys.executable, SCRIPT, "--config", json.dumps(DATA), "--checksums", tmp_path / "checksums.yaml", "--timing", tmp_path / "t"]
+    process = subprocess.Popen([*command, "--manifest", place(tmp_path, DATA)], env=environment(hub.url, tmp_path))
+    while hub.stall[TRAIN]:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not place(tmp_path, DATA).exists()
+    hub.log.clear()
+    status, output = fetch(DATA)
+    assert status == 0, output
+    assert not [request for request in hub.log if request.path.endswith(TEST)]
+    timing = json.loads((tmp_path / "timing.json").read_text())
+    assert timing["continuations"] == 1 and timing["files"] == 2 and timing["seconds"] > 0
+    assert timing["downloaded_bytes"] == (place(tmp_path, DATA).parent / TRAIN).stat().st_size
+    assert sha256(place(tmp_path, DATA).parent / TRAIN) == sha256(hub.root / "datasets/org/pairs" / COMMIT / TRAIN)
+
+
 def test_a_hub_that_stays_busy(hub, fetch):
     """Retries are bounded, and the end says how often."""
     hub.status[TRAIN] = [503] * 9
@@ -177,6 +216,16 @@ def test_unknown_or_closed_repository(hub, fetch):
     refused(fetch(DATA | {"repo": "org/nothing"}), "org/nothing", "no access", "401", "HF_TOKEN")
     hub.status["org/pairs"] = [403]
     refused(fetch(DATA), "403", "HF_TOKEN")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"], ids=["small", "large"])
+def test_a_gated_repository_lists_its_files_and_gives_none(hub, fetch, tmp_path, status, name):
+    """The listing is open, a file is not: trying again is no help, accepting the terms is."""
+    hub.code, hub.status[name] = "GatedRepo", [status] * 9
+    refused(fetch(MODEL), name, f"answered {status}", "accept its terms", "HF_TOKEN")
+    assert not place(tmp_path, MODEL).exists()
+    assert sum(request.path.endswith(name) for request in hub.log) <= 2  # asked about, then asked for
 
 
 def test_a_file_that_the_revision_does_not_have(fetch):

@@ -109,6 +109,16 @@ def test_no_label_ever_gives_no_width():
     assert 0 < low < 0.9 and high <= 1
 
 
+def test_policies_that_never_differ_are_not_known_to_be_equal():
+    # no discordant prompt among few labels: an interval with a width, and no evidence of a difference
+    opinions, labels = np.arange(40.0) % 2, np.where(np.arange(40) < 20, np.arange(40) // 2 % 2, np.nan)
+    same = ppi.rate("harmlessness", opinions, labels)
+    difference, clusters = same.minus(ppi.rate("harmlessness", opinions, labels)), {"harmlessness": np.arange(40)}
+    low, high = difference.interval(clusters)
+    assert low < -0.1 and high > 0.1
+    assert difference.p(clusters) == 1.0
+
+
 def test_prompts_of_one_dialogue_widen_the_interval():
     ((_, opinion, labels),) = simulated(np.random.default_rng(1), 100, 50, (0.5,), 0.85, 0.7, 1)
     single = ppi.rate("h", opinion[0], labels[0]).variance({"h": np.arange(100)})
@@ -249,8 +259,8 @@ def test_the_summary_carries_the_judges_error_into_the_contrasts():
     columns = {"judge": "small", "seed": 42, "policy_a": "sft", "policy_b": "sft_dpo", "labelled": 60, "ci_low": -4.0, "ci_high": 9.0}
     rows = [{**columns, "metric": metric, "corrected": 2.5, "verdict": "undecided"} for metric in ("HmR", "HpR")]
     gold = pd.DataFrame([*rows, {**columns, "policy_a": None, "metric": "HmR", "corrected": 50.0, "verdict": None}])
-    table = corrected_table(gold, "small", 42)
+    table = corrected_table(gold, "small", 42, ("HmR", "HpR", "CAS"))
     assert [list(column.cells) for column in table.columns] == [
         ["sft_dpo - sft"], ["+2.5 [-4, +9] undecided"], ["+2.5 [-4, +9] undecided"], ["-"],
     ]  # fmt: skip
-    assert corrected_table(gold, "other", 42) is None and corrected_table(gold.iloc[2:], "small", 42) is None
+    assert corrected_table(gold, "other", 42, ("HmR",)) is None and corrected_table(gold.iloc[2:], "small", 42, ("HmR",)) is None

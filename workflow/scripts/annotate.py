@@ -153,7 +153,7 @@ def export(items: list[dict], answers: Answers, folder: Path) -> None:
             choices.append({**place, **{key: item[key] for key in ("seed", "policy_a", "policy_b")}, "preferred": preferred})
     for path, rows, schema in ((folder / "labels.parquet", labels, LABELS), (folder / "choices.parquet", choices, CHOICES)):
         if rows:
-            write_table(path, rows, schema, {"answers": len(rows)})
+            write_table(path, rows, schema, {"answers": len(rows), "inputs": {}})
 
 
 def serve(items: list[dict], answers: Answers, folder: Path, port: int) -> ThreadingHTTPServer:

@@ -15,7 +15,7 @@ from compute_metrics import rate as judged_rate
 from study.artifacts import provenance, say, write_table
 from study.command import StudyError, parse, run
 from study.ppi import Estimate, mean_of, rate, score_interval
-from study.ratings import AXES, RATES, Ratings, read_clusters, read_ratings, seed_of
+from study.ratings import AXES, AXES_OF, RATES, Ratings, judged_axes, judged_rates, read_clusters, read_ratings, seed_of
 from study.statistics import mover_mean
 from study.tabular import read_any
 
@@ -69,8 +69,11 @@ def read_labels(path: Path, ratings: Ratings) -> pd.DataFrame:
     frame["good"] = (
         frame["good"].astype(str).str.lower().map({"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False})
     )
-    known = {(key[1], key[2], key[3]): set(part["prompt_id"]) for key, part in ratings.items()}
-    for number, row in enumerate(frame.to_dict("records"), 1):
+    known = {key[1:]: set(part["prompt_id"]) for key, part in ratings.items()}
+    if len(other := frame[~frame["axis"].isin({axis for *_, axis in known})]) and set(other["axis"]) <= set(AXES):
+        say(f"{path}: {len(other)} labels are left out: no judge speaks about {', '.join(sorted(set(other['axis'])))}")
+        frame = frame.drop(other.index)
+    for number, row in zip(frame.index + 1, frame.to_dict("records"), strict=True):
         where = f"{path}, row {number} ({row['policy']}, seed {row['seed']}, {row['prompt_id']})"
         if pd.isna(row["good"]):
             raise StudyError(f"{where}: good must be true or false.")
@@ -102,10 +105,8 @@ def settle(frame: pd.DataFrame, ratings: Ratings) -> Labels:
     ties = int((share == 0.5).sum())
     if ties:
         say(f"{ties} responses are left out: their annotators disagree half and half")
-    judge = min(key[0] for key in ratings)
     found = {}
-    for _, policy, seed, axis in (key for key in ratings if key[0] == judge):
-        names = ratings[judge, policy, seed, axis]["prompt_id"]
+    for (policy, seed, axis), names in {key[1:]: part["prompt_id"] for key, part in ratings.items()}.items():
         votes = share.reindex([(policy, seed, axis, name) for name in names]).to_numpy(float)
         found[policy, seed, axis] = np.where(np.isnan(votes) | (votes == 0.5), np.nan, (votes > 0.5).astype(float))
     return found
@@ -126,7 +127,7 @@ def agreements(frame: pd.DataFrame, labels: Labels, ratings: Ratings, config: di
     """Rows of label_agreement.parquet: every judge with the labels, per axis and policy (null: all), and every two annotators."""
     rows = []
     for judge in sorted(config["judges"]):
-        for axis in AXES:
+        for axis in judged_axes(config["judges"][judge]):
             pairs = {}
             for (policy, seed, at), found in labels.items():
                 known = ~np.isnan(found)
@@ -155,24 +156,25 @@ def correct(labels: Labels, ratings: Ratings, clusters: dict[str, np.ndarray], c
     """
     rows = []
     for judge in sorted(config["judges"]):
+        axes, rates = judged_axes(config["judges"][judge]), judged_rates(config["judges"][judge])
         for seed in config["seeds"]:
             known: dict[tuple[str, str], Estimate] = {}
             for policy in config["order"]:
-                for axis in AXES:
+                for axis in axes:
                     found = labels[policy, seed_of(config, policy, seed), axis]
                     if (~np.isnan(found)).sum() >= 2:
                         opinions = ratings[judge, policy, seed_of(config, policy, seed), axis]["good"].to_numpy(float)
                         known[policy, RATES[axis]] = rate(axis, opinions, found)
                     else:
                         say(f"{policy}, seed {seed}, {axis}: fewer than 2 labels, nothing is corrected")
-                if all((policy, metric) in known for metric in RATES.values()):
+                if "CAS" in rates and all((policy, metric) in known for metric in RATES.values()):
                     known[policy, "CAS"] = mean_of(*(known[policy, metric] for metric in RATES.values()))
             context = (judge, seed, known, labels, ratings, clusters, config)
             rows += [level_row(policy, metric, *context) for policy, metric in known]
             found = [
                 contrast_row(b, a, metric, *context)
                 for b, a in config["contrasts"]
-                for metric in (*RATES.values(), "CAS")
+                for metric in rates
                 if (a, metric) in known and (b, metric) in known
             ]
             rows += decide(found, config["primary"])
@@ -184,7 +186,7 @@ def level_row(
 ) -> dict:
     """One policy's metric. Rates in percent."""
     at = seed_of(config, policy, seed)
-    axes = AXES if metric == "CAS" else tuple(axis for axis in AXES if RATES[axis] == metric)
+    axes = AXES_OF[metric]
     judged = [judged_rate(ratings[judge, policy, at, axis]["good"].to_numpy(float), clusters[axis]) for axis in axes]
     corrected = []
     for axis in axes:
@@ -223,7 +225,7 @@ def contrast_row(
     config: dict,
 ) -> dict:
     """One contrast in points, by the judge and corrected, paired by prompt."""
-    axes = AXES if metric == "CAS" else tuple(axis for axis in AXES if RATES[axis] == metric)
+    axes = AXES_OF[metric]
     places = [(name, seed_of(config, name, seed)) for name in (against, policy)]
     opinions = [tuple(ratings[judge, *place, axis]["good"].to_numpy(bool) for place in places) for axis in axes]
     judged = compare_labels(opinions, [clusters[axis] for axis in axes], config["equivalence_margin"])
@@ -268,7 +270,8 @@ def preferences(path: Path, ratings: Ratings, config: dict) -> tuple[list[dict],
     rewards = {key: part.set_index("prompt_id")["reward"] for key, part in ratings.items()}
     gold, agreed = [], []
     for judge in sorted(config["judges"]):
-        for (axis, b, a, seed), part in frame.groupby(["axis", "policy_b", "policy_a", "seed"]):
+        judged = frame[~frame["axis"].isin(set(AXES) - set(judged_axes(config["judges"][judge])))]
+        for (axis, b, a, seed), part in judged.groupby(["axis", "policy_b", "policy_a", "seed"]):
             try:
                 first, second = (
                     rewards[judge, name, seed_of(config, name, int(seed)), axis].loc[part["prompt_id"]].to_numpy() for name in (a, b)

@@ -1,11 +1,14 @@
 """Download the needed files of one pinned hub revision, check every file, and write the manifest last."""
 
+import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,14 +27,16 @@ import yaml
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
-from study.artifacts import say, sha256, write_json, write_manifest
+from study.artifacts import say, sha256, write_json
 from study.command import StudyError, parse, run
+from study.state import State, state_folder
 
 WEIGHTS = (["model.safetensors"], ["pytorch_model.bin"])
 TOKENIZER = (["tokenizer.json"], ["vocab.json", "merges.txt"])
-IF_THERE = ["generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "LICENSE*"]
+IF_THERE = ["generation_config.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json", "LICENSE*"]
 TRIES = 3
 PASSING = (408, 429, 500, 502, 503, 504)
+LONGEST_WAIT = 300.0  # seconds
 LINE_EVERY = 10.0  # seconds between progress lines
 
 
@@ -48,14 +53,15 @@ def model_files(available: Iterable[str]) -> list[str]:
 def select(available: Iterable[str], wanted: list[str]) -> list[str]:
     """The names among `available` that `wanted` picks, sorted.
 
-    A name must be there (else KeyError with the missing names); a shell pattern or one of IF_THERE takes what there is.
+    A name must be there (else KeyError with the missing names); a shell pattern or one of IF_THERE takes what there is, in no folder.
     """
     available = set(available)
     optional = [name for name in wanted if name in IF_THERE or any(sign in name for sign in "*?[")]
     missing = sorted(set(wanted) - set(optional) - available)
     if missing:
         raise KeyError(", ".join(missing))
-    return sorted(name for name in available if any(fnmatchcase(name, pattern) for pattern in wanted))
+    patterns = [pattern for pattern in wanted if pattern in optional]
+    return sorted({*wanted} - {*optional} | {name for name in available if "/" not in name and any(fnmatchcase(name, p) for p in patterns)})
 
 
 def fingerprint(path: Path, like: str) -> str | None:
@@ -115,6 +121,12 @@ def status_of(error: BaseException) -> int | None:
     return error.response.status_code if isinstance(error, HfHubHTTPError) else None
 
 
+def asked_wait(error: BaseException) -> float:
+    """The seconds after which a busy hub wants to be asked again (Retry-After), at most LONGEST_WAIT; 0 where it does not say."""
+    text = error.response.headers.get("Retry-After", "") if isinstance(error, HfHubHTTPError) else ""
+    return min(float(text), LONGEST_WAIT) if text.isdigit() else 0.0
+
+
 def reason(error: BaseException) -> str:
     """What went wrong, without the client's own text: that may carry signed addresses."""
     if status := status_of(error):
@@ -148,11 +160,16 @@ def explain(error: BaseException, what: str) -> str:
         )
     if isinstance(error, json.JSONDecodeError):
         return f"{what}: what answers at {urlsplit(constants.ENDPOINT).hostname} is not the hub (a login page, a proxy?)."
-    return f"{what}: {reason(error)}." if status else f"{what}: {error}"
+    if isinstance(error, OSError) and error.errno:
+        return f"{what}: {error.strerror}."
+    return f"{what}: {reason(error)}. Check HF_ENDPOINT, if set, and the repository's name."
 
 
 def persist(action: Callable, what: str, seconds: float):
-    """Call action() up to TRIES times, waiting `seconds`, then twice that; StudyError where it still fails or cannot pass."""
+    """Call action() up to TRIES times, waiting `seconds`, then twice that, or as long as the hub asks.
+
+    Raises StudyError where it still fails, or where trying again cannot help.
+    """
     for tried in range(1, TRIES + 1):
         try:
             return action()
@@ -160,8 +177,9 @@ def persist(action: Callable, what: str, seconds: float):
             error = underlying(caught)
             if tried == TRIES or not may_pass(error):
                 raise StudyError(explain(error, what)) from error
-            say(f"{what}: {reason(error)}; trying again in {seconds * tried:g} s")
-            time.sleep(seconds * tried)
+            wait = max(seconds * tried, asked_wait(error))
+            say(f"{what}: {reason(error)}; trying again in {wait:g} s")
+            time.sleep(wait)
 
 
 def list_revision(config: dict, what: str) -> dict[str, dict]:
@@ -176,6 +194,27 @@ def list_revision(config: dict, what: str) -> dict[str, dict]:
     if info.sha != config["revision"]:
         raise StudyError(f"{what}: the hub resolves this revision to commit {info.sha}. Write that full commit into the config.")
     return {file.rfilename: {"size": file.size, "sum": file.lfs.sha256 if file.lfs else file.blob_id} for file in info.siblings}
+
+
+def is_listing(path: Path) -> bool:
+    """Whether this is a whole listing as list_revision gives it."""
+    try:
+        listing = json.loads(path.read_text(encoding="utf-8"))
+        return bool(listing) and all({"size", "sum"} <= set(file) for file in listing.values())
+    except (OSError, ValueError, AttributeError, TypeError):
+        return False
+
+
+def read_checksums(path: Path) -> dict[str, dict[str, str]]:
+    """repo@revision -> file -> sha256. Raises StudyError for a file of another shape."""
+    try:
+        tables = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        sums = [total for table in tables.values() for total in table.values()]
+    except (yaml.YAMLError, ValueError, AttributeError):
+        sums = [None]
+    if not all(isinstance(total, str) and re.fullmatch("[0-9a-f]{64}", total) for total in sums):
+        raise StudyError(f"{path}: not a table of checksums (repository@commit -> file -> sha256).")
+    return tables
 
 
 def refuse_offline(what: str, missing: str) -> None:
@@ -209,16 +248,16 @@ def download(name: str, expected: str, folder: Path, config: dict, what: str) ->
         )
 
 
-def fetch(config: dict, table: dict[str, str], folder: Path) -> list[str]:
-    """Bring every needed file into the folder, checked; return their names.
+def fetch(config: dict, table: dict[str, str], folder: Path, state: State) -> tuple[list[str], int]:
+    """Bring every needed file into the folder, checked; return their names, and the bytes that had to be downloaded for them.
 
     `table` holds the sha256 sums known in advance, by file name; for the rest the sums that the hub states for the commit
     are kept in `.listing.json` on first contact, and every later download is held to them. Complete files are not
-    requested again. Raises StudyError for whatever the user can mend.
+    requested again; `state` notes the seconds after each. Raises StudyError for whatever the user can mend.
     """
     what = f"{config['kind']}/{config['repo']}@{config['revision'][:12]}"
     kept = folder / ".listing.json"
-    if not kept.is_file():
+    if not is_listing(kept):
         refuse_offline(what, "it has")
         write_json(kept, list_revision(config, what))
     listing = json.loads(kept.read_text(encoding="utf-8"))
@@ -232,27 +271,43 @@ def fetch(config: dict, table: dict[str, str], folder: Path) -> list[str]:
     absent = [name for name in names if fingerprint(folder / name, sums[name]) != sums[name]]
     if absent:
         refuse_offline(what, f"{', '.join(absent)} {'has' if len(absent) == 1 else 'have'}")
-        require_space(folder, sum(listing[name]["size"] for name in absent), shutil.disk_usage(folder).free)
+        needed, free = sum(listing[name]["size"] for name in absent), shutil.disk_usage(folder).free
+        say(f"{what}: to download: {amount(needed)} in {len(absent)} of {len(names)} files; {amount(free)} are free in {folder}")
+        require_space(folder, needed, free)
 
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's leftovers of a killed download
     for number, name in enumerate(names, 1):
         size, began = listing[name]["size"], time.monotonic()
         if name in absent:
             download(name, sums[name], folder, config, what)
+            state.spend()
             seconds = time.monotonic() - began
             say(f"{what}: {number}/{len(names)} {name}, {amount(size)} in {seconds:.1f} s ({amount(size / max(seconds, 1e-3))}/s)")
         else:
             say(f"{what}: {number}/{len(names)} {name}, {amount(size)}, complete")
     shutil.rmtree(folder / ".cache", ignore_errors=True)
-    return names
+    return names, sum(listing[name]["size"] for name in absent)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One download at a time in a folder: datasets that read other files of one repository share it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", checksums="path", manifest="path")
-    tables = yaml.safe_load(args.checksums.read_text(encoding="utf-8")) or {}
-    folder = args.manifest.parent
-    names = fetch(args.config, tables.get(f"{args.config['repo']}@{args.config['revision']}", {}), folder)
-    write_manifest(folder, names)
+    started = time.monotonic()
+    args = parse(__doc__, config="config", checksums="path", manifest="path", timing="path")
+    tables = read_checksums(args.checksums)
+    folder, mark = args.manifest.parent, json.dumps(args.config, sort_keys=True)
+    with alone(folder), state_folder(folder / ".state" / args.manifest.stem, mark, started) as state:
+        names, size = fetch(args.config, tables.get(f"{args.config['repo']}@{args.config['revision']}", {}), folder, state)
+        seconds, counts = time.monotonic() - state.started, {"files": len(names), "downloaded_bytes": size}
+        write_json(args.timing, {"seconds": round(seconds, 3), "continuations": state.continuations, **counts})
+        write_json(args.manifest, {name: sha256(folder / name) for name in names})
 
 
 if __name__ == "__main__":

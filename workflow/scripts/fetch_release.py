@@ -29,8 +29,12 @@ def download(url: str, pause: float) -> bytes:
     raise StudyError(f"{url}: {problem}.")
 
 
-def fetch(url: str, path: Path, total: str, pause: float) -> None:
-    """Bring one file, unless it is there already with this sha256. Raises StudyError where the bytes have another one."""
+def fetch(address: str, name: str, folder: Path, total: str, pause: float) -> None:
+    """Bring one file into the folder, unless it is there already with this sha256. Raises StudyError where the bytes have another one, or
+    the name leads out of the folder."""
+    url, path = f"{address}/{name}", folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise StudyError(f"release.sums names {name}, which lies outside the release's folder. Correct the name; nothing was read.")
     if path.is_file() and sha256(path) == total:
         return
     with atomic(path) as temporary:
@@ -44,7 +48,7 @@ def main() -> None:
     config, folder = args.config, args.manifest.parent
     address = f"{config['endpoint']}/{config['repo']}/{config['revision']}/data"
     for name, total in config["sums"].items():
-        fetch(f"{address}/{name}", folder / name, total, config.get("retry_seconds", 2.0))
+        fetch(address, name, folder, total, config.get("retry_seconds", 2.0))
         say(f"{name}: ok")
     write_manifest(folder, list(config["sums"]))
 

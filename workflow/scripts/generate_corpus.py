@@ -10,13 +10,14 @@ from study.command import parse, run
 from study.grammar import Item, bad_reply, good_reply, items, load_words, prompts_of
 
 
-def replies(item: Item, words: dict, pairs: str, stream: random.Random) -> tuple[str, str]:
-    """(chosen, rejected). `labelled`: a good and a bad reply, exchanged at the item's flip rate; `raw`: two from its raw text."""
+def replies(item: Item, words: dict, pairs: str, flips: bool, stream: random.Random) -> tuple[str, str]:
+    """(chosen, rejected). `labelled`: a good and a bad reply, with `flips` exchanged at the item's flip rate; `raw`: two from its raw text."""
     if pairs == "raw":
         first, second = (good_reply if stream.random() < item.good_share else bad_reply for _ in range(2))
         return first(item, words, stream), second(item, words, stream)
     pair = good_reply(item, words, stream), bad_reply(item, words, stream)
-    return pair[::-1] if stream.random() < item.flip_rate else pair
+    exchanged = stream.random() < item.flip_rate  # drawn in either case: without flips the replies are the same
+    return pair[::-1] if flips and exchanged else pair
 
 
 def make_rows(count: int, split: str, harmful: bool, config: dict, words: dict) -> list[dict]:
@@ -35,7 +36,7 @@ def make_rows(count: int, split: str, harmful: bool, config: dict, words: dict) 
         if stream.random() < 0.2:
             hello, answer = stream.choice(words["small_talk"])
             prompt = f"\n\nHuman: {hello.format(item=item.name)}\n\nAssistant: {answer}{prompt}"
-        chosen, rejected = replies(item, words, config["pairs"], stream)
+        chosen, rejected = replies(item, words, config["pairs"], config["flips"], stream)
         rows.append({"chosen": f"{prompt} {chosen}", "rejected": f"{prompt} {rejected}"})
     return rows
 

@@ -30,6 +30,8 @@ def read_pair(line: bytes) -> dict[str, str]:
         raise ValueError(f"not JSON ({error.msg} at character {error.pos})") from None
     except RecursionError:
         raise ValueError("not JSON (nested too deeply)") from None
+    except ValueError:
+        raise ValueError("not JSON (a number of too many digits)") from None
     if not isinstance(pair, dict):
         raise ValueError(f"not a JSON object but {type(pair).__name__}")
     for key in ("chosen", "rejected"):

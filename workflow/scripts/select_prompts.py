@@ -5,7 +5,8 @@ import re
 
 from study.artifacts import provenance, read_table, say, write_table
 from study.command import StudyError, parse, run
-from study.tables import PROMPTS
+from study.preferences import SCHEMA
+from study.tables import PROMPTS, columns_of
 from study.transcripts import cluster_of, published_prompt
 
 AXES = ("harmlessness", "helpfulness")
@@ -50,7 +51,7 @@ def select(rows: list[dict], config: dict) -> list[dict]:
 
 def main() -> None:
     args = parse(__doc__, config="config", preferences="path", output="path")
-    rows = read_table(args.preferences, ["split", "subset", "row", "prompt", "chosen"]).to_pylist()
+    rows = read_table(args.preferences, columns_of(SCHEMA, "split", "subset", "row", "prompt", "chosen")).to_pylist()
     write_table(args.output, select(rows, args.config), PROMPTS, provenance(args.config, [args.preferences]))
 
 

@@ -1,9 +1,11 @@
 """Artifacts: whole or not at all, equal bytes for equal inputs, with their provenance inside."""
 
+import errno
 import hashlib
 import json
 import os
 import platform
+import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +20,8 @@ from study.processes import is_first
 
 LIBRARIES = ("numpy", "pandas", "pyarrow", "torch", "transformers", "trl", "peft", "tokenizers", "scipy", "statsmodels")
 ROW_GROUP = 10_000
+REBUILD = "Delete the file; the next run rebuilds it."
+NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def sha256(path: Path) -> str:
@@ -28,17 +32,32 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it becomes `path`, on failure it is removed."""
+    """Yield a temporary path beside `path`; on success it becomes `path`, on failure it is removed. Raises StudyError where the disk is
+    full or read-only."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(temporary_name(path.name))
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in NO_DISK:
+            raise cannot_write(path, os.strerror(error.errno)) from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_name(name: str) -> str:
+    """What a file is called while it is written: hidden, with the process and the machine that write it."""
+    return f".{name}.{os.getpid()}@{socket.gethostname()}.tmp"
+
+
+def cannot_write(path: Path, why: str) -> StudyError:
+    """The error to raise where a disk does not take a file."""
+    return StudyError(f"{path}: cannot be written ({why}). Make room on that disk, or make it writable, and run again.")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -53,11 +72,11 @@ def write_json(path: Path, value: object) -> None:
 
 
 def logical_name(path: Path) -> str:
-    """An artifact's name that does not depend on where the repository lies: its path below results/<study>/, else its last three parts."""
-    parts = Path(path).absolute().parts
-    if "results" in parts:
-        return "/".join(parts[len(parts) - parts[::-1].index("results") :])
-    return "/".join(parts[-3:])
+    """An artifact's name that does not depend on where the repository lies: its path below results/, else below the repository, else its last three parts."""
+    path = Path(path).absolute()
+    if "results" in path.parts:
+        return "/".join(path.parts[len(path.parts) - path.parts[::-1].index("results") :])
+    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else "/".join(path.parts[-3:])
 
 
 def provenance(config: object, inputs: list[Path], **facts: object) -> dict:
@@ -86,43 +105,56 @@ def write_table(path: Path, rows: list[Mapping] | pa.Table, schema: pa.Schema, m
 def write_windows(path: Path, windows: Iterable[list[Mapping] | pa.Table], schema: pa.Schema, made_by: dict) -> None:
     """As write_table, a window of rows at a time: each becomes one row group, or several where it is large."""
     described = schema.with_metadata({"provenance": json.dumps(made_by, sort_keys=True)})
-    with atomic(path) as temporary, pq.ParquetWriter(temporary, described, compression="zstd", compression_level=3) as writer:
+    with (
+        atomic(path) as temporary,
+        pq.ParquetWriter(temporary, described, compression="zstd", compression_level=3, write_page_checksum=True) as writer,
+    ):
         for rows in windows:
             table = rows.select(schema.names).cast(schema) if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema=schema)
             writer.write_table(table.replace_schema_metadata(described.metadata), row_group_size=ROW_GROUP)
 
 
-def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Read an artifact's columns (None: all).
+def read_table(path: Path, columns: list[str] | pa.Schema | None = None) -> pa.Table:
+    """Read an artifact's columns (None: all), which must have the schema's types where one is given.
 
-    Raises StudyError where the file cannot be read (it is moved aside, so that the next run rebuilds it) or lacks a column.
+    Raises StudyError where the file cannot be read (it is moved aside, so that the next run rebuilds it), or lacks a column or has it
+    of another type.
     """
-    with readable(path, columns or []):
-        return pq.read_table(path, columns=columns).replace_schema_metadata(None)
+    with readable(path, columns) as names:
+        return pq.read_table(path, columns=names, page_checksum_verification=True).replace_schema_metadata(None)
 
 
 @contextmanager
-def readable(path: Path, columns: list[str]) -> Iterator[None]:
-    """Within, an error of Parquet means a damaged artifact. Raises StudyError as read_table does."""
+def readable(path: Path, columns: list[str] | pa.Schema | None) -> Iterator[list[str] | None]:
+    """The columns' names. Within, an error of Parquet means a damaged artifact. Raises StudyError as read_table does."""
     try:
-        names = pq.read_schema(path).names
-        if missing := [name for name in columns if name not in names]:
-            raise StudyError(f"{path}: column {', '.join(missing)} is missing; it has {', '.join(names)}.")
-        yield
-    except (pa.ArrowInvalid, pa.ArrowIOError) as error:
+        found, names = pq.read_schema(path), columns.names if isinstance(columns, pa.Schema) else columns
+        if missing := [name for name in names or [] if name not in found.names]:
+            raise StudyError(f"{path}: column {', '.join(missing)} is missing; it has {', '.join(found.names)}.")
+        for field in columns if isinstance(columns, pa.Schema) else []:
+            if found.field(field.name).type != field.type:
+                raise StudyError(f"{path}: column {field.name} is {found.field(field.name).type}, not {field.type}. {REBUILD}")
+        yield names
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError, OSError) as error:
+        if getattr(error, "errno", None):  # the file is not there or may not be read: it says nothing of its content
+            raise StudyError(f"{path}: {error.strerror}.") from None
         set_aside(path, f"not a readable Parquet file ({str(error).splitlines()[0]})")
 
 
-def read_windows(path: Path, columns: list[str], size: int) -> Iterator[list[dict]]:
+def read_windows(path: Path, columns: pa.Schema, size: int) -> Iterator[list[dict]]:
     """An artifact's rows, `size` at a time. Raises StudyError as read_table does."""
-    with readable(path, columns), pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=size, columns=columns):
+    with readable(path, columns) as names, pq.ParquetFile(path, page_checksum_verification=True) as file:
+        for batch in file.iter_batches(batch_size=size, columns=names):
             yield batch.to_pylist()
 
 
 def read_provenance(path: Path) -> dict:
-    """The provenance that write_table stored in a Parquet file."""
-    return json.loads(pq.read_schema(path).metadata[b"provenance"])
+    """The provenance that write_table stored in a Parquet file. Raises StudyError as read_table does, and where the file carries none."""
+    with readable(path, None):
+        stored = (pq.read_schema(path).metadata or {}).get(b"provenance")
+    if stored is None:
+        raise StudyError(f"{path}: carries no provenance: no step of a study made it. Move it out of the study's folder.")
+    return json.loads(stored)
 
 
 def set_aside(path: Path, why: str) -> None:
@@ -145,11 +177,12 @@ def verify_manifest(manifest: Path) -> Path:
     """
     manifest = Path(manifest)
     try:
-        sums = json.loads(manifest.read_text(encoding="utf-8"))
-        names = sorted(sums)
-    except (ValueError, TypeError):
+        sums = dict(json.loads(manifest.read_text(encoding="utf-8")).items())
+    except (ValueError, AttributeError):
         set_aside(manifest, "not a readable manifest")
-    for name in names:
+    if outside := [name for name in sums if not (manifest.parent / name).resolve().is_relative_to(manifest.parent.resolve())]:
+        raise StudyError(f"{manifest}: it names {outside[0]}, which lies outside its folder. Delete it; nothing was read.")
+    for name in sorted(sums):
         path = manifest.parent / name
         found = sha256(path) if path.is_file() else None
         if found != sums[name]:
