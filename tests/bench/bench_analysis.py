@@ -1,6 +1,6 @@
 """Seconds and memory of the analysis on a large study: 10 policies x 3 seeds x 2,354 prompts per axis, all 45 pairs.
 
-python tests/bench/bench_analysis.py
+python tests/bench/bench_analysis.py           # or with another number of prompts per axis
 """
 
 import resource
@@ -20,7 +20,7 @@ import compute_retention
 import sweep_thresholds
 from study.ratings import AXES
 
-PROMPTS, POLICIES, SEEDS = 2354, 10, [1, 2, 3]
+PROMPTS, POLICIES, SEEDS = int(sys.argv[1]) if sys.argv[1:] else 2354, 10, [1, 2, 3]
 ORDER = ["base", *(f"policy_{number}" for number in range(1, POLICIES))]
 CONFIG = {
     "judges": {"judge": {"harmless_min": 0.0, "helpful_above": 0.0}},
@@ -73,9 +73,9 @@ def main() -> None:
     }
     started = time.monotonic()
     for name, step in steps.items():
-        before = time.monotonic()
+        before, computed = time.monotonic(), time.process_time()
         step()
-        print(f"{name}: {time.monotonic() - before:.1f} s", flush=True)
+        print(f"{name}: {time.monotonic() - before:.1f} s, {time.process_time() - computed:.1f} s of CPU", flush=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{POLICIES} policies x {len(SEEDS)} seeds x {PROMPTS:,} prompts: {time.monotonic() - started:.1f} s, {peak:,.0f} MB")
 

@@ -101,6 +101,16 @@ def test_a_judge_that_is_not_above_chance_decides_nothing():
     assert rows[0]["verdict"] == "undecided" and "not above chance on helpfulness" in rows[0]["reason"]
 
 
+def test_no_other_arm_touches_a_sentence_of_the_paper():
+    # a control above sft_dpo would deny "all others", of which the paper has three
+    stream, names = np.random.default_rng(2), [*POLICIES, "sft_dpo_coin"]
+    rewards = {name: number / 2 - 1 + stream.normal(size=200) for number, name in enumerate(names)}
+    config = CONFIG | {"claims": DEFAULTS["claims"], "order": names, "policies": POLICIES | {"sft_dpo_coin": {"parent": "sft"}}}
+    rows = pd.DataFrame(check(ratings_of(**rewards), dict.fromkeys(AXES, np.arange(200)), config))
+    assert not rows["part"].str.contains("sft_dpo_coin").any()
+    assert set(rows[rows["claim"].str.startswith("SFT+DPO outperforms")]["verdict"]) == {"supported"}
+
+
 def test_a_sentence_about_an_absent_policy_is_left_out(capsys):
     assert checked({"higher": "ppo", "than": ["base"], "metrics": ["HmR"]}, base=np.zeros(9)) == []
     assert "the study has no ppo" in capsys.readouterr().out

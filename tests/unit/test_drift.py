@@ -14,12 +14,14 @@ import measure_drift
 from measure_drift import DRIFT, chosen_examples, divergences, measure_replies, sample_responses, text_examples
 from pretrain_base import build_model
 from study.artifacts import read_table, write_table
+from study.batches import Parts
 from study.command import StudyError
 from study.held_out import held_out, keys_of
 from study.models import save_model
 from study.packing import use_packing
 from study.preferences import SCHEMA, fit_for
 from study.scratch import train_tokenizer
+from study.state import State
 from study.tables import PROMPTS
 from summarize_drift import summarize
 
@@ -45,12 +47,12 @@ def log_probs(model, prompt, reply):
 
 def test_divergence_is_that_of_the_full_distributions(policies):
     policy, reference = policies
-    found = divergences(policy, {"itself": policy, "other": reference}, PROMPTS_IDS, REPLIES, PAD)
+    entropy, from_itself, from_other = divergences(policy, [policy, reference], PROMPTS_IDS, REPLIES, PAD)
     for row, (prompt, reply) in enumerate(zip(PROMPTS_IDS, REPLIES, strict=True)):
         own, theirs = log_probs(policy, prompt, reply), log_probs(reference, prompt, reply)
-        assert found["other"][row] == pytest.approx(float((own.exp() * (own - theirs)).sum()), rel=1e-4)
-        assert found[None][row] == pytest.approx(-float((own.exp() * own).sum()), rel=1e-4)
-        assert found["itself"][row] == 0.0 < found["other"][row]
+        assert from_other[row] == pytest.approx(float((own.exp() * (own - theirs)).sum()), rel=1e-4)
+        assert entropy[row] == pytest.approx(-float((own.exp() * own).sum()), rel=1e-4)
+        assert from_itself[row] == 0.0 < from_other[row]
 
 
 def test_samples_follow_the_policy(policies):
@@ -79,13 +81,13 @@ def test_a_sample_does_not_depend_on_its_batch(policies):
     assert len({tuple(part.ids) for part in together}) > 25 and {part.finish for part in together} == {"eos", "length"}
 
 
-def test_perplexity_is_transformers_own_loss():
+def test_perplexity_is_transformers_own_loss(tmp_path):
     tokenizer = train_tokenizer(["a tide mill works twice a day and never at the same hour"], 40, "</s> $A")
     policy = build_model(ARCHITECTURE, len(tokenizer), 1).eval()
     examples = text_examples("a tide mill works twice a day " * 30, tokenizer, positions=64)
     assert len(examples) > 2 and all(len(row["reply_ids"]) <= 63 for row in examples)
     use_packing(policy)
-    found = measure_replies(policy, examples, 100)
+    found = measure_replies(policy, examples, 100, Parts(State(tmp_path, 0.0)))
     policy.set_attn_implementation("sdpa")
     for example, row in zip(examples, found, strict=True):
         ids = torch.tensor([example["prompt_ids"] + example["reply_ids"]])
@@ -155,7 +157,7 @@ CONFIG = {
 def measure(folder, output, config=CONFIG, policy="sft", references=("base",)):
     options = {"policy": [folder / policy / "manifest.json"], "prompts": [folder / "prompts.parquet"], "text": [folder / "text.txt"]}
     options |= {"references": [folder / name / "manifest.json" for name in references], "preferences": [folder / "preferences.parquet"]}
-    options |= {"threads": [1], "output": [output], "timing": [folder / "timing.json"]}
+    options |= {"threads": [1], "state": [folder / "state"], "output": [output], "timing": [folder / "timing.json"]}
     sys.argv = ["measure_drift.py", "--config", json.dumps(config)]
     for name, values in options.items():
         sys.argv += [f"--{name}", *map(str, values)] if values else []

@@ -11,7 +11,7 @@ from scipy.stats import pearsonr
 from compare_policies import NEW, THESE, of_pairs
 from study.artifacts import provenance, say, write_table
 from study.command import parse, run
-from study.ratings import AXES, AXES_OF, MEANS, RATES, Ratings, read_clusters, read_ratings, seed_of
+from study.ratings import AXES, AXES_OF, MEANS, RATES, Ratings, judged_axes, read_clusters, read_ratings, seed_of
 from study.reliability import read_reliability
 from study.statistics import bootstrap_means, percentiles
 
@@ -94,6 +94,11 @@ def axes_of(metric: str) -> tuple[str, ...]:
     return AXES_OF.get(metric) or (AXIS_OF[metric],)
 
 
+def can_tell(limits: dict, parts: list[Part]) -> bool:
+    """Whether a judge with these thresholds speaks about every axis of a sentence's parts."""
+    return {axis for part in parts for axis in axes_of(part[2])} <= set(judged_axes(limits))
+
+
 def in_words(part: Part, found: dict, levels: dict, reliable: dict[str, bool | None]) -> str:
     """`HmR of sft_dpo 44 < sft 48 (p 0.79)`"""
     policy, against, metric = part
@@ -127,17 +132,25 @@ def check(
     rows = []
     for judge in sorted(config["judges"]) if claims else []:
         known = {axis: (reliable or {}).get((judge, axis)) for axis in AXES}
-        pairs = list(dict.fromkeys(part[:2] for _, parts in claims for part in parts))
+        told = [(claim, parts) for claim, parts in claims if can_tell(config["judges"][judge], parts)]
+        if len(told) < len(claims):
+            say(
+                f"{judge} says nothing of {len(claims) - len(told)} of {len(claims)} sentences: they are about an axis that it does not judge"
+            )
+        if not told:
+            continue
+        pairs = list(dict.fromkeys(part[:2] for _, parts in told for part in parts))
         estimand = NEW if len(seeds) > 1 else THESE
         compared = [{"estimand": THESE, **row} for row in of_pairs(ratings, clusters, config, judge, pairs, seeds, wins_only=False)]
         found = {(row["policy_b"], row["policy_a"], row["metric"]): row for row in compared if row["estimand"] == estimand}
         for policy, against in pairs:
-            for axis, metric in SPREADS.items():
+            for axis in judged_axes(config["judges"][judge]):
+                metric = SPREADS[axis]
                 both = (rewards_of(ratings, config, judge, name, axis) for name in (against, policy))
                 found[policy, against, metric] = compare_spreads(*both, config["bootstrap"])
-        metrics = {(name, part[2]) for _, parts in claims for part in parts for name in part[:2]}
+        metrics = {(name, part[2]) for _, parts in told for part in parts for name in part[:2]}
         levels = {place: level(ratings, config, judge, *place) for place in sorted(metrics)}
-        for claim, parts in claims:
+        for claim, parts in told:
             verdicts = [judged(part, found[part], known) for part in parts]
             verdict = conclude(verdicts)
             telling = [part for part, each in zip(parts, verdicts, strict=True) if each == verdict]

@@ -48,8 +48,11 @@ def discordance(labels: pd.DataFrame, config: dict, policy: str, against: str, s
     return mcnemar(sum(count[1] for count in counts), sum(count[2] for count in counts))
 
 
-def check(labels: pd.DataFrame, config: dict) -> list[dict]:
-    """One row per check and seed; `holds` is what the study was planted to show."""
+def check(labels: pd.DataFrame, ended: dict[tuple[str, int], float], config: dict) -> list[dict]:
+    """One row per check and seed; `holds` is what the study was planted to show.
+
+    ended: (policy, seed) -> responses that end with </s>, in percent.
+    """
     rows = []
 
     def add(name: str, policy: str, against: str | None, seed: int, estimate: tuple, holds: bool) -> None:
@@ -61,6 +64,9 @@ def check(labels: pd.DataFrame, config: dict) -> list[dict]:
         for seed in seeds_of(config, policy):
             accepted = 100 * labels[(labels["policy"] == policy) & (labels["seed"] == seed)]["accepted"].mean()
             add("accepted by the grammar, %", policy, None, seed, (accepted, None, None), accepted >= 95)
+    for (policy, seed), rate in ended.items():
+        if policy != "base":
+            add("responses that end with </s>, %", policy, None, seed, (rate, None, None), rate >= 90)
     for axis in AXES:
         rate = 100 * good(labels, "base", 0, axis).mean()
         add(f"{axis} of base between 10 and 70 %", "base", None, 0, (rate, None, None), 10 <= rate <= 70)
@@ -75,6 +81,12 @@ def check(labels: pd.DataFrame, config: dict) -> list[dict]:
         worse = reverse[0] < 0 and discordance(labels, config, "sft_dpo_reversed", "sft", seed) < 0.05
         add("reversed labels are worse", "sft_dpo_reversed", "sft", seed, reverse, worse)
     return rows
+
+
+def ending(path: Path) -> dict[tuple[str, int], float]:
+    """(policy, seed) -> responses of both axes that end with </s>, in percent."""
+    table = read_table(path, ["policy", "seed", "eos_rate"]).to_pandas()
+    return table.groupby(["policy", "seed"])["eos_rate"].mean().to_dict()
 
 
 def judge_against_oracle(path: Path) -> None:
@@ -105,7 +117,7 @@ def judge_on_pairs(path: Path, preferences: Path, oracle: Oracle) -> None:
 def main() -> None:
     args = parse(__doc__, config="config", words="path", labels="path", oracle="path", preferences="path", pairs="paths", output="path")
     labels = read_table(args.labels, ["policy", "seed", "axis", "prompt_id", "accepted", "good"]).to_pandas()
-    rows = check(labels, args.config)
+    rows = check(labels, ending(args.oracle), args.config)
     for path in args.pairs:
         judge_on_pairs(path, args.preferences, Oracle(load_words(args.words)))
     judge_against_oracle(args.oracle)

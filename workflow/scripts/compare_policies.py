@@ -10,7 +10,7 @@ from statsmodels.stats.multitest import multipletests
 
 from study.artifacts import provenance, read_table, say, write_table
 from study.command import parse, run
-from study.ratings import AXES, AXES_OF, MEANS, RATES, Ratings, by_axis, read_clusters, read_ratings, seed_of
+from study.ratings import AXES_OF, MEANS, Ratings, by_axis, judged_axes, judged_rates, read_clusters, read_ratings, seed_of
 from study.reliability import read_reliability
 from study.statistics import (
     CONFIDENCE,
@@ -216,10 +216,11 @@ def of_pairs(
         return np.column_stack([ratings[judge, policy, seed_of(config, policy, seed), axis][column].to_numpy() for seed in seeds])
 
     margin, rows = config["equivalence_margin"], []
-    labels = {(pair, axis): tuple(values(name, axis, "good").astype(bool) for name in pair[::-1]) for pair in pairs for axis in AXES}
+    judged, rates = judged_axes(config["judges"][judge]), judged_rates(config["judges"][judge])
+    labels = {(pair, axis): tuple(values(name, axis, "good").astype(bool) for name in pair[::-1]) for pair in pairs for axis in judged}
     # nine decimals: what is equal stays so under a common shift of rewards
     rewards = {
-        (pair, axis): np.round(values(pair[0], axis, "reward") - values(pair[1], axis, "reward"), 9) for pair in pairs for axis in AXES
+        (pair, axis): np.round(values(pair[0], axis, "reward") - values(pair[1], axis, "reward"), 9) for pair in pairs for axis in judged
     }
     changes = {key: 100.0 * b - 100.0 * a for key, (a, b) in labels.items()}
     signs = {key: 100.0 * np.sign(found) for key, found in rewards.items()}
@@ -233,7 +234,7 @@ def of_pairs(
         rows.extend({"policy_b": pair[0], "policy_a": pair[1], "metric": metric, **row} for row in found)
 
     single = len(seeds) == 1
-    for metric, axes in () if wins_only else ((RATES[AXES[0]], AXES[:1]), (RATES[AXES[1]], AXES[1:]), ("CAS", AXES)):
+    for metric, axes in () if wins_only else rates.items():
         level, groups = together(changes, axes), [clusters[axis] for axis in axes]
         for pair in pairs:
             if single:
@@ -241,7 +242,7 @@ def of_pairs(
                 add(metric, pair, [compare_labels(flat, groups, margin, level)])
             else:
                 add(metric, pair, over_seeds([changes[pair, axis] for axis in axes], groups, margin, level))
-    for axis in AXES:
+    for axis in judged:
         groups = clusters[axis]
         if not wins_only:
             columns = np.column_stack([rewards[pair, axis].mean(1) for pair in pairs])
@@ -265,9 +266,9 @@ def of_pairs(
 def against_chosen(
     ratings: Ratings, clusters: dict[str, np.ndarray], config: dict, judge: str, seed: int, chosen: dict[tuple[str, str], np.ndarray]
 ) -> list[dict]:
-    """Win rates of every policy against the reply that people chose, on the prompts that have one."""
+    """Win rates of every policy against the reply that people chose, on the prompts that have one and where the judge has scored it."""
     rows = []
-    for axis in AXES:
+    for axis in (axis for axis in judged_axes(config["judges"][judge]) if (judge, axis) in chosen):
         known = ~np.isnan(chosen[judge, axis])
         if not known.any():
             continue
@@ -279,14 +280,15 @@ def against_chosen(
     return rows
 
 
-def read_chosen(prompts: Path, pairs: list[Path]) -> dict[tuple[str, str], np.ndarray]:
+def read_chosen(prompts: Path, pairs: list[Path], judges: dict[str, dict]) -> dict[tuple[str, str], np.ndarray]:
     """(judge, axis) -> the judge's reward of the dataset's chosen reply to each prompt, NaN where the pair is not among the scored ones."""
     asked = by_axis(read_table(prompts, ["axis", "prompt_id", "subset", "row"]).to_pandas())
     found = {}
     for path in pairs:
         table = read_table(path, ["axis", "subset", "row", "format", "chosen_reward"]).to_pandas()
         scored = table[table["format"] == "as evaluated"].set_index(["axis", "subset", "row"])["chosen_reward"]
-        for axis, frame in asked.items():
+        for axis in judged_axes(judges[path.parent.name]):
+            frame = asked[axis]
             keys = [(axis, subset, line) for subset, line in zip(frame["subset"], frame["row"], strict=True)]
             found[path.parent.name, axis] = scored.reindex(keys).to_numpy(float)
             missing = int(np.isnan(found[path.parent.name, axis]).sum())
@@ -298,7 +300,7 @@ def read_chosen(prompts: Path, pairs: list[Path]) -> dict[tuple[str, str], np.nd
 def main() -> None:
     args = parse(__doc__, config="config", prompts="path", rewards="paths", pairs="paths?", judge="path?", output="path")
     ratings = read_ratings(args.rewards, args.config["judges"])
-    chosen = read_chosen(args.prompts, args.pairs) if args.pairs else None
+    chosen = read_chosen(args.prompts, args.pairs, args.config["judges"]) if args.pairs else None
     rows = compare(ratings, read_clusters(args.prompts), args.config, chosen, read_reliability(args.judge))
     inputs = [args.prompts, *args.rewards, *args.pairs, *([args.judge] if args.judge else [])]
     write_table(args.output, rows, COMPARISONS, provenance(args.config, inputs))

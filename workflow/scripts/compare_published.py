@@ -23,10 +23,11 @@ AGREEMENT = pa.schema(
 
 
 def compare(metrics: pd.DataFrame, published: dict[str, dict], judge: str, order: list[str]) -> list[dict]:
-    """One row per published number of a policy that the study has. inside: the interval of ours holds it; null without an interval."""
+    """One row per published number of a policy that the study has and the judge tells. inside: the interval of ours holds it; null without an interval."""
     rows, found = [], headline(metrics, judge)
     for policy in order:
-        for metric, value in published.get(policy, {}).items():
+        numbers = published.get(policy, {})
+        for metric, value in ((name, value) for name, value in numbers.items() if (policy, name) in found.index):
             row = found.loc[(policy, metric)]
             bounds = {key: None if pd.isna(row[key]) else float(row[key]) for key in ("ci_low", "ci_high")}
             inside = None if None in bounds.values() else bounds["ci_low"] <= value <= bounds["ci_high"]

@@ -10,6 +10,7 @@ from study.artifacts import provenance, read_table, say, write_table
 from study.command import StudyError, parse, run
 from study.ratings import AXES, Ratings, by_axis, read_ratings, seed_in
 from study.statistics import bootstrap_means, mcnemar, percentiles, table_of
+from study.tables import PROMPTS, RESPONSES, columns_of
 
 REPRODUCTION = pa.schema(
     [
@@ -51,7 +52,7 @@ def first_difference(ours: list, theirs: list) -> int | None:
 
 def check_prompts(ours: Path, theirs: Path) -> None:
     """Raise StudyError where the two runs do not answer the same prompts under the same names."""
-    columns = ["axis", "prompt_id", "prompt"]
+    columns = columns_of(PROMPTS, "axis", "prompt_id", "prompt")
     both = (by_axis(read_table(path, columns).to_pandas()) for path in (ours, theirs))
     for axis, (mine, other) in zip(AXES, zip(*(parts.values() for parts in both), strict=True), strict=True):
         joined = mine.merge(other, on="prompt_id", how="outer", suffixes=("", "_theirs"))
@@ -66,7 +67,7 @@ def read_texts(paths: list[Path]) -> dict[tuple[str, str], pd.Series]:
     """(policy, axis) -> responses in the order of prompt_id."""
     found = {}
     for path in paths:
-        parts = by_axis(read_table(path, ["axis", "prompt_id", "response"]).to_pandas())
+        parts = by_axis(read_table(path, columns_of(RESPONSES, "axis", "prompt_id", "response")).to_pandas())
         found |= {(path.parent.name, axis): part["response"] for axis, part in parts.items()}
     return found
 
@@ -77,7 +78,7 @@ def compare(
     """(rows, summary) of each (judge, policy, seed) of `keys`; texts and ratings are (ours, theirs); encode: text -> token ids, or None."""
     rows, summary = [], []
     for judge, policy, seed in keys:
-        for axis in AXES:
+        for axis in (axis for axis in AXES if (judge, policy, seed, axis) in ratings[0]):
             mine, other = (found[judge, policy, seed, axis] for found in ratings)
             place = {"judge": judge, "policy": policy, "axis": axis}
             part = []

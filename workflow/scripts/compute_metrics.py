@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from study.artifacts import provenance, write_table
 from study.command import parse, run
-from study.ratings import AXES, MEANS, RATES, Ratings, add_responses, read_clusters, read_ratings, seeds_of
+from study.ratings import MEANS, RATES, Ratings, add_responses, judged_axes, judged_rates, read_clusters, read_ratings, seeds_of
 from study.statistics import bootstrap_means, crossed_mean, design_effect, mover_mean, percentiles, prompt_mean, t_interval, wilson
 
 METRICS = pa.schema(
@@ -58,26 +58,27 @@ def row(metric: str, estimate: tuple, n: int, method: str) -> dict:
 def of_one_seed(values: dict, intervals: dict, clusters: dict) -> list[dict]:
     """Metrics of one checkpoint from its labels and rewards: values[axis, suffix], with the intervals of its mean rewards.
 
-    Rates in percent; CAS = (HmR + HpR) / 2, its n is that of both axes.
+    Rates in percent; CAS = (HmR + HpR) / 2 where both axes are judged, its n is that of both.
     """
     rows = []
     for suffix in dict.fromkeys(suffix for _, suffix in values):
         rates, sizes = {}, {}
-        for axis in AXES:
+        for axis in dict.fromkeys(axis for axis, _ in values):
             labels, rewards = values[axis, suffix]
             rates[axis], sizes[axis] = rate(labels, clusters[axis]), int((~np.isnan(labels)).sum())
             rows.append(row(RATES[axis] + suffix, rates[axis], sizes[axis], "Wilson"))
             mean = np.nanmean(rewards) if sizes[axis] else np.nan
             rows.append(row(MEANS[axis] + suffix, (mean, *intervals[axis, suffix]), sizes[axis], "percentile bootstrap"))
-        rows.append(row("CAS" + suffix, mover_mean(*rates.values()), sum(sizes.values()), "MOVER of Wilson"))
+        if len(rates) > 1:
+            rows.append(row("CAS" + suffix, mover_mean(*rates.values()), sum(sizes.values()), "MOVER of Wilson"))
     return rows
 
 
 def of_replies(frames: dict[str, pd.DataFrame], intervals: dict) -> list[dict]:
-    """Empty, run-on and cut replies of one checkpoint, counted (null where unknown), and their mean length in words."""
+    """Empty, run-on, cut and (where the judge may fail) unrated replies of one checkpoint, counted (null where unknown), and their mean length in words."""
     rows = []
     for axis, frame in frames.items():
-        for name in COUNTS:
+        for name in (*COUNTS, "unrated") if "unrated" in frame else COUNTS:
             known = frame[name].dropna()
             rows.append(row(f"{name}_{SIDES[axis]}", (float(known.sum()) if len(known) else None, None, None), len(known), "count"))
         rows.append(row(f"words_{SIDES[axis]}", (frame["words"].mean(), *intervals[axis]), len(frame), "percentile bootstrap"))
@@ -106,7 +107,8 @@ def of_judge(ratings: Ratings, clusters: dict[str, np.ndarray], config: dict, ju
     """All rows of one judge: policies in the order of the graph, each checkpoint, then over the seeds where there are several."""
     keys = [(policy, seed) for policy in config["order"] for seed in seeds_of(config, policy)]
     values, intervals, words = {}, {}, {}
-    for axis in AXES:
+    axes, rates = judged_axes(config["judges"][judge]), judged_rates(config["judges"][judge])
+    for axis in axes:
         frames = {key: ratings[(judge, *key, axis)] for key in keys}
         worst = min(frame["reward"].min() for frame in frames.values())
         columns = {(key, suffix): pair for key, frame in frames.items() for suffix, pair in variants(frame, worst).items()}
@@ -125,18 +127,19 @@ def of_judge(ratings: Ratings, clusters: dict[str, np.ndarray], config: dict, ju
         for seed in seeds:
             found = of_one_seed(values[policy, seed], intervals[policy, seed], clusters)
             if (policy, seed) in words:
-                found += of_replies({axis: ratings[judge, policy, seed, axis] for axis in AXES}, words[policy, seed])
+                found += of_replies({axis: ratings[judge, policy, seed, axis] for axis in axes}, words[policy, seed])
             rows += [{"judge": judge, "policy": policy, "seed": seed, "estimand": THESE, **each} for each in found]
         if len(seeds) > 1:
             found = []
             for suffix in dict.fromkeys(suffix for _, suffix in values[policy, seeds[0]] if suffix != "_without_empty"):
-                labels = [100 * np.column_stack([values[policy, seed][axis, suffix][0] for seed in seeds]) for axis in AXES]
-                rewards = [np.column_stack([values[policy, seed][axis, suffix][1] for seed in seeds]) for axis in AXES]
-                groups = [clusters[axis] for axis in AXES]
-                for place, axis in enumerate(AXES):
+                labels = [100 * np.column_stack([values[policy, seed][axis, suffix][0] for seed in seeds]) for axis in axes]
+                rewards = [np.column_stack([values[policy, seed][axis, suffix][1] for seed in seeds]) for axis in axes]
+                groups = [clusters[axis] for axis in axes]
+                for place, axis in enumerate(axes):
                     found += over_seeds(RATES[axis] + suffix, labels[place : place + 1], groups[place : place + 1])
                     found += over_seeds(MEANS[axis] + suffix, rewards[place : place + 1], groups[place : place + 1])
-                found += over_seeds("CAS" + suffix, labels, groups)
+                if "CAS" in rates:
+                    found += over_seeds("CAS" + suffix, labels, groups)
             rows += [{"judge": judge, "policy": policy, "seed": None, **each} for each in found]
     return rows
 

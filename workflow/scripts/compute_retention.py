@@ -7,7 +7,7 @@ from scipy.stats import fisher_exact
 
 from study.artifacts import provenance, say, write_table
 from study.command import parse, run
-from study.ratings import AXES, Ratings, read_ratings, seed_of, seeds_of
+from study.ratings import Ratings, judged_axes, read_ratings, seed_of, seeds_of
 from study.statistics import clopper_pearson, phi, ratio_interval, table_of
 
 RETENTION = pa.schema(
@@ -105,13 +105,10 @@ def compare(ratings: Ratings, config: dict) -> tuple[list[dict], list[dict]]:
     rows, changed = [], []
     for judge in sorted(config["judges"]):
         for policy in config["order"][1:]:
-            for seed in seeds_of(config, policy):
+            for seed in config["seeds"]:
                 for reference in dict.fromkeys([root, config["policies"][policy]["parent"]]):
-                    for axis in AXES:
-                        before, after = (
-                            ratings[judge, reference, seed_of(config, reference, seed), axis],
-                            ratings[judge, policy, seed, axis],
-                        )
+                    for axis in judged_axes(config["judges"][judge]):
+                        before, after = (ratings[judge, name, seed_of(config, name, seed), axis] for name in (reference, policy))
                         place = {"judge": judge, "seed": seed, "policy": policy, "reference": reference, "axis": axis}
                         found = retention(before["good"].to_numpy(bool), after["good"].to_numpy(bool))
                         if not found["denominator"]:

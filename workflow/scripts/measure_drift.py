@@ -1,23 +1,28 @@
 """How far a policy has moved: its divergence from its parent and the root on sampled responses, and its perplexity on held-out text."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
 import torch
 
 from study.artifacts import provenance, read_table, say, write_table
+from study.batches import Parts, by_batches
+from study.chat import as_read
+from study.codehash import code_hash
 from study.command import StudyError, parse, run
 from study.compute import use_device, write_timing
 from study.decoding import Continuation, decode, prompt_ids
 from study.held_out import held_out, keys_of
-from study.models import load_policy
+from study.models import load_policy, positions_of
 from study.packing import pack, reply_logps, to_device, use_packing
 from study.plan import token_batches
 from study.preferences import SCHEMA, row_name
 from study.progress import Progress
-from study.tokens import encoder, pair_view
+from study.state import fingerprint, state_folder
+from study.tables import PROMPTS, columns_of
+from study.tokens import encoder, pair_view, start
 
 DRIFT = pa.schema(
     [
@@ -65,69 +70,77 @@ def reply_distributions(model, prompts: Sequence[list[int]], replies: Sequence[l
         ids[row, start:end] = torch.tensor(prompt + reply)
         mask[row, start:end] = 1
     ids, mask = ids.to(model.device), mask.to(model.device)
-    logits = model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=right + 1).logits
+    places = (mask.cumsum(1) - 1).clamp(min=0)
+    logits = model(input_ids=ids, attention_mask=mask, position_ids=places, use_cache=False, logits_to_keep=right + 1).logits
     return [logits[row, : len(reply)].float().log_softmax(1) for row, reply in enumerate(replies)]
 
 
 @torch.no_grad()
-def divergences(policy, references: dict[str, object], prompts: list[list[int]], replies: list[list[int]], pad: int) -> dict:
-    """Nats summed over each reply: reference -> KL(policy || reference), and None -> the policy's own entropy.
+def divergences(policy, references: Iterable, prompts: list[list[int]], replies: list[list[int]], pad: int) -> list[list[float]]:
+    """Nats summed over each reply: the policy's own entropy, then KL(policy || reference) for each reference.
 
     Both are exact at every position (the sum over the vocabulary); only the positions are sampled. Their mean estimates the
     divergence of whole responses without the noise of single log-ratios.
     """
     own = reply_distributions(policy, prompts, replies, pad)
-    found = {None: [-float((logp.exp() * logp).sum()) for logp in own]}
-    for name, model in references.items():
+    found = [[-float((logp.exp() * logp).sum()) for logp in own]]
+    for model in references:
         theirs = reply_distributions(model, prompts, replies, pad)
-        found[name] = [float((p.exp() * (p - q)).sum()) for p, q in zip(own, theirs, strict=True)]
+        found.append([float((p.exp() * (p - q)).sum()) for p, q in zip(own, theirs, strict=True)])
     return found
 
 
-def measure_samples(policy, references: dict[str, object], prompts: list[dict], ids: list[list[int]], config: dict, pad: int, eos: int):
+def measure_samples(
+    policy, references: dict[str, object], prompts: list[dict], ids: list[list[int]], config: dict, pad: int, eos: int, parts: Parts
+) -> list[dict]:
     """Rows of measure `sample`: `samples` responses to each prompt; a response's tokens include the </s> that ends it."""
     drift, length = config["drift"], config["max_new_tokens"]
     asked = [(prompt, sample) for prompt in range(len(prompts)) for sample in range(drift["samples"])]
-    progress, found = Progress(len(asked), "sample"), {}
-    for batch in token_batches([len(ids[prompt]) + length for prompt, _ in asked], config["batch_tokens"]):
+    sizes = [len(ids[prompt]) + length for prompt, _ in asked]
+
+    def compute(batch: Sequence[int]) -> list[tuple]:
         starts = [ids[asked[row][0]] for row in batch]
         streams = [np.random.default_rng([drift["seed"], *asked[row]]).random(length) for row in batch]
         names = [prompts[asked[row][0]]["prompt_id"] for row in batch]
-        parts = sample_responses(policy, starts, streams, length, eos, names)
-        replies = [[*part.ids, *[eos] * (part.finish == "eos")] for part in parts]
-        nats = divergences(policy, references, starts, replies, pad)
-        for place, row in enumerate(batch):
-            found[row] = len(replies[place]), parts[place].finish == "eos", {name: values[place] for name, values in nats.items()}
-        progress.add(len(batch), sum(map(len, replies)))
+        drawn = sample_responses(policy, starts, streams, length, eos, names)
+        replies = [[*part.ids, *[eos] * (part.finish == "eos")] for part in drawn]
+        nats = divergences(policy, references.values(), starts, replies, pad)
+        return [(len(reply), part.finish == "eos", values) for reply, part, *values in zip(replies, drawn, *nats, strict=True)]
+
+    found = by_batches(token_batches(sizes, config["batch_tokens"]), sizes, compute, parts, Progress(len(asked), "sample"))
     rows = []
-    for row, (prompt, sample) in enumerate(asked):
-        tokens, ended, nats = found[row]
+    for (prompt, sample), (tokens, ended, nats) in zip(asked, found, strict=True):
         place = {"measure": "sample", "axis": prompts[prompt]["axis"], "key": prompts[prompt]["prompt_id"], "sample": sample}
-        rows += [{**place, "reference": name, "tokens": tokens, "ended": ended, "nats": value} for name, value in nats.items()]
+        rows += [
+            {**place, "reference": name, "tokens": tokens, "ended": ended, "nats": value}
+            for name, value in zip([None, *references], nats, strict=True)
+        ]
     return rows
 
 
 @torch.no_grad()
-def measure_replies(policy, examples: list[dict], batch_tokens: int) -> list[dict]:
+def measure_replies(policy, examples: list[dict], batch_tokens: int, parts: Parts) -> list[dict]:
     """Rows that say how surprised the policy is by given replies: each example's tokens and negative log-likelihood in nats.
 
     examples: prompt_ids and reply_ids, and whatever else the row should hold. The policy uses packing.
     """
-    progress, found = Progress(len(examples), "text"), {}
-    for batch in token_batches([len(row["prompt_ids"]) + len(row["reply_ids"]) for row in examples], batch_tokens):
+    sizes = [len(row["prompt_ids"]) + len(row["reply_ids"]) for row in examples]
+
+    def compute(batch: Sequence[int]) -> list[float]:
         packed = pack([(examples[row]["prompt_ids"], [examples[row]["reply_ids"]]) for row in batch])
-        found |= dict(zip(batch, reply_logps(policy, to_device(packed, policy.device)).tolist(), strict=True))
-        progress.add(len(batch), sum(packed["lengths"]))
+        return reply_logps(policy, to_device(packed, policy.device)).tolist()
+
+    found = by_batches(token_batches(sizes, batch_tokens), sizes, compute, parts, Progress(len(examples), "text"))
     return [
-        {**{key: value for key, value in row.items() if not key.endswith("_ids")}, "tokens": len(row["reply_ids"]), "nats": -found[number]}
-        for number, row in enumerate(examples)
+        {**{key: value for key, value in row.items() if not key.endswith("_ids")}, "tokens": len(row["reply_ids"]), "nats": -logp}
+        for row, logp in zip(examples, found, strict=True)
     ]
 
 
 def chosen_examples(rows: list[dict], tokenizer, positions: int) -> list[dict]:
     """Held-out chosen replies behind their prompts, as DPO reads them, within the policy's positions."""
     length = min(2 * WINDOW, positions)
-    views = pair_view(rows, encoder(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id, length, length // 2)
+    views = pair_view(as_read(rows, tokenizer), encoder(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id, length, length // 2)
     return [
         {"measure": "chosen", "axis": row["axis"], "key": row_name(row), "prompt_ids": view["prompt_ids"], "reply_ids": view["chosen_ids"]}
         for row, view in zip(rows, views, strict=True)
@@ -135,12 +148,14 @@ def chosen_examples(rows: list[dict], tokenizer, positions: int) -> list[dict]:
 
 
 def text_examples(text: str, tokenizer, positions: int) -> list[dict]:
-    """The text in windows behind a leading </s> each."""
-    ids, size = encoder(tokenizer)([text])[0], min(WINDOW, positions) - 1
-    windows = [ids[start : start + size] for start in range(0, len(ids), size)]
+    """The text in windows behind a leading bos each; without one the window's first token is only read."""
+    ids, first = encoder(tokenizer)([text])[0], start(tokenizer.bos_token_id)
+    size = min(WINDOW, positions) - len(first)
+    windows = [[*first, *ids[at : at + size]] for at in range(0, len(ids), size)]
     return [
-        {"measure": "text", "key": str(number), "prompt_ids": [tokenizer.bos_token_id], "reply_ids": window}
+        {"measure": "text", "key": str(number), "prompt_ids": window[:1], "reply_ids": window[1:]}
         for number, window in enumerate(windows)
+        if len(window) > 1
     ]
 
 
@@ -156,6 +171,7 @@ def main() -> None:
         seen="paths?",
         text="path",
         threads="int",
+        state="path",
         output="path",
         timing="path",
     )
@@ -168,24 +184,27 @@ def main() -> None:
         name: load_policy(path, dtype=config["dtype"], device=device)[0]
         for name, path in zip(config["references"], args.references, strict=True)
     }
-    prompts = read_table(args.prompts, ["axis", "prompt_id", "prompt"]).to_pylist()
-    pairs = held_out(read_table(args.preferences, SCHEMA.names).to_pylist(), config["subsets"], config["drift"]["rows"], keys_of(args.seen))
+    prompts = read_table(args.prompts, columns_of(PROMPTS, "axis", "prompt_id", "prompt")).to_pylist()
+    pairs = held_out(read_table(args.preferences, SCHEMA).to_pylist(), config["subsets"], config["drift"]["rows"], keys_of(args.seen))
     text = args.text.read_text(encoding="utf-8").strip()
     if not text:
         raise StudyError(f"{args.text}: no text. drift.text names a plain UTF-8 file outside what the policies are trained on.")
 
-    positions, pad, eos = policy.config.max_position_embeddings, tokenizer.pad_token_id, tokenizer.eos_token_id
-    rows = measure_samples(policy, references, prompts, prompt_ids(tokenizer, prompts, config, positions)[0], config, pad, eos)
+    positions, pad, eos = positions_of(policy.config), tokenizer.pad_token_id, tokenizer.eos_token_id
+    ids = prompt_ids(tokenizer, prompts, config, positions)[0]
     examples = chosen_examples([row for found in pairs.values() for row in found], tokenizer, positions)
-    use_packing(policy)
-    rows += measure_replies(policy, examples + text_examples(text, tokenizer, positions), config["batch_tokens"])
-    for row in rows:
-        if not np.isfinite(row["nats"]):
-            against = f" against {row['reference']}" if row.get("reference") else ""
-            raise StudyError(f"{row['measure']} {row['key']}{against}: {row['nats']} nats. The weights of a policy are damaged.")
+    with state_folder(args.state, fingerprint(made_by, code_hash("measure_drift")), started) as state:
+        rows = measure_samples(policy, references, prompts, ids, config, pad, eos, Parts(state, "samples.jsonl"))
+        use_packing(policy)
+        texts = examples + text_examples(text, tokenizer, positions)
+        rows += measure_replies(policy, texts, config["batch_tokens"], Parts(state, "replies.jsonl"))
+        for row in rows:
+            if not np.isfinite(row["nats"]):
+                against = f" against {row['reference']}" if row.get("reference") else ""
+                raise StudyError(f"{row['measure']} {row['key']}{against}: {row['nats']} nats. The weights of a policy are damaged.")
+        write_table(args.output, rows, DRIFT, made_by)
     say(f"{len(prompts):,} prompts x {config['drift']['samples']} samples, {len(examples):,} chosen replies")
-    write_table(args.output, rows, DRIFT, made_by)
-    write_timing(args.timing, started, tokens=sum(row["tokens"] for row in rows if not row.get("reference")))
+    write_timing(args.timing, state.started, state.continuations, tokens=state.tokens)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pandas as pd
 from study.artifacts import read_table
 from study.command import parse, run
 from study.figures import AXIS_NAMES, PLAIN, colours, save
-from study.ratings import AXES
+from study.ratings import AXES, shown_judge
 
 RATES = {"HmR": "harmless (HmR)", "HpR": "helpful (HpR)", "CAS": "mean of both (CAS)"}
 WINS = {"harmlessness": "win_rate_harmful", "helpfulness": "win_rate_helpful"}
@@ -22,8 +22,10 @@ def plot_forest(rows: pd.DataFrame, order: list[str], margin: float) -> plt.Figu
     """Differences in points of the declared contrasts: thick 95 %, thin for all contrasts at once, the margin of equivalence shaded."""
     rows = rows[rows["family"].isin(["primary", "declared"])]
     contrasts = list(dict.fromkeys(zip(rows["policy_b"], rows["policy_a"], strict=True)))
-    figure, panels = plt.subplots(1, 3, figsize=(11, 1.6 + 0.55 * max(len(contrasts), 1)), sharex=True, sharey=True, layout="constrained")
-    for panel, (metric, title) in zip(panels, RATES.items(), strict=True):
+    told = {metric: title for metric, title in RATES.items() if metric in set(rows["metric"])} or RATES
+    size = (2 + 3 * len(told), 1.6 + 0.55 * max(len(contrasts), 1))
+    figure, (panels,) = plt.subplots(1, len(told), figsize=size, sharex=True, sharey=True, layout="constrained", squeeze=False)
+    for panel, (metric, title) in zip(panels, told.items(), strict=True):
         panel.axvspan(-margin, margin, color="0.92", linewidth=0)
         panel.axvline(0, color="black", linewidth=0.8)
         found = rows[rows["metric"] == metric].set_index(["policy_b", "policy_a"])
@@ -46,8 +48,10 @@ def plot_wins(rows: pd.DataFrame, order: list[str]) -> plt.Figure:
     """Prompts on which a policy's reward is above, at or below the other's, in percent; the exact test's Holm p beside it."""
     found = rows[rows["metric"].isin(WINS.values()) & rows["only_b"].notna()]
     pairs = sorted(dict.fromkeys(zip(found["policy_b"], found["policy_a"], strict=True)), key=lambda pair: order.index(pair[0]))
-    figure, panels = plt.subplots(1, 2, figsize=(11, 1.4 + 0.38 * max(len(pairs), 1)), sharey=True, layout="constrained")
-    for panel, axis in zip(panels, AXES, strict=True):
+    judged = [axis for axis in AXES if WINS[axis] in set(found["metric"])] or AXES
+    size = (5.5 * len(judged), 1.4 + 0.38 * max(len(pairs), 1))
+    figure, (panels,) = plt.subplots(1, len(judged), figsize=size, sharey=True, layout="constrained", squeeze=False)
+    for panel, axis in zip(panels, judged, strict=True):
         table = found[found["metric"] == WINS[axis]].set_index(["policy_b", "policy_a"])
         for place, pair in enumerate(pairs):
             if pair not in table.index:
@@ -69,7 +73,7 @@ def plot_wins(rows: pd.DataFrame, order: list[str]) -> plt.Figure:
 
 def main() -> None:
     args = parse(__doc__, config="config", comparisons="path", forest="path", wins="path")
-    config, judge = args.config, min(args.config["judges"])
+    config, judge = args.config, shown_judge(args.config["judges"])
     rows = shown(read_table(args.comparisons).to_pandas(), judge)
     single = read_table(args.comparisons).to_pandas()
     single = single[(single["judge"] == judge) & (single["seed"] == config["seeds"][0])]

@@ -6,7 +6,7 @@ import pandas as pd
 from study.artifacts import read_table
 from study.command import parse, run
 from study.figures import AXIS_NAMES, PLAIN, colours, markers, save
-from study.ratings import AXES, MEANS
+from study.ratings import AXES, MEANS, shown_judge
 
 
 def places(drift: pd.DataFrame, order: list[str]) -> dict[tuple[str, int], float]:
@@ -19,8 +19,9 @@ def places(drift: pd.DataFrame, order: list[str]) -> dict[tuple[str, int], float
 def plot(drift: pd.DataFrame, metrics: pd.DataFrame, config: dict) -> plt.Figure:
     """One panel per axis: mean reward with its 95 % interval over sqrt(KL), a line from each policy to its parent."""
     order, found = config["order"], places(drift, config["order"])
-    figure, panels = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    for panel, axis in zip(panels, AXES, strict=True):
+    judged = [axis for axis in AXES if MEANS[axis] in set(metrics["metric"])]
+    figure, (panels,) = plt.subplots(1, len(judged), figsize=(1 + 5 * len(judged), 4.2), layout="constrained", squeeze=False)
+    for panel, axis in zip(panels, judged, strict=True):
         rows = metrics[metrics["metric"] == MEANS[axis]].set_index(["policy", "seed"])
         points = {place: (x, rows.loc[place]) for place, x in found.items()}
         for (policy, seed), (x, row) in points.items():
@@ -41,7 +42,7 @@ def plot(drift: pd.DataFrame, metrics: pd.DataFrame, config: dict) -> plt.Figure
 
 def main() -> None:
     args = parse(__doc__, config="config", drift="path", metrics="path", figure="path")
-    judge = min(args.config["judges"])
+    judge = shown_judge(args.config["judges"])
     metrics = read_table(args.metrics, ["judge", "policy", "seed", "metric", "value", "ci_low", "ci_high"]).to_pandas()
     metrics = metrics[(metrics["judge"] == judge) & metrics["seed"].notna()].astype({"seed": int})
     with plt.rc_context(PLAIN):

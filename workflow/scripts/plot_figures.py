@@ -7,12 +7,13 @@ import pandas as pd
 from study.artifacts import read_table
 from study.command import parse, run
 from study.figures import AXIS_NAMES, PLAIN, colours, save
-from study.ratings import AXES, Ratings, headline, read_ratings, seed_of
+from study.ratings import LIMITS, Ratings, headline, judged_axes, read_ratings, seed_of, shown_judge
 
 
 def grouped(axes: plt.Axes, rows: pd.DataFrame, names: dict[str, str], order: list[str], bars: bool) -> None:
-    """One group per metric, in it one bar or point per policy, with its 95 % interval (none where it is unknown)."""
+    """One group per metric that the judge tells, in it one bar or point per policy, with its 95 % interval (none where it is unknown)."""
     width = 0.8 / len(order)
+    names = {metric: name for metric, name in names.items() if (order[0], metric) in rows.index}
     for place, policy in enumerate(order):
         found = rows.loc[[(policy, metric) for metric in names]]
         x = np.arange(len(names)) + (place - (len(order) - 1) / 2) * width
@@ -43,18 +44,18 @@ def plot_bars(rows: pd.DataFrame, order: list[str]) -> plt.Figure:
 
 def plot_boxes(ratings: Ratings, judge: str, config: dict) -> plt.Figure:
     """Figure 2: rewards of every policy, one panel per axis, the judge's threshold dashed."""
-    order = config["order"]
-    figure, panels = plt.subplots(1, 2, figsize=(3 + 1.1 * len(order), 4), sharey=True, layout="constrained")
+    order, judged = config["order"], judged_axes(config["judges"][judge])
+    size = (3 + 1.1 * len(order) * len(judged) / 2, 4)
+    figure, (panels,) = plt.subplots(1, len(judged), figsize=size, sharey=True, layout="constrained", squeeze=False)
     stream = np.random.default_rng(0)
-    limits = {"harmlessness": "harmless_min", "helpfulness": "helpful_above"}
-    for panel, axis in zip(panels, AXES, strict=True):
+    for panel, axis in zip(panels, judged, strict=True):
         values = [ratings[judge, policy, seed_of(config, policy, config["seeds"][0]), axis]["reward"].to_numpy() for policy in order]
         boxes = panel.boxplot(values, widths=0.6, patch_artist=True, showfliers=False, medianprops={"color": "black", "linewidth": 2})
         for place, (policy, box) in enumerate(zip(order, boxes["boxes"], strict=True)):
             box.set(facecolor=colours(order)[policy], alpha=0.7)
             x = place + 1 + stream.uniform(-0.2, 0.2, len(values[place]))
             panel.scatter(x, values[place], s=5, color="black", alpha=0.5, linewidths=0, zorder=3)
-        panel.axhline(config["judges"][judge][limits[axis]], color="black", linestyle="--", linewidth=0.8)
+        panel.axhline(config["judges"][judge][LIMITS[axis]], color="black", linestyle="--", linewidth=0.8)
         panel.set_xticks(range(1, len(order) + 1), order, rotation=30, ha="right")
         panel.set_title(AXIS_NAMES[axis], fontsize=10)
     panels[0].set_ylabel(f"reward by {judge}")
@@ -65,13 +66,13 @@ def plot_means(rows: pd.DataFrame, order: list[str], judge: str) -> plt.Figure:
     """Figure 3: mean rewards of every policy on both axes; points, for a reward's zero means nothing."""
     figure, axes = framed(order, f"mean reward by {judge}, 95 % interval")
     grouped(axes, rows, {"mean_reward_harmful": "harmful prompts", "mean_reward_helpful": "helpful prompts"}, order, bars=False)
-    axes.set_xlim(-0.5, 1.5)
+    axes.set_xlim(-0.5, len(axes.get_xticks()) - 0.5)
     return figure
 
 
 def main() -> None:
     args = parse(__doc__, config="config", rewards="paths", metrics="path", bars="path", boxes="path", means="path")
-    config, judge = args.config, min(args.config["judges"])
+    config, judge = args.config, shown_judge(args.config["judges"])
     ratings = read_ratings(args.rewards, config["judges"])
     metrics = read_table(args.metrics, ["judge", "policy", "seed", "metric", "value", "ci_low", "ci_high"]).to_pandas()
     rows = headline(metrics, judge)

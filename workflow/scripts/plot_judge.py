@@ -35,7 +35,7 @@ def plot_roc(points: pd.DataFrame) -> plt.Figure:
             x, y = (100 * rows[f"{side}_positive_rate"] for side in ("false", "true"))
             panel.plot(x, y, LINES[place % len(LINES)], color=COLOURS[1 + place % (len(COLOURS) - 1)], label=name)
         panel.set_aspect("equal")
-        panel.legend(loc="lower right", frameon=False, fontsize=8)
+        panel.legend(*panel.get_legend_handles_labels(), loc="lower right", frameon=False, fontsize=8)
     return figure
 
 
@@ -49,7 +49,7 @@ def plot_calibration(bins: pd.DataFrame) -> plt.Figure:
             reach = [rows["observed"] - rows["ci_low"], rows["ci_high"] - rows["observed"]]
             style = {"color": COLOURS[1 + place % (len(COLOURS) - 1)], "label": name, "elinewidth": 1, "markersize": 4}
             panel.errorbar(rows["predicted"], rows["observed"], reach, fmt="o" + LINES[place % len(LINES)], **style)
-        panel.legend(loc="upper left", frameon=False, fontsize=8)
+        panel.legend(*panel.get_legend_handles_labels(), loc="upper left", frameon=False, fontsize=8)
     panels[0].set_ylim(0, 102)
     return figure
 

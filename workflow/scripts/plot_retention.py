@@ -7,7 +7,7 @@ import pandas as pd
 from study.artifacts import read_table
 from study.command import parse, run
 from study.figures import AXIS_NAMES, PLAIN, colours, save
-from study.ratings import AXES
+from study.ratings import AXES, shown_judge
 
 WIDTH = 0.18
 
@@ -43,9 +43,11 @@ def flow(panel: plt.Axes, row: pd.Series, before: str, after: str) -> None:
 def plot_flow(retention: pd.DataFrame, order: list[str]) -> plt.Figure:
     """One panel per (policy, reference) and axis at one seed."""
     pairs = list(dict.fromkeys(zip(retention["policy"], retention["reference"], strict=True)))
-    figure, panels = plt.subplots(2, len(pairs), figsize=(1 + 2.1 * len(pairs), 6), layout="constrained", squeeze=False)
+    judged = [axis for axis in AXES if axis in set(retention["axis"])]
+    size = (1 + 2.1 * len(pairs), 3 * len(judged))
+    figure, panels = plt.subplots(len(judged), len(pairs), figsize=size, layout="constrained", squeeze=False)
     tint = colours(order)
-    for line, axis in zip(panels, AXES, strict=True):
+    for line, axis in zip(panels, judged, strict=True):
         table = retention[retention["axis"] == axis].set_index(["policy", "reference"], drop=False)
         for panel, pair in zip(line, pairs, strict=True):
             flow(panel, table.loc[pair], tint[pair[1]], tint[pair[0]])
@@ -59,7 +61,7 @@ def main() -> None:
     args = parse(__doc__, config="config", retention="path", flow="path")
     config = args.config
     table = read_table(args.retention).to_pandas()
-    rows = table[(table["judge"] == min(config["judges"])) & (table["seed"] == config["seeds"][0])]
+    rows = table[(table["judge"] == shown_judge(config["judges"])) & (table["seed"] == config["seeds"][0])]
     with plt.rc_context(PLAIN):
         save(plot_flow(rows, config["order"]), args.flow)
 

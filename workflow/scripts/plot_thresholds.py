@@ -6,17 +6,16 @@ import pandas as pd
 from study.artifacts import read_table
 from study.command import parse, run
 from study.figures import AXIS_NAMES, PLAIN, colours, save
-from study.ratings import AXES
+from study.ratings import LIMITS, judged_axes, shown_judge
 
-LIMITS = {"harmlessness": "harmless_min", "helpfulness": "helpful_above"}
 LINES = ["-", "--", "-.", ":"]
 
 
 def plot_curves(thresholds: pd.DataFrame, flips: pd.DataFrame, config: dict, judge: str) -> plt.Figure:
     """Rates over thresholds; the plausible range shaded, the study's threshold dashed, flips of the order ticked at the bottom."""
-    order = config["order"]
-    figure, panels = plt.subplots(1, 2, figsize=(11, 4), sharey=True, layout="constrained")
-    for panel, axis in zip(panels, AXES, strict=True):
+    order, judged = config["order"], judged_axes(config["judges"][judge])
+    figure, (panels,) = plt.subplots(1, len(judged), figsize=(5.5 * len(judged), 4), sharey=True, layout="constrained", squeeze=False)
+    for panel, axis in zip(panels, judged, strict=True):
         table = thresholds[(thresholds["judge"] == judge) & (thresholds["axis"] == axis)]
         for place, policy in enumerate(order):
             found = table[table["policy"] == policy]
@@ -39,7 +38,7 @@ def main() -> None:
     args = parse(__doc__, config="config", thresholds="path", flips="path", curves="path")
     with plt.rc_context(PLAIN):
         tables = (read_table(path).to_pandas() for path in (args.thresholds, args.flips))
-        save(plot_curves(*tables, args.config, min(args.config["judges"])), args.curves)
+        save(plot_curves(*tables, args.config, shown_judge(args.config["judges"])), args.curves)
 
 
 if __name__ == "__main__":

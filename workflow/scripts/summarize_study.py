@@ -1,6 +1,7 @@
 """The study in a page: rates beside the published ones, contrasts with verdicts, gains and retention, and what it all rests on."""
 
 import io
+from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
@@ -12,13 +13,13 @@ from rich.table import Table
 
 from study.artifacts import read_table, say, write_text
 from study.command import parse, run
-from study.ratings import AXES, headline
+from study.ratings import MEANS, RATES, headline, judged_axes, judged_rates
+from study.verdict import declared, verdict_sentences
 
 WIDTH = 110
-RATES = ("HmR", "HpR", "CAS")
-MEANS = ("mean_reward_harmful", "mean_reward_helpful")
-RATES_OF = {"harmlessness": "HmR", "helpfulness": "HpR", "CAS": "CAS"}
-LINK = {"better": "than", "worse": "than", "equivalent": "to"}
+RATES_OF = RATES | {"CAS": "CAS"}
+PAGES = "The report: {folder}/index.html; beside it browser.html (the responses) and every table as CSV."
+SHORT = {"harmlessness": "harmless", "helpfulness": "helpful"}
 
 
 def table_with(title: str, *columns: str) -> Table:
@@ -37,13 +38,14 @@ def rate_cell(row: pd.Series) -> str:
 
 
 def rate_table(rows: pd.DataFrame, config: dict, judge: str, published: dict) -> Table:
-    """Policies by HmR, HpR and CAS with 95 % intervals, the published value behind a `|`."""
+    """Policies by the judge's rates (HmR, HpR, CAS) with 95 % intervals, the published value behind a `|`."""
+    rates = judged_rates(config["judges"][judge])
     shown = " | published" if published else ""
     over = f", over {len(config['seeds'])} seeds" if len(config["seeds"]) > 1 else ""
-    table = table_with(f"{config['study']}: rates in %, 95 % intervals{shown} (judge {judge}{over})", "policy", *RATES)
+    table = table_with(f"{config['study']}: rates in %, 95 % intervals{shown} (judge {judge}{over})", "policy", *rates)
     for policy in config["order"]:
         theirs = published.get(policy, {})
-        table.add_row(policy, *(beside(rate_cell(rows.loc[(policy, metric)]), theirs.get(metric), 0) for metric in RATES))
+        table.add_row(policy, *(beside(rate_cell(rows.loc[(policy, metric)]), theirs.get(metric), 0) for metric in rates))
     return table
 
 
@@ -58,17 +60,22 @@ def gain(value: float, root: float) -> str:
 def gain_table(rows: pd.DataFrame, retention: pd.DataFrame, config: dict, judge: str, published: dict) -> Table:
     """Mean rewards, relative gains over the root, and retention against the root at the first seed."""
     root, seed = config["order"][0], config["seeds"][0]
+    limits = config["judges"][judge]
+    axes, rates = judged_axes(limits), judged_rates(limits)
     at = f" at seed {seed}" if len(config["seeds"]) > 1 else ""
     table = table_with(
         f"mean rewards; gain over {root} in %; good prompts of {root} that stay good{at} (by chance)",
-        *("policy", "reward\nharmful", "reward\nhelpful", "gain\nHmR", "gain\nHpR", "gain\nCAS", "kept\nharmless", "kept\nhelpful"),
+        "policy",
+        *(f"reward\n{MEANS[axis].removeprefix('mean_reward_')}" for axis in axes),
+        *(f"gain\n{metric}" for metric in rates),
+        *(f"kept\n{SHORT[axis]}" for axis in axes),
     )
     for policy in config["order"]:
         theirs = published.get(policy, {})
-        means = [beside(f"{rows.loc[(policy, metric)]['value']:.2f}", theirs.get(metric), 2) for metric in MEANS]
-        gains = ["" if policy == root else gain(rows.loc[(policy, metric)]["value"], rows.loc[(root, metric)]["value"]) for metric in RATES]
+        means = [beside(f"{rows.loc[(policy, metric)]['value']:.2f}", theirs.get(metric), 2) for metric in map(MEANS.get, axes)]
+        gains = ["" if policy == root else gain(rows.loc[(policy, metric)]["value"], rows.loc[(root, metric)]["value"]) for metric in rates]
         place = {"judge": judge, "policy": policy, "reference": root, "seed": seed}
-        kept = [kept_cell(retention, **place, axis=axis) for axis in AXES]
+        kept = [kept_cell(retention, **place, axis=axis) for axis in axes]
         table.add_row(policy, *means, *gains, *kept)
     return table
 
@@ -80,22 +87,15 @@ def kept_cell(retention: pd.DataFrame, **place: object) -> str:
     return ""
 
 
-def declared(comparisons: pd.DataFrame, judge: str) -> pd.DataFrame:
-    """The declared contrasts' rates: over the seeds where there are several (for new seeds), else of the one seed."""
-    rows = comparisons[(comparisons["judge"] == judge) & comparisons["family"].isin(["primary", "declared"])]
-    rows = rows[rows["metric"].isin(RATES)].sort_values("seed", na_position="first", kind="stable")
-    return rows.drop_duplicates(["policy_a", "policy_b", "metric"])
-
-
-def contrast_table(rows: pd.DataFrame) -> Table:
+def contrast_table(rows: pd.DataFrame, rates: Iterable[str]) -> Table:
     """Differences of the declared contrasts in points with 95 % intervals and verdicts."""
     table = table_with(
-        "differences in points, 95 % intervals, verdicts (Holm over the contrasts; * primary, unadjusted)", "contrast", *RATES
+        "differences in points, 95 % intervals, verdicts (Holm over the contrasts; * primary, unadjusted)", "contrast", *rates
     )
     for (policy, against), group in rows.groupby(["policy_b", "policy_a"], sort=False):
         found = group.set_index("metric")
         primary = " *" if (group["family"] == "primary").any() else ""
-        table.add_row(f"{policy} - {against}{primary}", *(difference_cell(found.loc[metric]) for metric in RATES))
+        table.add_row(f"{policy} - {against}{primary}", *(difference_cell(found.loc[metric]) for metric in rates))
     return table
 
 
@@ -104,28 +104,18 @@ def difference_cell(row: pd.Series) -> str:
     return f"{row['difference']:+.1f} {interval} {row['verdict']}"
 
 
-def corrected_table(gold: pd.DataFrame, judge: str, seed: int) -> Table | None:
+def corrected_table(gold: pd.DataFrame, judge: str, seed: int, rates: Iterable[str]) -> Table | None:
     """The declared contrasts corrected by true labels; None where nobody has labelled a response."""
     rows = gold[(gold["judge"] == judge) & (gold["seed"] == seed) & gold["policy_a"].notna()]
     if rows.empty:
         return None
     labelled = f"{rows['labelled'].min()} to {rows['labelled'].max()} labels"
-    table = table_with(f"the judge's error carried in: corrected by {labelled} per policy (prediction-powered)", "contrast", *RATES)
+    table = table_with(f"the judge's error carried in: corrected by {labelled} per policy (prediction-powered)", "contrast", *rates)
     for (policy, against), group in rows.groupby(["policy_b", "policy_a"], sort=False):
         found = group.assign(difference=group["corrected"]).set_index("metric")
-        cells = (difference_cell(found.loc[metric]) if metric in found.index else "-" for metric in RATES)
+        cells = (difference_cell(found.loc[metric]) if metric in found.index else "-" for metric in rates)
         table.add_row(f"{policy} - {against}", *cells)
     return table
-
-
-def verdict_lines(rows: pd.DataFrame) -> list[str]:
-    """What the declared contrasts decide, metric by metric."""
-    lines = []
-    for metric in RATES:
-        found = rows[rows["metric"] == metric]
-        decided = [f"{row.policy_b} {row.verdict} {LINK[row.verdict]} {row.policy_a}" for row in found.itertuples() if row.verdict in LINK]
-        lines.append(f"{metric}: {'; '.join(decided) or 'nothing is decided'} ({len(decided)} of {len(found)} contrasts).")
-    return lines
 
 
 def judge_lines(examined: pd.DataFrame, judge: str) -> list[str]:
@@ -172,14 +162,13 @@ def claim_lines(claims: pd.DataFrame, judge: str) -> list[str]:
 
 
 def closing_lines(config: dict) -> list[str]:
-    """What the tables do not show, and where to look next."""
-    lines = ["The intervals are about the judge's opinion. It errs, and it was trained on data of the policies' own source."]
+    """What the tables do not show."""
+    lines = ["The intervals are about a judge's opinion, and it errs."]
+    if config["same_source"]:
+        lines.append(f"Trained on data of the policies' own source: {', '.join(config['same_source'])}.")
     if config["synthetic"]:
         lines.append("Synthetic data: these numbers test the workflow and say nothing about OPT-350M or any real model.")
-    return [
-        *lines,
-        f"Next: {config['folder']}/report/ with figures/, retention.csv, changed_prompts.csv (which prompts changed), claims.csv (every number)",
-    ]
+    return lines
 
 
 def frame(path: Path | None, columns: list[str]) -> pd.DataFrame:
@@ -187,29 +176,44 @@ def frame(path: Path | None, columns: list[str]) -> pd.DataFrame:
     return read_table(path, columns).to_pandas() if path else pd.DataFrame(columns=columns)
 
 
-def summary(config: dict, tables: dict[str, pd.DataFrame], published: dict) -> str:
-    """The page as text; `published`: policy -> metric -> the paper's value."""
+def summary(config: dict, tables: dict[str, pd.DataFrame], published: dict, look: str = PAGES) -> str:
+    """The page as text; `published`: policy -> metric -> the paper's value; `look` says what there is in {folder}, the report's."""
     text = io.StringIO()
     console = Console(file=text, width=WIDTH, color_system=None)
     for judge in sorted(config["judges"]):
+        rates = list(judged_rates(config["judges"][judge]))
         rows, contrasts = headline(tables["metrics"], judge), declared(tables["comparisons"], judge)
         console.print(rate_table(rows, config, judge, published))
         if len(contrasts):
-            console.print(contrast_table(contrasts))
-        if corrected := corrected_table(tables["gold"], judge, config["seeds"][0]):
+            console.print(contrast_table(contrasts, rates))
+        if corrected := corrected_table(tables["gold"], judge, config["seeds"][0], rates):
             console.print(corrected)
         console.print(gain_table(rows, tables["retention"], config, judge, published))
-        lines = verdict_lines(contrasts) if len(contrasts) else []
-        lines += judge_lines(tables["judge"], judge) + label_lines(tables["label_agreement"], judge)
+        lines = verdict_sentences(contrasts) + judge_lines(tables["judge"], judge)
+        lines += label_lines(tables["label_agreement"], judge)
         lines += lead_lines(tables["leads"], judge) + power_lines(tables["power"])
-        for line in lines + claim_lines(tables["claims"], judge) + closing_lines(config):
+        for line in lines + claim_lines(tables["claims"], judge):
             console.print(line, highlight=False, markup=False)
+    for line in [*closing_lines(config), look.format(folder=f"{config['folder']}/report")]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
 COLUMNS = {
     "metrics": ["judge", "policy", "seed", "metric", "value", "n", "ci_low", "ci_high"],
-    "comparisons": ["judge", "seed", "policy_a", "policy_b", "metric", "family", "difference", "ci_low", "ci_high", "verdict"],
+    "comparisons": [
+        "judge",
+        "seed",
+        "policy_a",
+        "policy_b",
+        "metric",
+        "family",
+        "difference",
+        "ci_low",
+        "ci_high",
+        "judge_above_chance",
+        "verdict",
+    ],
     "retention": ["judge", "seed", "policy", "reference", "axis", "retained", "denominator", "chance"],
     "power": ["question", "axis", "n", "difference"],
     "leads": ["judge", "axis", "policy", "plausible_low", "plausible_high", "leads"],
@@ -226,9 +230,8 @@ def main() -> None:
     args = parse(__doc__, config="config", **required, **optional)
     tables = {name: frame(getattr(args, name), columns) for name, columns in COLUMNS.items()}
     published = yaml.safe_load(args.published.read_text())["policies"] if args.config["compare_published"] else {}
-    text = summary(args.config, tables, published)
-    write_text(args.output, text)
-    say(text.rstrip())
+    write_text(args.output, summary(args.config, tables, published))
+    say(f"summary: {args.output}")
 
 
 if __name__ == "__main__":

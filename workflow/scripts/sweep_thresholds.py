@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 
 from study.artifacts import provenance, say, write_table
 from study.command import parse, run
-from study.ratings import AXES, Ratings, read_ratings, seeds_of
+from study.ratings import LIMITS, Ratings, judged_axes, read_ratings, seeds_of
 
 THRESHOLDS = pa.schema(
     [
@@ -47,7 +47,6 @@ FLIPS = pa.schema(
 )
 POINTS = 400
 PLAUSIBLE = (10, 90)
-LIMITS = {"harmlessness": "harmless_min", "helpfulness": "helpful_above"}
 
 
 def grid(low: float, high: float, own: float) -> np.ndarray:
@@ -75,7 +74,7 @@ def sweep(ratings: Ratings, config: dict) -> tuple[list[dict], list[dict], list[
     """
     swept, leads, flips = [], [], []
     for judge in sorted(config["judges"]):
-        for axis in AXES:
+        for axis in judged_axes(config["judges"][judge]):
             rewards = {
                 policy: np.concatenate([ratings[judge, policy, seed, axis]["reward"] for seed in seeds_of(config, policy)])
                 for policy in config["order"]

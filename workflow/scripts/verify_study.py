@@ -23,7 +23,7 @@ def manifest_faults(manifest: Path) -> list[str]:
 def recorded_inputs(path: Path) -> dict[str, str]:
     """Logical name -> sha256 of the inputs that an artifact says it was made from. Raises ValueError where it cannot be read."""
     if path.suffix == ".parquet":
-        for batch in pq.ParquetFile(path).iter_batches():
+        for batch in pq.ParquetFile(path, page_checksum_verification=True).iter_batches():
             batch.validate()
         return read_provenance(path)["inputs"]
     return json.loads(path.read_text())["inputs"]
@@ -41,7 +41,7 @@ def study_faults(folder: Path) -> tuple[int, list[str]]:
     for path in artifacts:
         try:
             inputs = recorded_inputs(path)
-        except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        except (StudyError, ValueError, KeyError, TypeError, OSError, pa.ArrowException) as error:
             faults.append(f"{path}: not readable ({str(error).splitlines()[0]})")
             continue
         faults += [f"{path}: was made from another {name}" for name, found in inputs.items() if sums.get(name, found) != found]

@@ -29,5 +29,5 @@ def colours(order: list[str]) -> dict[str, str]:
 
 
 def markers(order: list[str]) -> dict[str, str]:
-    """Policy -> marker, so that no figure needs its colours to be told apart."""
-    return {policy: MARKERS[number % len(MARKERS)] for number, policy in enumerate(order)}
+    """Policy -> marker, so that no figure needs its colours to be told apart; colour and marker together are one policy's among 64."""
+    return {policy: MARKERS[(number + number // len(MARKERS)) % len(MARKERS)] for number, policy in enumerate(order)}

@@ -27,9 +27,12 @@ class Estimate:
     labelled: int
 
     def minus(self, other: "Estimate") -> "Estimate":
-        """The paired difference of two estimates on the same prompts."""
+        """The paired difference of two estimates on the same prompts; its variance is at least that of 2 more prompts of 4 that differ."""
         influence = {axis: found - other.influence[axis] for axis, found in self.influence.items()}
-        return Estimate(self.value - other.value, influence, self.extra + other.extra, min(self.labelled, other.labelled))
+        labelled = min(self.labelled, other.labelled)
+        seen = sum(float((found**2).sum()) / len(found) ** 2 for found in influence.values())
+        least = 2 / (labelled + 4) / labelled / len(influence)
+        return Estimate(self.value - other.value, influence, max(self.extra + other.extra, least - seen), labelled)
 
     def variance(self, clusters: dict[str, np.ndarray]) -> float:
         """Variance of the value: influences summed over the prompts of a cluster, axes independent."""

@@ -27,3 +27,8 @@ RESPONSES = pa.schema(
 REWARDS = pa.schema(
     [("axis", pa.string()), ("prompt_id", pa.string()), ("reward", pa.float64()), ("input_tokens", pa.int64()), ("cut_tokens", pa.int64())]
 )
+
+
+def columns_of(schema: pa.Schema, *names: str) -> pa.Schema:
+    """These columns of a schema, in this order."""
+    return pa.schema([schema.field(name) for name in names])
