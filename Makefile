@@ -3,12 +3,13 @@
 PYTHON ?= python3.11
 VENV ?= .venv
 CORES ?= all
+space := $(subst ,, )
 STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin/snakemake --cores $(CORES)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: help env demo check study published test test-long lint format lock verify verdict annotate tune bench-training bench-training-gpu bench-evaluation bench-analysis
+.PHONY: help env demo check study published test test-long test-slurm slurm test-s3 s3 fetch lint format lock verify compare resume clean-state reproduce faults docs verdict annotate tune bench-training bench-training-gpu bench-evaluation bench-analysis
 
 help:
 	@echo "make demo       offline, minutes on a CPU: the whole study on synthetic data, and its report"
@@ -16,11 +17,19 @@ help:
 	@echo "make study      the paper's study (downloads about 3 GB; a GPU is wanted)"
 	@echo "make published  the paper's released responses, analysed"
 	@echo "make verdict RESPONSES=rated.csv   the verdict on responses that you have rated elsewhere (columns: judge_responses.py --help)"
+	@echo "make compare STUDIES='a b'   studies side by side that differ in protocol"
 	@echo "make test       all tests;  make test-long  the slow ones too"
+	@echo "make test-slurm   all of the cluster's tests, on a Slurm of one node that is started for them (as root; installs Debian's packages); DEMO=1: on the demo instead of a small study"
+	@echo "make test-s3   results in a bucket, on a server of its own on loopback (installs moto)"
 	@echo "make tune STUDY=demo METHOD=sft   which precision and micro_batch train fastest on this machine"
 	@echo "make bench-training   our training steps against the stock trainers;  make bench-training-gpu  their throughput on one GPU"
 	@echo "make bench-evaluation   generation and scoring against the author's loop, and against the machine's floor"
-	@echo "make verify STUDY=demo   every artifact of a study against its checksums"
+	@echo "make resume STUDY=demo   after a kill, a full disk, a damaged file: the same study goes on"
+	@echo "make verify STUDY=demo   every artifact of a study against its checksums;  make clean-state STUDY=demo  leftovers of ended jobs"
+	@echo "make fetch ARTIFACT=results/demo/…   a file or a folder of a study whose results lie in a bucket (profiles/s3)"
+	@echo "make docs       the documentation, into site/"
+	@echo "make reproduce  the demo twice from nothing: is every artifact the same, byte for byte?"
+	@echo "make faults     kills, full disks and damage all over a small study: is anything lost?"
 
 env: $(STAMP)
 $(STAMP): requirements.lock
@@ -30,8 +39,11 @@ $(STAMP): requirements.lock
 	$(PIP) check
 	touch $@
 
+# a study whose table, which names the report, stands at the end also where nothing had to be done
+STUDY_RUN = HH_ALIGN_SUMMARY=off $(RUN)
+
 demo: $(STAMP)
-	$(RUN) --configfile config/demo.yaml
+	$(STUDY_RUN) --configfile config/demo.yaml
 	@cat results/demo/report/summary.txt
 
 check: $(STAMP)
@@ -39,11 +51,11 @@ check: $(STAMP)
 
 study: $(STAMP)
 	$(VENV)/bin/python workflow/scripts/preflight.py --config config/config.yaml
-	$(RUN)
+	$(STUDY_RUN)
 	@cat results/paper/report/summary.txt
 
 published: $(STAMP)
-	$(RUN) --configfile config/published.yaml
+	$(STUDY_RUN) --configfile config/published.yaml
 	@cat results/published/report/summary.txt
 
 # SETTINGS=file.yaml names root, parents, contrasts, primary and the judges' thresholds; without it: base, and the paper's
@@ -51,6 +63,11 @@ verdict: $(STAMP)
 	@test -n "$(RESPONSES)" || { echo "error: make verdict needs RESPONSES=file (Parquet, CSV or JSON with columns policy, axis, prompt_id, reward)"; exit 2; }
 	$(VENV)/bin/python workflow/scripts/judge_responses.py --responses "$(RESPONSES)" --defaults config/config.yaml \
 		$(if $(SETTINGS),--settings "$(SETTINGS)") --output "results/verdict/$(basename $(notdir $(RESPONSES)))"
+
+# studies that have been analysed, by name
+compare: $(STAMP)
+	@test -n "$(STUDIES)" || { echo "error: make compare needs STUDIES='a b', two or more folders of results/"; exit 2; }
+	@$(VENV)/bin/python workflow/scripts/compare_studies.py --folders $(addprefix results/,$(STUDIES)) --output "results/compare/$(subst $(space),-,$(strip $(STUDIES)))"
 
 STUDY_CONFIG = $(if $(filter paper,$(STUDY)),,--configfile config/$(STUDY).yaml)
 
@@ -72,6 +89,27 @@ bench-evaluation: $(STAMP)
 bench-analysis: $(STAMP)
 	$(VENV)/bin/python tests/bench/bench_analysis.py
 
+# after whatever ended a run: refuse while something of it lives, unlock where it left a lock, run. OPTIONS='--config …' as for the run
+resume: $(STAMP)
+	@test -n "$(STUDY)" || { echo "error: make resume needs STUDY=name"; exit 2; }
+	@$(VENV)/bin/python workflow/scripts/check_idle.py
+	@if [ -n "$$(ls .snakemake/locks 2> /dev/null)" ]; then $(RUN) $(STUDY_CONFIG) $(OPTIONS) --unlock; fi
+	$(RUN) $(STUDY_CONFIG) $(OPTIONS)
+
+clean-state: $(STAMP)
+	$(VENV)/bin/python workflow/scripts/clean_state.py --folder results/$(STUDY)
+
+# the pages under docs/, into site/
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	@echo "The pages: site/index.html (searching them needs a server: $(VENV)/bin/mkdocs serve)"
+
+reproduce: $(STAMP)
+	$(VENV)/bin/python -m pytest tests/workflow/test_demo_truth.py -k same_bytes
+
+faults: $(STAMP)
+	$(VENV)/bin/python tests/workflow/faults/faults.py
+
 verify: $(STAMP)
 	$(VENV)/bin/python workflow/scripts/verify_study.py --folder results/$(STUDY)
 
@@ -91,6 +129,28 @@ test: lint
 
 test-long: lint
 	$(VENV)/bin/python -m pytest
+
+# Debian's Slurm, for its test; a machine with a Slurm of its own is left alone
+slurm: $(STAMP)
+	@$(VENV)/bin/python tests/cluster/cluster.py clean
+	@test ! -e /etc/slurm/slurm.conf || { echo "error: /etc/slurm/slurm.conf exists: this machine has a Slurm of its own"; exit 2; }
+	@command -v slurmctld > /dev/null || { apt-get update && apt-get install --yes --no-install-recommends slurm-wlm munge; } > /dev/null
+
+test-slurm: $(STAMP) slurm
+	$(VENV)/bin/python tests/cluster/cluster.py
+	$(VENV)/bin/python -m pytest tests/cluster
+
+fetch: $(STAMP)
+	@test -n "$(ARTIFACT)" || { echo "error: make fetch needs ARTIFACT=results/<study>/…"; exit 2; }
+	$(VENV)/bin/python workflow/scripts/fetch_stored.py --profile profiles/s3/config.yaml --artifact "$(ARTIFACT)"
+
+# a server that speaks S3, for its tests
+s3: $(STAMP)
+	$(PIP) install --quiet --no-deps -r requirements-s3.txt
+	$(PIP) check
+
+test-s3: s3
+	$(VENV)/bin/python -m pytest tests/storage
 
 # a new lock from requirements.in: resolved in a throw-away venv, local labels such as +cpu dropped
 lock:

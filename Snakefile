@@ -44,10 +44,25 @@ localrules:
 report: "workflow/report/workflow.rst"
 
 
+onstart:
+    check_writable()
+    check_cluster()
+
+
+onerror:
+    render_partial_report()
+
+
+onsuccess:
+    partial_report().unlink(missing_ok=True)
+    print_summary()
+
+
 rule all:
     default_target: True
     input:
         report_files(),
+        step_files(),
 
 
 include: "workflow/rules/data.smk"
@@ -55,6 +70,13 @@ include: "workflow/rules/models.smk"
 include: "workflow/rules/prompts.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/evaluation.smk"
+
+
+if "overrefusal" in config:
+
+    include: "workflow/rules/overrefusal.smk"
+
+
 include: "workflow/rules/analysis.smk"
 include: "workflow/rules/report.smk"
 

@@ -1,6 +1,7 @@
 """Configs: the shipped ones are valid, wrong ones end with one message that names the key."""
 
 import copy
+import re
 
 import pytest
 import yaml
@@ -20,8 +21,13 @@ def merged(base, more):
 
 
 def load(name):
-    base = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
-    return base if name == "config" else merged(base, yaml.safe_load((REPOSITORY / f"config/{name}.yaml").read_text()))
+    """A shipped config on the default one; a file that is given behind others says so at its top (--configfile config/a.yaml config/b.yaml)."""
+    text = (REPOSITORY / f"config/{name}.yaml").read_text()
+    given = re.search(r"^#.*--configfile((?: config/\w+\.yaml){2,})$", text, re.MULTILINE)
+    config = {}
+    for path in ["config/config.yaml", *(given[1].split() if given else [f"config/{name}.yaml"])]:
+        config = merged(config, yaml.safe_load((REPOSITORY / path).read_text()))
+    return config
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (REPOSITORY / "config").glob("*.yaml")))
@@ -64,6 +70,19 @@ def test_policies_follow_the_graph_not_the_file():
     assert policy_order(config) == ["base", "sft", "dpo", "sft_dpo"]
 
 
+def test_policies_of_a_file_stand_behind_those_of_the_graph():
+    # and may be contrasted with any of them
+    responses = {"api": {"path": "a.csv"}, "sft": {"path": "s.csv"}, "tuned": {"path": "t-{seed}.csv", "parent": "api"}}
+    config = load("config") | {"responses": responses}
+    config["analysis"]["contrasts"] = [["tuned", "api"], ["api", "sft_dpo"]]
+    config = resolve(config, SCHEMA)
+    assert policy_order(config) == ["base", "sft", "dpo", "sft_dpo", "api", "tuned"]
+    with pytest.raises(StudyError, match=r"responses.sft.path needs \{seed\} in it: sft has 2 seeds"):
+        resolve(config | {"seeds": [1, 2]}, SCHEMA)
+    with pytest.raises(StudyError, match="cannot stand beside a release"):
+        resolve(load("published") | {"responses": {"api": {"path": "a.csv"}}}, SCHEMA)
+
+
 def set_at(config, path, value):
     *parents, last = path.split(".")
     for key in parents:
@@ -76,7 +95,7 @@ def set_at(config, path, value):
     [
         ("methods.sft.learning_rate", "5e-7", r"methods.sft.learning_rate is the text '5e-7'.*write 5.0e-7"),
         ("methods.sft.learnin_rate", 1, r"methods.sft has no key learnin_rate. Allowed: .*learning_rate"),
-        ("methods.sft.trainer", "kto", r"methods.sft.trainer is 'kto'. Allowed: sft, dpo"),
+        ("methods.sft.trainer", "orpo", r"methods.sft.trainer is 'orpo'. Allowed: sft, dpo, kto"),
         ("methods.dpo.loss", "nca", r"methods.dpo.loss is 'nca'.*Allowed: sigmoid"),
         ("methods.dpo.micro_batch", 3, r"methods.dpo.batch_size \(8\) is no multiple of micro_batch \(3\)"),
         ("methods.dpo.max_prompt_length", 1024, r"methods.dpo.max_prompt_length leaves no room"),
@@ -92,12 +111,22 @@ def set_at(config, path, value):
         ("study", "hub", r"study is 'hub'"),
         ("seeds", [], r"seeds is \[\].*at least 1"),
         ("datasets.hh.source", "s3", r"datasets.hh.source is 's3'. Allowed: hub, local, synthetic"),
-        ("datasets.coin", {"from": "hh", "labels": "con"}, r"datasets.coin.labels is 'con'.*Allowed: true, coin, reversed"),
+        ("datasets.coin", {"from": "hh", "labels": "con"}, r"datasets.coin.labels is 'con'.*Allowed: true, noisy, coin, reversed"),
         ("datasets.coin", {"from": "nope"}, r"datasets.coin.from is nope"),
         ("prompts.harmlessness.subset", "nope", r"prompts.harmlessness.subset is nope.*harmless-base"),
         ("judges.x", {"source": "released", "harmless_min": 0, "helpful_above": 0}, r"judges.x.source is released, but"),
         ("judges.deberta.harmless_min", None, r"judges.deberta lacks the key harmless_min"),
         ("analysis.contrasts", [["dpo", "nope"]], r"analysis.contrasts.0 is nope"),
+        ("responses", {"x": {"path": "x.txt"}}, r"responses.x.path is x.txt.*Allowed: .json, .jsonl, .csv, .parquet"),
+        ("responses", {"x": {"path": "x.csv", "parent": "nope"}}, r"responses.x.parent is nope.*Allowed: base, dpo, sft, sft_dpo, x"),
+        (
+            "responses",
+            {"x": {"path": "x.csv", "parent": "y"}, "y": {"path": "y.csv", "parent": "x"}},
+            r"responses.x.parent leads back.*cycle",
+        ),
+        ("responses", {"sft": {"path": "x.csv", "parent": "base"}}, r"responses.sft.parent is given, but sft is one of `policies`"),
+        ("responses", {"base": {"path": "x-{seed}.csv"}}, r"responses.base.path has \{seed\} in it, but base is the root"),
+        ("policies.x", {"parent": "brought", "method": "sft"}, r"policies.x.parent is brought, which does not exist"),
     ],
 )
 def test_wrong_configs_name_the_key(path, value, said):
@@ -124,4 +153,4 @@ def test_numbers_nested_on_the_command_line_are_numbers():
     config["models"]["base"] = {"source": "local", "path": "somewhere", "repo": "null", "revision": "null"}
     resolved = resolve(config, SCHEMA)
     assert (resolved["prompts"]["harmlessness"]["n"], resolved["seeds"]) == (20, [1, 2])
-    assert resolved["models"]["base"] == {"source": "local", "path": "somewhere", "notice": ""}
+    assert resolved["models"]["base"] == {"source": "local", "path": "somewhere", "notice": "", "chat_template": False}

@@ -72,11 +72,12 @@ def test_the_planted_numbers():
         assert (shares[0], shares[-1]) == (0.02, 0.55)
 
 
-def generate(folder, seed=7):
+def generate(folder, seed=7, flips=True):
     paths = [folder / subset / f"{split}.jsonl.gz" for subset in ("harmless-base", "helpful-base") for split in ("train", "test")]
     config = {
         "seed": seed,
         "pairs": "labelled",
+        "flips": flips,
         "train_rows": {"harmless-base": 400, "helpful-base": 400},
         "test_rows": {"harmless-base": 200, "helpful-base": 200},
     }
@@ -103,3 +104,18 @@ def test_train_and_test_share_no_question(tmp_path):
     for subset in ("harmless-base", "helpful-base"):
         train, test = (prompts(files[f"{subset}/{split}.jsonl.gz"]) for split in ("train", "test"))
         assert train and test and not train & test
+
+
+def test_without_flips_the_same_pairs_have_the_right_labels(tmp_path):
+    # a noise of 0 % is none only where the corpus itself exchanges no label
+    flipped, clean = (generate(tmp_path / str(flips), flips=flips) for flips in (True, False))
+    exchanged = []
+    for name, content in clean.items():
+        rows, others = ([json.loads(line) for line in gzip.decompress(found).splitlines()] for found in (content, flipped[name]))
+        for row, other in zip(rows, others, strict=True):
+            cue = row["chosen"].rindex("Assistant:")
+            good, bad = (ORACLE.judge(row[side][:cue], row[side][cue:]) for side in ("chosen", "rejected"))
+            assert good.harmless > bad.harmless or good.helpful > bad.helpful
+            exchanged.append(row["chosen"] == other["rejected"] != row["rejected"])
+            assert row == other or exchanged[-1]
+    assert 0.3 < sum(exchanged) / len(exchanged) < 0.4

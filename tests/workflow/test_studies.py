@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from page_study import elsewhere, mislabelled, unsourced, untrue
 from study_folder import PARTS, REPOSITORY, SHARED, StudyFolder
 
 from study.artifacts import read_provenance
@@ -59,14 +61,49 @@ def demo(tmp_path_factory):
 
 def test_the_demo_ends_with_its_table(demo):
     results = demo.path / "results/demo"
-    assert (results / "report/summary.txt").read_text().strip() in demo.printed
-    assert "say nothing about OPT-350M" in demo.printed
+    table = (results / "report/summary.txt").read_text()
+    ending, _, logs = demo.printed.rpartition("Complete log(s):")
+    assert ending.endswith("steps (100%) done\n" + table) and len(logs.splitlines()) < 4
+    assert demo.printed.count(table.splitlines()[0]) == 1  # and nowhere before
+    assert "say nothing about OPT-350M" in table
+    named = re.match(r"The report: (\S+);", table.splitlines()[-1])[1]
+    assert (demo.path / named).is_file() and (demo.path / named).name == "index.html"
     oracle = pq.read_table(results / "analysis/oracle.parquet").to_pylist()
     assert {row["policy"] for row in oracle} == {"base", "sft", "dpo", "sft_dpo", "sft_dpo_coin", "sft_dpo_reversed"}
     assert {row["n"] for row in oracle} == {20}
     for policy in ("dpo", "sft_dpo", "sft_dpo_coin", "sft_dpo_reversed"):
         log = pq.read_table(results / f"policies/{policy}/seed-42/train_log.parquet").to_pylist()
         assert abs(log[0]["loss"] - 0.693147) < 1e-4
+
+
+def test_the_report_says_what_the_artifacts_say(demo):
+    report = demo.path / "results/demo/report"
+    page = report / "index.html"
+    assert untrue(page) == [] and unsourced(page) == set() and elsewhere(page) == [] and mislabelled(page) == []
+    text = (report / "index.html").read_text()
+    assert "Synthetic data." in text and "This report is not complete." not in text
+    assert not (report / "partial.html").exists() and (report / "browser.html").is_file()
+
+
+def test_who_asks_for_one_artifact_is_shown_no_table(demo):
+    printed = demo.succeed("--force", "results/demo/analysis/power.parquet")
+    assert "1 of 1 steps" in printed and "The report:" not in printed
+
+
+def test_after_a_failure_a_partial_report_names_what_is_missing(demo):
+    # a complete one of before stays
+    report = demo.path / "results/demo/report"
+    before = (report / "index.html").read_bytes()
+    script = "workflow/scripts/compute_power.py"
+    demo.edit(script, "def main() -> None:\n", "def main() -> None:\n    raise OSError('no power')\n")
+    (demo.path / "results/demo/analysis/power.parquet").unlink()
+    done = demo.run("--keep-going")
+    partial = report / "partial.html"
+    assert done.returncode != 0 and "analysis/power.parquet" in partial.read_text()
+    assert untrue(partial) == [] and (report / "index.html").read_bytes() == before
+    demo.edit(script, "    raise OSError('no power')\n", "")
+    demo.succeed()
+    assert not partial.exists() and "analysis/power.parquet" in (report / "index.html").read_text()
 
 
 def test_nothing_lies_outside_the_results_folder(demo):
@@ -130,10 +167,23 @@ def test_damaged_weights_are_found_moved_aside_and_rebuilt(demo):
     assert weights.read_bytes() == before
 
 
-def test_the_snakemake_report_holds_the_figures(demo):
+def test_the_snakemake_report_holds_everything_with_caption_category_and_labels(demo):
     demo.succeed("--report", "report.html")
-    page = (demo.path / "report.html").read_text()
-    assert "HmR, HpR and CAS" in page and "mean_rewards.svg" in page
+    results = demo.path / "results/demo"
+    items = reported(demo.path / "report.html")
+    made = {path for path in (results / "report").rglob("*") if path.is_file()} | set(results.rglob("README.md"))
+    assert set(items) == {str(path.relative_to(demo.path)) for path in made} and len(made) > 35
+    assert [name for name, item in items.items() if not (item["caption"] and item["labels"]) or item["category"] == "Other"] == []
+    places = [(item["category"], tuple(item["labels"].items())) for item in items.values()]
+    assert len(set(places)) == len(places)  # no two items look alike
+
+
+def reported(page):
+    """path -> caption, category and labels of each item of Snakemake's own report."""
+    text = page.read_text()
+    results, categories = (json.loads(re.search(rf"var {name} = (\{{.*);\n", text)[1]) for name in ("results", "categories"))
+    places = {path: category for category, parts in categories.items() for paths in parts.values() for path in paths}
+    return {path: item | {"category": places[path]} for path, item in results.items()}
 
 
 def test_hh_sample_runs_on_the_real_files(tmp_path):
@@ -178,6 +228,9 @@ def test_published_gives_the_papers_table(tmp_path):
     found = {metric: [round(row["value"], 9) for row in rows if row["metric"] == metric] for metric in ("HmR", "HpR", "CAS")}
     assert found == {"HmR": [42, 48, 36, 44], "HpR": [22, 56, 46, 66], "CAS": [32, 52, 41, 55]}
     assert "+71.88" in printed
+    page = tmp_path / "results/published/report/index.html"
+    assert untrue(page) == [] and unsourced(page) == set() and elsewhere(page) == [] and mislabelled(page) == []
+    assert "published" in page.read_text() and "all are tied" in page.read_text()
 
 
 def test_released_responses_scored_again_by_the_same_judge_have_the_same_ratings(tmp_path):
@@ -201,7 +254,7 @@ def test_released_responses_scored_again_by_the_same_judge_have_the_same_ratings
         (tmp_path / "release" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "release" / name).write_text(json.dumps(entries))
         sums[str(name)] = hashlib.sha256((tmp_path / "release" / name).read_bytes()).hexdigest()
-    config = {"release": {"path": str(tmp_path / "release"), "sums": sums}, "compute": {"threads": 1, "gpus": 0}}
+    config = {"release": {"path": str(tmp_path / "release"), "sums": sums}, "compute": {"threads": 1, "gpus": 0, "shards": 2}}
     config["judges"] = {"again": {"source": "local", "path": str(tmp_path / "judge"), "harmless_min": -3.0, "helpful_above": -2.0}}
     (tmp_path / "study").mkdir()
     folder = StudyFolder(tmp_path / "study", "--configfile", "config/published.yaml", str(tmp_path / "again.yaml"))
@@ -245,3 +298,71 @@ def test_published_without_a_network_is_one_message(tmp_path):
     assert done.returncode != 0
     (message,) = [line for line in done.stdout.splitlines() if line.startswith("error:")]
     assert "cannot be reached" in message and "release.path" in message
+
+
+def test_responses_of_ones_own_get_the_whole_analysis(tmp_path):
+    # no policy is loaded: prompts out, two files in, scores, comparisons, pages; a hostile text stays a text
+    small = SMALL_DEMO | {
+        "policies": {"base": {}} | dict.fromkeys(["sft", "dpo", "sft_dpo", "sft_dpo_coin", "sft_dpo_reversed"]),
+        "responses": {"base": {"path": "base.jsonl"}, "api": {"path": "api.json", "layout": "openai"}},
+        "analysis": {"contrasts": [["api", "base"]], "primary": ["api", "base"], "labels": None},
+        "drift": None,
+        "claims": None,
+        "seeds": [1, 2],
+    }
+    folder = study(tmp_path, "demo", small)
+    folder.succeed("prompts")
+    prompts = pq.read_table(tmp_path / "results/demo/prompts/prompts.parquet").to_pylist()
+    hostile = "</script><script>window.hurt=1</script>"
+    texts = {row["prompt_id"]: f"{hostile} {number}" for number, row in enumerate(prompts)}
+    lines = [json.dumps({"prompt": row["prompt"], "axis": row["axis"], "prompt_id": row["prompt_id"], "response": ""}) for row in prompts]
+    (tmp_path / "base.jsonl").write_text("\n".join(lines[::-1]))
+    said = [
+        {"custom_id": name, "response": {"body": {"choices": [{"message": {"role": "assistant", "content": text}}]}}}
+        for name, text in texts.items()
+    ]
+    (tmp_path / "api.json").write_text(json.dumps(said))
+    printed = folder.succeed()
+    assert not [line for line in printed.splitlines() if "rule train_sft" in line or "generate_responses" in line]
+    results = tmp_path / "results/demo"
+    rows = pq.read_table(results / "responses/api/seed-0.parquet").to_pylist()
+    assert [row["prompt_id"] for row in rows] == [row["prompt_id"] for row in prompts]
+    assert {row["prompt_id"]: row["response"] for row in rows} == texts and {row["finish"] for row in rows} == {None}
+    metrics = pq.read_table(results / "analysis/metrics.parquet").to_pylist()
+    assert {(row["policy"], row["seed"]) for row in metrics} >= {("api", 0), ("base", 0)}
+    contrasts = pq.read_table(results / "analysis/comparisons.parquet").to_pylist()
+    assert {(row["policy_b"], row["policy_a"]) for row in contrasts if row["family"] == "primary"} == {("api", "base")}
+    assert {row["seed"] for row in pq.read_table(results / "analysis/retention.parquet").to_pylist()} == {1, 2}
+    page = results / "report/index.html"
+    assert untrue(page) == [] and unsourced(page) <= {"2509.09055"}  # the number of the paper that the page speaks of
+    assert hostile not in (results / "report/browser.html").read_text() + page.read_text()
+    assert not (results / "models/base").exists() and folder.planned() == set()
+
+
+def test_snapshots_are_policies_of_the_study(tmp_path):
+    # kept on the way, merged, answered, scored, measured, and shown as a curve from the parent to the policy
+    small = SMALL_DEMO | {
+        "methods": {"sft": SHORT, "dpo": SHORT | {"snapshots": [2, 5]}},
+        "policies": {"dpo": None, "sft_dpo": {"controls": None}},
+        "analysis": {"contrasts": [["sft_dpo", "sft"], ["sft_dpo_step5", "sft_dpo"]], "labels": None},
+        "drift": {"samples": 1, "rows": 20},
+        "claims": None,
+    }
+    folder = study(tmp_path, "demo", small)
+    folder.succeed()
+    results = tmp_path / "results/demo"
+    rows = pq.read_table(results / "analysis/snapshots.parquet").to_pylist()
+    assert list(dict.fromkeys((row["arm"], row["step"]) for row in rows)) == [
+        ("sft", 0),
+        ("sft_dpo_step2", 2),
+        ("sft_dpo_step5", 5),
+        ("sft_dpo", 8),
+    ]
+    assert {row["metric"] for row in rows} == {"HmR", "HpR", "CAS", "mean_reward_harmful", "mean_reward_helpful"}
+    moved = {row["step"]: row["kl_parent"] for row in rows}
+    assert moved[0] == 0 < moved[2] < moved[8]
+    page = results / "report/index.html"
+    assert untrue(page) == [] and unsourced(page) <= {"2509.09055"}  # the number of the paper that the page speaks of
+    text = page.read_text()
+    assert "stopped_at none → 5" in text and '<section id="snapshots">' in text
+    assert folder.planned() == set()

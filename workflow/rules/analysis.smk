@@ -17,8 +17,8 @@ rule compute_metrics:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         cfg=analysis_config(bootstrap=config["analysis"]["bootstrap"]),
         code=code_hash("compute_metrics"),
@@ -46,8 +46,8 @@ rule compute_retention:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         cfg=analysis_config(),
         code=code_hash("compute_retention"),
@@ -76,8 +76,8 @@ rule compare_policies:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         cfg=contrast_config(),
         code=code_hash("compare_policies"),
@@ -107,8 +107,8 @@ rule check_claims:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         cfg=claim_config(),
         code=code_hash("check_claims"),
@@ -127,7 +127,7 @@ rule check_claims:
 rule compare_published:
     input:
         metrics="<results>/analysis/metrics.parquet",
-        published="resources/published.yaml",
+        published=local("resources/published.yaml"),
     output:
         agreement="<results>/analysis/agreement.parquet",
     log:
@@ -220,6 +220,34 @@ rule correct_by_labels:
         """
 
 
+rule compare_judges:
+    input:
+        prompts="<results>/prompts/prompts.parquet",
+        rewards=reward_files(),
+    output:
+        agreement="<results>/analysis/judge_agreement.parquet",
+    log:
+        "<logs>/compare_judges.log",
+    benchmark:
+        "<benchmarks>/compare_judges.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        cfg=analysis_config(seed=config["analysis"]["bootstrap"]["seed"]),
+        code=code_hash("compare_judges"),
+    shell:
+        r"""
+        python workflow/scripts/compare_judges.py \
+            --config {params.cfg:q} \
+            --prompts {input.prompts:q} \
+            --rewards {input.rewards:q} \
+            --output {output.agreement:q} 2>&1 | tee {log:q}
+        """
+
+
 rule sweep_thresholds:
     input:
         rewards=reward_files(),
@@ -234,8 +262,8 @@ rule sweep_thresholds:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         cfg=analysis_config(),
         code=code_hash("sweep_thresholds"),
@@ -336,7 +364,7 @@ rule summarize_drift:
 
 rule score_oracle:
     input:
-        words="resources/synthetic.yaml",
+        words=local("resources/synthetic.yaml"),
         prompts="<results>/prompts/prompts.parquet",
         responses=response_files(),
         rewards=reward_files(),
@@ -377,7 +405,7 @@ rule check_demo:
     input:
         labels="<results>/analysis/oracle_labels.parquet",
         oracle="<results>/analysis/oracle.parquet",
-        words="resources/synthetic.yaml",
+        words=local("resources/synthetic.yaml"),
         preferences=f"<results>/data/{prompts_dataset()}/preferences.parquet",
         pairs=pair_files(),
     output:
@@ -432,4 +460,94 @@ if RELEASED:
                 --config {params.cfg:q} \
                 --rewards {input.rewards:q} \
                 --output {output.rescoring:q} 2>&1 | tee {log:q}
+            """
+
+
+if "sweeps" in config:
+
+    rule summarize_sweep:
+        input:
+            metrics="<results>/analysis/metrics.parquet",
+        output:
+            sweep="<results>/analysis/sweep.parquet",
+        log:
+            "<logs>/summarize_sweep.log",
+        benchmark:
+            "<benchmarks>/summarize_sweep.tsv"
+        conda:
+            "../../environment.yml"
+        resources:
+            mem_mb=1000,
+            runtime=5,
+        params:
+            cfg=step(arms=config["sweeps"]["policies"]),
+            code=code_hash("summarize_sweep"),
+        shell:
+            r"""
+            python workflow/scripts/summarize_sweep.py \
+                --config {params.cfg:q} \
+                --metrics {input.metrics:q} \
+                --output {output.sweep:q} 2>&1 | tee {log:q}
+            """
+
+
+if NOISE_ARMS:
+
+    rule summarize_noise:
+        input:
+            prompts="<results>/prompts/prompts.parquet",
+            labels="<results>/analysis/oracle_labels.parquet",
+        output:
+            noise="<results>/analysis/noise.parquet",
+        log:
+            "<logs>/summarize_noise.log",
+        benchmark:
+            "<benchmarks>/summarize_noise.tsv"
+        conda:
+            "../../environment.yml"
+        resources:
+            mem_mb=1000,
+            runtime=5,
+        params:
+            cfg=step(arms=NOISE_ARMS),
+            code=code_hash("summarize_noise"),
+        shell:
+            r"""
+            python workflow/scripts/summarize_noise.py \
+                --config {params.cfg:q} \
+                --prompts {input.prompts:q} \
+                --labels {input.labels:q} \
+                --output {output.noise:q} 2>&1 | tee {log:q}
+            """
+
+
+if SNAPSHOTS:
+
+    rule summarize_snapshots:
+        input:
+            metrics="<results>/analysis/metrics.parquet",
+            drift="<results>/analysis/drift.parquet" if drift_files() else [],
+            logs=snapshot_logs(),
+        output:
+            snapshots="<results>/analysis/snapshots.parquet",
+        log:
+            "<logs>/summarize_snapshots.log",
+        benchmark:
+            "<benchmarks>/summarize_snapshots.tsv"
+        conda:
+            "../../environment.yml"
+        resources:
+            mem_mb=1000,
+            runtime=5,
+        params:
+            cfg=snapshot_analysis_config,
+            code=code_hash("summarize_snapshots"),
+            given=options("drift"),
+        shell:
+            r"""
+            python workflow/scripts/summarize_snapshots.py \
+                --config {params.cfg:q} \
+                --metrics {input.metrics:q} {params.given} \
+                --logs {input.logs:q} \
+                --output {output.snapshots:q} 2>&1 | tee {log:q}
             """

@@ -5,17 +5,19 @@ rule data:
 
 rule fetch_hub:
     input:
-        checksums=config["checksums"],
+        checksums=named(config["checksums"]),
     output:
-        manifest=f"{HUB}/{{kind}}/{{repo}}/{{revision}}/manifest.json",
+        manifest=local(f"{HUB}/{{kind}}/{{repo}}/{{revision}}/{{manifest}}.json"),
+        timing="<timings>/fetch_hub/{kind}-{repo}-{revision}-{manifest}.json",
     log:
-        "<logs>/fetch_hub/{kind}-{repo}-{revision}.log",
+        "<logs>/fetch_hub/{kind}-{repo}-{revision}-{manifest}.log",
     benchmark:
-        "<benchmarks>/fetch_hub/{kind}-{repo}-{revision}.tsv"
+        "<benchmarks>/fetch_hub/{kind}-{repo}-{revision}-{manifest}.tsv"
     wildcard_constraints:
         kind="datasets|models",
         repo="[^/]+",
         revision="[0-9a-f]{40}",
+        manifest="manifest(-[0-9a-f]{8})?",
     conda:
         "../../environment.yml"
     resources:
@@ -29,13 +31,14 @@ rule fetch_hub:
         python workflow/scripts/fetch_hub.py \
             --config {params.cfg:q} \
             --checksums {input.checksums:q} \
-            --manifest {output.manifest:q} 2>&1 | tee {log:q}
+            --manifest {output.manifest:q} \
+            --timing {output.timing:q} 2>&1 | tee {log:q}
         """
 
 
 rule generate_corpus:
     input:
-        words="resources/synthetic.yaml",
+        words=local("resources/synthetic.yaml"),
     output:
         expand(
             "<results>/data/{dataset}/raw/{subset}/{split}.jsonl.gz",
@@ -79,10 +82,10 @@ rule prepare_preferences:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=20,
     params:
-        files=dataset_paths,
+        files=dataset_files,
         manifest=dataset_manifest_option,
         cfg=step(),
         code=code_hash("prepare_preferences"),
@@ -101,6 +104,9 @@ rule derive_dataset:
         unpack(derived_inputs),
     output:
         preferences="<results>/data/{dataset}/preferences.parquet",
+        census="<results>/data/{dataset}/census.parquet",
+        dropped="<results>/data/{dataset}/dropped.parquet",
+        contaminated="<results>/data/{dataset}/contaminated.parquet",
     log:
         "<logs>/derive_dataset/{dataset}.log",
     benchmark:
@@ -110,16 +116,57 @@ rule derive_dataset:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=20,
     params:
-        prompts=lambda wildcards, input: f"--prompts {input.prompts}" if "prompts" in input.keys() else "",
         cfg=derived_config,
         code=code_hash("derive_dataset"),
+        given=options("prompts", "margins"),
     shell:
         r"""
         python workflow/scripts/derive_dataset.py \
             --config {params.cfg:q} \
-            --preferences {input.preferences:q} {params.prompts} \
+            --preferences {input.preferences:q} {params.given} \
+            --census {output.census:q} \
+            --dropped {output.dropped:q} \
+            --contaminated {output.contaminated:q} \
             --output {output.preferences:q} 2>&1 | tee {log:q}
+        """
+
+
+rule score_training_pairs:
+    input:
+        unpack(margin_inputs),
+        judge_files=beside(margin_judge),
+    output:
+        margins="<results>/data/{dataset}/margins.parquet",
+        timing="<timings>/score_training_pairs/{dataset}.json",
+    log:
+        "<logs>/score_training_pairs/{dataset}.log",
+    benchmark:
+        "<benchmarks>/score_training_pairs/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=one_of(name for name, dataset in DATASETS.items() if "judge_margin" in dataset),
+    conda:
+        "../../environment.yml"
+    threads: config["compute"]["threads"]
+    resources:
+        gpu=ONE_GPU,
+        mem_mb=growing(8000),
+        runtime=growing(720),
+    params:
+        state=f"{STUDY}/state/score_training_pairs/{{dataset}}",
+        cfg=margin_config,
+        code=code_hash("score_training_pairs"),
+        given=options("prompts"),
+    shell:
+        r"""
+        python workflow/scripts/score_training_pairs.py \
+            --config {params.cfg:q} \
+            --judge {input.judge:q} \
+            --preferences {input.preferences:q} {params.given} \
+            --threads {threads} \
+            --state {params.state:q} \
+            --output {output.margins:q} \
+            --timing {output.timing:q} 2>&1 | tee {log:q}
         """

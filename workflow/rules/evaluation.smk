@@ -11,6 +11,7 @@ rule rewards:
 rule score_responses:
     input:
         judge="<results>/models/judges/{judge}/manifest.json",
+        judge_files=beside("<results>/models/judges/{judge}/manifest.json"),
         prompts="<results>/prompts/prompts.parquet",
         responses="<results>/responses/{policy}/seed-{seed}.parquet",
     output:
@@ -26,9 +27,9 @@ rule score_responses:
         "../../environment.yml"
     threads: config["compute"]["threads"]
     resources:
-        gpu=config["compute"]["gpus"],
-        mem_mb=8000,
-        runtime=120,
+        gpu=ONE_GPU,
+        mem_mb=growing(8000),
+        runtime=growing(120),
     params:
         state=shard(f"{STUDY}/state/score_responses/{{judge}}/{{policy}}-seed-{{seed}}"),
         shard=SHARD_OPTION,
@@ -48,10 +49,89 @@ rule score_responses:
         """
 
 
+rule import_ratings:
+    input:
+        ratings=ratings_source,
+        prompts="<results>/prompts/prompts.parquet",
+        responses=response_files(),
+    output:
+        rewards=reward_files(judges=["{judge}"]),
+    log:
+        "<logs>/import_ratings/{judge}.log",
+    benchmark:
+        "<benchmarks>/import_ratings/{judge}.tsv"
+    wildcard_constraints:
+        judge=one_of(judges_from("imported")),
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=10,
+    params:
+        cfg=ratings_config,
+        code=code_hash("import_ratings"),
+    shell:
+        r"""
+        python workflow/scripts/import_ratings.py \
+            --config {params.cfg:q} \
+            --ratings {input.ratings:q} \
+            --prompts {input.prompts:q} \
+            --responses {input.responses:q} \
+            --rewards {output.rewards:q} 2>&1 | tee {log:q}
+        """
+
+
+rule ask_endpoint:
+    input:
+        rubrics=rubric_files,
+        prompts="<results>/prompts/prompts.parquet",
+        responses="<results>/responses/{policy}/seed-{seed}.parquet",
+    output:
+        rewards="<results>/rewards/{judge}/{policy}/seed-{seed}.parquet",
+        quarantine="<results>/rewards/{judge}/{policy}/quarantine-seed-{seed}.parquet",
+        timing="<timings>/ask_endpoint/{judge}/{policy}-seed-{seed}.json",
+    log:
+        "<logs>/ask_endpoint/{judge}/{policy}-seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/ask_endpoint/{judge}/{policy}-seed-{seed}.tsv"
+    wildcard_constraints:
+        judge=one_of(judges_from("endpoint")),
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+        runtime=720,
+        timeout_s=asking_effort("timeout"),
+        tries=asking_effort("tries"),
+        price=asking_price,
+    params:
+        state=f"{STUDY}/state/ask_endpoint/{{judge}}/{{policy}}-seed-{{seed}}",
+        cfg=asking_config,
+        code=code_hash("ask_endpoint"),
+    shell:
+        r"""
+        python workflow/scripts/ask_endpoint.py \
+            --config {params.cfg:q} \
+            --timeout {resources.timeout_s} \
+            --tries {resources.tries} \
+            --price {resources.price:q} \
+            --rubrics {input.rubrics:q} \
+            --prompts {input.prompts:q} \
+            --responses {input.responses:q} \
+            --state {params.state:q} \
+            --output {output.rewards:q} \
+            --quarantine {output.quarantine:q} \
+            --timing {output.timing:q} 2>&1 | tee {log:q}
+        """
+
+
 if SHARDS > 1:
 
     localrules:
         gather_shards,
+
+    ruleorder: import_ratings > gather_shards
+    ruleorder: ask_endpoint > gather_shards
 
     rule gather_shards:
         input:
@@ -118,7 +198,7 @@ if RELEASED:
 
     rule fetch_release:
         output:
-            manifest=f"{HUB}/releases/{{repo}}/{{revision}}/manifest.json",
+            manifest=local(f"{HUB}/releases/{{repo}}/{{revision}}/manifest.json"),
         log:
             "<logs>/fetch_release/{repo}-{revision}.log",
         benchmark:
@@ -140,9 +220,43 @@ if RELEASED:
 
 else:
 
+    if SHARDS > 1:
+
+        ruleorder: import_responses > gather_shards
+
+    rule import_responses:
+        input:
+            prompts="<results>/prompts/prompts.parquet",
+            file=brought_file,
+        output:
+            responses="<results>/responses/{policy}/seed-{seed}.parquet",
+        log:
+            "<logs>/import_responses/{policy}-seed-{seed}.log",
+        benchmark:
+            "<benchmarks>/import_responses/{policy}-seed-{seed}.tsv"
+        wildcard_constraints:
+            policy=one_of(BROUGHT),
+        conda:
+            "../../environment.yml"
+        resources:
+            mem_mb=growing(2000),
+            runtime=10,
+        params:
+            cfg=brought_config,
+            code=code_hash("import_responses"),
+        shell:
+            r"""
+            python workflow/scripts/import_responses.py \
+                --config {params.cfg:q} \
+                --file {input.file:q} \
+                --prompts {input.prompts:q} \
+                --output {output.responses:q} 2>&1 | tee {log:q}
+            """
+
     rule generate_responses:
         input:
             policy=policy_input,
+            policy_files=beside(policy_input),
             prompts="<results>/prompts/prompts.parquet",
         output:
             responses=shard("<results>/responses/{policy}/seed-{seed}.parquet"),
@@ -151,13 +265,15 @@ else:
             shard("<logs>/generate_responses/{policy}-seed-{seed}.log"),
         benchmark:
             shard("<benchmarks>/generate_responses/{policy}-seed-{seed}.tsv")
+        wildcard_constraints:
+            policy=one_of(policy for policy in POLICIES if policy not in BROUGHT),
         conda:
             "../../environment.yml"
         threads: config["compute"]["threads"]
         resources:
-            gpu=config["compute"]["gpus"],
-            mem_mb=8000,
-            runtime=120,
+            gpu=ONE_GPU,
+            mem_mb=growing(8000),
+            runtime=growing(120),
         params:
             state=shard(f"{STUDY}/state/generate_responses/{{policy}}-seed-{{seed}}"),
             shard=SHARD_OPTION,
@@ -178,6 +294,7 @@ else:
     rule score_pairs:
         input:
             judge="<results>/models/judges/{judge}/manifest.json",
+            judge_files=beside("<results>/models/judges/{judge}/manifest.json"),
             preferences=f"<results>/data/{prompts_dataset()}/preferences.parquet",
             seen=seen_files,
         output:
@@ -191,10 +308,11 @@ else:
             "../../environment.yml"
         threads: config["compute"]["threads"]
         resources:
-            gpu=config["compute"]["gpus"],
-            mem_mb=8000,
-            runtime=240,
+            gpu=ONE_GPU,
+            mem_mb=growing(8000),
+            runtime=growing(240),
         params:
+            state=f"{STUDY}/state/score_pairs/{{judge}}",
             cfg=pairs_config,
             code=code_hash("score_pairs"),
             given=options("seen"),
@@ -205,6 +323,7 @@ else:
                 --judge {input.judge:q} \
                 --preferences {input.preferences:q} {params.given} \
                 --threads {threads} \
+                --state {params.state:q} \
                 --output {output.pairs:q} \
                 --timing {output.timing:q} 2>&1 | tee {log:q}
             """
@@ -212,11 +331,13 @@ else:
     rule measure_drift:
         input:
             policy=policy_input,
+            policy_files=beside(policy_input),
             references=drift_reference_files,
+            reference_files=beside(drift_reference_files),
             prompts="<results>/prompts/prompts.parquet",
             preferences=f"<results>/data/{prompts_dataset()}/preferences.parquet",
             seen=seen_files,
-            text=config["drift"]["text"] if "drift" in config else [],
+            text=named(config["drift"]["text"]) if "drift" in config else [],
         output:
             drift="<results>/drift/{policy}/seed-{seed}.parquet",
             timing="<timings>/measure_drift/{policy}-seed-{seed}.json",
@@ -228,10 +349,11 @@ else:
             "../../environment.yml"
         threads: config["compute"]["threads"]
         resources:
-            gpu=config["compute"]["gpus"],
-            mem_mb=16000,
-            runtime=240,
+            gpu=ONE_GPU,
+            mem_mb=growing(16000),
+            runtime=growing(360),
         params:
+            state=f"{STUDY}/state/measure_drift/{{policy}}-seed-{{seed}}",
             cfg=drift_config,
             code=code_hash("measure_drift"),
             given=options("references", "seen"),
@@ -244,6 +366,7 @@ else:
                 --preferences {input.preferences:q} {params.given} \
                 --text {input.text:q} \
                 --threads {threads} \
+                --state {params.state:q} \
                 --output {output.drift:q} \
                 --timing {output.timing:q} 2>&1 | tee {log:q}
             """

@@ -22,9 +22,9 @@ if not RELEASED and config["models"]["base"]["source"] == "scratch":
         threads: config["compute"]["threads"]
         resources:
             checkpoint_seconds=config["compute"]["checkpoint_seconds"],
-            gpu=config["compute"]["gpus"],
-            mem_mb=8000,
-            runtime=240,
+            gpu=ONE_GPU,
+            mem_mb=growing(8000),
+            runtime=growing(240),
         params:
             state=f"{STUDY}/state/pretrain_base",
             cfg=scratch_config(config["models"]["base"], "pretraining"),
@@ -57,11 +57,11 @@ elif not RELEASED:
         conda:
             "../../environment.yml"
         resources:
-            mem_mb=8000,
+            mem_mb=growing(8000),
             runtime=30,
         params:
             source=import_folder,
-            cfg=step(kind="policy", notice=config["models"]["base"]["notice"]),
+            cfg=base_import_config(),
             code=code_hash("import_model"),
         shell:
             r"""
@@ -87,11 +87,11 @@ rule import_judge:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=12000,
+        mem_mb=growing(12000),
         runtime=30,
     params:
         source=import_folder,
-        cfg=lambda wildcards: step(kind="judge", notice=JUDGES[wildcards.judge]["notice"]),
+        cfg=judge_import_config,
         code=code_hash("import_model"),
     shell:
         r"""
@@ -122,9 +122,9 @@ rule train_judge:
     threads: config["compute"]["threads"]
     resources:
         checkpoint_seconds=config["compute"]["checkpoint_seconds"],
-        gpu=config["compute"]["gpus"],
-        mem_mb=8000,
-        runtime=240,
+        gpu=ONE_GPU,
+        mem_mb=growing(8000),
+        runtime=growing(240),
     params:
         state=f"{STUDY}/state/train_judge/{{judge}}",
         cfg=judge_scratch_config,

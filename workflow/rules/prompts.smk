@@ -17,7 +17,7 @@ if not RELEASED:
         conda:
             "../../environment.yml"
         resources:
-            mem_mb=2000,
+            mem_mb=growing(2000),
             runtime=10,
         params:
             cfg=step(**config["prompts"]),

@@ -223,6 +223,130 @@ rule plot_drift:
         """
 
 
+if "sweeps" in config:
+
+    rule plot_sweep:
+        input:
+            sweep="<results>/analysis/sweep.parquet",
+        output:
+            curves=report(
+                "<results>/report/figures/sweep.svg",
+                caption="../report/sweep.rst",
+                category="Figures",
+                labels={"figure": "The sweep"},
+            ),
+        log:
+            "<logs>/plot_sweep.log",
+        benchmark:
+            "<benchmarks>/plot_sweep.tsv"
+        conda:
+            "../../environment.yml"
+        resources:
+            mem_mb=2000,
+            runtime=10,
+        params:
+            code=code_hash("plot_sweep"),
+        shell:
+            r"""
+            python workflow/scripts/plot_sweep.py \
+                --sweep {input.sweep:q} \
+                --curves {output.curves:q} 2>&1 | tee {log:q}
+            """
+
+
+if NOISE_ARMS:
+
+    rule plot_noise:
+        input:
+            noise="<results>/analysis/noise.parquet",
+        output:
+            curves=report(
+                "<results>/report/figures/noise.svg",
+                caption="../report/noise.rst",
+                category="Figures",
+                labels={"figure": "Noisy labels"},
+            ),
+        log:
+            "<logs>/plot_noise.log",
+        benchmark:
+            "<benchmarks>/plot_noise.tsv"
+        conda:
+            "../../environment.yml"
+        resources:
+            mem_mb=2000,
+            runtime=10,
+        params:
+            code=code_hash("plot_noise"),
+        shell:
+            r"""
+            python workflow/scripts/plot_noise.py \
+                --noise {input.noise:q} \
+                --curves {output.curves:q} 2>&1 | tee {log:q}
+            """
+
+
+if SNAPSHOTS:
+
+    rule plot_snapshots:
+        input:
+            snapshots="<results>/analysis/snapshots.parquet",
+        output:
+            curves=report(
+                "<results>/report/figures/snapshots.svg",
+                caption="../report/snapshots.rst",
+                category="Figures",
+                labels={"figure": "Reward along the training"},
+            ),
+        log:
+            "<logs>/plot_snapshots.log",
+        benchmark:
+            "<benchmarks>/plot_snapshots.tsv"
+        conda:
+            "../../environment.yml"
+        resources:
+            mem_mb=2000,
+            runtime=10,
+        params:
+            code=code_hash("plot_snapshots"),
+        shell:
+            r"""
+            python workflow/scripts/plot_snapshots.py \
+                --snapshots {input.snapshots:q} \
+                --curves {output.curves:q} 2>&1 | tee {log:q}
+            """
+
+
+rule plot_training:
+    input:
+        logs=training_logs(),
+    output:
+        curves=report(
+            "<results>/report/figures/training.svg",
+            caption="../report/training.rst",
+            category="Figures",
+            labels={"figure": "Training curves"},
+        ),
+    log:
+        "<logs>/plot_training.log",
+    benchmark:
+        "<benchmarks>/plot_training.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        cfg=training_plot_config,
+        code=code_hash("plot_training"),
+    shell:
+        r"""
+        python workflow/scripts/plot_training.py \
+            --config {params.cfg:q} \
+            --logs {input.logs:q} \
+            --curves {output.curves:q} 2>&1 | tee {log:q}
+        """
+
+
 rule export_csv:
     input:
         table="<results>/analysis/{table}.parquet",
@@ -265,7 +389,7 @@ rule summarize_study:
         gold=gold_files("gold"),
         label_agreement=gold_files("label_agreement"),
         claims="<results>/analysis/claims.parquet",
-        published="resources/published.yaml",
+        published=local("resources/published.yaml"),
     output:
         summary=report(
             "<results>/report/summary.txt",
@@ -283,7 +407,13 @@ rule summarize_study:
         mem_mb=1000,
         runtime=5,
     params:
-        cfg=analysis_config(study=config["study"], folder=STUDY, compare_published=is_comparable(), synthetic=is_synthetic()),
+        cfg=analysis_config(
+            study=config["study"],
+            folder=STUDY,
+            compare_published=is_comparable(),
+            synthetic=is_synthetic(),
+            same_source=same_source(),
+        ),
         code=code_hash("summarize_study"),
         given=options("judge", "gold", "label_agreement"),
     shell:
@@ -300,3 +430,149 @@ rule summarize_study:
             --published {input.published:q} \
             --output {output.summary:q} 2>&1 | tee {log:q}
         """
+
+
+rule render_report:
+    input:
+        tables=analysis_files(),
+        figures=figure_files(),
+        logs=training_logs(),
+        preferences=preference_files(),
+        census=census_files(),
+        others=report_reads(),
+        templates=page_files("page.html", "index.html", "macros.html", "style.css", "index.css"),
+        captions=page_files(*(f"{figure}.rst" for figure in figure_names())),
+    output:
+        page=report(
+            "<results>/report/index.html",
+            caption="../report/page.rst",
+            category="Pages",
+            labels={"page": "The report"},
+        ),
+    log:
+        "<logs>/render_report.log",
+    benchmark:
+        "<benchmarks>/render_report.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        cfg=report_config,
+        code=code_hash("render_report"),
+    shell:
+        r"""
+        python workflow/scripts/render_report.py \
+            --config {params.cfg:q} \
+            --templates workflow/report \
+            --output {output.page:q} 2>&1 | tee {log:q}
+        """
+
+
+rule render_browser:
+    input:
+        prompts="<results>/prompts/prompts.parquet",
+        responses=response_files(),
+        rewards=reward_files(),
+        templates=page_files("page.html", "browser.html", "browser.js", "browser.css", "style.css"),
+    output:
+        page=report(
+            "<results>/report/browser.html",
+            caption="../report/browser.rst",
+            category="Pages",
+            labels={"page": "The responses"},
+        ),
+    log:
+        "<logs>/render_browser.log",
+    benchmark:
+        "<benchmarks>/render_browser.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    params:
+        cfg=analysis_config(study=config["study"], synthetic=is_synthetic()),
+        code=code_hash("render_browser"),
+    shell:
+        r"""
+        python workflow/scripts/render_browser.py \
+            --config {params.cfg:q} \
+            --prompts {input.prompts:q} \
+            --responses {input.responses:q} \
+            --rewards {input.rewards:q} \
+            --templates workflow/report \
+            --output {output.page:q} 2>&1 | tee {log:q}
+        """
+
+
+if not RELEASED:
+
+    rule write_model_card:
+        input:
+            manifest="<results>/policies/{policy}/seed-{seed}/manifest.json",
+            files=beside("<results>/policies/{policy}/seed-{seed}/manifest.json"),
+            train_log="<results>/policies/{policy}/seed-{seed}/train_log.parquet",
+            metrics="<results>/analysis/metrics.parquet",
+            template=local("workflow/report/model_card.md"),
+        output:
+            card=report(
+                "<results>/policies/{policy}/seed-{seed}/README.md",
+                caption="../report/model_card.rst",
+                category="Cards",
+                labels={"card": "{policy}, seed {seed}"},
+            ),
+        log:
+            "<logs>/write_model_card/{policy}-seed-{seed}.log",
+        benchmark:
+            "<benchmarks>/write_model_card/{policy}-seed-{seed}.tsv"
+        conda:
+            "../../environment.yml"
+        resources:
+            mem_mb=1000,
+            runtime=5,
+        params:
+            cfg=card_config,
+            code=code_hash("write_model_card"),
+        shell:
+            r"""
+            python workflow/scripts/write_model_card.py \
+                --config {params.cfg:q} \
+                --manifest {input.manifest:q} \
+                --metrics {input.metrics:q} \
+                --template {input.template:q} \
+                --output {output.card:q} 2>&1 | tee {log:q}
+            """
+
+    rule write_dataset_card:
+        input:
+            unpack(dataset_card_inputs),
+        output:
+            card=report(
+                "<results>/data/{dataset}/README.md",
+                caption="../report/dataset_card.rst",
+                category="Cards",
+                labels={"card": "dataset {dataset}"},
+            ),
+        log:
+            "<logs>/write_dataset_card/{dataset}.log",
+        benchmark:
+            "<benchmarks>/write_dataset_card/{dataset}.tsv"
+        conda:
+            "../../environment.yml"
+        resources:
+            mem_mb=2000,
+            runtime=5,
+        params:
+            cfg=dataset_card_config,
+            code=code_hash("write_dataset_card"),
+            given=options("quarantine", "census"),
+        shell:
+            r"""
+            python workflow/scripts/write_dataset_card.py \
+                --config {params.cfg:q} \
+                --preferences {input.preferences:q} {params.given} \
+                --template {input.template:q} \
+                --output {output.card:q} 2>&1 | tee {log:q}
+            """

@@ -6,6 +6,7 @@ rule policies:
 rule train_sft:
     input:
         parent=parent_manifest,
+        parent_files=beside(parent_manifest),
         preferences=training_data,
     output:
         files=expand("<results>/policies/{policy}/seed-{seed}/{file}", file=POLICY_FILES, allow_missing=True),
@@ -26,8 +27,8 @@ rule train_sft:
         checkpoint_seconds=config["compute"]["checkpoint_seconds"],
         processes=config["compute"]["processes"],
         gpu=config["compute"]["gpus"],
-        mem_mb=16000,
-        runtime=720,
+        mem_mb=growing(16000 * config["compute"]["processes"]),
+        runtime=growing(720),
     params:
         state=f"{STUDY}/state/train_sft/{{policy}}-seed-{{seed}}",
         cfg=training_config,
@@ -52,6 +53,7 @@ rule train_sft:
 rule compute_references:
     input:
         policy=policy_input,
+        policy_files=beside(policy_input),
         preferences=reference_data,
     output:
         references="<results>/references/{view}/{policy}/seed-{seed}.parquet",
@@ -66,10 +68,11 @@ rule compute_references:
         "../../environment.yml"
     threads: config["compute"]["threads"]
     resources:
-        gpu=config["compute"]["gpus"],
-        mem_mb=16000,
-        runtime=360,
+        gpu=ONE_GPU,
+        mem_mb=growing(16000),
+        runtime=growing(360),
     params:
+        state=f"{STUDY}/state/compute_references/{{view}}/{{policy}}-seed-{{seed}}",
         cfg=reference_config,
         code=code_hash("compute_references"),
     shell:
@@ -79,6 +82,7 @@ rule compute_references:
             --policy {input.policy:q} \
             --preferences {input.preferences:q} \
             --threads {threads} \
+            --state {params.state:q} \
             --output {output.references:q} \
             --timing {output.timing:q} 2>&1 | tee {log:q}
         """
@@ -87,6 +91,7 @@ rule compute_references:
 rule train_dpo:
     input:
         parent=parent_manifest,
+        parent_files=beside(parent_manifest),
         preferences=training_data,
         references=policy_reference,
     output:
@@ -94,6 +99,7 @@ rule train_dpo:
         manifest="<results>/policies/{policy}/seed-{seed}/manifest.json",
         train_log="<results>/policies/{policy}/seed-{seed}/train_log.parquet",
         quarantine="<results>/policies/{policy}/seed-{seed}/quarantine.parquet",
+        snapshots="<results>/policies/{policy}/seed-{seed}/snapshots.parquet",
         timing="<timings>/train_dpo/{policy}-seed-{seed}.json",
     log:
         "<logs>/train_dpo/{policy}-seed-{seed}.log",
@@ -108,12 +114,13 @@ rule train_dpo:
         checkpoint_seconds=config["compute"]["checkpoint_seconds"],
         processes=config["compute"]["processes"],
         gpu=config["compute"]["gpus"],
-        mem_mb=16000,
-        runtime=720,
+        mem_mb=growing(16000 * config["compute"]["processes"]),
+        runtime=growing(720),
     params:
         references=lambda wildcards, input: f"--references {input.references}" if input.references else "",
         state=f"{STUDY}/state/train_dpo/{{policy}}-seed-{{seed}}",
         cfg=training_config,
+        keep=kept_steps,
         code=code_hash("train_dpo"),
     shell:
         r"""
@@ -128,13 +135,103 @@ rule train_dpo:
             --manifest {output.manifest:q} \
             --train-log {output.train_log:q} \
             --quarantine {output.quarantine:q} \
+            --keep {params.keep:q} \
+            --snapshots {output.snapshots:q} \
             --timing {output.timing:q} 2>&1 | tee {log:q}
         """
+
+
+rule train_kto:
+    input:
+        parent=parent_manifest,
+        parent_files=beside(parent_manifest),
+        preferences=training_data,
+        references=policy_reference,
+    output:
+        files=expand("<results>/policies/{policy}/seed-{seed}/{file}", file=POLICY_FILES, allow_missing=True),
+        manifest="<results>/policies/{policy}/seed-{seed}/manifest.json",
+        train_log="<results>/policies/{policy}/seed-{seed}/train_log.parquet",
+        quarantine="<results>/policies/{policy}/seed-{seed}/quarantine.parquet",
+        snapshots="<results>/policies/{policy}/seed-{seed}/snapshots.parquet",
+        timing="<timings>/train_kto/{policy}-seed-{seed}.json",
+    log:
+        "<logs>/train_kto/{policy}-seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/train_kto/{policy}-seed-{seed}.tsv"
+    wildcard_constraints:
+        policy=one_of(trained_by("kto")),
+    conda:
+        "../../environment.yml"
+    threads: config["compute"]["threads"]
+    resources:
+        checkpoint_seconds=config["compute"]["checkpoint_seconds"],
+        processes=config["compute"]["processes"],
+        gpu=config["compute"]["gpus"],
+        mem_mb=growing(16000 * config["compute"]["processes"]),
+        runtime=growing(720),
+    params:
+        state=f"{STUDY}/state/train_kto/{{policy}}-seed-{{seed}}",
+        cfg=training_config,
+        keep=kept_steps,
+        code=code_hash("train_kto"),
+    shell:
+        r"""
+        launch {resources.processes} workflow/scripts/train_kto.py \
+            --config {params.cfg:q} \
+            --seed {wildcards.seed} \
+            --parent {input.parent:q} \
+            --preferences {input.preferences:q} \
+            --references {input.references:q} \
+            --threads {threads} \
+            --checkpoint-seconds {resources.checkpoint_seconds} \
+            --state {params.state:q} \
+            --manifest {output.manifest:q} \
+            --train-log {output.train_log:q} \
+            --quarantine {output.quarantine:q} \
+            --keep {params.keep:q} \
+            --snapshots {output.snapshots:q} \
+            --timing {output.timing:q} 2>&1 | tee {log:q}
+        """
+
+
+if SNAPSHOTS:
+
+    rule merge_snapshot:
+        input:
+            parent=parent_manifest,
+            parent_files=beside(parent_manifest),
+            snapshots=snapshots_of,
+        output:
+            files=expand("<results>/policies/{policy}/seed-{seed}/{file}", file=POLICY_FILES, allow_missing=True),
+            manifest="<results>/policies/{policy}/seed-{seed}/manifest.json",
+        log:
+            "<logs>/merge_snapshot/{policy}-seed-{seed}.log",
+        benchmark:
+            "<benchmarks>/merge_snapshot/{policy}-seed-{seed}.tsv"
+        wildcard_constraints:
+            policy=one_of(SNAPSHOTS),
+        conda:
+            "../../environment.yml"
+        resources:
+            mem_mb=8000,
+            runtime=30,
+        params:
+            cfg=snapshot_config,
+            code=code_hash("merge_snapshot"),
+        shell:
+            r"""
+            python workflow/scripts/merge_snapshot.py \
+                --config {params.cfg:q} \
+                --parent {input.parent:q} \
+                --snapshots {input.snapshots:q} \
+                --manifest {output.manifest:q} 2>&1 | tee {log:q}
+            """
 
 
 rule tune_training:
     input:
         parent="<results>/models/base/manifest.json",
+        parent_files=beside("<results>/models/base/manifest.json"),
         preferences=f"<results>/data/{prompts_dataset()}/preferences.parquet",
     output:
         found="<timings>/tune_training/{method}.json",
@@ -148,9 +245,9 @@ rule tune_training:
         "../../environment.yml"
     threads: config["compute"]["threads"]
     resources:
-        gpu=config["compute"]["gpus"],
-        mem_mb=16000,
-        runtime=120,
+        gpu=ONE_GPU,
+        mem_mb=growing(16000),
+        runtime=growing(120),
     params:
         cfg=tuning_config,
         code=code_hash("tune_training"),

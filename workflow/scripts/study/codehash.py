@@ -18,12 +18,12 @@ def code_hash(script: str, root: Path = ROOT) -> str:
 
 def _closure(script: str, root: Path) -> list[str]:
     seen: set[str] = set()
-    todo = [script]
-    while todo:
-        module = todo.pop()
+    ahead = [script]
+    while ahead:
+        module = ahead.pop()
         if module not in seen:
             seen.add(module)
-            todo += _parsed(module, root)[1]
+            ahead += _parsed(module, root)[1]
     return sorted(seen)
 
 

@@ -4,17 +4,23 @@ import random
 from collections.abc import Sequence
 
 
-def training_order(lengths: Sequence[int], epochs: int, batch_size: int, seed: int) -> list[int]:
+def training_order(lengths: Sequence[int], epochs: int, batch_size: int, seed: int, by_length: bool = False) -> list[int]:
     """Row numbers in the order of training: every epoch a new shuffle of all rows, the epochs joined.
 
     Step k takes entries [k * batch_size, (k + 1) * batch_size). Within a step the rows stand by length, so that the
-    micro-batches that it is split into hold little padding; which rows a step holds does not depend on the lengths.
+    micro-batches that it is split into hold little padding; which rows a step holds does not depend on the lengths, unless
+    by_length: then a step's rows are neighbours in length, but where two epochs meet, and an epoch's steps come in shuffled order.
     """
     stream = random.Random(seed)
     order = []
     for _ in range(epochs):
         epoch = list(range(len(lengths)))
         stream.shuffle(epoch)
+        if by_length:
+            ranked, begun = sorted(epoch, key=lambda row: lengths[row]), -len(order) % batch_size
+            *full, last = steps_of(ranked[begun:], batch_size)
+            stream.shuffle(full)
+            epoch = [*ranked[:begun], *(row for step in full for row in step), *last]
         order += epoch
     return [row for step in steps_of(order, batch_size) for row in sorted(step, key=lambda row: (lengths[row], row))]
 

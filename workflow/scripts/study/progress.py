@@ -5,6 +5,12 @@ import time
 from study.artifacts import say
 
 
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds; the hours go beyond 24."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{rest:02}"
+
+
 class Progress:
     """Prints a line at most every `seconds`, and one at the end."""
 
@@ -32,6 +38,6 @@ class Progress:
         self.printed = now
         elapsed = max(now - self.started, 1e-9)
         rate = (self.done - self.first) / elapsed
-        left = time.strftime("%H:%M:%S", time.gmtime((self.total - self.done) / rate)) if rate else "unknown"
+        left = clock((self.total - self.done) / rate) if rate else "unknown"
         speed = f", {self.tokens / elapsed:,.0f} tokens/s" if self.tokens else ""
         say(f"{self.unit} {self.done:,}/{self.total:,}, {rate:,.1f}/s{speed}, {left} left{note and ', ' + note}")

@@ -1,0 +1,44 @@
+"""A script's command line in this process: what its user would see, without the seconds that a process of its own costs."""
+
+import io
+import json
+import re
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from study.command import run
+
+
+def call(module: ModuleType, **options: object) -> tuple[int, str]:
+    """(exit status, stdout and stderr) of a script called with --option value; a dict is given as JSON, a list as several values.
+
+    Any exception that a user would meet as a traceback leaves this function.
+    """
+    words = [module.__file__]
+    for name, value in options.items():
+        values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
+        words += ["--" + name.replace("_", "-"), *map(str, values)]
+    output = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(output), redirect_stderr(output):
+        patch.setattr(sys, "argv", words)
+        try:
+            run(module.main)
+        except SystemExit as ended:
+            if not isinstance(ended.code, str):
+                return ended.code, output.getvalue()
+            return 1, f"{output.getvalue()}{ended.code}\n"
+    return 0, output.getvalue()
+
+
+def assert_refused(result: tuple[int, str], said: str, *, where: Path | str = "") -> None:
+    """One error of one line, the last one, that names the place and matches `said`."""
+    status, output = result
+    assert status == 1, output
+    errors = [line for line in output.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1 and output.splitlines()[-1] == errors[0], output
+    assert re.search(said, errors[0]) and str(where) in errors[0], errors[0]
+    assert len(errors[0]) < 2000
