@@ -19,6 +19,7 @@ import score_responses
 import train_judge
 from generate_responses import continue_greedily, cut_at_human
 from pretrain_base import build_model
+from study import judging
 from study.artifacts import write_table
 from study.batches import Item, Parts, by_batches, in_memory, plan
 from study.command import StudyError
@@ -151,7 +152,9 @@ def test_the_text_is_that_of_the_stock_loop_at_any_batch_size_and_order(seed):
                 assert row in near_ties or (part == alone[row][0][0] and gap == pytest.approx(alone[row][1][0], abs=1e-4))
 
 
-def test_rewards_do_not_depend_on_the_batch(place):
+@pytest.mark.parametrize("cells", [2**18, 2000, 100])
+def test_rewards_depend_neither_on_the_batch_nor_on_the_pieces_of_attention(place, monkeypatch, cells):
+    monkeypatch.setattr(judging, "CELLS", cells)
     model, tokenizer = load_judge(place / "judge/manifest.json")
     ids = [tokenizer(text)["input_ids"] for text in texts(64)]
     stock = [model(input_ids=torch.tensor([row])).logits[0, 0].item() for row in ids]

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Collection, Iterator
+from itertools import count
 from pathlib import Path
 
 from study.artifacts import REBUILD, provenance, read_table, read_windows, say, write_windows
@@ -10,7 +11,7 @@ from study.axes import AXES
 from study.batches import WINDOW, Item, Parts, Shard, plan, work_through
 from study.codehash import code_hash
 from study.command import StudyError, parse, run
-from study.compute import release_memory, use_device, write_timing
+from study.compute import forget_kernels, release_memory, use_device, write_timing
 from study.judging import PADDING, check_lengths, pair_ids, read_only, reward_batch, reward_of
 from study.models import load_judge
 from study.progress import Progress
@@ -25,21 +26,23 @@ def read_items(
 
     Raises StudyError where the tables hold different prompts.
     """
-    columns, start = ["axis", "prompt_id"], 0
+    columns = ["axis", "prompt_id"]
     parts = (prompts, columns_of(PROMPTS, *columns, "prompt")), (responses, columns_of(RESPONSES, *columns, "response"))
-    tables = (read_windows(path, part, WINDOW) for path, part in parts)
-    for asked, answered in zip(*tables, strict=True):
+    numbers = count()
+
+    def window(asked: list[dict], answered: list[dict]) -> list[Item]:
         places = [{column: row[column] for column in columns} for row in answered]
         if places != [{column: row[column] for column in columns} for row in asked]:
             raise StudyError(f"{responses} and {prompts} hold different prompts. Delete the responses; the next run rebuilds them.")
         kept = [number for number, place in enumerate(places) if place["axis"] in axes]
         before = None if alone else [asked[number]["prompt"] for number in kept]
         found = pair_ids(tokenizer, before, [answered[number]["response"] for number in kept], max_length)
-        yield [
-            Item(start + number, ids, {**places[row], "input_tokens": len(ids), "cut_tokens": cut})
-            for number, (row, ids, cut) in enumerate(zip(kept, *found, strict=True))
+        return [
+            Item(next(numbers), ids, {**places[row], "input_tokens": len(ids), "cut_tokens": cut})
+            for row, ids, cut in zip(kept, *found, strict=True)
         ]
-        start += len(kept)
+
+    return map(window, *(read_windows(path, part, WINDOW) for path, part in parts))
 
 
 def main() -> None:
@@ -50,6 +53,7 @@ def main() -> None:
     )  # fmt: skip
     config, shard = args.config, Shard.parse(args.shard)
     device = use_device(config["device"], args.threads)
+    forget_kernels(config["dtype"])
     made_by = provenance(config, [args.judge, args.prompts, args.responses], device=device, threads=args.threads)
     model, tokenizer = load_judge(args.judge, dtype=config["dtype"], device=device)
     reward = reward_of(model, config)

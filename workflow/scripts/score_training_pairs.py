@@ -8,7 +8,7 @@ from study.artifacts import provenance, read_table, say, write_windows
 from study.batches import WINDOW, Item, Parts, Shard, plan, work_through
 from study.codehash import code_hash
 from study.command import StudyError, parse, run
-from study.compute import release_memory, use_device, write_timing
+from study.compute import forget_kernels, release_memory, use_device, write_timing
 from study.judging import PADDING, check_lengths, pair_ids, read_only, reward_batch, reward_of
 from study.models import load_judge
 from study.preferences import KEY, SCHEMA, row_name, training_rows
@@ -48,6 +48,7 @@ def main() -> None:
     )  # fmt: skip
     config = args.config
     device = use_device(config["device"], args.threads)
+    forget_kernels(config["dtype"])
     inputs = [path for path in (args.judge, args.preferences, args.prompts) if path]
     made_by = provenance(config, inputs, device=device, threads=args.threads)
     model, tokenizer = load_judge(args.judge, dtype=config["dtype"], device=device)

@@ -144,7 +144,7 @@ def readable(path: Path, columns: list[str] | pa.Schema | None) -> Iterator[list
 def read_windows(path: Path, columns: pa.Schema, size: int) -> Iterator[list[dict]]:
     """An artifact's rows, `size` at a time. Raises StudyError as read_table does."""
     with readable(path, columns) as names, pq.ParquetFile(path, page_checksum_verification=True) as file:
-        for batch in file.iter_batches(batch_size=size, columns=names):
+        for batch in file.iter_batches(batch_size=size, columns=names, use_threads=False):
             yield batch.to_pylist()
 
 

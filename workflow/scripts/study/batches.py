@@ -2,9 +2,10 @@
 
 import json
 import os
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from zlib import crc32
 
 import pyarrow as pa
@@ -22,11 +23,14 @@ WINDOW = ROW_GROUP // 10
 
 @dataclass
 class Item:
-    """A row's place in the table, what the model reads of it, and what its result row says in any case."""
+    """A row's place in the table, what the model reads of it (kept at 4 bytes a token), and what its result row says in any case."""
 
     number: int
-    ids: list[int]
+    ids: Sequence[int]
     row: dict
+
+    def __post_init__(self) -> None:
+        self.ids = array("i", self.ids)
 
 
 @dataclass
@@ -140,21 +144,23 @@ def work_through(
     progress: Progress,
 ) -> None:
     """Compute what `parts` does not hold yet of the shard's batches as `planned`; `compute` sees one item of each input."""
-    batches = mine = 0
-    for items in windows:
+
+    def batches_of(items: list[Item]) -> list[list[list[Item]]]:
         release_memory()
-        for batch in planned(items):
-            batches += 1
-            rows = sum(map(len, batch))
-            if batches % shard.of != shard.number % shard.of:
-                progress.leave(rows)
-                continue
-            mine += 1
-            if mine <= parts.done:
-                progress.skip(rows)
-                continue
-            results = in_memory(compute, [same[0] for same in batch], sum(len(same[0].ids) for same in batch))
-            tokens = sum(len(same[0].ids) + found.get("response_tokens", 0) for same, found in zip(batch, results, strict=True))
-            kept = [{"number": item.number, **item.row, **found} for same, found in zip(batch, results, strict=True) for item in same]
-            parts.add(kept, tokens)
-            progress.add(rows, tokens)
+        return planned(items)
+
+    mine = 0
+    for number, batch in enumerate(chain.from_iterable(map(batches_of, windows)), start=1):
+        rows = sum(map(len, batch))
+        if number % shard.of != shard.number % shard.of:
+            progress.leave(rows)
+            continue
+        mine += 1
+        if mine <= parts.done:
+            progress.skip(rows)
+            continue
+        results = in_memory(compute, [same[0] for same in batch], sum(len(same[0].ids) for same in batch))
+        tokens = sum(len(same[0].ids) + found.get("response_tokens", 0) for same, found in zip(batch, results, strict=True))
+        kept = [{"number": item.number, **item.row, **found} for same, found in zip(batch, results, strict=True) for item in same]
+        parts.add(kept, tokens)
+        progress.add(rows, tokens)

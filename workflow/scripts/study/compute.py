@@ -6,6 +6,7 @@ import resource
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import torch
 
 from study.artifacts import write_json
@@ -32,10 +33,12 @@ def use_device(device: str, threads: int) -> str:
 def keep_memory() -> None:
     """Let glibc keep freed memory: by default it gives large tensors back to the system, and every step faults their pages in again.
 
-    A third of a small model's training time on a CPU. Other C libraries are left alone.
+    A third of a small model's training time on a CPU. Arrow takes its memory from there too, for release_memory to give back. Other C
+    libraries are left alone.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
+        pa.set_memory_pool(pa.system_memory_pool())
         library.mallopt(M_MMAP_THRESHOLD, 2**30)
         library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
@@ -45,6 +48,15 @@ def release_memory() -> None:
     library = ctypes.CDLL(None)
     if hasattr(library, "malloc_trim"):
         library.malloc_trim(0)
+
+
+def forget_kernels(dtype: str) -> None:
+    """Before the first product: let oneDNN keep none of the kernels that it makes for each shape in float32.
+
+    A thousand of them come to lie among the tensors, and making one again costs nothing that can be measured; in bfloat16 it does.
+    """
+    if dtype == "float32":
+        os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = "0"
 
 
 def out_of_memory(error: Exception) -> bool:
