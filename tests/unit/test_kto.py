@@ -12,22 +12,20 @@ import pytest
 import torch
 from datasets import Dataset
 from test_methods import adapter, linear_weights
-from test_trainers import LAUNCH_TWO, STILL, farthest, stock_arguments, weights
+from test_trainers import LAUNCH_TWO, farthest, stock_arguments, weights
 from test_trainers import losses as stock_losses
-from test_training import ARCHITECTURE, COMMON, LORA, call, preference, references
+from test_training import ARCHITECTURE, COMMON, LORA, call, killed_at, references, still_study
 from trl import KTOConfig, KTOTrainer
 
 import train_kto
 import tune_training
 from pretrain_base import build_model
-from study import adapters, training
+from study import adapters
 from study.artifacts import write_table
 from study.command import StudyError
 from study.dpo import pairs
 from study.models import load_policy, save_model
 from study.plan import micro_batches, steps_of, training_order
-from study.preferences import SCHEMA
-from study.scratch import train_tokenizer
 from train_kto import mismatched, pair_losses, shares
 
 WEIGHTS = {"beta": 0.1, "desirable_weight": 1.0, "undesirable_weight": 1.0}
@@ -39,11 +37,7 @@ COLUMNS = ("loss", "margins", "accuracies", "chosen_rewards", "rejected_rewards"
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with 17 preferences, so that the last step is a short one, a random base policy without dropout and its references."""
-    folder = tmp_path_factory.mktemp("kto")
-    rows = [preference(number) for number in range(17)]
-    write_table(folder / "preferences.parquet", rows, SCHEMA, {})
-    tokenizer = train_tokenizer([row["prompt"] + row["chosen"] for row in rows], 300, "</s> $A")
-    save_model(folder / "base/manifest.json", build_model(STILL, len(tokenizer), 1), tokenizer, {}, "a notice")
+    folder = still_study(tmp_path_factory.mktemp("kto"))
     references(folder)
     return folder
 
@@ -256,17 +250,8 @@ def test_two_processes_killed_in_the_middle_end_with_the_same_bytes(place, two):
 def test_a_killed_training_ends_with_the_bytes_of_an_undisturbed_one(place, monkeypatch, capsys):
     method = FULL | {"desirable_weight": 2.0, "undesirable_weight": 0.05}
     whole, log = kto(place, "undisturbed", method, checkpoint_seconds=0)
-    original = training.Watch.on_step_end
-
-    def dying(self, args, state, control, **kwargs):
-        if state.global_step == 6:
-            raise KeyboardInterrupt
-        return original(self, args, state, control, **kwargs)
-
-    monkeypatch.setattr(training.Watch, "on_step_end", dying)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_at(6):
         kto(place, "killed", method, checkpoint_seconds=0)
-    monkeypatch.undo()
     assert (place / "state/killed/mismatched.jsonl").is_file()
     capsys.readouterr()
     resumed, resumed_log = kto(place, "killed", method, checkpoint_seconds=0)

@@ -6,19 +6,17 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from test_trainers import STILL, farthest, ordered, stock_arguments, weights
+from test_trainers import farthest, ordered, stock_arguments, weights
 from test_trainers import losses as stock_losses
-from test_training import DPO, LORA, SFT, dpo, preference, references, sft
+from test_training import DPO, LORA, SFT, dpo, references, sft, still_study
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-from pretrain_base import build_model
 from study.adapters import lora_config, merge
 from study.artifacts import write_table
 from study.command import StudyError
 from study.dpo import pairs
-from study.models import load_policy, save_model
-from study.preferences import SCHEMA, training_rows
-from study.scratch import train_tokenizer
+from study.models import load_policy
+from study.preferences import training_rows
 from study.tokens import encoder, transcript_view
 
 FULL = {name: value for name, value in DPO.items() if name != "lora"} | {"learning_rate": 1e-3}
@@ -27,11 +25,7 @@ FULL = {name: value for name, value in DPO.items() if name != "lora"} | {"learni
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with 17 preferences, so that the last step is a short one, a random base policy without dropout and its references."""
-    folder = tmp_path_factory.mktemp("methods")
-    rows = [preference(number) for number in range(17)]
-    write_table(folder / "preferences.parquet", rows, SCHEMA, {})
-    tokenizer = train_tokenizer([row["prompt"] + row["chosen"] for row in rows], 300, "</s> $A")
-    save_model(folder / "base/manifest.json", build_model(STILL, len(tokenizer), 1), tokenizer, {}, "a notice")
+    folder = still_study(tmp_path_factory.mktemp("methods"))
     references(folder)
     return folder
 

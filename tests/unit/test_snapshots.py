@@ -8,23 +8,18 @@ import pytest
 import torch
 from test_config import SCHEMA, load, merged
 from test_kto import KTO
-from test_training import ARCHITECTURE, DPO, LORA, call, preference, references
+from test_training import DPO, LORA, call, killed_at, references, still_study
 
 import merge_snapshot
 import plot_snapshots
 import train_dpo
 import train_kto
-from pretrain_base import build_model
-from study import training
-from study.artifacts import read_table, write_table
+from study.artifacts import read_table
 from study.command import StudyError
 from study.config import resolve
-from study.models import load_policy, save_model
-from study.preferences import SCHEMA as PREFERENCES
-from study.scratch import train_tokenizer
+from study.models import load_policy
 from summarize_snapshots import ALONG, along
 
-STILL = ARCHITECTURE | {"dropout": 0.0}
 TRAINERS = {"dpo": (train_dpo, DPO), "kto": (train_kto, KTO)}
 STEPS = 8  # of 16 pairs in steps of 4, twice
 
@@ -32,11 +27,7 @@ STEPS = 8  # of 16 pairs in steps of 4, twice
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with 16 preferences, a random base policy and its references."""
-    folder = tmp_path_factory.mktemp("snapshots")
-    rows = [preference(number) for number in range(16)]
-    write_table(folder / "preferences.parquet", rows, PREFERENCES, {})
-    tokenizer = train_tokenizer([row["prompt"] + row["chosen"] for row in rows], 300, "</s> $A")
-    save_model(folder / "base/manifest.json", build_model(STILL, len(tokenizer), 1), tokenizer, {}, "a notice")
+    folder = still_study(tmp_path_factory.mktemp("snapshots"), 16)
     references(folder)
     return folder
 
@@ -82,23 +73,14 @@ def test_snapshots_change_no_byte_of_the_policy(place, trainer):
     assert any(not torch.equal(early[name], trained[name]) for name in moved)
 
 
-def killed(place, name, keep, monkeypatch, at=6):
-    original = training.Watch.on_step_end
-
-    def dying(self, args, state, control, **kwargs):
-        if state.global_step == at:
-            raise KeyboardInterrupt
-        return original(self, args, state, control, **kwargs)
-
-    monkeypatch.setattr(training.Watch, "on_step_end", dying)
-    with pytest.raises(KeyboardInterrupt):
+def killed(place, name, keep, at=6):
+    with killed_at(at):
         train(place, name, keep, checkpoint_seconds=0)
-    monkeypatch.undo()
 
 
 def test_a_killed_training_has_its_snapshots_too(place, monkeypatch):
     whole = train(place, "whole", [2, 5, 7])
-    killed(place, "killed", [2, 5, 7], monkeypatch)
+    killed(place, "killed", [2, 5, 7])
     assert {path.stem for path in (place / "state/killed").glob("snapshot-*")} == {"snapshot-2", "snapshot-5"}
     assert train(place, "killed", [2, 5, 7]) == whole
 
@@ -106,7 +88,7 @@ def test_a_killed_training_has_its_snapshots_too(place, monkeypatch):
 @pytest.mark.parametrize("harm", ["truncated", "gone"])
 def test_a_damaged_snapshot_is_made_again_from_a_checkpoint_before_it(place, monkeypatch, capsys, harm):
     whole, name = train(place, f"whole_{harm}", [5]), f"harmed_{harm}"
-    killed(place, name, [5], monkeypatch)
+    killed(place, name, [5])
     path = place / "state" / name / "snapshot-5.parquet"
     path.write_bytes(path.read_bytes()[:-20])
     if harm == "gone":
@@ -118,7 +100,7 @@ def test_a_damaged_snapshot_is_made_again_from_a_checkpoint_before_it(place, mon
 
 def test_other_snapshots_do_not_continue_old_state(place, monkeypatch, capsys):
     # the old state lacks what is now asked for
-    killed(place, "others", [5], monkeypatch)
+    killed(place, "others", [5])
     assert train(place, "others", [3]) == train(place, "others_whole", [3])
     assert "wiped" in capsys.readouterr().out
 

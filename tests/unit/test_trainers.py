@@ -14,26 +14,23 @@ import torch
 import torch.nn.functional as F
 from datasets import Dataset
 from study_folder import REPOSITORY
-from test_training import ARCHITECTURE, COMMON, DPO, LORA, SFT, dpo, preference, references, sft
+from test_training import COMMON, DPO, LORA, SFT, dpo, preference, references, sft, still_study
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 import train_dpo
 import train_sft
 import tune_training
-from pretrain_base import build_model
 from study import adapters, training
 from study.artifacts import write_table
 from study.command import StudyError
 from study.dpo import pairs
-from study.models import load_policy, save_model
+from study.models import load_policy
 from study.packing import pack, reply_logps, use_packing
 from study.pair_training import OnPairs
 from study.plan import training_order
 from study.preferences import SCHEMA, training_rows
-from study.scratch import train_tokenizer
 from study.tokens import encoder, transcript_view
 
-STILL = ARCHITECTURE | {"dropout": 0.0}
 SETTINGS = str(REPOSITORY / "workflow/accelerate.yaml")
 LAUNCH_TWO = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", SETTINGS, "--num_processes", "2"]
 
@@ -41,11 +38,7 @@ LAUNCH_TWO = [sys.executable, "-m", "accelerate.commands.launch", "--config_file
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with 17 preferences, so that the last step is a short one, and a random base policy without dropout."""
-    folder = tmp_path_factory.mktemp("trainers")
-    rows = [preference(number) for number in range(17)]
-    write_table(folder / "preferences.parquet", rows, SCHEMA, {})
-    tokenizer = train_tokenizer([row["prompt"] + row["chosen"] for row in rows], 300, "</s> $A")
-    save_model(folder / "base/manifest.json", build_model(STILL, len(tokenizer), 1), tokenizer, {}, "a notice")
+    folder = still_study(tmp_path_factory.mktemp("trainers"))
     return folder
 
 

@@ -34,6 +34,7 @@ COMMON = {
 }  # fmt: skip
 SFT = COMMON | {"trainer": "sft", "loss_on": "transcript", "rows": "all"}
 LORA = {"r": 2, "alpha": 4, "dropout": 0.0, "targets": ["q_proj", "v_proj"]}
+STILL = ARCHITECTURE | {"dropout": 0.0}
 DPO = COMMON | {"trainer": "dpo", "loss": "sigmoid", "beta": 0.1, "max_prompt_length": 32, "dropout": "disabled", "lora": LORA}
 
 
@@ -82,6 +83,30 @@ def sft(place, name, method=SFT, seed=1, checkpoint_seconds=1000):
         **outputs,
     )
     return json.loads((place / name / "manifest.json").read_text()), pq.read_table(place / name / "log.parquet").to_pylist()
+
+
+def still_study(folder, pairs=17):
+    """The folder with some preferences (of 17 the last step is a short one) and a random base policy without dropout."""
+    rows = [preference(number) for number in range(pairs)]
+    write_table(folder / "preferences.parquet", rows, SCHEMA, {})
+    tokenizer = train_tokenizer([row["prompt"] + row["chosen"] for row in rows], 300, "</s> $A")
+    save_model(folder / "base/manifest.json", build_model(STILL, len(tokenizer), 1), tokenizer, {}, "a notice")
+    return folder
+
+
+@contextmanager
+def killed_at(step):
+    """Within, a training dies at the end of a step, before its checkpoint."""
+    original = training.Watch.on_step_end
+
+    def dying(self, args, state, control, **kwargs):
+        if state.global_step == step:
+            raise KeyboardInterrupt
+        return original(self, args, state, control, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training.Watch, "on_step_end", dying)
+        yield
 
 
 def references(place, policy="base"):
@@ -145,17 +170,8 @@ def test_sft_changes_every_parameter(place):
 
 def test_a_killed_training_ends_with_the_bytes_of_an_undisturbed_one(place, monkeypatch):
     whole, log = sft(place, "undisturbed", checkpoint_seconds=0)
-    original = training.Watch.on_step_end
-
-    def dying(self, args, state, control, **kwargs):
-        if state.global_step == 6:
-            raise KeyboardInterrupt
-        return original(self, args, state, control, **kwargs)
-
-    monkeypatch.setattr(training.Watch, "on_step_end", dying)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_at(6):
         sft(place, "killed", checkpoint_seconds=0)
-    monkeypatch.undo()
     assert [path.name for path in sorted((place / "state/killed").glob("checkpoint-*"))] == ["checkpoint-4", "checkpoint-5"]
     resumed, resumed_log = sft(place, "killed", checkpoint_seconds=0)
     assert resumed == whole

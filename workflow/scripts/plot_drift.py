@@ -5,7 +5,7 @@ import pandas as pd
 
 from study.artifacts import read_table
 from study.command import parse, run
-from study.figures import AXIS_NAMES, PLAIN, colours, markers, save
+from study.figures import AXIS_NAMES, PLAIN, colours, legend_beside, markers, save
 from study.ratings import AXES, MEANS, shown_judge
 
 
@@ -34,9 +34,7 @@ def plot(drift: pd.DataFrame, metrics: pd.DataFrame, config: dict) -> plt.Figure
             panel.errorbar(x, row["value"], reach, markersize=7, linewidth=1.5, label=policy, **style)
         panel.set_title(f"mean reward, {AXIS_NAMES[axis]}", fontsize=10)
         panel.set_xlabel("√KL from the root (nats per response)")
-    handles, labels = panels[0].get_legend_handles_labels()
-    once = dict(zip(labels, handles, strict=True))
-    figure.legend(once.values(), once.keys(), loc="outside right upper", frameon=False)
+    legend_beside(figure, panels[0])
     return figure
 
 

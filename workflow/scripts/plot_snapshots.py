@@ -5,7 +5,7 @@ import pandas as pd
 
 from study.artifacts import read_table
 from study.command import parse, run
-from study.figures import AXIS_NAMES, COLOURS, MARKERS, PLAIN, save
+from study.figures import AXIS_NAMES, COLOURS, MARKERS, PLAIN, legend_beside, save
 from study.ratings import MEANS
 
 
@@ -32,9 +32,7 @@ def plot(rewards: pd.DataFrame) -> plt.Figure:
                 panel.annotate(str(step), (place, value), (4, 4), textcoords="offset points", fontsize=7)
         panel.set_title(f"mean reward, {AXIS_NAMES[axis]}", fontsize=10)
         panel.set_xlabel("√KL from the parent (nats per token)")
-    handles, labels = panels[0].get_legend_handles_labels()
-    once = dict(zip(labels, handles, strict=True))
-    figure.legend(once.values(), once.keys(), loc="outside right upper", frameon=False)
+    legend_beside(figure, panels[0])
     return figure
 
 

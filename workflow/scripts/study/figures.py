@@ -31,3 +31,10 @@ def colours(order: list[str]) -> dict[str, str]:
 def markers(order: list[str]) -> dict[str, str]:
     """Policy -> marker, so that no figure needs its colours to be told apart; colour and marker together are one policy's among 64."""
     return {policy: MARKERS[(number + number // len(MARKERS)) % len(MARKERS)] for number, policy in enumerate(order)}
+
+
+def legend_beside(figure: plt.Figure, panel: plt.Axes) -> None:
+    """The legend of one panel, each name once, to the right of all panels."""
+    handles, labels = panel.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    figure.legend(once.values(), once.keys(), loc="outside right upper", frameon=False)
