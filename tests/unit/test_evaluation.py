@@ -356,3 +356,15 @@ def test_logits_that_are_no_numbers_name_the_prompt():
     items = [Item(0, [EOS, 5], {"prompt_id": "short"}), Item(1, [EOS] * 31, {"prompt_id": "long"})]
     with pytest.raises(StudyError, match="long: the logits are not finite numbers"):
         continue_greedily(model, items, 2, EOS, lambda ids: False)
+
+
+def test_a_judge_whose_reward_is_no_number_is_named_with_the_prompt(place):
+    model, tokenizer = load_judge(place / "judge/manifest.json")
+    read_only(model)
+    short, long = tokenizer("a bell")["input_ids"], tokenizer("never at noon")["input_ids"]
+    (token,) = set(long[-2:-1]) - set(short)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[token] = float("nan")
+    assert len(judging.checked_rewards(model, [short], ["short"], PAD)) == 1
+    with pytest.raises(StudyError, match=r"^long: the judge's reward is nan: its weights are damaged\. Delete the judge's folder"):
+        judging.checked_rewards(model, [short, long], ["short", "long"], PAD)

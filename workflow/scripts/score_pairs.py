@@ -1,6 +1,5 @@
 """Rewards that a judge gives to the chosen and rejected replies of held-out pairs, in several formats: how good it is where people have decided."""
 
-import math
 import time
 from collections.abc import Sequence
 
@@ -9,10 +8,10 @@ import pyarrow as pa
 from study.artifacts import provenance, read_table, say, write_table
 from study.batches import Parts, by_batches
 from study.codehash import code_hash
-from study.command import StudyError, parse, run
+from study.command import parse, run
 from study.compute import use_device, write_timing
 from study.held_out import evenly, held_out, keys_of
-from study.judging import PADDING, check_lengths, pair_ids, read_only, reward_batch, reward_of
+from study.judging import PADDING, checked_rewards, pair_ids, read_only, reward_of
 from study.models import load_judge
 from study.plan import token_batches
 from study.preferences import KEY, SCHEMA, row_name
@@ -93,14 +92,8 @@ def main() -> None:
 
     def compute(batch: Sequence[int]) -> list[float]:
         batch = [distinct[number] for number in batch]
-        check_lengths(model, [ids[row] for row in batch], [row_name(rows[row][2]) for row in batch])
-        found = reward_batch(model, [ids[row] for row in batch], tokenizer.pad_token_id, reward)
-        for row, value in zip(batch, found, strict=True):
-            if not math.isfinite(value):
-                raise StudyError(
-                    f"{row_name(rows[row][2])}: the judge's reward of the {rows[row][1]} reply is {value}: its weights are damaged."
-                )
-        return found
+        names = [f"{row_name(rows[row][2])}, {rows[row][1]} reply" for row in batch]
+        return checked_rewards(model, [ids[row] for row in batch], names, tokenizer.pad_token_id, reward)
 
     sizes = [len(ids[row]) for row in distinct]
     batches = token_batches(sizes, config["batch_tokens"], PADDING)

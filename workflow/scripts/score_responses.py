@@ -1,6 +1,5 @@
 """Rewards that one judge gives to one policy's responses."""
 
-import math
 import time
 from collections.abc import Collection, Iterator
 from itertools import count
@@ -11,8 +10,8 @@ from study.axes import AXES
 from study.batches import WINDOW, Item, Parts, Shard, plan, work_through
 from study.codehash import code_hash
 from study.command import StudyError, parse, run
-from study.compute import forget_kernels, release_memory, use_device, write_timing
-from study.judging import PADDING, check_lengths, pair_ids, read_only, reward_batch, reward_of
+from study.compute import forget_kernels, use_device, write_timing
+from study.judging import PADDING, checked_rewards, pair_ids, read_only, reward_of
 from study.models import load_judge
 from study.progress import Progress
 from study.state import fingerprint, state_folder
@@ -60,12 +59,8 @@ def main() -> None:
     read_only(model)
 
     def compute(items: list[Item]) -> list[dict]:
-        release_memory()  # the batch before had another size
-        check_lengths(model, [item.ids for item in items], [item.row["prompt_id"] for item in items])
-        rewards = reward_batch(model, [item.ids for item in items], tokenizer.pad_token_id, reward)
-        for item, found in zip(items, rewards, strict=True):
-            if not math.isfinite(found):
-                raise StudyError(f"{item.row['prompt_id']}: the judge's reward is {found}: its weights are damaged.")
+        names = [item.row["prompt_id"] for item in items]
+        rewards = checked_rewards(model, [item.ids for item in items], names, tokenizer.pad_token_id, reward)
         return [{"reward": found} for found in rewards]
 
     answered = read_table(args.responses, ["axis"])["axis"].to_pylist()

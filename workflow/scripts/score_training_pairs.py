@@ -1,15 +1,14 @@
 """Rewards that a judge gives to the chosen and rejected replies of a derived dataset's training pairs, read as score_pairs reads them."""
 
-import math
 import time
 from collections.abc import Iterator
 
 from study.artifacts import provenance, read_table, say, write_windows
 from study.batches import WINDOW, Item, Parts, Shard, plan, work_through
 from study.codehash import code_hash
-from study.command import StudyError, parse, run
-from study.compute import forget_kernels, release_memory, use_device, write_timing
-from study.judging import PADDING, check_lengths, pair_ids, read_only, reward_batch, reward_of
+from study.command import parse, run
+from study.compute import forget_kernels, use_device, write_timing
+from study.judging import PADDING, checked_rewards, pair_ids, read_only, reward_of
 from study.models import load_judge
 from study.preferences import KEY, SCHEMA, row_name, training_rows
 from study.progress import Progress
@@ -59,14 +58,8 @@ def main() -> None:
     rows = training_rows(rows, config["train_split"], "use_dpo", None)
 
     def compute(items: list[Item]) -> list[dict]:
-        release_memory()  # the batch before had another size
-        check_lengths(model, [item.ids for item in items], [item.row["name"] for item in items])
-        rewards = reward_batch(model, [item.ids for item in items], tokenizer.pad_token_id, reward)
-        for item, found in zip(items, rewards, strict=True):
-            if not math.isfinite(found):
-                raise StudyError(
-                    f"{item.row['name']}: the judge's reward of the {item.row['reply']} reply is {found}: its weights are damaged."
-                )
+        names = [f"{item.row['name']}, {item.row['reply']} reply" for item in items]
+        rewards = checked_rewards(model, [item.ids for item in items], names, tokenizer.pad_token_id, reward)
         return [{"reward": found} for found in rewards]
 
     with state_folder(args.state, fingerprint(made_by, code_hash("score_training_pairs")), started) as state:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from tokenizers import Encoding, Tokenizer
 
 from study.command import StudyError
+from study.compute import release_memory
 from study.outputs import output_index
 from study.plan import token_batches
 from study.progress import Progress
@@ -192,3 +193,18 @@ def reward_batch(model, ids: Sequence[Sequence[int]], pad: int, reward: Callable
     tensor = torch.tensor([[*row, *[pad] * (width - len(row))] for row in ids], device=model.device)
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids], device=model.device)
     return reward(model(input_ids=tensor, attention_mask=mask).logits.float()).tolist()
+
+
+def checked_rewards(
+    model, ids: Sequence[Sequence[int]], names: Sequence[str], pad: int, reward: Callable[[torch.Tensor], torch.Tensor] = first
+) -> list[float]:
+    """As reward_batch. Raises StudyError with the input's name as check_lengths does, and for a reward that is no finite number."""
+    release_memory()  # the batch before had another size
+    check_lengths(model, ids, names)
+    found = reward_batch(model, ids, pad, reward)
+    for name, value in zip(names, found, strict=True):
+        if not math.isfinite(value):
+            raise StudyError(
+                f"{name}: the judge's reward is {value}: its weights are damaged. Delete the judge's folder; the next run makes it again."
+            )
+    return found
