@@ -19,12 +19,13 @@ import score_responses
 import train_judge
 from generate_responses import continue_greedily, cut_at_human
 from pretrain_base import build_model
-from study import judging
+from study import deberta, judging
 from study.artifacts import write_table
 from study.batches import Item, Parts, by_batches, in_memory, plan
 from study.command import StudyError
+from study.deberta import read_only
 from study.decoding import decode, prompt_ids
-from study.judging import PADDING, read_only, reward_batch
+from study.judging import PADDING, reward_batch
 from study.models import load_judge, load_policy, save_model
 from study.progress import Progress, clock
 from study.scratch import train_tokenizer
@@ -154,7 +155,7 @@ def test_the_text_is_that_of_the_stock_loop_at_any_batch_size_and_order(seed):
 
 @pytest.mark.parametrize("cells", [2**18, 2000, 100])
 def test_rewards_depend_neither_on_the_batch_nor_on_the_pieces_of_attention(place, monkeypatch, cells):
-    monkeypatch.setattr(judging, "CELLS", cells)
+    monkeypatch.setattr(deberta, "CELLS", cells)
     model, tokenizer = load_judge(place / "judge/manifest.json")
     ids = [tokenizer(text)["input_ids"] for text in texts(64)]
     stock = [model(input_ids=torch.tensor([row])).logits[0, 0].item() for row in ids]

@@ -10,8 +10,9 @@ from study.batches import Parts, by_batches
 from study.codehash import code_hash
 from study.command import parse, run
 from study.compute import use_device, write_timing
+from study.deberta import read_only
 from study.held_out import evenly, held_out, keys_of
-from study.judging import PADDING, checked_rewards, pair_ids, read_only, reward_of
+from study.judging import PADDING, checked_rewards, pair_ids, reward_of
 from study.models import load_judge
 from study.plan import token_batches
 from study.preferences import KEY, SCHEMA, row_name

@@ -11,7 +11,8 @@ from study.batches import WINDOW, Item, Parts, Shard, plan, work_through
 from study.codehash import code_hash
 from study.command import StudyError, parse, run
 from study.compute import forget_kernels, use_device, write_timing
-from study.judging import PADDING, checked_rewards, pair_ids, read_only, reward_of
+from study.deberta import read_only
+from study.judging import PADDING, checked_rewards, pair_ids, reward_of
 from study.models import load_judge
 from study.progress import Progress
 from study.state import fingerprint, state_folder

@@ -2,10 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from tokenizers import Encoding, Tokenizer
 
 from study.command import StudyError
@@ -69,82 +67,6 @@ def rewards(model, ids: Sequence[Sequence[int]], pad: int, batch_tokens: int, pr
 
 OFFSET = ("roberta", "xlm-roberta", "camembert")
 """Their positions begin behind the padding's id."""
-
-CELLS = 2**16
-"""Places of the attention matrix (of each head) that are worked on at once: memory grows neither with the batch nor with a text's square."""
-
-
-class ReadingAttention(torch.nn.Module):
-    """DeBERTa-v2's disentangled attention (arXiv 2006.03654, equation 4) of a model that only reads.
-
-    What a layer makes of the relative positions is computed once and not for every batch (at 24 layers of 1,024 that is as much as 85
-    tokens cost), only the positions that a batch has are looked at, and softmax and values are one fused operation.
-    """
-
-    def __init__(self, attention: torch.nn.Module, positions: torch.Tensor) -> None:
-        super().__init__()
-        self.query, self.key, self.value = attention.query_proj, attention.key_proj, attention.value_proj
-        self.heads, self.span = attention.num_attention_heads, attention.pos_ebd_size
-        self.scale = (3 * attention.attention_head_size) ** -0.5
-        rows = positions[None, : 2 * self.span]
-        self.position_keys, self.position_queries = (self.split(part(rows))[0] * self.scale for part in (self.key, self.query))
-
-    def split(self, states: torch.Tensor) -> torch.Tensor:
-        """Shape (batch, tokens, heads x size) -> (batch, heads, tokens, size)."""
-        return states.unflatten(2, (self.heads, -1)).transpose(1, 2)
-
-    def forward(self, hidden_states, attention_mask, output_attentions=False, query_states=None, relative_pos=None, rel_embeddings=None):
-        """Shape (batch, tokens, hidden); attention_mask: shape (batch, 1, 1, tokens), of the keys; relative_pos: distance_buckets."""
-        query, key, value = (self.split(projection(hidden_states)) for projection in (self.query, self.key, self.value))
-        tokens = torch.arange(hidden_states.shape[1], device=hidden_states.device)
-        places = (relative_pos + self.span).clamp(0, 2 * self.span - 1)
-        low, high = int(places[0]), int(places[-1]) + 1
-        keys, queries = self.position_keys[:, low:high].mT, self.position_queries[:, low:high].mT
-
-        @lru_cache(1)
-        def places_of(some: int) -> torch.Tensor:
-            """Shape (places, tokens): where the distances of some queries' block to every token stand among the buckets."""
-            return places[tokens.split(step)[some][:, None] - tokens + len(tokens) - 1] - low
-
-        def read(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-            seen, found = k @ queries, []
-            for number, part in enumerate(q.split(step, 2)):
-                at = places_of(number).expand(*q.shape[:2], -1, -1)
-                bias = seen.gather(3, at.mT).mT
-                bias += (part @ keys).gather(3, at)
-                bias.masked_fill_(~mask, torch.finfo(q.dtype).min)
-                found.append(F.scaled_dot_product_attention(part, k, v, attn_mask=bias, scale=self.scale))
-            return torch.cat(found, 2)
-
-        rows, step = max(CELLS // len(tokens) ** 2, 1), max(CELLS // len(tokens), 1)
-        parts = zip(*(tensor.split(rows) for tensor in (query, key, value, attention_mask)), strict=True)
-        return torch.cat([read(*part) for part in parts]).transpose(1, 2).flatten(2), None
-
-
-@torch.inference_mode()
-def read_only(model) -> None:
-    """Give a DeBERTa-v2 that is only read from now on ReadingAttention; other models stay as they are."""
-    encoder = getattr(getattr(model, "deberta", None), "encoder", None)
-    if (
-        not getattr(encoder, "relative_attention", False)
-        or not model.config.share_att_key
-        or sorted(model.config.pos_att_type) != ["c2p", "p2c"]
-    ):
-        return
-    from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_position
-
-    positions = encoder.get_rel_embedding()
-
-    def distance_buckets(hidden_states, query_states=None, relative_pos=None) -> torch.Tensor:
-        """Shape (2 x tokens - 1): the bucket of each distance from 1 - tokens to tokens - 1."""
-        ahead = build_relative_position(
-            hidden_states, hidden_states[:, :1], encoder.position_buckets, encoder.max_relative_positions
-        ).flatten()
-        return torch.cat([-ahead[1:].flip(0), ahead])
-
-    encoder.get_rel_pos, encoder.get_attention_mask = distance_buckets, lambda mask: mask[:, None, None].bool()
-    for layer in encoder.layer:
-        layer.attention.self = ReadingAttention(layer.attention.self, positions)
 
 
 def first(logits: torch.Tensor) -> torch.Tensor:
