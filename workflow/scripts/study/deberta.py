@@ -48,8 +48,8 @@ def look(states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
 def attend(query, key, value, position_keys, position_queries, scale: float) -> torch.Tensor:
     """What each token of some texts of one length reads from its text: disentangled attention (arXiv 2006.03654, equation 4).
 
-    query, key, value: shape (heads, texts, tokens, size), as is the result. position_keys and position_queries, shape (heads, 2m + 1,
-    size), belong to the distances of a query from its key, these from -m to m, those from m to -m.
+    query, key, value: shape (heads, texts, tokens, size), as is the result. position_keys and position_queries: shape (heads, 2m + 1,
+    size), of a query's distances from its key, the keys from m down to -m, the queries from -m up to m.
     """
     tokens, middle = query.shape[2], position_keys.shape[1] // 2
     blocks = range(0, tokens, max(CELLS // tokens, 1))
