@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification, DebertaConfig, DebertaV2Config
 
 import gather_shards
 import generate_responses
@@ -43,6 +44,9 @@ OPT = {
     "init_std": 0.3,
     "dropout": 0.1,
 }
+SMALL = {
+    "vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 64, "num_labels": 1,
+}  # fmt: skip
 DEBERTA = {"hidden_size": 32, "layers": 2, "heads": 2, "ffn_dim": 64, "position_buckets": 16, "init_std": 0.3}
 GENERATION = {
     "device": "cpu", "dtype": "float32", "max_new_tokens": NEW, "batch_tokens": 200, "cue": False, "stop": False, "strip": False, "long_prompts": "error",
@@ -168,6 +172,24 @@ def test_rewards_depend_neither_on_the_batch_nor_on_the_pieces_of_attention(plac
         ]
         assert found == pytest.approx([alone[row] for row in order], abs=1e-5)
     assert alone == pytest.approx(stock, abs=1e-5) and torch.tensor(alone).std() > 0.1
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        DebertaConfig(**SMALL, relative_attention=True, pos_att_type=["c2p", "p2c"]),
+        DebertaV2Config(**SMALL, relative_attention=True, pos_att_type=["c2p", "p2c"], share_att_key=True, conv_kernel_size=3),
+        DebertaV2Config(**SMALL, relative_attention=True, pos_att_type=["c2p", "p2c"]),
+        DebertaV2Config(**SMALL, pos_att_type=None),
+    ],
+    ids=["deberta", "with a convolution", "keys of its own", "absolute positions"],
+)
+def test_judges_of_another_make_are_read_as_they_are(config):
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    ids = [[1, *range(5, 5 + length), 2] for length in (9, 4, 30)]
+    stock = [model(input_ids=torch.tensor([row])).logits[0, 0].item() for row in ids]
+    read_only(model)
+    assert reward_batch(model, ids, 0) == pytest.approx(stock, abs=1e-5)
 
 
 def test_the_plan_takes_distinct_inputs_once_in_batches_that_their_order_does_not_change():

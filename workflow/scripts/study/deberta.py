@@ -121,7 +121,8 @@ class ReadingEncoder(torch.nn.Module):
 @torch.inference_mode()
 def read_only(model) -> None:
     """Give a judge of DeBERTa-v2's kind, which is only read from now on, a ReadingEncoder; other models stay as they are."""
-    encoder, config = getattr(getattr(model, "deberta", None), "encoder", None), model.config
-    known = getattr(encoder, "relative_attention", False) and encoder.conv is None
-    if known and config.share_att_key and sorted(config.pos_att_type) == ["c2p", "p2c"]:
-        model.deberta.encoder = ReadingEncoder(encoder)
+    config = model.config
+    if config.model_type != "deberta-v2" or not getattr(config, "share_att_key", False) or sorted(config.pos_att_type) != ["c2p", "p2c"]:
+        return
+    if model.deberta.encoder.relative_attention and model.deberta.encoder.conv is None:
+        model.deberta.encoder = ReadingEncoder(model.deberta.encoder)
