@@ -86,24 +86,53 @@ def write_script(root, name, text):
     path.write_text(text)
 
 
+def code_hashes(folder, files, edits):
+    """The hash of `a.step` as it stands in `files`, and after each edit (a file's name and its new text)."""
+    hashes = []
+    for number, edit in enumerate([{}, *({name: text} for name, text in edits)]):
+        for name, text in {**files, **edit}.items():
+            write_script(folder / str(number), name, text)
+        hashes.append(code_hash("a.step", folder / str(number)))
+    return hashes
+
+
 def test_code_hash_follows_imports_and_ignores_what_does_not_run(tmp_path):
     # a comment must not retrain a policy, an edit in an imported module must
-    write_script(tmp_path, "a/step.py", "from study.x import f\nf()\n")
-    write_script(tmp_path, "a/study/x.py", "from study import y\ndef f():\n    return y.z\n")
-    write_script(tmp_path, "a/study/y.py", "z = 1\n")
-    write_script(tmp_path, "a/study/unrelated.py", "q = 1\n")
-    before = code_hash("step", tmp_path / "a")
-    for variant, name, text in [
-        ("b", "study/y.py", '"""Doc."""\nz = (1)  # a comment\n'),
-        ("c", "study/unrelated.py", "q = 2\n"),
-        ("d", "study/y.py", "z = 2\n"),
-    ]:
-        for source in (tmp_path / "a").rglob("*.py"):
-            write_script(tmp_path / variant, str(source.relative_to(tmp_path / "a")), source.read_text())
-        write_script(tmp_path / variant, name, text)
-    assert code_hash("step", tmp_path / "b") == before
-    assert code_hash("step", tmp_path / "c") == before
-    assert code_hash("step", tmp_path / "d") != before
+    files = {
+        "a/step.py": "from b.x import f\nf()\n",
+        "b/x.py": "from b import y\ndef f():\n    return y.z\n",
+        "b/y.py": "z = 1\n",
+        "b/unrelated.py": "q = 1\n",
+    }
+    edits = [("b/y.py", '"""Doc."""\nz = (1)  # a comment\n'), ("b/unrelated.py", "q = 2\n"), ("b/y.py", "z = 2\n")]
+    before, documented, unrelated, changed = code_hashes(tmp_path, files, edits)
+    assert documented == before and unrelated == before and changed != before
+    with pytest.raises(FileNotFoundError, match=r"no module a\.other"):
+        code_hash("a.other", tmp_path / "0")
+
+
+@pytest.mark.parametrize(
+    ("name", "statement"),
+    [("a/y.py", "from .y import z"), ("a/y.py", "from . import y"), ("b/y.py", "from ..b.y import z"), ("b/y.py", "from ..b import y")],
+)
+def test_code_hash_follows_relative_imports(tmp_path, name, statement):
+    before, changed = code_hashes(tmp_path, {"a/step.py": statement + "\n", name: "z = 1\n"}, [(name, "z = 2\n")])
+    assert changed != before
+
+
+def test_code_hash_follows_relative_imports_of_a_package(tmp_path):
+    # in an __init__.py one dot means the package itself
+    files = {"a/step.py": "from b import y\n", "b/__init__.py": "from .y import z\n", "b/y.py": "z = 1\n"}
+    before, changed = code_hashes(tmp_path, files, [("b/y.py", "z = 2\n")])
+    assert changed != before
+
+
+@pytest.mark.parametrize("name", ["a/__init__.py", "b/__init__.py", "b/c/__init__.py"])
+def test_code_hash_holds_the_code_of_every_package_on_the_way(tmp_path, name):
+    # importing b.c.x runs b and b.c first, and a.step runs a
+    files = {"a/step.py": "import b.c.x\n", "b/c/x.py": "", "a/__init__.py": "", "b/__init__.py": "", "b/c/__init__.py": ""}
+    before, changed = code_hashes(tmp_path, files, [(name, "import os\nos.umask(0)\n")])
+    assert changed != before
 
 
 def checkpoint(folder, step, content="w"):
