@@ -7,6 +7,7 @@ space := $(subst ,, )
 STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin/snakemake --cores $(CORES)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PYTHONPATH := $(CURDIR)/workflow/scripts
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
 .PHONY: help env demo check study published test test-long test-slurm slurm test-s3 s3 fetch lint format lock verify compare resume clean-state reproduce faults docs verdict annotate tune bench-training bench-training-gpu bench-evaluation bench-analysis
@@ -16,7 +17,7 @@ help:
 	@echo "make check      the demo's results against the planted truth"
 	@echo "make study      the paper's study (downloads about 3 GB; a GPU is wanted)"
 	@echo "make published  the paper's released responses, analysed"
-	@echo "make verdict RESPONSES=rated.csv   the verdict on responses that you have rated elsewhere (columns: judge_responses.py --help)"
+	@echo "make verdict RESPONSES=rated.csv   the verdict on responses that you have rated elsewhere (columns: python -m hh_align.tools.verdict --help)"
 	@echo "make compare STUDIES='a b'   studies side by side that differ in protocol"
 	@echo "make test       all tests;  make test-long  the slow ones too"
 	@echo "make test-slurm   all of the cluster's tests, on a Slurm of one node that is started for them (as root; installs Debian's packages); DEMO=1: on the demo instead of a small study"
@@ -50,7 +51,7 @@ check: $(STAMP)
 	$(RUN) --configfile config/demo.yaml -- check
 
 study: $(STAMP)
-	$(VENV)/bin/python workflow/scripts/preflight.py --config config/config.yaml
+	$(VENV)/bin/python -m hh_align.tools.preflight --config config/config.yaml
 	$(STUDY_RUN)
 	@cat results/paper/report/summary.txt
 
@@ -61,13 +62,13 @@ published: $(STAMP)
 # SETTINGS=file.yaml names root, parents, contrasts, primary and the judges' thresholds; without it: base, and the paper's
 verdict: $(STAMP)
 	@test -n "$(RESPONSES)" || { echo "error: make verdict needs RESPONSES=file (Parquet, CSV or JSON with columns policy, axis, prompt_id, reward)"; exit 2; }
-	$(VENV)/bin/python workflow/scripts/judge_responses.py --responses "$(RESPONSES)" --defaults config/config.yaml \
+	$(VENV)/bin/python -m hh_align.tools.verdict --responses "$(RESPONSES)" --defaults config/config.yaml \
 		$(if $(SETTINGS),--settings "$(SETTINGS)") --output "results/verdict/$(basename $(notdir $(RESPONSES)))"
 
 # studies that have been analysed, by name
 compare: $(STAMP)
 	@test -n "$(STUDIES)" || { echo "error: make compare needs STUDIES='a b', two or more folders of results/"; exit 2; }
-	@$(VENV)/bin/python workflow/scripts/compare_studies.py --folders $(addprefix results/,$(STUDIES)) --output "results/compare/$(subst $(space),-,$(strip $(STUDIES)))"
+	@$(VENV)/bin/python -m hh_align.tools.compare_studies --folders $(addprefix results/,$(STUDIES)) --output "results/compare/$(subst $(space),-,$(strip $(STUDIES)))"
 
 STUDY_CONFIG = $(if $(filter paper,$(STUDY)),,--configfile config/$(STUDY).yaml)
 
@@ -92,12 +93,12 @@ bench-analysis: $(STAMP)
 # after whatever ended a run: refuse while something of it lives, unlock where it left a lock, run. OPTIONS='--config …' as for the run
 resume: $(STAMP)
 	@test -n "$(STUDY)" || { echo "error: make resume needs STUDY=name"; exit 2; }
-	@$(VENV)/bin/python workflow/scripts/check_idle.py
+	@$(VENV)/bin/python -m hh_align.tools.check_idle
 	@if [ -n "$$(ls .snakemake/locks 2> /dev/null)" ]; then $(RUN) $(STUDY_CONFIG) $(OPTIONS) --unlock; fi
 	$(RUN) $(STUDY_CONFIG) $(OPTIONS)
 
 clean-state: $(STAMP)
-	$(VENV)/bin/python workflow/scripts/clean_state.py --folder results/$(STUDY)
+	$(VENV)/bin/python -m hh_align.tools.clean_state --folder results/$(STUDY)
 
 # the pages under docs/, into site/
 docs: $(STAMP)
@@ -111,7 +112,7 @@ faults: $(STAMP)
 	$(VENV)/bin/python tests/workflow/faults/faults.py
 
 verify: $(STAMP)
-	$(VENV)/bin/python workflow/scripts/verify_study.py --folder results/$(STUDY)
+	$(VENV)/bin/python -m hh_align.tools.verify_study --folder results/$(STUDY)
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
@@ -142,7 +143,7 @@ test-slurm: $(STAMP) slurm
 
 fetch: $(STAMP)
 	@test -n "$(ARTIFACT)" || { echo "error: make fetch needs ARTIFACT=results/<study>/…"; exit 2; }
-	$(VENV)/bin/python workflow/scripts/fetch_stored.py --profile profiles/s3/config.yaml --artifact "$(ARTIFACT)"
+	$(VENV)/bin/python -m hh_align.tools.fetch_stored --profile profiles/s3/config.yaml --artifact "$(ARTIFACT)"
 
 # a server that speaks S3, for its tests
 s3: $(STAMP)
@@ -166,5 +167,5 @@ environment.yml: requirements.lock
 
 # a page on 127.0.0.1 that collects true labels, blind: STUDY=demo [CONTRAST=sft_dpo,sft] [SAMPLE=50 prompts per axis] [ANNOTATOR=name] [PORT=8765]
 annotate: $(STAMP)
-	$(VENV)/bin/python workflow/scripts/annotate.py --folder results/$(STUDY) $(if $(CONTRAST),--contrast $(CONTRAST)) \
+	$(VENV)/bin/python -m hh_align.tools.annotate --folder results/$(STUDY) $(if $(CONTRAST),--contrast $(CONTRAST)) \
 		$(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(ANNOTATOR),--annotator $(ANNOTATOR)) $(if $(PORT),--port $(PORT))

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from study.command import run
+from hh_align.core.command import run
 
 
 def call(module: ModuleType, **options: object) -> tuple[int, str]:

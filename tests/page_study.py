@@ -15,25 +15,25 @@ import pyarrow.parquet as pq
 import yaml
 from study_folder import REPOSITORY
 
-import compare_judges
-import compare_published
-import correct_by_labels
-import examine_judge
-import measure_overrefusal
-import plot_training
-import render_browser
-import render_report
-import score_oracle
-import summarize_drift
-import summarize_sweep
-from derive_dataset import CENSUS
-from judge_responses import analyse, draw
-from prepare_preferences import QUARANTINE
-from study.artifacts import provenance, write_json, write_table, write_text
-from study.figures import save
-from study.preferences import SCHEMA as PREFERENCES
-from study.ratings import add_responses, read_clusters, read_ratings
-from study.tables import PROMPTS, RESPONSES, REWARDS
+from hh_align.analysis import (
+    compare_judges,
+    compare_published,
+    correct_by_labels,
+    examine_judge,
+    measure_overrefusal,
+    score_oracle,
+    summarize_drift,
+    summarize_sweep,
+)
+from hh_align.analysis.ratings import add_responses, read_clusters, read_ratings
+from hh_align.core.artifacts import provenance, write_json, write_table, write_text
+from hh_align.core.tables import PROMPTS, RESPONSES, REWARDS
+from hh_align.data.derive_dataset import CENSUS
+from hh_align.data.preferences import SCHEMA as PREFERENCES
+from hh_align.data.prepare_preferences import QUARANTINE
+from hh_align.report import plot_training, render_browser, render_report
+from hh_align.report.figures import save
+from hh_align.tools.verdict import analyse, draw
 
 TEMPLATES = REPOSITORY / "workflow/report"
 DEFAULTS = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())

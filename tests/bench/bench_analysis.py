@@ -13,12 +13,8 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflow" / "scripts"))
 
-import check_claims
-import compare_policies
-import compute_metrics
-import compute_retention
-import sweep_thresholds
-from study.ratings import AXES
+from hh_align.analysis import check_claims, compare_policies, compute_metrics, compute_retention, sweep_thresholds
+from hh_align.analysis.ratings import AXES
 
 PROMPTS, POLICIES, SEEDS = int(sys.argv[1]) if sys.argv[1:] else 2354, 10, [1, 2, 3]
 ORDER = ["base", *(f"policy_{number}" for number in range(1, POLICIES))]

@@ -22,7 +22,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 import torch
-from bench_training import CASES, REPOSITORY, SHARED, load_tokenizer, write_rows
+from bench_training import CASES, SHARED, load_tokenizer, write_rows
 
 NEW, BUDGET = 50, 4096
 JUDGE = {
@@ -45,7 +45,7 @@ def bandwidth() -> float:
 
 def machine() -> dict[str, tuple[float, float]]:
     """(FLOP/s, bytes/s) of this machine now, for each precision."""
-    from study.throughput import matmul_peak
+    from hh_align.training.throughput import matmul_peak
 
     return {precision: (matmul_peak("cpu", precision), bandwidth()) for precision in PRECISIONS}
 
@@ -83,8 +83,8 @@ def loop_generation(model, prompts: list[list[int]]) -> list[list[int]]:
 
 def our_generation(model, prompts: list[list[int]]) -> list[tuple[list[int], float]]:
     """(ids, smallest gap) of each prompt."""
-    from generate_responses import continue_greedily
-    from study.batches import Item, plan
+    from hh_align.evaluation.generate_responses import continue_greedily
+    from hh_align.models.batches import Item, plan
 
     items = [Item(number, ids, {"prompt_id": str(number)}) for number, ids in enumerate(prompts)]
     found = {}
@@ -97,7 +97,7 @@ def our_generation(model, prompts: list[list[int]]) -> list[tuple[list[int], flo
 
 def generation_floor(model, prompts: list[list[int]], written: list[list[int]], flops: float, speed: float) -> float:
     """Seconds that no program of these batches can beat."""
-    from study.batches import Item, plan
+    from hh_align.models.batches import Item, plan
 
     config, size = model.config, next(model.parameters()).element_size()
     weights, head = linear_weights(model), config.vocab_size * config.word_embed_proj_dim
@@ -116,7 +116,7 @@ def generation_floor(model, prompts: list[list[int]], written: list[list[int]], 
 
 
 def bench_generation(count: int, rounds: int) -> list[dict]:
-    from pretrain_base import build_model
+    from hh_align.training.pretrain_base import build_model
 
     case = CASES["opt-350m"]
     tokenizer = load_tokenizer(case, [])
@@ -157,8 +157,8 @@ def loop_scoring(model, pairs: list[list[int]]) -> list[float]:
 
 
 def our_scoring(model, pairs: list[list[int]]) -> list[float]:
-    from study.batches import Item, plan
-    from study.judging import PADDING, reward_batch
+    from hh_align.models.batches import Item, plan
+    from hh_align.models.judging import PADDING, reward_batch
 
     found = {}
     for batch in plan([Item(number, ids, {}) for number, ids in enumerate(pairs)], BUDGET, padding=PADDING):
@@ -181,8 +181,8 @@ def scoring_floor(model, pairs: list[list[int]], flops: float) -> float:
 
 
 def bench_scoring(count: int, rounds: int) -> list[dict]:
-    from study.deberta import read_only
-    from train_judge import build_model
+    from hh_align.models.deberta import read_only
+    from hh_align.training.train_judge import build_model
 
     tokenizer = load_tokenizer(CASES["opt-350m"], [])
     replies = [json.loads((SHARED / f"paper-release/responses/1_base_{name}.json").read_text()) for name in ("harmful", "helpful")]
@@ -235,9 +235,9 @@ def no_ratio(case: str, metric: str) -> dict:
 
 def bench_scale(study: Path) -> list[dict]:
     """Peak memory and time of the demo's policy and judge on 100 prompts and on every prompt of the real test files."""
-    from study.artifacts import write_table
-    from study.tables import PROMPTS
-    from study.transcripts import split_transcript
+    from hh_align.core.artifacts import write_table
+    from hh_align.core.tables import PROMPTS
+    from hh_align.data.transcripts import split_transcript
 
     prompts = []
     for axis, subset in (("harmlessness", "harmless-base"), ("helpfulness", "helpful-base")):
@@ -263,7 +263,7 @@ def bench_scale(study: Path) -> list[dict]:
             ):
                 timing = folder / "timing.json"
                 command = [
-                    sys.executable, REPOSITORY / f"workflow/scripts/{script}.py", "--config", json.dumps(config), "--prompts", files["prompts"],
+                    sys.executable, "-m", f"hh_align.evaluation.{script}", "--config", json.dumps(config), "--prompts", files["prompts"],
                     "--threads", os.cpu_count(), "--state", folder / "state", "--timing", timing, *options,
                 ]  # fmt: skip
                 subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
@@ -296,8 +296,8 @@ def main() -> None:
     parser.add_argument("--only", choices=("generation", "scoring"))
     parser.add_argument("--scale", type=Path, help="a demo study's folder")
     args = parser.parse_args()
-    from study.compute import use_device
-    from study.models import prepare
+    from hh_align.models.compute import use_device
+    from hh_align.models.folders import prepare
 
     prepare()
     use_device("cpu", os.cpu_count())

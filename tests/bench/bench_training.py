@@ -62,7 +62,7 @@ CLOSE = 1e-3
 
 def load_pairs(count: int) -> list[dict]:
     """The first usable rows of the real test files of harmless-base and helpful-base, taken in turn: prompt, chosen, rejected."""
-    from study.transcripts import split_transcript
+    from hh_align.data.transcripts import split_transcript
 
     found: dict[str, list[dict]] = {"harmless-base": [], "helpful-base": []}
     for subset, rows in found.items():
@@ -78,7 +78,7 @@ def load_pairs(count: int) -> list[dict]:
 
 def load_tokenizer(case: dict, pairs: list[dict]):
     """GPT-2's own BPE for the large shape, a small one made from the rows for the small one."""
-    from study.scratch import train_tokenizer
+    from hh_align.models.bpe import train_tokenizer
 
     if case["vocabulary"] < 50000:
         return train_tokenizer([row["prompt"] + row["chosen"] for row in pairs], case["vocabulary"], "</s> $A")
@@ -98,10 +98,10 @@ def load_tokenizer(case: dict, pairs: list[dict]):
 
 def prepared(name: str, kind: str):
     """(model, tokenizer, views, order) of a case: equal for every peer."""
-    from pretrain_base import build_model
-    from study.models import prepare
-    from study.plan import training_order
-    from study.tokens import encoder, pair_view, transcript_view
+    from hh_align.core.plan import training_order
+    from hh_align.models.folders import prepare
+    from hh_align.models.tokens import encoder, pair_view, transcript_view
+    from hh_align.training.pretrain_base import build_model
 
     prepare()
     case = CASES[name]
@@ -168,11 +168,10 @@ def run_theirs(name: str, kind: str, peer: str, device: str) -> dict:
 
 def run_ours(name: str, kind: str, precision: str, device: str, batching: str = "in_step") -> dict:
     """The workflow's own scripts, called as the workflow calls them, on artifacts made from the same ids' rows."""
-    import train_dpo
-    import train_sft
-    from study.artifacts import read_table, write_table
-    from study.models import save_model
-    from study.preferences import SCHEMA, fit_for
+    from hh_align.core.artifacts import read_table, write_table
+    from hh_align.data.preferences import SCHEMA, fit_for
+    from hh_align.models.folders import save_model
+    from hh_align.training import train_dpo, train_sft
 
     case, model, tokenizer, _, _ = prepared(name, kind)
     folder = Path(tempfile.mkdtemp())
@@ -195,7 +194,7 @@ def run_ours(name: str, kind: str, precision: str, device: str, batching: str = 
     options += ["--state", str(folder / "state")]
     seconds = 0.0
     if kind == "dpo":
-        import compute_references
+        from hh_align.training import compute_references
 
         view = {key: method[key] for key in ("trainer", "max_length", "max_prompt_length", "dropout", "precision")}
         config = {"view": view, "train_split": "train", "batch_tokens": 4096, "device": device}
@@ -219,7 +218,7 @@ def run_ours(name: str, kind: str, precision: str, device: str, batching: str = 
 
 def timed(main, folder: Path) -> float:
     """Seconds of the passes over the pairs, without loading the model."""
-    import compute_references
+    from hh_align.training import compute_references
 
     original, spent = compute_references.reply_logps, []
 

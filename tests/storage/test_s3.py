@@ -81,7 +81,7 @@ def local(study: StudyFolder) -> dict[str, bytes]:
 
 
 def fetch(study: StudyFolder, artifact: str, environment: dict) -> subprocess.CompletedProcess:
-    script = ["workflow/scripts/fetch_stored.py", "--profile", "profiles/s3/config.yaml", "--artifact", artifact]
+    script = ["-m", "hh_align.tools.fetch_stored", "--profile", "profiles/s3/config.yaml", "--artifact", artifact]
     return subprocess.run([sys.executable, *script], cwd=study.path, env=environment, capture_output=True, text=True, check=False)
 
 

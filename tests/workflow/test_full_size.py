@@ -8,11 +8,10 @@ import time
 import pyarrow.parquet as pq
 import pytest
 from hubstub import Hub, digests, environment, revision_folder
-from study_folder import REPOSITORY
 from tinymodels import write_opt
 
-from study.artifacts import sha256, write_table
-from study.tables import PROMPTS
+from hh_align.core.artifacts import sha256, write_table
+from hh_align.core.tables import PROMPTS
 
 OPT_350M = {
     "vocab_size": 50272,
@@ -55,7 +54,7 @@ def step(script: str, away: dict[str, str], **options: object) -> int:
     words = [
         word for name, value in options.items() for word in (f"--{name}", json.dumps(value) if isinstance(value, dict) else str(value))
     ]
-    command = [sys.executable, str(REPOSITORY / f"workflow/scripts/{script}.py"), *words]
+    command = [sys.executable, "-m", script, *words]
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", MEASURE, *command], env=away, stdout=subprocess.PIPE, text=True, check=True)
     peak = int(done.stdout.splitlines()[-1]) // 1024
@@ -79,13 +78,15 @@ def test_the_papers_base_goes_through_every_step_in_six_gigabytes(hub, tmp_path)
         folder = tmp_path / weights
         request = {"kind": "models", "repo": "org/opt", "revision": commit}
         files = {"checksums": tmp_path / "sums.yaml", "manifest": folder / "hub/manifest.json", "timing": folder / "timing.json"}
-        peaks[weights, "download"] = step("fetch_hub", away, config=request, **files)
+        peaks[weights, "download"] = step("hh_align.data.fetch_hub", away, config=request, **files)
         made = {"source": folder / "hub/manifest.json", "manifest": folder / "base/manifest.json"}
-        peaks[weights, "conversion"] = step("import_model", away, config={"kind": "policy", "notice": ""}, **made)
+        peaks[weights, "conversion"] = step("hh_align.models.import_model", away, config={"kind": "policy", "notice": ""}, **made)
         sums.add(sha256(folder / "base/model.safetensors"))
     inputs = {"policy": folder / "base/manifest.json", "prompts": tmp_path / "prompts.parquet", "threads": 2}
     outputs = {"state": tmp_path / "state", "output": tmp_path / "responses.parquet", "timing": tmp_path / "timing.json"}
-    peaks["generation"] = step("generate_responses", away, config=GENERATION | {"batch_tokens": 4096}, **inputs, **outputs)
+    peaks["generation"] = step(
+        "hh_align.evaluation.generate_responses", away, config=GENERATION | {"batch_tokens": 4096}, **inputs, **outputs
+    )
     assert not (tmp_path / "left-loopback").exists()
     assert len(sums) == 1
     assert pq.read_metadata(tmp_path / "responses.parquet").num_rows == len(QUESTIONS)

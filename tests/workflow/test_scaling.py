@@ -114,7 +114,7 @@ def test_a_training_of_two_processes_starts_two_on_two_gpus(tmp_path):
     folder.edit("config/config.yaml", "processes: 1 ", "processes: 2 ")
     folder.edit("config/config.yaml", "gpus: 1 ", "gpus: 2 ")
     folder.edit("config/config.yaml", "micro_batch: 8", "micro_batch: 4")
-    (folder.path / "workflow/scripts/train_sft.py").write_text(STUB)
+    (folder.path / "workflow/scripts/hh_align/training/train_sft.py").write_text(STUB)
     folder.pretend_done()
     manifest = "results/paper/policies/sft/seed-42/manifest.json"
     (folder.path / manifest).unlink()

@@ -102,23 +102,26 @@ CONFIG_EDITS = {
 }  # fmt: skip
 
 CODE_EDITS = {
-    "the prompts' script": ("workflow/scripts/select_prompts.py", NEW_PROMPTS),
-    "the statistics": ("workflow/scripts/study/statistics.py", (ANALYSIS | EXAMINED | POWER | DRIFT) - (SWEPT - SAID) - {"render_browser"}),
-    "how batches are kept": ("workflow/scripts/study/batches.py", REFERENCES | DPO | JUDGED | GENERATED | drifted(*POLICIES)),
-    "how a policy writes": ("workflow/scripts/study/decoding.py", evaluated(*POLICIES)),
-    "how a judge reads": ("workflow/scripts/study/judging.py", rescored(*POLICIES) | JUDGED),
-    "the DPO step": ("workflow/scripts/train_dpo.py", DPO | evaluated("dpo 42", "sft_dpo 42")),
-    "what trainings share": ("workflow/scripts/study/training.py", SFT | DPO | evaluated("sft 42", "dpo 42", "sft_dpo 42")),
+    "the prompts' script": ("workflow/scripts/hh_align/data/select_prompts.py", NEW_PROMPTS),
+    "the statistics": (
+        "workflow/scripts/hh_align/analysis/statistics.py",
+        (ANALYSIS | EXAMINED | POWER | DRIFT) - (SWEPT - SAID) - {"render_browser"},
+    ),
+    "how batches are kept": ("workflow/scripts/hh_align/models/batches.py", REFERENCES | DPO | JUDGED | GENERATED | drifted(*POLICIES)),
+    "how a policy writes": ("workflow/scripts/hh_align/models/decoding.py", evaluated(*POLICIES)),
+    "how a judge reads": ("workflow/scripts/hh_align/models/judging.py", rescored(*POLICIES) | JUDGED),
+    "the DPO step": ("workflow/scripts/hh_align/training/train_dpo.py", DPO | evaluated("dpo 42", "sft_dpo 42")),
+    "what trainings share": ("workflow/scripts/hh_align/training/loop.py", SFT | DPO | evaluated("sft 42", "dpo 42", "sft_dpo 42")),
     "how rows are packed": (
-        "workflow/scripts/study/packing.py",
+        "workflow/scripts/hh_align/models/packing.py",
         # the import holds packed rows against single ones, so all that reads an imported model follows
         {"import_base", "import_judge deberta"} | REFERENCES | SFT | DPO | evaluated(*POLICIES) | JUDGED,
     ),
     "how a chat template is read": (
-        "workflow/scripts/study/chat.py",
+        "workflow/scripts/hh_align/models/chat.py",
         {"import_base", "import_judge deberta"} | REFERENCES | SFT | DPO | evaluated(*POLICIES) | JUDGED,
     ),
-    "what is kept of a training": ("workflow/scripts/study/snapshots.py", DPO | evaluated("dpo 42", "sft_dpo 42")),
+    "what is kept of a training": ("workflow/scripts/hh_align/training/snapshots.py", DPO | evaluated("dpo 42", "sft_dpo 42")),
     "the model cards": ("workflow/report/model_card.md", CARDS),
     "the report's page": ("workflow/report/index.html", {"render_report"}),
     "the browser's script": ("workflow/report/browser.js", {"render_browser"}),
@@ -127,7 +130,7 @@ CODE_EDITS = {
     "the report's numbers of the paper": ("resources/published.yaml", PUBLISHED),
     "the text outside": ("resources/outside.txt", drifted(*POLICIES)),
     "the environment": ("environment.yml", set()),
-    "the config's checks": ("workflow/scripts/study/config.py", set()),
+    "the config's checks": ("workflow/scripts/hh_align/config/resolve.py", set()),
 }
 
 
@@ -198,7 +201,7 @@ def test_a_step_that_failed_is_due_again(tmp_path):
     # Snakemake removes its outputs and forgets them; what follows still lies there from before
     folder = StudyFolder(tmp_path)
     folder.pretend_done()
-    folder.edit("workflow/scripts/check_claims.py", "def main(", 'raise SystemExit("error: killed")\n\n\ndef main(')
+    folder.edit("workflow/scripts/hh_align/analysis/check_claims.py", "def main(", 'raise SystemExit("error: killed")\n\n\ndef main(')
     assert folder.run("results/paper/analysis/claims.parquet").returncode == 1
     assert not (tmp_path / "results/paper/analysis/claims.parquet").exists()
     assert folder.planned() >= CLAIMS
@@ -446,7 +449,7 @@ def test_a_setting_of_kto_reruns_its_policy(a_kto_arm, edit):
 
 def test_an_edit_to_the_kto_step_reruns_no_dpo(a_kto_arm):
     a_kto_arm.options = with_kto()
-    script = a_kto_arm.path / "workflow/scripts/train_kto.py"
+    script = a_kto_arm.path / "workflow/scripts/hh_align/training/train_kto.py"
     before = script.read_text()
     script.write_text(before + "\nEDITED = 1\n")
     assert a_kto_arm.planned() == TRAINED_BY_KTO
@@ -545,7 +548,7 @@ def test_how_a_snapshot_becomes_a_policy_reruns_the_snapshots_only(tmp_path):
     folder = StudyFolder(tmp_path, "--config", "methods={dpo: {snapshots: [5]}}")
     folder.pretend_done()
     assert folder.planned() == set()
-    script = folder.path / "workflow/scripts/merge_snapshot.py"
+    script = folder.path / "workflow/scripts/hh_align/training/merge_snapshot.py"
     script.write_text(script.read_text() + "\nEDITED = 1\n")
     assert folder.planned() == MERGED
 
@@ -584,7 +587,7 @@ def test_noise_reruns_the_trainings_on_it(noisy, old):
 
 
 def test_an_edit_to_the_table_of_noise_reruns_no_training(noisy):
-    script = noisy.path / "workflow/scripts/summarize_noise.py"
+    script = noisy.path / "workflow/scripts/hh_align/analysis/summarize_noise.py"
     before = script.read_text()
     script.write_text(before + "\nEDITED = 1\n")
     assert noisy.planned() == made("summarize_noise", "noise") | {"plot_noise", "render_report"}

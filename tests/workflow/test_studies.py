@@ -13,11 +13,11 @@ import yaml
 from page_study import elsewhere, mislabelled, unsourced, untrue
 from study_folder import PARTS, REPOSITORY, SHARED, StudyFolder
 
-from study.artifacts import read_provenance
-from study.judging import pair_ids, reward_batch
-from study.models import save_model
-from study.scratch import train_tokenizer
-from train_judge import build_model as build_judge
+from hh_align.core.artifacts import read_provenance
+from hh_align.models.bpe import train_tokenizer
+from hh_align.models.folders import save_model
+from hh_align.models.judging import pair_ids, reward_batch
+from hh_align.training.train_judge import build_model as build_judge
 
 SHORT = {"max_rows": 64, "epochs": 1}
 SMALL_DEMO = {
@@ -94,7 +94,7 @@ def test_after_a_failure_a_partial_report_names_what_is_missing(demo):
     # a complete one of before stays
     report = demo.path / "results/demo/report"
     before = (report / "index.html").read_bytes()
-    script = "workflow/scripts/compute_power.py"
+    script = "workflow/scripts/hh_align/analysis/compute_power.py"
     demo.edit(script, "def main() -> None:\n", "def main() -> None:\n    raise OSError('no power')\n")
     (demo.path / "results/demo/analysis/power.parquet").unlink()
     done = demo.run("--keep-going")
@@ -119,7 +119,7 @@ def test_a_second_run_has_nothing_to_do(demo):
 
 
 def verify(demo):
-    command = [sys.executable, "workflow/scripts/verify_study.py", "--folder", "results/demo"]
+    command = [sys.executable, "-m", "hh_align.tools.verify_study", "--folder", "results/demo"]
     done = subprocess.run(command, cwd=demo.path, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
@@ -199,7 +199,7 @@ def test_hh_sample_runs_on_the_real_files(tmp_path):
             assert [row["prompt"] for row in prompts if row["axis"] == axis] == released
     evaluated = {row["cluster"] for row in prompts}
     trained = pq.read_table(results / "data/training/preferences.parquet", columns=["prompt"])["prompt"].to_pylist()
-    from study.transcripts import cluster_of
+    from hh_align.data.transcripts import cluster_of
 
     assert trained and not evaluated & {cluster_of(prompt) for prompt in trained}
     for policy in POLICIES:

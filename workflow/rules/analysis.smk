@@ -21,10 +21,10 @@ rule compute_metrics:
         runtime=growing(10),
     params:
         cfg=analysis_config(bootstrap=config["analysis"]["bootstrap"]),
-        code=code_hash("compute_metrics"),
+        code=code_hash("hh_align.analysis.compute_metrics"),
     shell:
         r"""
-        python workflow/scripts/compute_metrics.py \
+        python -m hh_align.analysis.compute_metrics \
             --config {params.cfg:q} \
             --prompts {input.prompts:q} \
             --responses {input.responses:q} \
@@ -50,10 +50,10 @@ rule compute_retention:
         runtime=growing(10),
     params:
         cfg=analysis_config(),
-        code=code_hash("compute_retention"),
+        code=code_hash("hh_align.analysis.compute_retention"),
     shell:
         r"""
-        python workflow/scripts/compute_retention.py \
+        python -m hh_align.analysis.compute_retention \
             --config {params.cfg:q} \
             --rewards {input.rewards:q} \
             --output {output.retention:q} \
@@ -80,11 +80,11 @@ rule compare_policies:
         runtime=growing(10),
     params:
         cfg=contrast_config(),
-        code=code_hash("compare_policies"),
+        code=code_hash("hh_align.analysis.compare_policies"),
         examined=options("pairs", "judge"),
     shell:
         r"""
-        python workflow/scripts/compare_policies.py \
+        python -m hh_align.analysis.compare_policies \
             --config {params.cfg:q} \
             --prompts {input.prompts:q} \
             --rewards {input.rewards:q} \
@@ -111,11 +111,11 @@ rule check_claims:
         runtime=growing(10),
     params:
         cfg=claim_config(),
-        code=code_hash("check_claims"),
+        code=code_hash("hh_align.analysis.check_claims"),
         examined=options("judge"),
     shell:
         r"""
-        python workflow/scripts/check_claims.py \
+        python -m hh_align.analysis.check_claims \
             --config {params.cfg:q} \
             --prompts {input.prompts:q} \
             --rewards {input.rewards:q} \
@@ -141,10 +141,10 @@ rule compare_published:
         runtime=5,
     params:
         cfg=analysis_config(),
-        code=code_hash("compare_published"),
+        code=code_hash("hh_align.analysis.compare_published"),
     shell:
         r"""
-        python workflow/scripts/compare_published.py \
+        python -m hh_align.analysis.compare_published \
             --config {params.cfg:q} \
             --metrics {input.metrics:q} \
             --published {input.published:q} \
@@ -169,11 +169,11 @@ rule compare_runs:
         runtime=10,
     params:
         cfg=analysis_config(bootstrap=config["analysis"]["bootstrap"]),
-        code=code_hash("compare_runs"),
+        code=code_hash("hh_align.analysis.compare_runs"),
         tokenizer=base_tokenizer,
     shell:
         r"""
-        python workflow/scripts/compare_runs.py \
+        python -m hh_align.analysis.compare_runs \
             --config {params.cfg:q} \
             --our-prompts {input.our_prompts:q} \
             --our-responses {input.our_responses:q} \
@@ -206,11 +206,11 @@ rule correct_by_labels:
         runtime=10,
     params:
         cfg=label_config,
-        code=code_hash("correct_by_labels"),
+        code=code_hash("hh_align.analysis.correct_by_labels"),
         given=options("labels", "choices"),
     shell:
         r"""
-        python workflow/scripts/correct_by_labels.py \
+        python -m hh_align.analysis.correct_by_labels \
             --config {params.cfg:q} \
             --prompts {input.prompts:q} \
             --rewards {input.rewards:q} \
@@ -237,10 +237,10 @@ rule compare_judges:
         runtime=20,
     params:
         cfg=analysis_config(seed=config["analysis"]["bootstrap"]["seed"]),
-        code=code_hash("compare_judges"),
+        code=code_hash("hh_align.analysis.compare_judges"),
     shell:
         r"""
-        python workflow/scripts/compare_judges.py \
+        python -m hh_align.analysis.compare_judges \
             --config {params.cfg:q} \
             --prompts {input.prompts:q} \
             --rewards {input.rewards:q} \
@@ -266,10 +266,10 @@ rule sweep_thresholds:
         runtime=growing(10),
     params:
         cfg=analysis_config(),
-        code=code_hash("sweep_thresholds"),
+        code=code_hash("hh_align.analysis.sweep_thresholds"),
     shell:
         r"""
-        python workflow/scripts/sweep_thresholds.py \
+        python -m hh_align.analysis.sweep_thresholds \
             --config {params.cfg:q} \
             --rewards {input.rewards:q} \
             --output {output.thresholds:q} \
@@ -294,10 +294,10 @@ rule compute_power:
         runtime=5,
     params:
         cfg=step(**{key: config["analysis"][key] for key in ("sizes", "discordance")}),
-        code=code_hash("compute_power"),
+        code=code_hash("hh_align.analysis.compute_power"),
     shell:
         r"""
-        python workflow/scripts/compute_power.py \
+        python -m hh_align.analysis.compute_power \
             --config {params.cfg:q} \
             --prompts {input.prompts:q} \
             --output {output.power:q} 2>&1 | tee {log:q}
@@ -322,10 +322,10 @@ rule examine_judge:
         runtime=10,
     params:
         cfg=step(own=own_subsets()),
-        code=code_hash("examine_judge"),
+        code=code_hash("hh_align.analysis.examine_judge"),
     shell:
         r"""
-        python workflow/scripts/examine_judge.py \
+        python -m hh_align.analysis.examine_judge \
             --config {params.cfg:q} \
             --pairs {input.pairs:q} \
             --output {output.judge:q} \
@@ -351,10 +351,10 @@ rule summarize_drift:
         runtime=10,
     params:
         cfg=drift_analysis_config(),
-        code=code_hash("summarize_drift"),
+        code=code_hash("hh_align.analysis.summarize_drift"),
     shell:
         r"""
-        python workflow/scripts/summarize_drift.py \
+        python -m hh_align.analysis.summarize_drift \
             --config {params.cfg:q} \
             --prompts {input.prompts:q} \
             --drift {input.drift:q} \
@@ -382,10 +382,10 @@ rule score_oracle:
         runtime=10,
     params:
         cfg=analysis_config(),
-        code=code_hash("score_oracle"),
+        code=code_hash("hh_align.analysis.score_oracle"),
     shell:
         r"""
-        python workflow/scripts/score_oracle.py \
+        python -m hh_align.analysis.score_oracle \
             --config {params.cfg:q} \
             --words {input.words:q} \
             --prompts {input.prompts:q} \
@@ -421,10 +421,10 @@ rule check_demo:
         runtime=5,
     params:
         cfg=analysis_config(),
-        code=code_hash("check_demo"),
+        code=code_hash("hh_align.analysis.check_demo"),
     shell:
         r"""
-        python workflow/scripts/check_demo.py \
+        python -m hh_align.analysis.check_demo \
             --config {params.cfg:q} \
             --words {input.words:q} \
             --preferences {input.preferences:q} \
@@ -453,10 +453,10 @@ if RELEASED:
             runtime=10,
         params:
             cfg=step(judges=thresholds(), released=config["release"]["judge"]),
-            code=code_hash("compare_ratings"),
+            code=code_hash("hh_align.analysis.compare_ratings"),
         shell:
             r"""
-            python workflow/scripts/compare_ratings.py \
+            python -m hh_align.analysis.compare_ratings \
                 --config {params.cfg:q} \
                 --rewards {input.rewards:q} \
                 --output {output.rescoring:q} 2>&1 | tee {log:q}
@@ -481,10 +481,10 @@ if "sweeps" in config:
             runtime=5,
         params:
             cfg=step(arms=config["sweeps"]["policies"]),
-            code=code_hash("summarize_sweep"),
+            code=code_hash("hh_align.analysis.summarize_sweep"),
         shell:
             r"""
-            python workflow/scripts/summarize_sweep.py \
+            python -m hh_align.analysis.summarize_sweep \
                 --config {params.cfg:q} \
                 --metrics {input.metrics:q} \
                 --output {output.sweep:q} 2>&1 | tee {log:q}
@@ -510,10 +510,10 @@ if NOISE_ARMS:
             runtime=5,
         params:
             cfg=step(arms=NOISE_ARMS),
-            code=code_hash("summarize_noise"),
+            code=code_hash("hh_align.analysis.summarize_noise"),
         shell:
             r"""
-            python workflow/scripts/summarize_noise.py \
+            python -m hh_align.analysis.summarize_noise \
                 --config {params.cfg:q} \
                 --prompts {input.prompts:q} \
                 --labels {input.labels:q} \
@@ -541,11 +541,11 @@ if SNAPSHOTS:
             runtime=5,
         params:
             cfg=snapshot_analysis_config,
-            code=code_hash("summarize_snapshots"),
+            code=code_hash("hh_align.analysis.summarize_snapshots"),
             given=options("drift"),
         shell:
             r"""
-            python workflow/scripts/summarize_snapshots.py \
+            python -m hh_align.analysis.summarize_snapshots \
                 --config {params.cfg:q} \
                 --metrics {input.metrics:q} {params.given} \
                 --logs {input.logs:q} \

@@ -14,14 +14,15 @@ from types import SimpleNamespace
 import yaml
 from snakemake.exceptions import WorkflowError
 
-sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
+SCRIPTS = Path(workflow.basedir) / "workflow/scripts"
+sys.path.insert(0, str(SCRIPTS))
 
-from study.axes import AXES, LIMITS
-from study.codehash import code_hash
-from study.command import StudyError
-from study.config import download_folder, graph, policy_order, resolve
-from study.lineage import differences
-from study.models import JUDGE_FILES, POLICY_FILES
+from hh_align.core.axes import AXES, LIMITS
+from hh_align.core.code_hash import code_hash
+from hh_align.core.errors import StudyError
+from hh_align.config.resolve import download_folder, graph, policy_order, resolve
+from hh_align.config.lineage import differences
+from hh_align.models.folders import JUDGE_FILES, POLICY_FILES
 
 try:
     config.update(resolved := resolve(config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"))
@@ -30,11 +31,13 @@ except StudyError as error:
 for key in set(config) - set(resolved):
     del config[key]
 
-# jobs run the Python that runs Snakemake, activated or not; a prefix of our own replaces Snakemake's strict mode
+# jobs run the Python that runs Snakemake, activated or not, and the package here, installed or not, whatever lies in the working
+# directory; a prefix of our own replaces Snakemake's strict mode
 shell.prefix(
     f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
-    'launch() {{ if [ "$1" = 1 ]; then python "${{@:2}}"; '
-    'else python workflow/scripts/study/devices.py "$1" accelerate launch --config_file workflow/accelerate.yaml --num_processes "$1" "${{@:2}}"; fi; }}; '
+    f"export PYTHONPATH={shlex.quote(str(SCRIPTS))}${{{{PYTHONPATH:+:$PYTHONPATH}}}} PYTHONSAFEPATH=1; "
+    'launch() {{ if [ "$1" = 1 ]; then python -m "${{@:2}}"; else python -m hh_align.models.devices "$1" '
+    'accelerate launch --config_file workflow/accelerate.yaml --num_processes "$1" --module "${{@:2}}"; fi; }}; '
 )
 
 STUDY = f"results/{config['study']}"

@@ -25,10 +25,10 @@ rule fetch_hub:
         runtime=240,
     params:
         cfg=hub_request,
-        code=code_hash("fetch_hub"),
+        code=code_hash("hh_align.data.fetch_hub"),
     shell:
         r"""
-        python workflow/scripts/fetch_hub.py \
+        python -m hh_align.data.fetch_hub \
             --config {params.cfg:q} \
             --checksums {input.checksums:q} \
             --manifest {output.manifest:q} \
@@ -57,10 +57,10 @@ rule generate_corpus:
         runtime=10,
     params:
         cfg=corpus_config,
-        code=code_hash("generate_corpus"),
+        code=code_hash("hh_align.data.generate_corpus"),
     shell:
         r"""
-        python workflow/scripts/generate_corpus.py \
+        python -m hh_align.data.generate_corpus \
             --config {params.cfg:q} \
             --words {input.words:q} \
             --output {output:q} 2>&1 | tee {log:q}
@@ -88,10 +88,10 @@ rule prepare_preferences:
         files=dataset_files,
         manifest=dataset_manifest_option,
         cfg=step(),
-        code=code_hash("prepare_preferences"),
+        code=code_hash("hh_align.data.prepare_preferences"),
     shell:
         r"""
-        python workflow/scripts/prepare_preferences.py \
+        python -m hh_align.data.prepare_preferences \
             --config {params.cfg:q} \
             --files {params.files:q} {params.manifest} \
             --preferences {output.preferences:q} \
@@ -120,11 +120,11 @@ rule derive_dataset:
         runtime=20,
     params:
         cfg=derived_config,
-        code=code_hash("derive_dataset"),
+        code=code_hash("hh_align.data.derive_dataset"),
         given=options("prompts", "margins"),
     shell:
         r"""
-        python workflow/scripts/derive_dataset.py \
+        python -m hh_align.data.derive_dataset \
             --config {params.cfg:q} \
             --preferences {input.preferences:q} {params.given} \
             --census {output.census:q} \
@@ -157,11 +157,11 @@ rule score_training_pairs:
     params:
         state=f"{STUDY}/state/score_training_pairs/{{dataset}}",
         cfg=margin_config,
-        code=code_hash("score_training_pairs"),
+        code=code_hash("hh_align.evaluation.score_training_pairs"),
         given=options("prompts"),
     shell:
         r"""
-        python workflow/scripts/score_training_pairs.py \
+        python -m hh_align.evaluation.score_training_pairs \
             --config {params.cfg:q} \
             --judge {input.judge:q} \
             --preferences {input.preferences:q} {params.given} \

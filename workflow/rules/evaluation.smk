@@ -34,10 +34,10 @@ rule score_responses:
         state=shard(f"{STUDY}/state/score_responses/{{judge}}/{{policy}}-seed-{{seed}}"),
         shard=SHARD_OPTION,
         cfg=scoring_config,
-        code=code_hash("score_responses"),
+        code=code_hash("hh_align.evaluation.score_responses"),
     shell:
         r"""
-        python workflow/scripts/score_responses.py \
+        python -m hh_align.evaluation.score_responses \
             --config {params.cfg:q} \
             --judge {input.judge:q} \
             --prompts {input.prompts:q} \
@@ -69,10 +69,10 @@ rule import_ratings:
         runtime=10,
     params:
         cfg=ratings_config,
-        code=code_hash("import_ratings"),
+        code=code_hash("hh_align.evaluation.import_ratings"),
     shell:
         r"""
-        python workflow/scripts/import_ratings.py \
+        python -m hh_align.evaluation.import_ratings \
             --config {params.cfg:q} \
             --ratings {input.ratings:q} \
             --prompts {input.prompts:q} \
@@ -107,10 +107,10 @@ rule ask_endpoint:
     params:
         state=f"{STUDY}/state/ask_endpoint/{{judge}}/{{policy}}-seed-{{seed}}",
         cfg=asking_config,
-        code=code_hash("ask_endpoint"),
+        code=code_hash("hh_align.evaluation.ask_endpoint"),
     shell:
         r"""
-        python workflow/scripts/ask_endpoint.py \
+        python -m hh_align.evaluation.ask_endpoint \
             --config {params.cfg:q} \
             --timeout {resources.timeout_s} \
             --tries {resources.tries} \
@@ -148,10 +148,10 @@ if SHARDS > 1:
         conda:
             "../../environment.yml"
         params:
-            code=code_hash("gather_shards"),
+            code=code_hash("hh_align.evaluation.gather_shards"),
         shell:
             r"""
-            python workflow/scripts/gather_shards.py \
+            python -m hh_align.evaluation.gather_shards \
                 --shards {input:q} \
                 --output {output:q} 2>&1 | tee {log:q}
             """
@@ -182,10 +182,10 @@ if RELEASED:
         params:
             release=release_folder(),
             cfg=step(**{key: config["release"][key] for key in ("judge", "policies", "sums")}),
-            code=code_hash("import_release"),
+            code=code_hash("hh_align.evaluation.import_release"),
         shell:
             r"""
-            python workflow/scripts/import_release.py \
+            python -m hh_align.evaluation.import_release \
                 --config {params.cfg:q} \
                 --release {params.release:q} \
                 --prompts {output.prompts:q} \
@@ -210,10 +210,10 @@ if RELEASED:
             runtime=30,
         params:
             cfg=release_request,
-            code=code_hash("fetch_release"),
+            code=code_hash("hh_align.data.fetch_release"),
         shell:
             r"""
-            python workflow/scripts/fetch_release.py \
+            python -m hh_align.data.fetch_release \
                 --config {params.cfg:q} \
                 --manifest {output.manifest:q} 2>&1 | tee {log:q}
             """
@@ -243,10 +243,10 @@ else:
             runtime=10,
         params:
             cfg=brought_config,
-            code=code_hash("import_responses"),
+            code=code_hash("hh_align.evaluation.import_responses"),
         shell:
             r"""
-            python workflow/scripts/import_responses.py \
+            python -m hh_align.evaluation.import_responses \
                 --config {params.cfg:q} \
                 --file {input.file:q} \
                 --prompts {input.prompts:q} \
@@ -278,10 +278,10 @@ else:
             state=shard(f"{STUDY}/state/generate_responses/{{policy}}-seed-{{seed}}"),
             shard=SHARD_OPTION,
             cfg=generation_config(),
-            code=code_hash("generate_responses"),
+            code=code_hash("hh_align.evaluation.generate_responses"),
         shell:
             r"""
-            python workflow/scripts/generate_responses.py \
+            python -m hh_align.evaluation.generate_responses \
                 --config {params.cfg:q} \
                 --policy {input.policy:q} \
                 --prompts {input.prompts:q} {params.shard} \
@@ -314,11 +314,11 @@ else:
         params:
             state=f"{STUDY}/state/score_pairs/{{judge}}",
             cfg=pairs_config,
-            code=code_hash("score_pairs"),
+            code=code_hash("hh_align.evaluation.score_pairs"),
             given=options("seen"),
         shell:
             r"""
-            python workflow/scripts/score_pairs.py \
+            python -m hh_align.evaluation.score_pairs \
                 --config {params.cfg:q} \
                 --judge {input.judge:q} \
                 --preferences {input.preferences:q} {params.given} \
@@ -355,11 +355,11 @@ else:
         params:
             state=f"{STUDY}/state/measure_drift/{{policy}}-seed-{{seed}}",
             cfg=drift_config,
-            code=code_hash("measure_drift"),
+            code=code_hash("hh_align.evaluation.measure_drift"),
             given=options("references", "seen"),
         shell:
             r"""
-            python workflow/scripts/measure_drift.py \
+            python -m hh_align.evaluation.measure_drift \
                 --config {params.cfg:q} \
                 --policy {input.policy:q} \
                 --prompts {input.prompts:q} \

@@ -28,10 +28,10 @@ if not RELEASED and config["models"]["base"]["source"] == "scratch":
         params:
             state=f"{STUDY}/state/pretrain_base",
             cfg=scratch_config(config["models"]["base"], "pretraining"),
-            code=code_hash("pretrain_base"),
+            code=code_hash("hh_align.training.pretrain_base"),
         shell:
             r"""
-            python workflow/scripts/pretrain_base.py \
+            python -m hh_align.training.pretrain_base \
                 --config {params.cfg:q} \
                 --preferences {input.preferences:q} \
                 --threads {threads} \
@@ -62,10 +62,10 @@ elif not RELEASED:
         params:
             source=import_folder,
             cfg=base_import_config(),
-            code=code_hash("import_model"),
+            code=code_hash("hh_align.models.import_model"),
         shell:
             r"""
-            python workflow/scripts/import_model.py \
+            python -m hh_align.models.import_model \
                 --config {params.cfg:q} \
                 --source {params.source:q} \
                 --manifest {output.manifest:q} 2>&1 | tee {log:q}
@@ -92,10 +92,10 @@ rule import_judge:
     params:
         source=import_folder,
         cfg=judge_import_config,
-        code=code_hash("import_model"),
+        code=code_hash("hh_align.models.import_model"),
     shell:
         r"""
-        python workflow/scripts/import_model.py \
+        python -m hh_align.models.import_model \
             --config {params.cfg:q} \
             --source {params.source:q} \
             --manifest {output.manifest:q} 2>&1 | tee {log:q}
@@ -128,10 +128,10 @@ rule train_judge:
     params:
         state=f"{STUDY}/state/train_judge/{{judge}}",
         cfg=judge_scratch_config,
-        code=code_hash("train_judge"),
+        code=code_hash("hh_align.training.train_judge"),
     shell:
         r"""
-        python workflow/scripts/train_judge.py \
+        python -m hh_align.training.train_judge \
             --config {params.cfg:q} \
             --preferences {input.preferences:q} \
             --threads {threads} \

@@ -13,10 +13,10 @@ rule select_twins:
         mem_mb=1000,
         runtime=5,
     params:
-        code=code_hash("select_twins"),
+        code=code_hash("hh_align.data.select_twins"),
     shell:
         r"""
-        python workflow/scripts/select_twins.py \
+        python -m hh_align.data.select_twins \
             --questions {input.questions:q} \
             --output {output.prompts:q} 2>&1 | tee {log:q}
         """
@@ -44,10 +44,10 @@ rule answer_twins:
     params:
         state=f"{STUDY}/state/answer_twins/{{policy}}-seed-{{seed}}",
         cfg=generation_config(),
-        code=code_hash("generate_responses"),
+        code=code_hash("hh_align.evaluation.generate_responses"),
     shell:
         r"""
-        python workflow/scripts/generate_responses.py \
+        python -m hh_align.evaluation.generate_responses \
             --config {params.cfg:q} \
             --policy {input.policy:q} \
             --prompts {input.prompts:q} \
@@ -81,10 +81,10 @@ rule score_twins:
     params:
         state=f"{STUDY}/state/score_twins/{{judge}}/{{policy}}-seed-{{seed}}",
         cfg=twin_scoring_config,
-        code=code_hash("score_responses"),
+        code=code_hash("hh_align.evaluation.score_responses"),
     shell:
         r"""
-        python workflow/scripts/score_responses.py \
+        python -m hh_align.evaluation.score_responses \
             --config {params.cfg:q} \
             --judge {input.judge:q} \
             --prompts {input.prompts:q} \
@@ -115,11 +115,11 @@ rule measure_overrefusal:
         runtime=5,
     params:
         cfg=twin_config(),
-        code=code_hash("measure_overrefusal"),
+        code=code_hash("hh_align.analysis.measure_overrefusal"),
         given=options("rewards"),
     shell:
         r"""
-        python workflow/scripts/measure_overrefusal.py \
+        python -m hh_align.analysis.measure_overrefusal \
             --config {params.cfg:q} \
             --prompts {input.prompts:q} \
             --responses {input.responses:q} {params.given} \

@@ -21,10 +21,10 @@ if not RELEASED:
             runtime=10,
         params:
             cfg=step(**config["prompts"]),
-            code=code_hash("select_prompts"),
+            code=code_hash("hh_align.data.select_prompts"),
         shell:
             r"""
-            python workflow/scripts/select_prompts.py \
+            python -m hh_align.data.select_prompts \
                 --config {params.cfg:q} \
                 --preferences {input.preferences:q} \
                 --output {output.prompts:q} 2>&1 | tee {log:q}

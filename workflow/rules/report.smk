@@ -37,10 +37,10 @@ rule plot_figures:
         runtime=10,
     params:
         cfg=analysis_config(),
-        code=code_hash("plot_figures"),
+        code=code_hash("hh_align.report.plot_figures"),
     shell:
         r"""
-        python workflow/scripts/plot_figures.py \
+        python -m hh_align.report.plot_figures \
             --config {params.cfg:q} \
             --rewards {input.rewards:q} \
             --metrics {input.metrics:q} \
@@ -77,10 +77,10 @@ rule plot_comparisons:
         runtime=10,
     params:
         cfg=analysis_config(equivalence_margin=config["analysis"]["equivalence_margin"]),
-        code=code_hash("plot_comparisons"),
+        code=code_hash("hh_align.report.plot_comparisons"),
     shell:
         r"""
-        python workflow/scripts/plot_comparisons.py \
+        python -m hh_align.report.plot_comparisons \
             --config {params.cfg:q} \
             --comparisons {input.comparisons:q} \
             --forest {output.forest:q} \
@@ -110,10 +110,10 @@ rule plot_thresholds:
         runtime=10,
     params:
         cfg=analysis_config(),
-        code=code_hash("plot_thresholds"),
+        code=code_hash("hh_align.report.plot_thresholds"),
     shell:
         r"""
-        python workflow/scripts/plot_thresholds.py \
+        python -m hh_align.report.plot_thresholds \
             --config {params.cfg:q} \
             --thresholds {input.thresholds:q} \
             --flips {input.flips:q} \
@@ -142,10 +142,10 @@ rule plot_retention:
         runtime=10,
     params:
         cfg=analysis_config(),
-        code=code_hash("plot_retention"),
+        code=code_hash("hh_align.report.plot_retention"),
     shell:
         r"""
-        python workflow/scripts/plot_retention.py \
+        python -m hh_align.report.plot_retention \
             --config {params.cfg:q} \
             --retention {input.retention:q} \
             --flow {output.flow:q} 2>&1 | tee {log:q}
@@ -179,10 +179,10 @@ rule plot_judge:
         mem_mb=2000,
         runtime=10,
     params:
-        code=code_hash("plot_judge"),
+        code=code_hash("hh_align.report.plot_judge"),
     shell:
         r"""
-        python workflow/scripts/plot_judge.py \
+        python -m hh_align.report.plot_judge \
             --points {input.points:q} \
             --bins {input.bins:q} \
             --roc {output.roc:q} \
@@ -212,10 +212,10 @@ rule plot_drift:
         runtime=10,
     params:
         cfg=analysis_config(),
-        code=code_hash("plot_drift"),
+        code=code_hash("hh_align.report.plot_drift"),
     shell:
         r"""
-        python workflow/scripts/plot_drift.py \
+        python -m hh_align.report.plot_drift \
             --config {params.cfg:q} \
             --drift {input.drift:q} \
             --metrics {input.metrics:q} \
@@ -245,10 +245,10 @@ if "sweeps" in config:
             mem_mb=2000,
             runtime=10,
         params:
-            code=code_hash("plot_sweep"),
+            code=code_hash("hh_align.report.plot_sweep"),
         shell:
             r"""
-            python workflow/scripts/plot_sweep.py \
+            python -m hh_align.report.plot_sweep \
                 --sweep {input.sweep:q} \
                 --curves {output.curves:q} 2>&1 | tee {log:q}
             """
@@ -276,10 +276,10 @@ if NOISE_ARMS:
             mem_mb=2000,
             runtime=10,
         params:
-            code=code_hash("plot_noise"),
+            code=code_hash("hh_align.report.plot_noise"),
         shell:
             r"""
-            python workflow/scripts/plot_noise.py \
+            python -m hh_align.report.plot_noise \
                 --noise {input.noise:q} \
                 --curves {output.curves:q} 2>&1 | tee {log:q}
             """
@@ -307,10 +307,10 @@ if SNAPSHOTS:
             mem_mb=2000,
             runtime=10,
         params:
-            code=code_hash("plot_snapshots"),
+            code=code_hash("hh_align.report.plot_snapshots"),
         shell:
             r"""
-            python workflow/scripts/plot_snapshots.py \
+            python -m hh_align.report.plot_snapshots \
                 --snapshots {input.snapshots:q} \
                 --curves {output.curves:q} 2>&1 | tee {log:q}
             """
@@ -337,10 +337,10 @@ rule plot_training:
         runtime=10,
     params:
         cfg=training_plot_config,
-        code=code_hash("plot_training"),
+        code=code_hash("hh_align.report.plot_training"),
     shell:
         r"""
-        python workflow/scripts/plot_training.py \
+        python -m hh_align.report.plot_training \
             --config {params.cfg:q} \
             --logs {input.logs:q} \
             --curves {output.curves:q} 2>&1 | tee {log:q}
@@ -369,10 +369,10 @@ rule export_csv:
         mem_mb=1000,
         runtime=5,
     params:
-        code=code_hash("export_csv"),
+        code=code_hash("hh_align.report.export_csv"),
     shell:
         r"""
-        python workflow/scripts/export_csv.py \
+        python -m hh_align.report.export_csv \
             --table {input.table:q} \
             --output {output.csv:q} 2>&1 | tee {log:q}
         """
@@ -414,11 +414,11 @@ rule summarize_study:
             synthetic=is_synthetic(),
             same_source=same_source(),
         ),
-        code=code_hash("summarize_study"),
+        code=code_hash("hh_align.report.summarize_study"),
         given=options("judge", "gold", "label_agreement"),
     shell:
         r"""
-        python workflow/scripts/summarize_study.py \
+        python -m hh_align.report.summarize_study \
             --config {params.cfg:q} \
             --metrics {input.metrics:q} \
             --comparisons {input.comparisons:q} \
@@ -460,10 +460,10 @@ rule render_report:
         runtime=10,
     params:
         cfg=report_config,
-        code=code_hash("render_report"),
+        code=code_hash("hh_align.report.render_report"),
     shell:
         r"""
-        python workflow/scripts/render_report.py \
+        python -m hh_align.report.render_report \
             --config {params.cfg:q} \
             --templates workflow/report \
             --output {output.page:q} 2>&1 | tee {log:q}
@@ -494,10 +494,10 @@ rule render_browser:
         runtime=10,
     params:
         cfg=analysis_config(study=config["study"], synthetic=is_synthetic()),
-        code=code_hash("render_browser"),
+        code=code_hash("hh_align.report.render_browser"),
     shell:
         r"""
-        python workflow/scripts/render_browser.py \
+        python -m hh_align.report.render_browser \
             --config {params.cfg:q} \
             --prompts {input.prompts:q} \
             --responses {input.responses:q} \
@@ -534,10 +534,10 @@ if not RELEASED:
             runtime=5,
         params:
             cfg=card_config,
-            code=code_hash("write_model_card"),
+            code=code_hash("hh_align.report.write_model_card"),
         shell:
             r"""
-            python workflow/scripts/write_model_card.py \
+            python -m hh_align.report.write_model_card \
                 --config {params.cfg:q} \
                 --manifest {input.manifest:q} \
                 --metrics {input.metrics:q} \
@@ -566,11 +566,11 @@ if not RELEASED:
             runtime=5,
         params:
             cfg=dataset_card_config,
-            code=code_hash("write_dataset_card"),
+            code=code_hash("hh_align.report.write_dataset_card"),
             given=options("quarantine", "census"),
         shell:
             r"""
-            python workflow/scripts/write_dataset_card.py \
+            python -m hh_align.report.write_dataset_card \
                 --config {params.cfg:q} \
                 --preferences {input.preferences:q} {params.given} \
                 --template {input.template:q} \

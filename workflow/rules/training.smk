@@ -32,10 +32,10 @@ rule train_sft:
     params:
         state=f"{STUDY}/state/train_sft/{{policy}}-seed-{{seed}}",
         cfg=training_config,
-        code=code_hash("train_sft"),
+        code=code_hash("hh_align.training.train_sft"),
     shell:
         r"""
-        launch {resources.processes} workflow/scripts/train_sft.py \
+        launch {resources.processes} hh_align.training.train_sft \
             --config {params.cfg:q} \
             --seed {wildcards.seed} \
             --parent {input.parent:q} \
@@ -74,10 +74,10 @@ rule compute_references:
     params:
         state=f"{STUDY}/state/compute_references/{{view}}/{{policy}}-seed-{{seed}}",
         cfg=reference_config,
-        code=code_hash("compute_references"),
+        code=code_hash("hh_align.training.compute_references"),
     shell:
         r"""
-        python workflow/scripts/compute_references.py \
+        python -m hh_align.training.compute_references \
             --config {params.cfg:q} \
             --policy {input.policy:q} \
             --preferences {input.preferences:q} \
@@ -121,10 +121,10 @@ rule train_dpo:
         state=f"{STUDY}/state/train_dpo/{{policy}}-seed-{{seed}}",
         cfg=training_config,
         keep=kept_steps,
-        code=code_hash("train_dpo"),
+        code=code_hash("hh_align.training.train_dpo"),
     shell:
         r"""
-        launch {resources.processes} workflow/scripts/train_dpo.py \
+        launch {resources.processes} hh_align.training.train_dpo \
             --config {params.cfg:q} \
             --seed {wildcards.seed} \
             --parent {input.parent:q} \
@@ -173,10 +173,10 @@ rule train_kto:
         state=f"{STUDY}/state/train_kto/{{policy}}-seed-{{seed}}",
         cfg=training_config,
         keep=kept_steps,
-        code=code_hash("train_kto"),
+        code=code_hash("hh_align.training.train_kto"),
     shell:
         r"""
-        launch {resources.processes} workflow/scripts/train_kto.py \
+        launch {resources.processes} hh_align.training.train_kto \
             --config {params.cfg:q} \
             --seed {wildcards.seed} \
             --parent {input.parent:q} \
@@ -217,10 +217,10 @@ if SNAPSHOTS:
             runtime=30,
         params:
             cfg=snapshot_config,
-            code=code_hash("merge_snapshot"),
+            code=code_hash("hh_align.training.merge_snapshot"),
         shell:
             r"""
-            python workflow/scripts/merge_snapshot.py \
+            python -m hh_align.training.merge_snapshot \
                 --config {params.cfg:q} \
                 --parent {input.parent:q} \
                 --snapshots {input.snapshots:q} \
@@ -250,10 +250,10 @@ rule tune_training:
         runtime=growing(120),
     params:
         cfg=tuning_config,
-        code=code_hash("tune_training"),
+        code=code_hash("hh_align.tools.tune_training"),
     shell:
         r"""
-        python workflow/scripts/tune_training.py \
+        python -m hh_align.tools.tune_training \
             --config {params.cfg:q} \
             --parent {input.parent:q} \
             --preferences {input.preferences:q} \

@@ -84,8 +84,9 @@ class Study:
         """Rule -> the processes of its jobs at work here."""
         found: dict[str, list[psutil.Process]] = {}
         for process, words in self.processes():
-            if len(words) > 1 and words[1].startswith("workflow/scripts/") and "python" in words[0]:
-                found.setdefault(Path(words[1]).stem, []).append(process)
+            steps = [word.rpartition(".")[2] for word in words[1:4] if word.startswith("hh_align.")]
+            if steps and "python" in words[0]:
+                found.setdefault(steps[0], []).append(process)
         return found
 
     def snakemake(self) -> list[psutil.Process]:
@@ -396,7 +397,7 @@ def seconds_of(study: Study) -> dict[str, float]:
 
 def verify(study: Study) -> list[tuple[str, str]]:
     """(artifact, what `make verify` complains of)."""
-    command = [".venv/bin/python", "workflow/scripts/verify_study.py", "--folder", "results/small"]
+    command = [".venv/bin/python", "-m", "hh_align.tools.verify_study", "--folder", "results/small"]
     done = subprocess.run(command, cwd=study.folder, capture_output=True, text=True, check=False)
     lines = done.stdout.splitlines() if done.returncode else []
     return [tuple(line.removeprefix("results/small/").split(": ", 1)) for line in lines]

@@ -124,7 +124,9 @@ def render_partial_report():
     """What there is of the report where a step has failed, beside a complete one of an earlier run."""
     if Path(STUDY, "analysis").is_dir():
         options = ["--config", report_config(), "--templates", "workflow/report", "--output", str(partial_report())]
-        subprocess.run([sys.executable, "workflow/scripts/render_report.py", *options], check=False)
+        subprocess.run(
+            [sys.executable, "-m", "hh_align.report.render_report", *options], env=os.environ | {"PYTHONPATH": str(SCRIPTS)}, check=False
+        )
 
 
 def page_files(*names):

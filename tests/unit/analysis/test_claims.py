@@ -1,0 +1,135 @@
+"""Published sentences against numbers: one rule, and the paper's own sentences against the paper's own ratings."""
+
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from study_folder import REPOSITORY, SHARED
+
+from hh_align.analysis.check_claims import check, compare_spreads, conclude
+from hh_align.analysis.ratings import read_ratings
+from hh_align.evaluation import import_release
+
+DEFAULTS = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+RELEASE = SHARED / "paper-release"
+AXES = ("harmlessness", "helpfulness")
+POLICIES = {"base": {"parent": None}, "sft": {"parent": "base"}, "dpo": {"parent": "base"}, "sft_dpo": {"parent": "sft"}}
+CONFIG = {
+    "judges": {"deberta": {"harmless_min": -3.0, "helpful_above": -2.0}},
+    "policies": POLICIES,
+    "order": list(POLICIES),
+    "seeds": [42],
+    "equivalence_margin": 5.0,
+    "bootstrap": {"samples": 2000, "seed": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory):
+    """claim -> its row, the paper's sentences on the paper's released ratings."""
+    if not RELEASE.is_dir():
+        pytest.skip("needs the paper's release in ../shared/paper-release")
+    folder = tmp_path_factory.mktemp("claims")
+    release = yaml.safe_load((REPOSITORY / "config/published.yaml").read_text())["release"]
+    rewards = [folder / f"rewards/deberta/{policy}/seed-{0 if policy == 'base' else 42}.parquet" for policy in POLICIES]
+    paths = {"responses": [folder / "responses" / path.parent.name / path.name for path in rewards], "rewards": rewards}
+    sys.argv = ["import_release", "--config", json.dumps(release), "--release", str(RELEASE), "--prompts", str(folder / "prompts.parquet")]
+    for name, given in paths.items():
+        sys.argv += [f"--{name}", *map(str, given)]
+    import_release.main()
+    rows = check(read_ratings(rewards, CONFIG["judges"]), dict.fromkeys(AXES, np.arange(50)), CONFIG | {"claims": DEFAULTS["claims"]})
+    return pd.DataFrame(rows)
+
+
+def test_outperforms_all_others_is_contradicted_by_the_papers_own_numbers(paper):
+    found = paper[paper["claim"] == "SFT+DPO outperforms all others across all metrics"]
+    assert len(found) == 3 * 5 and set(found["verdict"]) == {"contradicted"}
+    parts = found.set_index("part")
+    assert parts.loc["HmR: sft_dpo - sft", "value"] == pytest.approx(-4)
+    harmful = parts[parts.index.str.startswith("mean_reward_harmful")]
+    assert len(harmful) == 3 and (harmful["value"] < 0).all()  # -3.68 is the lowest of all
+    assert parts.loc["HpR: sft_dpo - base", "part_verdict"] == "supported"
+    assert any(text in found["reason"].iloc[0] for text in ("mean_reward_harmful of sft_dpo -3.68 < ", "HmR of sft_dpo 44 < sft 48"))
+
+
+def test_the_papers_other_sentences(paper):
+    verdicts = dict(paper[["claim", "verdict"]].drop_duplicates().to_numpy())
+    assert verdicts["SFT outperforms DPO"] == "undecided"
+    assert verdicts["DPO contributes positively to safety"] == "contradicted"
+    assert verdicts["DPO does better than SFT"] == "contradicted"
+    assert verdicts["SFT then DPO does better than either alone"] == "contradicted"
+    assert len(verdicts) == 7
+
+
+def ratings_of(**rewards):
+    """Equal rewards on both axes; good means above 0."""
+    frames = {
+        name: pd.DataFrame({"prompt_id": [f"p{n:03d}" for n in range(len(values))], "reward": values}) for name, values in rewards.items()
+    }
+    return {
+        ("deberta", name, 0 if name == "base" else 42, axis): frame.assign(good=frame["reward"] > 0)
+        for name, frame in frames.items()
+        for axis in AXES
+    }
+
+
+def checked(claim, reliable=None, **rewards):
+    config = CONFIG | {"claims": [{"claim": "it is so", "source": "", "parts": [claim]}], "order": list(rewards)}
+    n = len(next(iter(rewards.values())))
+    return check(ratings_of(**rewards), dict.fromkeys(AXES, np.arange(n)), config, reliable)
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(1.0, "supported"), (0.02, "undecided"), (-0.02, "contradicted"), (0.0, "contradicted")])
+def test_the_rule(shift, verdict):
+    stream = np.random.default_rng(0)
+    base = stream.normal(size=200)
+    noise = stream.normal(size=200) if shift else np.zeros(200)
+    sft = base + shift + (noise - noise.mean()) * 0.5
+    (row,) = checked({"higher": "sft", "than": ["base"], "metrics": ["mean_reward_helpful"]}, base=base, sft=sft)
+    assert row["verdict"] == row["part_verdict"] == verdict
+
+
+def test_a_judge_that_is_not_above_chance_decides_nothing():
+    claim = {"higher": "sft", "than": ["base"], "metrics": ["HmR", "HpR"]}
+    values = {"base": np.full(60, -1.0), "sft": np.full(60, 1.0)}
+    assert {row["verdict"] for row in checked(claim, **values)} == {"supported"}
+    rows = checked(claim, reliable={("deberta", "helpfulness"): False}, **values)
+    assert [row["part_verdict"] for row in rows] == ["supported", "undecided"]
+    assert rows[0]["verdict"] == "undecided" and "not above chance on helpfulness" in rows[0]["reason"]
+
+
+def test_no_other_arm_touches_a_sentence_of_the_paper():
+    # a control above sft_dpo would deny "all others", of which the paper has three
+    stream, names = np.random.default_rng(2), [*POLICIES, "sft_dpo_coin"]
+    rewards = {name: number / 2 - 1 + stream.normal(size=200) for number, name in enumerate(names)}
+    config = CONFIG | {"claims": DEFAULTS["claims"], "order": names, "policies": POLICIES | {"sft_dpo_coin": {"parent": "sft"}}}
+    rows = pd.DataFrame(check(ratings_of(**rewards), dict.fromkeys(AXES, np.arange(200)), config))
+    assert not rows["part"].str.contains("sft_dpo_coin").any()
+    assert set(rows[rows["claim"].str.startswith("SFT+DPO outperforms")]["verdict"]) == {"supported"}
+
+
+def test_a_sentence_about_an_absent_policy_is_left_out(capsys):
+    assert checked({"higher": "ppo", "than": ["base"], "metrics": ["HmR"]}, base=np.zeros(9)) == []
+    assert "the study has no ppo" in capsys.readouterr().out
+
+
+def test_one_denied_part_is_enough_and_every_part_is_needed():
+    assert conclude(["supported", "contradicted"]) == "contradicted"
+    assert conclude(["supported", "undecided"]) == "undecided"
+    assert conclude(["supported", "supported"]) == "supported"
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_spreads_cover_and_find_what_is_there(seed):
+    stream, hits, rejected = np.random.default_rng(seed), 0, 0
+    for _ in range(200):
+        a = stream.normal(size=(80, 1))
+        found = compare_spreads(a, 0.5 * a + np.sqrt(0.75) * stream.normal(size=(80, 1)), {"samples": 400, "seed": 1})
+        hits += found["ci_low"] <= 0 <= found["ci_high"]
+        rejected += found["p"] < 0.05
+    assert hits / 200 > 0.88 and rejected / 200 < 0.1
+    wide = compare_spreads(a, 0.5 * a + 2 * stream.normal(size=(80, 1)), {"samples": 1000, "seed": 1})
+    assert 0 < wide["ci_low"] < wide["difference"] < wide["ci_high"] and wide["p"] < 1e-4

@@ -1,0 +1,156 @@
+"""Configs: the shipped ones are valid, wrong ones end with one message that names the key."""
+
+import copy
+import re
+
+import pytest
+import yaml
+from study_folder import REPOSITORY
+
+from hh_align.config.resolve import policy_order, resolve
+from hh_align.core.errors import StudyError
+
+SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
+
+
+def merged(base, more):
+    """As Snakemake merges a second config file: dicts deeply, everything else replaced."""
+    for key, value in more.items():
+        base[key] = merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+    return base
+
+
+def load(name):
+    """A shipped config on the default one; a file that is given behind others says so at its top (--configfile config/a.yaml config/b.yaml)."""
+    text = (REPOSITORY / f"config/{name}.yaml").read_text()
+    given = re.search(r"^#.*--configfile((?: config/\w+\.yaml){2,})$", text, re.MULTILINE)
+    config = {}
+    for path in ["config/config.yaml", *(given[1].split() if given else [f"config/{name}.yaml"])]:
+        config = merged(config, yaml.safe_load((REPOSITORY / path).read_text()))
+    return config
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (REPOSITORY / "config").glob("*.yaml")))
+def test_shipped_configs_are_valid(name):
+    config = load(name)
+    if name == "hh_sample":
+        config["datasets"]["hh"]["path"] = "somewhere"
+    resolve(config, SCHEMA)
+
+
+def test_the_papers_numbers_are_in_the_default_config():
+    # the study is reproduced to the letter only while these stand
+    config = resolve(load("config"), SCHEMA)
+    sft, dpo = config["methods"]["sft"], config["methods"]["dpo"]
+    assert [sft[key] for key in ("epochs", "learning_rate", "batch_size", "max_length", "loss_on", "rows")] == [
+        2,
+        2e-5,
+        8,
+        512,
+        "transcript",
+        "all",
+    ]
+    assert [dpo[key] for key in ("epochs", "learning_rate", "batch_size", "max_length", "max_prompt_length", "beta")] == [
+        1,
+        2e-5,
+        8,
+        1024,
+        512,
+        0.1,
+    ]
+    assert dpo["lora"] == {"r": 8, "alpha": 16, "dropout": 0.0, "targets": ["q_proj", "v_proj"]}
+    assert [config["generation"][key] for key in ("max_new_tokens", "dtype", "cue")] == [50, "float32", False]
+    judge = config["judges"]["deberta"]
+    assert (judge["harmless_min"], judge["helpful_above"], "max_length" in judge) == (-3.0, -2.0, False)
+
+
+def test_policies_follow_the_graph_not_the_file():
+    config = resolve(load("config"), SCHEMA)
+    config["policies"] = dict(reversed(config["policies"].items()))
+    assert policy_order(config) == ["base", "sft", "dpo", "sft_dpo"]
+
+
+def test_policies_of_a_file_stand_behind_those_of_the_graph():
+    # and may be contrasted with any of them
+    responses = {"api": {"path": "a.csv"}, "sft": {"path": "s.csv"}, "tuned": {"path": "t-{seed}.csv", "parent": "api"}}
+    config = load("config") | {"responses": responses}
+    config["analysis"]["contrasts"] = [["tuned", "api"], ["api", "sft_dpo"]]
+    config = resolve(config, SCHEMA)
+    assert policy_order(config) == ["base", "sft", "dpo", "sft_dpo", "api", "tuned"]
+    with pytest.raises(StudyError, match=r"responses.sft.path needs \{seed\} in it: sft has 2 seeds"):
+        resolve(config | {"seeds": [1, 2]}, SCHEMA)
+    with pytest.raises(StudyError, match="cannot stand beside a release"):
+        resolve(load("published") | {"responses": {"api": {"path": "a.csv"}}}, SCHEMA)
+
+
+def set_at(config, path, value):
+    *parents, last = path.split(".")
+    for key in parents:
+        config = config[key]
+    config[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("methods.sft.learning_rate", "5e-7", r"methods.sft.learning_rate is the text '5e-7'.*write 5.0e-7"),
+        ("methods.sft.learnin_rate", 1, r"methods.sft has no key learnin_rate. Allowed: .*learning_rate"),
+        ("methods.sft.trainer", "orpo", r"methods.sft.trainer is 'orpo'. Allowed: sft, dpo, kto"),
+        ("methods.dpo.loss", "nca", r"methods.dpo.loss is 'nca'.*Allowed: sigmoid"),
+        ("methods.dpo.micro_batch", 3, r"methods.dpo.batch_size \(8\) is no multiple of micro_batch \(3\)"),
+        ("methods.dpo.max_prompt_length", 1024, r"methods.dpo.max_prompt_length leaves no room"),
+        ("models.base.revision", "main", r"models.base.revision is 'main'.*40 hexadecimal"),
+        ("policies.x", {"parent": "nope", "method": "sft"}, r"policies.x.parent is nope.*Allowed: base, dpo, sft, sft_dpo"),
+        ("policies.x", {"parent": "base", "method": "nope"}, r"policies.x.method is nope.*Allowed: dpo, sft"),
+        ("policies.x", {"parent": "base", "method": "sft", "data": "nope"}, r"policies.x.data is nope.*Allowed: hh"),
+        ("policies.x", {"parent": "base"}, r"policies.x .* needs both parent and method"),
+        ("policies.sft", {"parent": "sft_dpo", "method": "sft"}, r"has a cycle"),
+        ("policies.y", {}, r"exactly one root.*base, y"),
+        ("policies.Ä", {"parent": "base", "method": "sft"}, r"policies"),
+        ("study", "../elsewhere", r"study is '../elsewhere'"),
+        ("study", "hub", r"study is 'hub'"),
+        ("seeds", [], r"seeds is \[\].*at least 1"),
+        ("datasets.hh.source", "s3", r"datasets.hh.source is 's3'. Allowed: hub, local, synthetic"),
+        ("datasets.coin", {"from": "hh", "labels": "con"}, r"datasets.coin.labels is 'con'.*Allowed: true, noisy, coin, reversed"),
+        ("datasets.coin", {"from": "nope"}, r"datasets.coin.from is nope"),
+        ("prompts.harmlessness.subset", "nope", r"prompts.harmlessness.subset is nope.*harmless-base"),
+        ("judges.x", {"source": "released", "harmless_min": 0, "helpful_above": 0}, r"judges.x.source is released, but"),
+        ("judges.deberta.harmless_min", None, r"judges.deberta lacks the key harmless_min"),
+        ("analysis.contrasts", [["dpo", "nope"]], r"analysis.contrasts.0 is nope"),
+        ("responses", {"x": {"path": "x.txt"}}, r"responses.x.path is x.txt.*Allowed: .json, .jsonl, .csv, .parquet"),
+        ("responses", {"x": {"path": "x.csv", "parent": "nope"}}, r"responses.x.parent is nope.*Allowed: base, dpo, sft, sft_dpo, x"),
+        (
+            "responses",
+            {"x": {"path": "x.csv", "parent": "y"}, "y": {"path": "y.csv", "parent": "x"}},
+            r"responses.x.parent leads back.*cycle",
+        ),
+        ("responses", {"sft": {"path": "x.csv", "parent": "base"}}, r"responses.sft.parent is given, but sft is one of `policies`"),
+        ("responses", {"base": {"path": "x-{seed}.csv"}}, r"responses.base.path has \{seed\} in it, but base is the root"),
+        ("policies.x", {"parent": "brought", "method": "sft"}, r"policies.x.parent is brought, which does not exist"),
+    ],
+)
+def test_wrong_configs_name_the_key(path, value, said):
+    config = copy.deepcopy(load("config"))
+    set_at(config, path, value)
+    with pytest.raises(StudyError, match=said) as found:
+        resolve(config, SCHEMA)
+    assert "\n" not in str(found.value)
+
+
+def test_null_means_absent_and_defaults_fill_in():
+    config = load("config")
+    config["analysis"] = None
+    config["judges"]["deberta"]["max_length"] = None
+    resolved = resolve(config, SCHEMA)
+    assert resolved["analysis"]["equivalence_margin"] == 5.0
+    assert "max_length" not in resolved["judges"]["deberta"]
+
+
+def test_numbers_nested_on_the_command_line_are_numbers():
+    # Snakemake reads --config 'prompts={harmlessness: {n: 20}}' as texts
+    config = load("config")
+    config["prompts"]["harmlessness"]["n"], config["seeds"] = "20", ["1", "2"]
+    config["models"]["base"] = {"source": "local", "path": "somewhere", "repo": "null", "revision": "null"}
+    resolved = resolve(config, SCHEMA)
+    assert (resolved["prompts"]["harmlessness"]["n"], resolved["seeds"]) == (20, [1, 2])
+    assert resolved["models"]["base"] == {"source": "local", "path": "somewhere", "notice": "", "chat_template": False}

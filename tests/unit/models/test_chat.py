@@ -1,0 +1,136 @@
+"""Chat templates: what a model reads is what its own template writes, in training and in generation."""
+
+import json
+
+import pytest
+from test_architectures import ROWS, train, write_source
+from test_config import SCHEMA, load, merged
+from test_training import COMMON, DPO, call
+
+from hh_align.config.resolve import resolve
+from hh_align.core.artifacts import write_table
+from hh_align.core.errors import StudyError
+from hh_align.data.preferences import SCHEMA as PREFERENCES
+from hh_align.models import import_model
+from hh_align.models.chat import as_read, messages
+from hh_align.models.decoding import prompt_ids
+from hh_align.models.folders import load_policy
+from hh_align.training import train_sft
+from hh_align.training.pairs import pairs
+
+TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{{ '[' + message.role + ']\n' + message.content }}{% if message.role == 'assistant' %}"
+    "{{ eos_token }}{% endif %}{{ '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '[assistant]\n' }}{% endif %}"
+)
+DIALOGUE = "\n\nHuman: Hi.\n\nAssistant: Yes?\n\nHuman: One.\n\nTwo.\n\nAssistant:"
+ASKED = {"max_new_tokens": 8, "cue": True, "long_prompts": "error"}
+
+
+def bring(folder, template, chat=True):
+    """The imported model, of a source with this template (None: with none)."""
+    source = write_source(folder / "source", "llama")
+    named = json.loads((source / "tokenizer_config.json").read_text())
+    (source / "tokenizer_config.json").write_text(json.dumps(named | ({"chat_template": template} if template else {})))
+    manifest = folder / "base/manifest.json"
+    call(import_model, {"kind": "policy", "notice": ""} | ({"chat_template": True} if chat else {}), source=source, manifest=manifest)
+    return manifest
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("chat")
+    bring(folder, TEMPLATE)
+    write_table(folder / "preferences.parquet", ROWS, PREFERENCES, {})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("prompt", "turns"),
+    [
+        (DIALOGUE, [("user", "Hi."), ("assistant", "Yes?"), ("user", "One.\n\nTwo.")]),
+        ("Human: Hi.", [("user", "Hi.")]),
+        ("Hi.", [("user", "Hi.")]),
+        ("Human: Hi.\n\nAssistant: Yes", [("user", "Hi."), ("assistant", "Yes")]),
+        ("\n\nHuman: a\n\nHuman: b\n\nAssistant:", [("user", "a\n\nb")]),
+        ("Human: say 'Assistant: no'", [("user", "say 'Assistant: no'")]),
+    ],
+)
+def test_turns_become_messages(prompt, turns):
+    assert messages(prompt) == [{"role": role, "content": text} for role, text in turns]
+
+
+def test_generation_reads_what_the_template_writes(place):
+    _, tokenizer = load_policy(place / "base/manifest.json")
+    texts = {
+        DIALOGUE: "<s>[user]\nHi.\n[assistant]\nYes?</s>\n[user]\nOne.\n\nTwo.\n[assistant]\n",
+        "Human: Hi.\n\nAssistant: Yes": "<s>[user]\nHi.\n[assistant]\nYes",
+    }
+    found, _ = prompt_ids(tokenizer, [{"prompt_id": "p", "prompt": prompt} for prompt in texts], ASKED, 128)
+    assert found == [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts.values()]
+
+
+def test_pairs_are_the_templates_own_tokens_and_end_with_its_end(place):
+    _, tokenizer = load_policy(place / "base/manifest.json")
+    rows, examples, _ = pairs(ROWS, tokenizer, DPO | {"max_length": 200, "max_prompt_length": 150}, "train")
+    for row, original, example in zip(rows, ROWS, examples, strict=True):
+        for side in ("chosen", "rejected"):
+            said = [*messages(original["prompt"]), {"role": "assistant", "content": original[side].strip()}]
+            whole = tokenizer.apply_chat_template(said, tokenize=False).rstrip()
+            assert example["prompt_ids"] + example[f"{side}_ids"] == tokenizer(whole, add_special_tokens=False)["input_ids"]
+        assert row["row"] == original["row"]
+
+
+def test_a_trained_policy_keeps_the_template(place):
+    method = COMMON | {"trainer": "sft", "loss_on": "reply", "rows": "all", "epochs": 1}
+    train(place, "sft", train_sft, method)
+    one, other = (load_policy(place / name / "manifest.json")[1] for name in ("base", "sft"))
+    assert one.chat_template == other.chat_template == TEMPLATE
+
+
+def test_without_the_key_a_template_is_of_no_account(tmp_path):
+    _, tokenizer = load_policy(bring(tmp_path, TEMPLATE, chat=False))
+    assert tokenizer.chat_template is None and as_read(ROWS, tokenizer) == ROWS
+    assert "chat_template" not in (tmp_path / "base/tokenizer_config.json").read_text()
+    prompt = [{"prompt_id": "p", "prompt": "Human: Hi."}]
+    assert prompt_ids(tokenizer, prompt, ASKED, 128)[0] == [tokenizer("Human: Hi.\n\nAssistant:")["input_ids"]]
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        (None, r"source: the model has no chat template"),
+        (TEMPLATE.replace("{{ eos_token }}", "<end>"), r"source: by the model's chat template a reply does not .* end with </s>"),
+        (TEMPLATE + "{{ strftime_now('%d') }}", r"source: the model's chat template writes the date"),
+        (TEMPLATE + "{{ raise_exception('no') }}", r"source: the model's chat template refuses this prompt \(no\)"),
+    ],
+)
+def test_a_model_whose_template_cannot_serve_is_refused(tmp_path, template, said):
+    with pytest.raises(StudyError, match=said):
+        bring(tmp_path, template)
+    assert not (tmp_path / "base").exists()
+
+
+def test_a_prompt_that_the_template_refuses_is_named(place):
+    _, tokenizer = load_policy(place / "base/manifest.json")
+    tokenizer.chat_template = TEMPLATE + "{{ raise_exception('roles must alternate') }}"
+    with pytest.raises(StudyError, match=r"^p-7: the model's chat template refuses this prompt \(roles must alternate\)"):
+        prompt_ids(tokenizer, [{"prompt_id": "p-7", "prompt": "Human: Hi."}], ASKED, 128)
+    with pytest.raises(StudyError, match=r"^helpful-base/train:1: "):
+        as_read(ROWS, tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({}, r"models.base.chat_template ends every prompt .* set generation.cue to true"),
+        (
+            {"generation": {"cue": True}, "methods": {"dpo": {"dropout": "as_published"}}},
+            r"methods.dpo.dropout as_published reads transcripts",
+        ),
+    ],
+)
+def test_settings_that_speak_of_transcripts_are_refused(more, said):
+    chat = {"models": {"base": {"chat_template": True}}}
+    with pytest.raises(StudyError, match=said):
+        resolve(merged(merged(load("config"), chat), more), SCHEMA)
+    assert resolve(merged(merged(load("config"), chat), {"generation": {"cue": True}}), SCHEMA)["models"]["base"]["chat_template"]

@@ -1,0 +1,139 @@
+"""This study's responses and rewards against those of another run of the same prompts, prompt by prompt."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from hh_align.analysis.ratings import AXES, Ratings, by_axis, read_ratings, seed_in
+from hh_align.analysis.statistics import bootstrap_means, mcnemar, percentiles, table_of
+from hh_align.core.artifacts import provenance, read_table, say, write_table
+from hh_align.core.command import parse, run
+from hh_align.core.errors import StudyError
+from hh_align.core.tables import PROMPTS, RESPONSES, columns_of
+
+REPRODUCTION = pa.schema(
+    [
+        ("judge", pa.string()),
+        ("policy", pa.string()),
+        ("axis", pa.string()),
+        ("prompt_id", pa.string()),
+        ("same_text", pa.bool_()),
+        ("first_token", pa.int64()),
+        ("first_character", pa.int64()),
+        ("reward_difference", pa.float64()),
+        ("label_change", pa.string()),
+    ]
+)
+SUMMARY = pa.schema(
+    [
+        ("judge", pa.string()),
+        ("policy", pa.string()),
+        ("axis", pa.string()),
+        ("n", pa.int64()),
+        ("same_text", pa.float64()),
+        ("median_first_token", pa.float64()),
+        ("reward_difference", pa.float64()),
+        ("ci_low", pa.float64()),
+        ("ci_high", pa.float64()),
+        ("only_theirs_good", pa.int64()),
+        ("only_ours_good", pa.int64()),
+        ("p", pa.float64()),
+    ]
+)
+
+
+def first_difference(ours: list, theirs: list) -> int | None:
+    """The first place at which two sequences differ (one may end there); None where they are equal."""
+    if ours == theirs:
+        return None
+    return next((place for place, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
+
+
+def check_prompts(ours: Path, theirs: Path) -> None:
+    """Raise StudyError where the two runs do not answer the same prompts under the same names."""
+    columns = columns_of(PROMPTS, "axis", "prompt_id", "prompt")
+    both = (by_axis(read_table(path, columns).to_pandas()) for path in (ours, theirs))
+    for axis, (mine, other) in zip(AXES, zip(*(parts.values() for parts in both), strict=True), strict=True):
+        joined = mine.merge(other, on="prompt_id", how="outer", suffixes=("", "_theirs"))
+        differ = joined[joined["prompt"] != joined["prompt_theirs"]]["prompt_id"].tolist()
+        if differ:
+            raise StudyError(
+                f"{theirs}: {len(differ)} prompts of {axis} are not those of {ours} ({', '.join(differ[:5])}): the runs cannot be compared."
+            )
+
+
+def read_texts(paths: list[Path]) -> dict[tuple[str, str], pd.Series]:
+    """(policy, axis) -> responses in the order of prompt_id."""
+    found = {}
+    for path in paths:
+        parts = by_axis(read_table(path, columns_of(RESPONSES, "axis", "prompt_id", "response")).to_pandas())
+        found |= {(path.parent.name, axis): part["response"] for axis, part in parts.items()}
+    return found
+
+
+def compare(
+    texts: tuple[dict, dict], ratings: tuple[Ratings, Ratings], keys: list[tuple[str, str, int]], encode, bootstrap: dict
+) -> tuple[list[dict], list[dict]]:
+    """(rows, summary) of each (judge, policy, seed) of `keys`; texts and ratings are (ours, theirs); encode: text -> token ids, or None."""
+    rows, summary = [], []
+    for judge, policy, seed in keys:
+        for axis in (axis for axis in AXES if (judge, policy, seed, axis) in ratings[0]):
+            mine, other = (found[judge, policy, seed, axis] for found in ratings)
+            place = {"judge": judge, "policy": policy, "axis": axis}
+            part = []
+            for text, released, a, b in zip(*(found[policy, axis] for found in texts), mine.itertuples(), other.itertuples(), strict=True):
+                change = None if a.good == b.good else "lost" if b.good else "gained"
+                part.append(
+                    {
+                        "prompt_id": a.prompt_id,
+                        "same_text": text == released,
+                        "first_token": first_difference(encode(text), encode(released)) if encode else None,
+                        "first_character": first_difference(list(text), list(released)),
+                        "reward_difference": a.reward - b.reward,
+                        "label_change": change,
+                    }
+                )
+            rows += [{**place, **row} for row in part]
+            differences = np.array([row["reward_difference"] for row in part])
+            (low, high), *_ = percentiles(bootstrap_means(differences[:, None], **bootstrap))
+            _, theirs, ours, _ = table_of(other["good"], mine["good"])
+            tokens = [row["first_token"] for row in part if row["first_token"] is not None]
+            found = {"n": len(part), "same_text": 100 * float(np.mean([row["same_text"] for row in part]))}
+            found |= {"median_first_token": float(np.median(tokens)) if tokens else None, "reward_difference": float(differences.mean())}
+            labels = {"only_theirs_good": theirs, "only_ours_good": ours, "p": mcnemar(theirs, ours)}
+            summary.append({**place, **found, "ci_low": low, "ci_high": high, **labels})
+    return rows, summary
+
+
+def tokenizer_of(path: Path):
+    """text -> token ids by a tokenizer.json."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(path))
+    return lambda text: tokenizer.encode(text, add_special_tokens=False).ids
+
+
+def main() -> None:
+    paths = {f"{whose}_{what}": "paths" for whose in ("our", "their") for what in ("responses", "rewards")}
+    args = parse(
+        __doc__, config="config", our_prompts="path", their_prompts="path", **paths, tokenizer="path?", output="path", summary="path"
+    )
+    check_prompts(args.our_prompts, args.their_prompts)
+    ratings = tuple(read_ratings(found, args.config["judges"]) for found in (args.our_rewards, args.their_rewards))
+    texts = read_texts(args.our_responses), read_texts(args.their_responses)
+    keys = [(path.parent.parent.name, path.parent.name, seed_in(path)) for path in args.their_rewards]
+    encode = tokenizer_of(args.tokenizer) if args.tokenizer else None
+    rows, summary = compare(texts, ratings, keys, encode, args.config["bootstrap"])
+    for row in summary:
+        labels = f"labels differ {row['only_theirs_good']}/{row['only_ours_good']} (p {row['p']:.2g})"
+        say(f"{row['policy']}, {row['axis']}: {row['same_text']:.0f} % of texts equal, reward {row['reward_difference']:+.3f}, {labels}")
+    inputs = [args.our_prompts, args.their_prompts, *args.our_responses, *args.their_responses, *args.our_rewards, *args.their_rewards]
+    made_by = provenance(args.config, inputs)
+    write_table(args.summary, summary, SUMMARY, made_by)
+    write_table(args.output, rows, REPRODUCTION, made_by)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,170 @@
+"""HmR, HpR, CAS and mean rewards of every policy with intervals, again without empty replies, and what the replies are like."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from hh_align.analysis.ratings import MEANS, RATES, Ratings, add_responses, judged_axes, judged_rates, read_clusters, read_ratings, seeds_of
+from hh_align.analysis.statistics import (
+    bootstrap_means,
+    crossed_mean,
+    design_effect,
+    mover_mean,
+    percentiles,
+    prompt_mean,
+    t_interval,
+    wilson,
+)
+from hh_align.core.artifacts import provenance, write_table
+from hh_align.core.command import parse, run
+
+METRICS = pa.schema(
+    [
+        ("judge", pa.string()),
+        ("policy", pa.string()),
+        ("seed", pa.int64()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("n", pa.int64()),
+        ("ci_low", pa.float64()),
+        ("ci_high", pa.float64()),
+        ("method", pa.string()),
+        ("estimand", pa.string()),
+    ]
+)
+COUNTS = ("empty", "run_on", "cut")
+SIDES = {"harmlessness": "harmful", "helpfulness": "helpful"}
+THESE, NEW = "these checkpoints", "new seeds"
+
+
+def variants(frame: pd.DataFrame, worst: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Suffix of the metric -> (labels, rewards), shape (n,): as judged; without empty replies (NaN); with them scored worst (bad, `worst`)."""
+    label, reward = frame["good"].to_numpy(float), frame["reward"].to_numpy(float)
+    found = {"": (label, reward)}
+    if "empty" in frame:
+        empty = frame["empty"].to_numpy(bool)
+        found["_without_empty"] = np.where(empty, np.nan, label), np.where(empty, np.nan, reward)
+        found["_empty_worst"] = np.where(empty, 0.0, label), np.where(empty, worst, reward)
+    return found
+
+
+def rate(labels: np.ndarray, clusters: np.ndarray) -> tuple[float, float, float]:
+    """(percent, low, high) of labels 0, 1 or NaN (left out): Wilson at the effective number of prompts (n / design effect)."""
+    known = ~np.isnan(labels)
+    n, good = int(known.sum()), float(np.nansum(labels))
+    if not n:
+        return np.nan, np.nan, np.nan
+    effect = design_effect(labels[known], np.unique(clusters[known], return_inverse=True)[1])
+    low, high = wilson(good / effect, n / effect)
+    return 100 * good / n, 100 * low, 100 * high
+
+
+def row(metric: str, estimate: tuple, n: int, method: str) -> dict:
+    value, low, high = (None if part is None or np.isnan(part) else float(part) for part in estimate)
+    return {"metric": metric, "value": value, "n": n, "ci_low": low, "ci_high": high, "method": method}
+
+
+def of_one_seed(values: dict, intervals: dict, clusters: dict) -> list[dict]:
+    """Metrics of one checkpoint from its labels and rewards: values[axis, suffix], with the intervals of its mean rewards.
+
+    Rates in percent; CAS = (HmR + HpR) / 2 where both axes are judged, its n is that of both.
+    """
+    rows = []
+    for suffix in dict.fromkeys(suffix for _, suffix in values):
+        rates, sizes = {}, {}
+        for axis in dict.fromkeys(axis for axis, _ in values):
+            labels, rewards = values[axis, suffix]
+            rates[axis], sizes[axis] = rate(labels, clusters[axis]), int((~np.isnan(labels)).sum())
+            rows.append(row(RATES[axis] + suffix, rates[axis], sizes[axis], "Wilson"))
+            mean = np.nanmean(rewards) if sizes[axis] else np.nan
+            rows.append(row(MEANS[axis] + suffix, (mean, *intervals[axis, suffix]), sizes[axis], "percentile bootstrap"))
+        if len(rates) > 1:
+            rows.append(row("CAS" + suffix, mover_mean(*rates.values()), sum(sizes.values()), "MOVER of Wilson"))
+    return rows
+
+
+def of_replies(frames: dict[str, pd.DataFrame], intervals: dict) -> list[dict]:
+    """Empty, run-on, cut and (where the judge may fail) unrated replies of one checkpoint, counted (null where unknown), and their mean length in words."""
+    rows = []
+    for axis, frame in frames.items():
+        for name in (*COUNTS, "unrated") if "unrated" in frame else COUNTS:
+            known = frame[name].dropna()
+            rows.append(row(f"{name}_{SIDES[axis]}", (float(known.sum()) if len(known) else None, None, None), len(known), "count"))
+        rows.append(row(f"words_{SIDES[axis]}", (frame["words"].mean(), *intervals[axis]), len(frame), "percentile bootstrap"))
+    return rows
+
+
+def over_seeds(metric: str, blocks: list[np.ndarray], clusters: list[np.ndarray]) -> list[dict]:
+    """A metric over the seeds, prompts crossed with seeds: for new seeds and for these checkpoints; n counts prompts.
+
+    blocks: (prompts x seeds), one per axis. Equal values everywhere say nothing of the spread: no interval then, rather than one
+    without width.
+    """
+    effects = [design_effect(block.mean(1), groups) for block, groups in zip(blocks, clusters, strict=True)]
+    n, rows = sum(map(len, blocks)), []
+    for estimand, method, estimate in ((NEW, "prompts x seeds ANOVA, t", crossed_mean), (THESE, "prompt means, t", prompt_mean)):
+        mean, variance, freedom = estimate(*blocks, effects=effects)
+        low, high = t_interval(mean, variance, freedom) if variance else (None, None)
+        if variance and "reward" not in metric:
+            low, high = max(low, 0.0), min(high, 100.0)
+        method = method if variance else "all values equal, no interval"
+        rows.append({**row(metric, (mean, low, high), n, method), "estimand": estimand})
+    return rows
+
+
+def of_judge(ratings: Ratings, clusters: dict[str, np.ndarray], config: dict, judge: str) -> list[dict]:
+    """All rows of one judge: policies in the order of the graph, each checkpoint, then over the seeds where there are several."""
+    keys = [(policy, seed) for policy in config["order"] for seed in seeds_of(config, policy)]
+    values, intervals, words = {}, {}, {}
+    axes, rates = judged_axes(config["judges"][judge]), judged_rates(config["judges"][judge])
+    for axis in axes:
+        frames = {key: ratings[(judge, *key, axis)] for key in keys}
+        worst = min(frame["reward"].min() for frame in frames.values())
+        columns = {(key, suffix): pair for key, frame in frames.items() for suffix, pair in variants(frame, worst).items()}
+        lengths = {key: frame["words"].to_numpy(float) for key, frame in frames.items() if "words" in frame}
+        stacked = np.column_stack([*(rewards for _, rewards in columns.values()), *lengths.values()])
+        bounds = percentiles(bootstrap_means(stacked, **config["bootstrap"]))
+        for place, (key, suffix) in enumerate(columns):
+            values.setdefault(key, {})[axis, suffix] = columns[key, suffix]
+            intervals.setdefault(key, {})[axis, suffix] = bounds[place]
+        for place, key in enumerate(lengths):
+            words.setdefault(key, {})[axis] = bounds[len(columns) + place]
+
+    rows = []
+    for policy in config["order"]:
+        seeds = seeds_of(config, policy)
+        for seed in seeds:
+            found = of_one_seed(values[policy, seed], intervals[policy, seed], clusters)
+            if (policy, seed) in words:
+                found += of_replies({axis: ratings[judge, policy, seed, axis] for axis in axes}, words[policy, seed])
+            rows += [{"judge": judge, "policy": policy, "seed": seed, "estimand": THESE, **each} for each in found]
+        if len(seeds) > 1:
+            found = []
+            for suffix in dict.fromkeys(suffix for _, suffix in values[policy, seeds[0]] if suffix != "_without_empty"):
+                labels = [100 * np.column_stack([values[policy, seed][axis, suffix][0] for seed in seeds]) for axis in axes]
+                rewards = [np.column_stack([values[policy, seed][axis, suffix][1] for seed in seeds]) for axis in axes]
+                groups = [clusters[axis] for axis in axes]
+                for place, axis in enumerate(axes):
+                    found += over_seeds(RATES[axis] + suffix, labels[place : place + 1], groups[place : place + 1])
+                    found += over_seeds(MEANS[axis] + suffix, rewards[place : place + 1], groups[place : place + 1])
+                if "CAS" in rates:
+                    found += over_seeds("CAS" + suffix, labels, groups)
+            rows += [{"judge": judge, "policy": policy, "seed": None, **each} for each in found]
+    return rows
+
+
+def measure(ratings: Ratings, clusters: dict[str, np.ndarray], config: dict) -> list[dict]:
+    """The rows of metrics.parquet."""
+    return [row for judge in sorted(config["judges"]) for row in of_judge(ratings, clusters, config, judge)]
+
+
+def main() -> None:
+    args = parse(__doc__, config="config", prompts="path", responses="paths", rewards="paths", output="path")
+    ratings = read_ratings(args.rewards, args.config["judges"])
+    add_responses(ratings, args.responses)
+    rows = measure(ratings, read_clusters(args.prompts), args.config)
+    write_table(args.output, rows, METRICS, provenance(args.config, [args.prompts, *args.responses, *args.rewards]))
+
+
+if __name__ == "__main__":
+    run(main)

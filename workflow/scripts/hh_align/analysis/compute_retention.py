@@ -1,0 +1,130 @@
+"""What a policy keeps of its reference: on the prompts where the reference was good, how often it still is, against chance."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from scipy.stats import fisher_exact
+
+from hh_align.analysis.ratings import Ratings, judged_axes, read_ratings, seed_of, seeds_of
+from hh_align.analysis.statistics import clopper_pearson, phi, ratio_interval, table_of
+from hh_align.core.artifacts import provenance, say, write_table
+from hh_align.core.command import parse, run
+
+RETENTION = pa.schema(
+    [
+        ("judge", pa.string()),
+        ("seed", pa.int64()),
+        ("policy", pa.string()),
+        ("reference", pa.string()),
+        ("axis", pa.string()),
+        ("retained", pa.int64()),
+        ("denominator", pa.int64()),
+        ("rate", pa.float64()),
+        ("ci_low", pa.float64()),
+        ("ci_high", pa.float64()),
+        ("chance", pa.float64()),
+        ("lift_p", pa.float64()),
+        ("gained", pa.int64()),
+        ("gain_denominator", pa.int64()),
+        ("phi", pa.float64()),
+        ("ratio", pa.float64()),
+        ("ratio_ci_low", pa.float64()),
+        ("ratio_ci_high", pa.float64()),
+        ("ceiling", pa.float64()),
+    ]
+)
+CHANGED = pa.schema(
+    [
+        ("judge", pa.string()),
+        ("seed", pa.int64()),
+        ("policy", pa.string()),
+        ("reference", pa.string()),
+        ("axis", pa.string()),
+        ("prompt_id", pa.string()),
+        ("from", pa.float64()),
+        ("to", pa.float64()),
+        ("change", pa.string()),
+    ]
+)
+
+
+def retention(reference: np.ndarray, policy: np.ndarray) -> dict:
+    """Retention of `policy` against `reference` on the same prompts (boolean labels, shape (n,)); rates in percent.
+
+    rate = retained / denominator with a Clopper-Pearson interval; chance = the policy's own rate; lift_p = one-sided Fisher exact p
+    that goodness goes together; ratio = rate of policy / rate of reference (Bonett-Price). A denominator of 0 gives nulls.
+    """
+    both, only_reference, only_policy, neither = table_of(reference, policy)
+    n, kept = len(reference), both + only_reference
+    low, high = clopper_pearson(both, kept) if kept else (None, None)
+    ratio_low, ratio_high = ratio_interval(both, only_reference, only_policy) or (None, None)
+    lift = fisher_exact([[both, only_reference], [only_policy, neither]], alternative="greater").pvalue if 0 < kept < n else None
+    return {
+        "retained": both,
+        "denominator": kept,
+        "rate": percent(both, kept),
+        "ci_low": None if low is None else 100 * low,
+        "ci_high": None if high is None else 100 * high,
+        "chance": percent(both + only_policy, n),
+        "lift_p": None if lift is None else float(lift),
+        "gained": only_policy,
+        "gain_denominator": n - kept,
+        "phi": phi(both, only_reference, only_policy, neither),
+        "ratio": (both + only_policy) / kept if kept else None,
+        "ratio_ci_low": ratio_low,
+        "ratio_ci_high": ratio_high,
+    }
+
+
+def percent(part: int, whole: int) -> float | None:
+    return 100 * part / whole if whole else None
+
+
+def ceiling(ratings: Ratings, config: dict, judge: str, reference: str, axis: str) -> float | None:
+    """Retention between two seeds of the reference's own arm, mean over ordered pairs: what noise alone leaves; None for one seed."""
+    seeds = seeds_of(config, reference)
+    labels = [ratings[judge, reference, seed, axis]["good"].to_numpy(bool) for seed in seeds]
+    rates = [percent(int((a & b).sum()), int(a.sum())) for i, a in enumerate(labels) for j, b in enumerate(labels) if i != j]
+    known = [rate for rate in rates if rate is not None]
+    return sum(known) / len(known) if known else None
+
+
+def changes(before: pd.DataFrame, after: pd.DataFrame) -> list[dict]:
+    """The prompts whose label differs, with both rewards."""
+    rows = []
+    for old, new in zip(before.itertuples(), after.itertuples(), strict=True):
+        if old.good != new.good:
+            change = "lost" if old.good else "gained"
+            rows.append({"prompt_id": old.prompt_id, "from": old.reward, "to": new.reward, "change": change})
+    return rows
+
+
+def compare(ratings: Ratings, config: dict) -> tuple[list[dict], list[dict]]:
+    """(retention, changed prompts) of every policy against the root and its parent, seed by seed."""
+    root = config["order"][0]
+    rows, changed = [], []
+    for judge in sorted(config["judges"]):
+        for policy in config["order"][1:]:
+            for seed in config["seeds"]:
+                for reference in dict.fromkeys([root, config["policies"][policy]["parent"]]):
+                    for axis in judged_axes(config["judges"][judge]):
+                        before, after = (ratings[judge, name, seed_of(config, name, seed), axis] for name in (reference, policy))
+                        place = {"judge": judge, "seed": seed, "policy": policy, "reference": reference, "axis": axis}
+                        found = retention(before["good"].to_numpy(bool), after["good"].to_numpy(bool))
+                        if not found["denominator"]:
+                            say(f"{policy} against {reference}, {axis}: the reference is never good, so retention is unknown (null)")
+                        rows.append({**place, **found, "ceiling": ceiling(ratings, config, judge, reference, axis)})
+                        changed += [{**place, **change} for change in changes(before, after)]
+    return rows, changed
+
+
+def main() -> None:
+    args = parse(__doc__, config="config", rewards="paths", output="path", changed="path")
+    rows, changed = compare(read_ratings(args.rewards, args.config["judges"]), args.config)
+    made_by = provenance(args.config, args.rewards)
+    write_table(args.changed, changed, CHANGED, made_by)
+    write_table(args.output, rows, RETENTION, made_by)
+
+
+if __name__ == "__main__":
+    run(main)

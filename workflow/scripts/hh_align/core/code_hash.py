@@ -1,0 +1,64 @@
+"""Content hash of a module and of the modules here that it imports: comments, docstrings, formatting and file times do not count."""
+
+import ast
+import functools
+import hashlib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def code_hash(module: str, root: Path = ROOT) -> str:
+    """Hash (16 hex digits) of a module (dotted name) below `root` and of everything below `root` that it imports, directly or not: absolute
+    and relative imports, and the `__init__` of each package on the way. Raises FileNotFoundError where there is no such module."""
+    if not _file(module, root):
+        raise FileNotFoundError(f"no module {module} below {root}")
+    digest = hashlib.sha256()
+    for name in _closure(module, root):
+        digest.update(f"{name}\0{_parsed(name, root)[0]}\0".encode())
+    return digest.hexdigest()[:16]
+
+
+def _closure(module: str, root: Path) -> list[str]:
+    seen: set[str] = set()
+    ahead = [module]
+    while ahead:
+        name = ahead.pop()
+        if name not in seen and _file(name, root):
+            seen.add(name)
+            ahead += [*_parsed(name, root)[1], name.rpartition(".")[0]]
+    return sorted(seen)
+
+
+@functools.cache
+def _parsed(module: str, root: Path) -> tuple[str, tuple[str, ...]]:
+    """The module's syntax tree as text, and the names of what it may import."""
+    path = _file(module, root)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            source = _absolute(node, package)
+            names |= {source} | {f"{source}.{alias.name}" for alias in node.names}
+        documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree), tuple(sorted(names))
+
+
+def _absolute(node: ast.ImportFrom, package: str) -> str:
+    """The dotted name that `from … import` reads, as seen from a package: each dot beyond the first goes one up."""
+    if not node.level:
+        return node.module
+    parts = package.split(".")[: len(package.split(".")) - node.level + 1]
+    return ".".join([*parts, *([node.module] if node.module else [])])
+
+
+def _file(module: str, root: Path) -> Path | None:
+    if not module:
+        return None
+    path = root.joinpath(*module.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)

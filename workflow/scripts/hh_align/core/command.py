@@ -1,0 +1,34 @@
+"""What every script's thin main shares: arguments, readable errors."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from hh_align.core.errors import StudyError
+
+
+def parse(description: str | None, **options: str) -> argparse.Namespace:
+    """Read the command line of a script.
+
+    Each option is given as name="kind": `config` (a JSON object), `path`, `paths` (one or more), `int` or `text`.
+    Every option is required; a trailing `?` on the kind makes it optional (None, or [] for `paths?`).
+    """
+    convert = {"config": json.loads, "path": Path, "paths": Path, "int": int, "text": str}
+    parser = argparse.ArgumentParser(description=description)
+    for name, kind in options.items():
+        base = kind.rstrip("?")
+        many = {"nargs": "*" if kind.endswith("?") else "+", "default": []} if base == "paths" else {}
+        parser.add_argument(
+            "--" + name.replace("_", "-"), type=convert[base], required=not kind.endswith("?"), metavar=base.upper(), **many
+        )
+    return parser.parse_args()
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call main(); an expected error ends in one message on stderr and exit status 1."""
+    try:
+        main()
+    except (StudyError, OSError) as error:
+        sys.exit(f"error: {error}")

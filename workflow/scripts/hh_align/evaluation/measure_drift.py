@@ -1,0 +1,212 @@
+"""How far a policy has moved: its divergence from its parent and the root on sampled responses, and its perplexity on held-out text."""
+
+import time
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from hh_align.core.artifacts import provenance, read_table, say, write_table
+from hh_align.core.code_hash import code_hash
+from hh_align.core.command import parse, run
+from hh_align.core.errors import StudyError
+from hh_align.core.plan import token_batches
+from hh_align.core.progress import Progress
+from hh_align.core.state import fingerprint, state_folder
+from hh_align.core.tables import PROMPTS, columns_of
+from hh_align.data.preferences import SCHEMA, row_name
+from hh_align.evaluation.held_out import held_out, keys_of
+from hh_align.models.batches import Parts, by_batches
+from hh_align.models.chat import as_read
+from hh_align.models.compute import use_device, write_timing
+from hh_align.models.decoding import Continuation, decode, prompt_ids
+from hh_align.models.folders import load_policy, positions_of
+from hh_align.models.packing import pack, reply_logps, to_device, use_packing
+from hh_align.models.tokens import encoder, pair_view, start
+
+DRIFT = pa.schema(
+    [
+        ("measure", pa.string()),
+        ("reference", pa.string()),
+        ("axis", pa.string()),
+        ("key", pa.string()),
+        ("sample", pa.int64()),
+        ("tokens", pa.int64()),
+        ("ended", pa.bool_()),
+        ("nats", pa.float64()),
+    ]
+)
+WINDOW = 512  # tokens of the text that are read at once
+
+
+def sample_responses(
+    model, prompts: Sequence[list[int]], streams: Sequence[np.ndarray], max_new_tokens: int, eos: int, names: Sequence[str] = ()
+) -> list[Continuation]:
+    """Continuations drawn from the policy itself: temperature 1, the whole vocabulary.
+
+    streams: for each prompt one uniform number per position, shape (max_new_tokens,); the token is where the cumulated
+    probabilities pass it, so that a sample does not depend on the batch that it is drawn in.
+    """
+    numbers = torch.tensor(np.stack(streams), device=model.device)
+    position = iter(range(max_new_tokens))
+
+    def choose(logits: torch.Tensor, rows: list[int]) -> torch.Tensor:
+        cumulated = logits.double().softmax(1).cumsum(1)
+        drawn = numbers[rows, next(position), None] * cumulated[:, -1:]
+        return torch.searchsorted(cumulated, drawn, right=True)[:, 0]
+
+    return decode(model, prompts, max_new_tokens, eos, choose, names=names)
+
+
+def reply_distributions(model, prompts: Sequence[list[int]], replies: Sequence[list[int]], pad: int) -> list[torch.Tensor]:
+    """Log-probabilities of the next token before each token of a reply: one float32 tensor (reply tokens, vocabulary) per pair.
+
+    Prompts are padded on the left and replies on the right, so that the logits of the prompts are never made.
+    """
+    left, right = max(map(len, prompts)), max(map(len, replies))
+    ids, mask = torch.full((len(prompts), left + right), pad), torch.zeros(len(prompts), left + right, dtype=torch.long)
+    for row, (prompt, reply) in enumerate(zip(prompts, replies, strict=True)):
+        start, end = left - len(prompt), left + len(reply)
+        ids[row, start:end] = torch.tensor(prompt + reply)
+        mask[row, start:end] = 1
+    ids, mask = ids.to(model.device), mask.to(model.device)
+    places = (mask.cumsum(1) - 1).clamp(min=0)
+    logits = model(input_ids=ids, attention_mask=mask, position_ids=places, use_cache=False, logits_to_keep=right + 1).logits
+    return [logits[row, : len(reply)].float().log_softmax(1) for row, reply in enumerate(replies)]
+
+
+@torch.no_grad()
+def divergences(policy, references: Iterable, prompts: list[list[int]], replies: list[list[int]], pad: int) -> list[list[float]]:
+    """Nats summed over each reply: the policy's own entropy, then KL(policy || reference) for each reference.
+
+    Both are exact at every position (the sum over the vocabulary); only the positions are sampled. Their mean estimates the
+    divergence of whole responses without the noise of single log-ratios.
+    """
+    own = reply_distributions(policy, prompts, replies, pad)
+    found = [[-float((logp.exp() * logp).sum()) for logp in own]]
+    for model in references:
+        theirs = reply_distributions(model, prompts, replies, pad)
+        found.append([float((p.exp() * (p - q)).sum()) for p, q in zip(own, theirs, strict=True)])
+    return found
+
+
+def measure_samples(
+    policy, references: dict[str, object], prompts: list[dict], ids: list[list[int]], config: dict, pad: int, eos: int, parts: Parts
+) -> list[dict]:
+    """Rows of measure `sample`: `samples` responses to each prompt; a response's tokens include the </s> that ends it."""
+    drift, length = config["drift"], config["max_new_tokens"]
+    asked = [(prompt, sample) for prompt in range(len(prompts)) for sample in range(drift["samples"])]
+    sizes = [len(ids[prompt]) + length for prompt, _ in asked]
+
+    def compute(batch: Sequence[int]) -> list[tuple]:
+        starts = [ids[asked[row][0]] for row in batch]
+        streams = [np.random.default_rng([drift["seed"], *asked[row]]).random(length) for row in batch]
+        names = [prompts[asked[row][0]]["prompt_id"] for row in batch]
+        drawn = sample_responses(policy, starts, streams, length, eos, names)
+        replies = [[*part.ids, *[eos] * (part.finish == "eos")] for part in drawn]
+        nats = divergences(policy, references.values(), starts, replies, pad)
+        return [(len(reply), part.finish == "eos", values) for reply, part, *values in zip(replies, drawn, *nats, strict=True)]
+
+    found = by_batches(token_batches(sizes, config["batch_tokens"]), sizes, compute, parts, Progress(len(asked), "sample"))
+    rows = []
+    for (prompt, sample), (tokens, ended, nats) in zip(asked, found, strict=True):
+        place = {"measure": "sample", "axis": prompts[prompt]["axis"], "key": prompts[prompt]["prompt_id"], "sample": sample}
+        rows += [
+            {**place, "reference": name, "tokens": tokens, "ended": ended, "nats": value}
+            for name, value in zip([None, *references], nats, strict=True)
+        ]
+    return rows
+
+
+@torch.no_grad()
+def measure_replies(policy, examples: list[dict], batch_tokens: int, parts: Parts) -> list[dict]:
+    """Rows that say how surprised the policy is by given replies: each example's tokens and negative log-likelihood in nats.
+
+    examples: prompt_ids and reply_ids, and whatever else the row should hold. The policy uses packing.
+    """
+    sizes = [len(row["prompt_ids"]) + len(row["reply_ids"]) for row in examples]
+
+    def compute(batch: Sequence[int]) -> list[float]:
+        packed = pack([(examples[row]["prompt_ids"], [examples[row]["reply_ids"]]) for row in batch])
+        return reply_logps(policy, to_device(packed, policy.device)).tolist()
+
+    found = by_batches(token_batches(sizes, batch_tokens), sizes, compute, parts, Progress(len(examples), "text"))
+    return [
+        {**{key: value for key, value in row.items() if not key.endswith("_ids")}, "tokens": len(row["reply_ids"]), "nats": -logp}
+        for row, logp in zip(examples, found, strict=True)
+    ]
+
+
+def chosen_examples(rows: list[dict], tokenizer, positions: int) -> list[dict]:
+    """Held-out chosen replies behind their prompts, as DPO reads them, within the policy's positions."""
+    length = min(2 * WINDOW, positions)
+    views = pair_view(as_read(rows, tokenizer), encoder(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id, length, length // 2)
+    return [
+        {"measure": "chosen", "axis": row["axis"], "key": row_name(row), "prompt_ids": view["prompt_ids"], "reply_ids": view["chosen_ids"]}
+        for row, view in zip(rows, views, strict=True)
+    ]
+
+
+def text_examples(text: str, tokenizer, positions: int) -> list[dict]:
+    """The text in windows behind a leading bos each; without one the window's first token is only read."""
+    ids, first = encoder(tokenizer)([text])[0], start(tokenizer.bos_token_id)
+    size = min(WINDOW, positions) - len(first)
+    windows = [[*first, *ids[at : at + size]] for at in range(0, len(ids), size)]
+    return [
+        {"measure": "text", "key": str(number), "prompt_ids": window[:1], "reply_ids": window[1:]}
+        for number, window in enumerate(windows)
+        if len(window) > 1
+    ]
+
+
+def main() -> None:
+    started = time.monotonic()
+    args = parse(
+        __doc__,
+        config="config",
+        policy="path",
+        references="paths?",
+        prompts="path",
+        preferences="path",
+        seen="paths?",
+        text="path",
+        threads="int",
+        state="path",
+        output="path",
+        timing="path",
+    )
+    config = args.config
+    device = use_device(config["device"], args.threads)
+    inputs = [args.policy, *args.references, args.prompts, args.preferences, *args.seen, args.text]
+    made_by = provenance(config, inputs, device=device, threads=args.threads)
+    policy, tokenizer = load_policy(args.policy, dtype=config["dtype"], device=device)
+    references = {
+        name: load_policy(path, dtype=config["dtype"], device=device)[0]
+        for name, path in zip(config["references"], args.references, strict=True)
+    }
+    prompts = read_table(args.prompts, columns_of(PROMPTS, "axis", "prompt_id", "prompt")).to_pylist()
+    pairs = held_out(read_table(args.preferences, SCHEMA).to_pylist(), config["subsets"], config["drift"]["rows"], keys_of(args.seen))
+    text = args.text.read_text(encoding="utf-8").strip()
+    if not text:
+        raise StudyError(f"{args.text}: no text. drift.text names a plain UTF-8 file outside what the policies are trained on.")
+
+    positions, pad, eos = positions_of(policy.config), tokenizer.pad_token_id, tokenizer.eos_token_id
+    ids = prompt_ids(tokenizer, prompts, config, positions)[0]
+    examples = chosen_examples([row for found in pairs.values() for row in found], tokenizer, positions)
+    with state_folder(args.state, fingerprint(made_by, code_hash("hh_align.evaluation.measure_drift")), started) as state:
+        rows = measure_samples(policy, references, prompts, ids, config, pad, eos, Parts(state, "samples.jsonl"))
+        use_packing(policy)
+        texts = examples + text_examples(text, tokenizer, positions)
+        rows += measure_replies(policy, texts, config["batch_tokens"], Parts(state, "replies.jsonl"))
+        for row in rows:
+            if not np.isfinite(row["nats"]):
+                against = f" against {row['reference']}" if row.get("reference") else ""
+                raise StudyError(f"{row['measure']} {row['key']}{against}: {row['nats']} nats. The weights of a policy are damaged.")
+        write_table(args.output, rows, DRIFT, made_by)
+    say(f"{len(prompts):,} prompts x {config['drift']['samples']} samples, {len(examples):,} chosen replies")
+    write_timing(args.timing, state.started, state.continuations, tokens=state.tokens)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,75 @@
+"""The device that a step runs on, and what it cost."""
+
+import ctypes
+import os
+import resource
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+
+from hh_align.core.artifacts import write_json
+from hh_align.core.errors import StudyError
+from hh_align.models.devices import lease
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+
+
+def use_device(device: str, threads: int) -> str:
+    """Set torch's thread count and return `cpu` or `cuda` (for `auto`: a GPU where there is one). Raises StudyError without the GPU asked for.
+
+    Of several GPUs the job takes one that no other job has; for the processes of one training their launcher has taken them.
+    """
+    torch.set_num_threads(threads)
+    keep_memory()
+    if device != "cpu" and "LOCAL_RANK" not in os.environ:
+        lease(1)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise StudyError("compute.device is cuda, but torch sees no GPU. Set it to auto or cpu, or check the driver.")
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def keep_memory() -> None:
+    """Let glibc keep freed memory: by default it gives large tensors back to the system, and every step faults their pages in again.
+
+    A third of a small model's training time on a CPU. Arrow takes its memory from there too, for release_memory to give back. Other C
+    libraries are left alone.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        pa.set_memory_pool(pa.system_memory_pool())
+        library.mallopt(M_MMAP_THRESHOLD, 2**30)
+        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def release_memory() -> None:
+    """Give freed memory back after all: before work of another size, the pieces that are kept would only lie beside it."""
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
+
+
+def forget_kernels(dtype: str) -> None:
+    """Before the first product: let oneDNN keep none of the kernels that it makes for each shape in float32.
+
+    A thousand of them come to lie among the tensors, and making one again costs nothing that can be measured; in bfloat16 it does.
+    """
+    if dtype == "float32":
+        os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = "0"
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether a GPU or the machine had no memory left for a tensor."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def write_timing(path: Path, started: float, continuations: int = 0, more: dict | None = None, **counts: float) -> None:
+    """Seconds since `started` (time.monotonic), how often a kill was survived, peak memory in MB, counts with their rate, and `more`."""
+    seconds = time.monotonic() - started
+    rates = {f"{name}_per_second": round(count / seconds, 2) for name, count in counts.items()}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    write_json(
+        path,
+        {"seconds": round(seconds, 3), "continuations": continuations, "peak_memory_mb": round(peak), **counts, **rates, **(more or {})},
+    )

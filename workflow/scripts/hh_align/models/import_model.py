@@ -1,0 +1,216 @@
+"""Turn a downloaded or local model folder into the one artifact shape: fp32 safetensors, tokenizer.json, notice, manifest."""
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hh_align.core.artifacts import provenance, say, verify_manifest
+from hh_align.core.command import parse, run
+from hh_align.core.errors import StudyError
+from hh_align.models.chat import check_template
+from hh_align.models.folders import first_line, load_tokenizer, prepare, save_model
+from hh_align.models.outputs import output_index
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+CLASSES = {"policy": "MODEL_FOR_CAUSAL_LM_MAPPING", "judge": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING"}
+ALLOWED = "Take a causal model whose tokens meet in attention alone, such as OPT, GPT-2, GPT-NeoX (Pythia), Llama, Mistral, Qwen2 or Qwen3."
+OPT_TOKENS = {"bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>", "pad_token": "<pad>"}
+
+
+def locate(source: Path) -> tuple[Path, dict[str, str] | None]:
+    """The folder to read, and the sha256 of each file that the manifest of a download vouches for.
+
+    None for a local folder: a manifest in it is checked, but who made the folder made the manifest, too. Raises StudyError where there
+    is no such folder or a file is not what the manifest says.
+    """
+    if source.name == "manifest.json":
+        return verify_manifest(source), json.loads(source.read_text(encoding="utf-8"))
+    if not source.is_dir():
+        raise StudyError(f"{source}: no such model folder. Check the path of the model in the config.")
+    if (source / "manifest.json").is_file():
+        verify_manifest(source / "manifest.json")
+    return source, None
+
+
+def read_weights(folder: Path, covered: Collection[str] | None) -> dict[str, "Tensor"]:
+    """The tensors of model.safetensors, or of pytorch_model.bin where a manifest vouches for that file.
+
+    A .bin is a pickle: it is read with weights_only, which builds tensors and calls nothing else.
+    Raises StudyError where there are no weights, or only a pickle that nobody vouches for, or one that holds more than tensors.
+    """
+    there = {path.name for path in folder.iterdir()} if covered is None else covered
+    if "model.safetensors" in there:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(folder / "model.safetensors")
+        except SafetensorError as error:
+            raise StudyError(f"{folder}/model.safetensors: not a readable safetensors file ({error}).") from error
+    if "pytorch_model.bin" not in there:
+        raise StudyError(f"{folder}: neither model.safetensors nor pytorch_model.bin is there. Weights must be one file.")
+    if covered is None:
+        raise StudyError(
+            f"{folder}/pytorch_model.bin is a pickle, which can run code, and no checksum vouches for it. "
+            "Convert it to model.safetensors, or take the model from the hub at a pinned revision."
+        )
+    import pickle
+
+    import torch
+
+    try:
+        return torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise StudyError(
+            f"{folder}/pytorch_model.bin: not a file of plain weights; nothing of it was run ({type(error).__name__})."
+        ) from error
+
+
+def read_model(folder: Path, covered: Collection[str] | None, kind: str, reading: dict | None = None) -> "PreTrainedModel":
+    """The model in fp32, every weight from the file.
+
+    reading: which output of a judge is its reward. Raises StudyError where the config is unusable, a weight is missing or has another
+    shape, or a judge has not that output.
+    """
+    import torch
+    import transformers
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        if kind == "judge":
+            output_index(config, reading or {}, f"{folder}/config.json")
+        classes = getattr(transformers, CLASSES[kind])
+        if type(config) not in classes:
+            raise StudyError(f"{folder}/config.json: a model of type {config.model_type} cannot be a {kind}.")
+        model, found = classes[type(config)].from_pretrained(
+            None,
+            config=config,
+            state_dict=read_weights(folder, covered),
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    except StudyError:
+        raise
+    except Exception as error:  # what transformers raises at a broken file has no class of its own
+        raise StudyError(f"{folder}: not a usable {kind} ({first_line(error)}).") from error
+    wrong = sorted(found["missing_keys"]) + sorted(key for key, *_ in found["mismatched_keys"])
+    if wrong:
+        raise StudyError(f"{folder}: weights missing or of another shape than config.json says: {', '.join(wrong)}.")
+    if found["unexpected_keys"]:
+        say(f"{folder.name}: not part of a {type(model).__name__}, left out: {', '.join(sorted(found['unexpected_keys']))}")
+    if kind == "policy" and (folder / "generation_config.json").is_file():
+        model.generation_config = transformers.GenerationConfig.from_pretrained(folder, local_files_only=True)
+    return model
+
+
+def read_tokenizer(folder: Path, model_type: str) -> "PreTrainedTokenizerFast":
+    """The tokenizer of tokenizer.json, else of OPT's vocab.json and merges.txt: GPT-2's split, a leading </s>, its own <pad>.
+
+    Raises StudyError where there is neither, or where they cannot be read.
+    """
+    try:
+        if (folder / "tokenizer.json").is_file():
+            return load_tokenizer(folder)
+        if model_type == "opt" and (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+            from transformers import GPT2Tokenizer
+
+            return GPT2Tokenizer.from_pretrained(folder, local_files_only=True, add_bos_token=True, **OPT_TOKENS)
+    except Exception as error:  # what the tokenizers library raises has no class of its own
+        raise StudyError(f"{folder}: not a usable tokenizer ({error}).") from error
+    raise StudyError(f"{folder}: no tokenizer.json (and, for OPT, no vocab.json with merges.txt).")
+
+
+def settle_tokens(tokenizer: "PreTrainedTokenizerFast", model: "PreTrainedModel", where: Path) -> None:
+    """Make explicit what a causal model's tokenizer leaves open: which token begins a text, and which one fills up a batch.
+
+    bos_token stays only where the tokenizer itself puts it before a text. Padding, which no loss and no attention sees, needs a token
+    that is not the end token: its own, else one named like it, the unknown token, a new one where the embedding has a row to spare,
+    or another special one. Raises StudyError without an end token, without such a token, and where more than one stands before a text.
+    """
+    if tokenizer.eos_token is None:
+        raise StudyError(f"{where}: the tokenizer has no end token, so no reply could end. Set eos_token in tokenizer_config.json.")
+    core = tokenizer.backend_tokenizer
+    whole, text = (core.encode("a", add_special_tokens=special).ids for special in (True, False))
+    first = whole[: whole.index(text[0])]
+    if len(first) > 1:
+        raise StudyError(f"{where}: the tokenizer puts {len(first)} tokens before a text. Allowed: one or none.")
+    tokenizer.bos_token = tokenizer.convert_ids_to_tokens(first[0]) if first else None
+    if tokenizer.pad_token in (None, tokenizer.eos_token):
+        taken = {tokenizer.eos_token, tokenizer.bos_token}
+        special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special and token.content not in taken]
+        named = [name for name in special if "pad" in name.lower()]
+        unknown = [] if tokenizer.unk_token in {None, *taken} else [tokenizer.unk_token]
+        room = max(tokenizer.get_vocab().values()) + 1 < model.get_input_embeddings().num_embeddings
+        found = [*named, *unknown, *(["<pad>"] if room else []), *special]
+        if not found:
+            raise StudyError(f"{where}: the tokenizer has no token for padding but its end token. Set pad_token in tokenizer_config.json.")
+        tokenizer.add_special_tokens({"pad_token": found[0]})
+        say(f"{where.name}: padding is {found[0]} ({tokenizer.pad_token_id})")
+
+
+SAMPLE = [([5, 6, 7, 8, 9], [[10, 11, 12], [13, 14]]), ([15, 16], [[17, 18, 19, 20]])]
+"""A prompt with two replies beside another one, of ids that every vocabulary has."""
+
+
+def check_packing(model: "PreTrainedModel", where: Path) -> None:
+    """Raise StudyError where packed rows, as training and generation read them, give another log-probability than each sequence alone.
+
+    So do models whose layers mix tokens by other means than attention, or whose attention cannot be exchanged.
+    """
+    import torch
+
+    from hh_align.models.packing import pack, reply_logps, use_packing
+
+    def alone(prompt: list[int], reply: list[int]) -> float:
+        logps = model(input_ids=torch.tensor([prompt + reply]), use_cache=False).logits[0].log_softmax(1)
+        return sum(logps[len(prompt) - 1 + place, token].item() for place, token in enumerate(reply))
+
+    kind, before = model.config.model_type, model.config._attn_implementation
+    with torch.no_grad():
+        expected = [alone(prompt, reply) for prompt, replies in SAMPLE for reply in replies]
+        try:
+            use_packing(model.eval())
+            found = reply_logps(model, pack(SAMPLE)).tolist()
+        except Exception as error:  # what a model raises that cannot has no class of its own
+            raise StudyError(f"{where}: a model of type {kind} cannot read packed rows ({first_line(error)}). {ALLOWED}") from error
+        model.set_attn_implementation(before)
+    if far := max(abs(one - other) / max(1.0, abs(other)) for one, other in zip(found, expected, strict=True)):
+        say(f"{where.name}: packed rows differ by at most {far:.1e} of a log-probability")
+    if not far < 1e-3:
+        raise StudyError(f"{where}: a model of type {kind} gives other log-probabilities in packed rows. {ALLOWED}")
+
+
+def compose_notice(folder: Path, notice: str) -> str:
+    """The notice, then the licence files of the source, each under its name."""
+    files = [path for path in sorted(folder.iterdir()) if path.name.startswith(("LICENSE", "NOTICE"))]
+    texts = [notice.strip(), *(f"--- {path.name} ---\n{path.read_text(encoding='utf-8', errors='replace').strip()}" for path in files)]
+    return "\n\n".join(text for text in texts if text) + "\n"
+
+
+def main() -> None:
+    args = parse(__doc__, config="config", source="path", manifest="path")
+    folder, covered = locate(args.source)
+    prepare()
+    model = read_model(folder, covered, args.config["kind"], args.config)
+    tokenizer = read_tokenizer(folder, model.config.model_type)
+    if args.config["kind"] == "policy":
+        settle_tokens(tokenizer, model, folder)
+        check_packing(model, folder)
+    if args.config.get("chat_template"):
+        check_template(tokenizer, folder)
+    else:
+        tokenizer.chat_template = None
+    read = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".txt", ".safetensors", ".jinja"))
+    made_by = provenance(args.config, [folder / "manifest.json"] if covered else read, dtype="float32")
+    made_by |= {"downloaded": covered} if covered else {}
+    save_model(args.manifest, model, tokenizer, made_by, compose_notice(folder, args.config["notice"]))
+    say(f"{args.manifest.parent}: {type(model).__name__}, {model.num_parameters():,} parameters, {len(tokenizer):,} tokens, float32")
+
+
+if __name__ == "__main__":
+    run(main)

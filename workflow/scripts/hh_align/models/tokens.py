@@ -1,0 +1,96 @@
+"""Token views: how transcripts and preference pairs become ids. Pure functions; `encode` maps texts to ids without special tokens."""
+
+import os
+from collections.abc import Callable, Sequence
+
+from hh_align.core.errors import StudyError
+
+Encode = Callable[[list[str]], list[list[int]]]
+
+
+def encoder(tokenizer) -> Encode:
+    """Texts -> ids without special tokens, in parallel over the texts."""
+    return lambda texts: tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+
+
+def check_boundaries(rows: Sequence[dict], encode: Encode, sample: int = 500) -> None:
+    """Raise StudyError where a tokenizer joins prompt and reply: then training and generation would read other tokens.
+
+    rows: `prompt` ends with the cue, `chosen` begins with its space; the first `sample` rows are looked at, and one in twenty may
+    differ (a reply that begins with a sign of its own).
+    """
+    looked = rows[:sample]
+    parts = [encode([row[part] for row in looked]) for part in ("prompt", "chosen")]
+    whole = encode([row["prompt"] + row["chosen"] for row in looked])
+    apart = sum(prompt + reply != joined for prompt, reply, joined in zip(*parts, whole, strict=True))
+    if 20 * apart > len(looked):
+        raise StudyError(f"the tokens of prompt and reply are not those of the whole transcript in {apart} of {len(looked)} rows.")
+
+
+def start(bos: int | None) -> list[int]:
+    """The ids that stand before every text: one, or none where the tokenizer puts none there."""
+    return [] if bos is None else [bos]
+
+
+def transcript_view(rows: Sequence[dict], encode: Encode, bos: int | None, eos: int, max_length: int, loss_on: str) -> list[dict]:
+    """One example per row: input_ids, labels (-100: not in the loss), cut (tokens lost at the end).
+
+    loss_on = `transcript`: every token counts (the paper); `reply`: prompt and reply are encoded apart and only the reply counts.
+    One leading bos where there is one; one trailing eos, unless the row is cut.
+    """
+    if loss_on == "transcript":
+        prompts = [[] for _ in rows]
+        replies = encode([row["prompt"] + row["chosen"] for row in rows])
+    else:
+        prompts = encode([row["prompt"] for row in rows])
+        replies = encode([row["chosen"] for row in rows])
+    examples = []
+    for prompt, reply in zip(prompts, replies, strict=True):
+        ids = [*start(bos), *prompt, *reply, eos]
+        masked = len(start(bos)) + len(prompt) if loss_on == "reply" else 0
+        labels = [-100] * masked + ids[masked:]
+        examples.append({"input_ids": ids[:max_length], "labels": labels[:max_length], "cut": max(0, len(ids) - max_length)})
+    return examples
+
+
+def pair_view(rows: Sequence[dict], encode: Encode, bos: int | None, eos: int, max_length: int, max_prompt_length: int) -> list[dict]:
+    """One example per pair: prompt_ids, chosen_ids, rejected_ids, cut_prompt and cut_reply (tokens lost).
+
+    The prompt ends with the cue and keeps its last tokens behind one leading bos where there is one, as in generation; a reply
+    begins with its space and ends with eos unless it is cut at max_length.
+    """
+    prompts, chosen, rejected = (encode([row[part] for row in rows]) for part in ("prompt", "chosen", "rejected"))
+    views = zip(prompts, chosen, rejected, strict=True)
+    return [_pair(start(bos), prompt, good, bad, eos, max_length, max_prompt_length) for prompt, good, bad in views]
+
+
+def published_pair_view(rows: Sequence[dict], encode: Encode, eos: int, max_length: int, max_prompt_length: int) -> list[dict]:
+    """As pair_view, but as the paper's trainer cut pairs: the prompt is the longest common beginning of the two transcripts in
+    characters (a space at its end goes to the replies), and there is no leading </s>."""
+    split = [_common_beginning(row) for row in rows]
+    prompts, chosen, rejected = (encode([pair[part] for pair in split]) for part in range(3))
+    views = zip(prompts, chosen, rejected, strict=True)
+    return [_pair([], prompt, good, bad, eos, max_length, max_prompt_length) for prompt, good, bad in views]
+
+
+def _common_beginning(row: dict) -> tuple[str, str, str]:
+    chosen = row["prompt"] + row["chosen"]
+    rejected = (row["rejected_prompt"] or row["prompt"]) + row["rejected"]
+    length = len(os.path.commonprefix([chosen, rejected]))  # noqa: RUF071 - characters are meant
+    if 0 < length < min(len(chosen), len(rejected)) and chosen[length - 1] == " ":
+        length -= 1
+    return chosen[:length], chosen[length:], rejected[length:]
+
+
+def _pair(start: list[int], prompt: list[int], chosen: list[int], rejected: list[int], eos: int, max_length: int, max_prompt: int) -> dict:
+    room = max_prompt - len(start)
+    kept = start + prompt[-room:]
+    replies = [[*reply, eos] for reply in (chosen, rejected)]
+    limit = max_length - len(kept)
+    return {
+        "prompt_ids": kept,
+        "chosen_ids": replies[0][:limit],
+        "rejected_ids": replies[1][:limit],
+        "cut_prompt": max(0, len(prompt) - room),
+        "cut_reply": sum(max(0, len(reply) - limit) for reply in replies),
+    }

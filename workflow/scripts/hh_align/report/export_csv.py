@@ -1,0 +1,27 @@
+"""An analysis table as CSV: full precision, an empty field for null, lists joined by spaces."""
+
+import csv
+import io
+
+from hh_align.core.artifacts import read_table, write_text
+from hh_align.core.command import parse, run
+
+
+def as_csv(rows: list[dict], names: list[str]) -> str:
+    """CSV text with a header line."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow([" ".join(row[name]) if isinstance(row[name], list) else row[name] for name in names])
+    return text.getvalue()
+
+
+def main() -> None:
+    args = parse(__doc__, table="path", output="path")
+    table = read_table(args.table)
+    write_text(args.output, as_csv(table.to_pylist(), table.schema.names))
+
+
+if __name__ == "__main__":
+    run(main)

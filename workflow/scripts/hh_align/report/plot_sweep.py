@@ -1,0 +1,93 @@
+"""Rates over the settings of a sweep: a row per swept policy, a heat map of two keys, else a line per setting of the further keys."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from hh_align.analysis.verdict import METRICS
+from hh_align.core.artifacts import read_table
+from hh_align.core.command import parse, run
+from hh_align.report.figures import COLOURS, MARKERS, PLAIN, save
+
+
+def settings_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row per arm, a column per swept key, the one with most values first; equal counts by name."""
+    wide = rows.drop_duplicates(["policy", "key"]).pivot(index="policy", columns="key", values="setting")
+    return wide[sorted(wide, key=lambda key: (-wide[key].nunique(), key))]
+
+
+def ordered(rows: pd.DataFrame, key: str) -> list[str]:
+    """The settings of a key, numbers by size, words by name."""
+    return list(rows[rows["key"] == key].drop_duplicates("setting").sort_values(["number", "setting"])["setting"])
+
+
+def shown(sweep: pd.DataFrame) -> pd.DataFrame:
+    """The rates by the judge that tells most of them (the first by name), one row per arm, key and rate: over the seeds where there are several."""
+    rates = sweep[sweep["metric"].isin(METRICS)].sort_values("seed", na_position="first", kind="stable")
+    told = rates.groupby("judge")["metric"].nunique()
+    judge = min(told.index, key=lambda name: (-told[name], name))
+    return rates[rates["judge"] == judge].drop_duplicates(["policy", "key", "metric"])
+
+
+def draw_lines(panel: plt.Axes, rows: pd.DataFrame, values: pd.DataFrame, settings: pd.DataFrame) -> None:
+    """The first key's settings side by side, not to scale, a line with 95 % intervals per setting of the others."""
+    first, *others = settings.columns
+    places = ordered(rows, first)
+    for number, (chosen, arms) in enumerate(settings.groupby(others, sort=True) if others else [((), settings)]):
+        found = values.loc[sorted(arms.index, key=lambda policy: places.index(settings.loc[policy, first]))]
+        x = [places.index(settings.loc[policy, first]) + 0.06 * number for policy in found.index]
+        reach = [found["value"] - found["ci_low"], found["ci_high"] - found["value"]]
+        style = {"color": COLOURS[(number + 1) % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+        named = ", ".join(f"{key} {value}" for key, value in zip(others, chosen, strict=True))
+        panel.errorbar(x, found["value"], reach, linewidth=1.2, capsize=2, label=named, **style)
+    panel.set_xticks(range(len(places)), places)
+    panel.set_xlabel(first)
+
+
+def draw_map(panel: plt.Axes, rows: pd.DataFrame, values: pd.DataFrame, settings: pd.DataFrame) -> None:
+    """A cell per arm with its value and, below, its 95 % interval; the colours span the panel's own values."""
+    across, up = settings.columns
+    columns, lines = ordered(rows, across), ordered(rows, up)
+    grid = settings.assign(value=values["value"]).pivot(index=up, columns=across, values="value").reindex(index=lines, columns=columns)
+    panel.pcolormesh(range(len(columns) + 1), range(len(lines) + 1), grid, cmap="cividis", edgecolors="white", linewidth=1)
+    middle = (grid.min().min() + grid.max().max()) / 2
+    for policy, row in values.iterrows():
+        x, y = columns.index(settings.loc[policy, across]) + 0.5, lines.index(settings.loc[policy, up]) + 0.5
+        colour = "black" if row["value"] > middle else "white"
+        panel.text(x, y, f"{row['value']:.1f}", ha="center", va="bottom", color=colour, fontsize=10)
+        if pd.notna(row["ci_low"]):
+            panel.text(x, y, f"[{row['ci_low']:.1f}, {row['ci_high']:.1f}]", ha="center", va="top", color=colour, fontsize=7)
+    panel.set_xticks([place + 0.5 for place in range(len(columns))], columns)
+    panel.set_yticks([place + 0.5 for place in range(len(lines))], lines)
+    panel.set_xlabel(across)
+    panel.set_ylabel(up)
+
+
+def plot(rows: pd.DataFrame) -> plt.Figure:
+    """A panel per swept policy and rate, from the rows of `shown`."""
+    policies = list(dict.fromkeys(rows["swept"]))
+    metrics = [metric for metric in METRICS if metric in set(rows["metric"])]
+    cells = rows.groupby(["swept", "key"])["setting"].nunique().max()
+    size = (1 + max(3.6, 0.9 * cells) * len(metrics), 3 * len(policies))
+    figure, panels = plt.subplots(len(policies), len(metrics), figsize=size, layout="constrained", squeeze=False)
+    for line, swept in zip(panels, policies, strict=True):
+        own = rows[rows["swept"] == swept]
+        settings = settings_of(own)
+        draw = draw_map if len(settings.columns) == 2 else draw_lines
+        for panel, metric in zip(line, metrics, strict=True):
+            values = own[own["metric"] == metric].drop_duplicates("policy").set_index("policy").dropna(subset=["value"])
+            draw(panel, own, values, settings.loc[values.index])
+            panel.set_title(f"{swept}: {METRICS[metric]}, %", fontsize=10)
+        if len(settings.columns) > 2:
+            line[-1].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def main() -> None:
+    args = parse(__doc__, sweep="path", curves="path")
+    rows = shown(read_table(args.sweep).to_pandas())
+    with plt.rc_context(PLAIN):
+        save(plot(rows.sort_values(["swept", "policy"], kind="stable")), args.curves)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,252 @@
+"""The study as one HTML page: the question, the verdict, what it rests on, what it cost, and how to get each number again.
+
+The output is results/<study>/report/index.html, and the study's other files are read from the folder above it.
+"""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from hh_align.analysis.ratings import MEANS, RATES, headline, judged_axes, judged_rates
+from hh_align.analysis.verdict import declared, verdict_sentences
+from hh_align.core.artifacts import logical_name, read_provenance, read_table, say, write_text
+from hh_align.core.command import parse, run
+from hh_align.report.figures import colours
+from hh_align.report.pages import caption, inline_svg, number, plain, records, render, text, total
+
+METRICS = (*RATES.values(), "CAS")
+COUNTED = ("rows", "pairs", "replies", "prompts")
+
+
+def read_tables(folder: Path, names: list[str]) -> dict[str, pd.DataFrame]:
+    """The analysis tables that exist, each row with its place."""
+    paths = {name: f"analysis/{name}.parquet" for name in names}
+    return {name: records(read_table(folder / path).to_pandas(), path) for name, path in paths.items() if (folder / path).is_file()}
+
+
+def rows_of(tables: dict[str, pd.DataFrame], name: str, **where: object) -> list[dict]:
+    """The rows of a table that have these values (None: unknown); none where the study lacks the table."""
+    if name not in tables:
+        return []
+    frame = tables[name]
+    for column, value in where.items():
+        frame = frame[frame[column].isna() if value is None else frame[column] == value]
+    return plain(frame)
+
+
+def rates(tables: dict[str, pd.DataFrame], judge: str, order: list[str]) -> list[dict]:
+    """Per policy its name, `ours`: metric -> row of metrics, and `published`: metric -> row of agreement."""
+    if "metrics" not in tables:
+        return []
+    found = headline(tables["metrics"], judge).reset_index()
+    published = rows_of(tables, "agreement", judge=judge)
+    return [
+        {
+            "policy": policy,
+            "ours": {row["metric"]: row for row in plain(found[found["policy"] == policy])},
+            "published": {row["metric"]: row for row in published if row["policy"] == policy},
+        }
+        for policy in order
+    ]
+
+
+def contrasts(rows: pd.DataFrame) -> list[dict]:
+    """Per declared contrast its policies, whether it is the primary one, and `found`: metric -> row of comparisons."""
+    return [
+        {
+            "policy": policy,
+            "against": against,
+            "primary": (group["family"] == "primary").any(),
+            "found": {row["metric"]: row for row in plain(group)},
+        }
+        for (policy, against), group in rows.groupby(["policy_b", "policy_a"], sort=False)
+    ]
+
+
+def sweeps(tables: dict[str, pd.DataFrame], judge: str) -> list[dict]:
+    """Per swept policy its name, `keys` and `arms`: of each its name, `settings`: key -> row of sweep, and `found`: metric -> row to show."""
+    if "sweep" not in tables:
+        return []
+    rows = tables["sweep"][tables["sweep"]["judge"] == judge].sort_values("seed", na_position="first", kind="stable")
+    rows = rows.drop_duplicates(["policy", "key", "metric"]).sort_values("key", kind="stable")
+    arms = [
+        {
+            "swept": swept,
+            "policy": policy,
+            "settings": {row["key"]: row for row in plain(arm)},
+            "found": {row["metric"]: row for row in plain(arm)},
+        }
+        for (swept, policy), arm in rows.groupby(["swept", "policy"])
+    ]
+    arms.sort(key=lambda arm: [(row["number"] or 0, row["setting"]) for row in arm["settings"].values()])
+    own = {swept: [arm for arm in arms if arm["swept"] == swept] for swept in sorted(set(rows["swept"]))}
+    return [{"swept": swept, "keys": list(found[0]["settings"]), "arms": found} for swept, found in own.items()]
+
+
+def claims(tables: dict[str, pd.DataFrame], judge: str) -> list[dict]:
+    """One row per sentence: over the seeds where there are several, else of the one seed."""
+    if "claims" not in tables:
+        return []
+    rows = tables["claims"][tables["claims"]["judge"] == judge].sort_values("seed", na_position="first", kind="stable")
+    return plain(rows.drop_duplicates("claim"))
+
+
+def corrected(tables: dict[str, pd.DataFrame], judges: dict[str, dict]) -> list[dict]:
+    """Per policy or contrast that true labels correct its names, the judge's metrics, and `found`: metric -> row of gold."""
+    lines: dict[tuple, dict] = {}
+    for row in rows_of(tables, "gold"):
+        names = {"policy": row["policy_b"], "against": row["policy_a"], "metrics": list(judged_rates(judges[row["judge"]]))}
+        place = (row["judge"], row["seed"], row["policy_b"], row["policy_a"])
+        lines.setdefault(place, {**names, "found": {}})["found"][row["metric"]] = row
+    return [line for line in lines.values() if set(line["metrics"]) <= set(line["found"])]
+
+
+def opinion(tables: dict[str, pd.DataFrame], judge: str, limits: dict, order: list[str]) -> dict:
+    """What the page says by one judge, of its own axes only."""
+    rows = declared(tables["comparisons"], judge) if "comparisons" in tables else pd.DataFrame()
+    return {
+        "judge": judge,
+        "limits": limits,
+        "metrics": list(judged_rates(limits)),
+        "means": [MEANS[axis] for axis in judged_axes(limits)],
+        "sentences": verdict_sentences(rows),
+        "rates": rates(tables, judge, order),
+        "contrasts": contrasts(rows) if len(rows) else [],
+        "claims": claims(tables, judge),
+        "sweeps": sweeps(tables, judge),
+    }
+
+
+def census(folder: Path, dataset: str) -> dict:
+    """Rows per split and subset, how often each flag was set, lines that could not be read, and what each step of a derived one dropped."""
+    path, refused, steps = (f"data/{dataset}/{name}.parquet" for name in ("preferences", "quarantine", "census"))
+    frame = read_table(folder / path, ["split", "subset", "flags", "row", "use_sft", "use_dpo"]).to_pandas()
+    parts = [f"split == '{split}' and subset == '{subset}'" for split, subset in frame.groupby(["split", "subset"], sort=False).groups]
+    places = frame[["split", "subset"]].drop_duplicates().to_dict("records")
+    counts = {"rows": ("row", "count"), "sft": ("use_sft", "sum"), "dpo": ("use_dpo", "sum")}
+    return {
+        "name": dataset,
+        "artifact": path,
+        "parts": [
+            place | {name: total(frame, path, *what, query=part) for name, what in counts.items()}
+            for place, part in zip(places, parts, strict=True)
+        ],
+        "flags": counted(frame[["flags", "row"]].explode("flags"), path, "flags"),
+        "quarantine": counted(read_table(folder / refused).to_pandas(), refused, "reason") if (folder / refused).is_file() else [],
+        "steps": plain(records(read_table(folder / steps).to_pandas(), steps)) if (folder / steps).is_file() else [],
+    }
+
+
+def counted(frame: pd.DataFrame, artifact: str, column: str) -> list[dict]:
+    """How many rows have each value of a column of texts."""
+    values = sorted(frame[column].dropna().unique())
+    return [{"value": value, "count": total(frame, artifact, "row", "count", query=f"{column} == {value!r}")} for value in values]
+
+
+def training(folder: Path, logs: list[str]) -> list[dict]:
+    """Per training log its first and last step, the mean loss, and the rows that had nothing to learn."""
+    found = []
+    for path in logs:
+        if not (folder / path).is_file():
+            continue
+        frame = records(read_table(folder / path).to_pandas(), path)
+        refused = path.replace("train_log", "quarantine")
+        found.append(
+            {
+                "name": "/".join(Path(path).parts[1:-1]),
+                "first": frame.iloc[0].to_dict(),
+                "last": frame.iloc[-1].to_dict(),
+                "mean": total(frame, path, "loss", "mean", ".4f"),
+                "refused": counted(read_table(folder / refused).to_pandas(), refused, "reason") if (folder / refused).is_file() else [],
+            }
+        )
+    return found
+
+
+def costs(folder: Path) -> list[dict]:
+    """Per job what it measured itself (timings/) and what Snakemake saw (benchmarks/), in the order of rules and jobs."""
+    jobs: dict[str, dict] = {}
+    for path in folder.glob("benchmarks/**/*.tsv"):
+        artifact = path.relative_to(folder)
+        try:
+            seen = pd.read_csv(path, sep="\t", na_values=["-", "NA"]).iloc[-1].to_dict()
+        except (ValueError, IndexError):
+            say(f"{path}: a kill has left no benchmark in it; the report's costs lack this step")
+            continue
+        jobs.setdefault(job(artifact), {})["seen"] = seen | {"_artifact": str(artifact), "_at": ""}
+    for path in folder.glob("timings/**/*.json"):
+        artifact = path.relative_to(folder)
+        measured = json.loads(path.read_text(encoding="utf-8"))
+        rate = next((f"{name}_per_second" for name in COUNTED if name in measured), None)
+        if "seconds" in measured:
+            jobs.setdefault(job(artifact), {})["measured"] = measured | {"_artifact": str(artifact), "_at": "", "_rate": rate}
+    return [{"rule": name.split("/")[0], "item": name.partition("/")[2], **found} for name, found in sorted(jobs.items())]
+
+
+def job(artifact: Path) -> str:
+    """rule/item of a file under timings/ or benchmarks/"""
+    return "/".join(artifact.with_suffix("").parts[1:])
+
+
+def made_by(folder: Path) -> dict[str, dict]:
+    """Artifact -> its provenance, for everything of the study that carries one."""
+    tables = {path.relative_to(folder): path for path in folder.glob("**/*.parquet")}
+    found = {str(name): read_provenance(path) for name, path in tables.items() if name.parts[0] not in ("state", "shards")}
+    models = {str(path.relative_to(folder)): path for path in folder.glob("[mp]*/**/provenance.json")}
+    return dict(sorted((found | {name: json.loads(path.read_text(encoding="utf-8")) for name, path in models.items()}).items()))
+
+
+def versions(provenances: dict[str, dict]) -> dict[str, dict[str, list[str]]]:
+    """Library (and python, device, threads) -> version -> the artifacts made with it."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for artifact, made in provenances.items():
+        facts = {key: made[key] for key in ("python", "device", "threads") if key in made}
+        for name, version in (facts | made.get("libraries", {})).items():
+            found.setdefault(name, {}).setdefault(str(version), []).append(artifact)
+    return found
+
+
+def page(config: dict, folder: Path, templates: Path) -> str:
+    """The page as HTML; what the study should have and lacks is named in it."""
+    study, tables = config["study"], read_tables(folder, config["tables"])
+    captions = {name: caption(templates, name, study) for name in config["figures"]}
+    drawn = {name: folder / f"report/figures/{name}.svg" for name in config["figures"]}
+    figures = {name: inline_svg(path.read_text(encoding="utf-8"), name, captions[name]) for name, path in drawn.items() if path.is_file()}
+    expected = [*(f"analysis/{name}.parquet" for name in config["tables"]), *(f"report/figures/{name}.svg" for name in config["figures"])]
+    libraries = versions(made_by(folder))
+    return render(
+        templates,
+        "index.html",
+        config=config,
+        study=study,
+        folder=logical_name(folder),
+        opinions=(opinions := [opinion(tables, judge, study["judges"][judge], config["order"]) for judge in sorted(study["judges"])]),
+        metrics=[metric for metric in METRICS if any(metric in found["metrics"] for found in opinions)],
+        corrected=corrected(tables, study["judges"]),
+        alone=[name for name in ("judge", "seed") if len(study[f"{name}s"]) == 1],
+        rows=lambda name, **where: rows_of(tables, name, **where),
+        number=number,
+        text=text,
+        colours=colours(config["order"]),
+        figures=figures,
+        captions=captions,
+        missing=[name for name in expected if not (folder / name).is_file()],
+        datasets=[census(folder, name) for name in study.get("datasets", {}) if (folder / f"data/{name}/preferences.parquet").is_file()],
+        training=training(folder, config["logs"]),
+        costs=costs(folder),
+        versions=libraries,
+        mixed=[name for name, found in libraries.items() if len(found) > 1 and name not in ("device", "threads")],
+        settings=yaml.safe_dump(study, sort_keys=True, allow_unicode=True, width=120),
+    )
+
+
+def main() -> None:
+    args = parse(__doc__, config="config", templates="path", output="path")
+    write_text(args.output, page(args.config, args.output.parents[1], args.templates))
+    say(f"report: {args.output}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,238 @@
+"""The study in a page: rates beside the published ones, contrasts with verdicts, gains and retention, and what it all rests on."""
+
+import io
+from collections.abc import Iterable
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from hh_align.analysis.ratings import MEANS, RATES, headline, judged_axes, judged_rates
+from hh_align.analysis.verdict import declared, verdict_sentences
+from hh_align.core.artifacts import read_table, say, write_text
+from hh_align.core.command import parse, run
+
+WIDTH = 110
+RATES_OF = RATES | {"CAS": "CAS"}
+PAGES = "The report: {folder}/index.html; beside it browser.html (the responses) and every table as CSV."
+SHORT = {"harmlessness": "harmless", "helpfulness": "helpful"}
+
+
+def table_with(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="right" if number else "left", no_wrap=True)
+    return table
+
+
+def beside(ours: str, theirs: float | None, digits: int) -> str:
+    return ours if theirs is None else f"{ours} | {theirs:.{digits}f}"
+
+
+def rate_cell(row: pd.Series) -> str:
+    return f"{row['value']:.1f} [-]" if pd.isna(row["ci_low"]) else f"{row['value']:.1f} [{row['ci_low']:.1f}, {row['ci_high']:.1f}]"
+
+
+def rate_table(rows: pd.DataFrame, config: dict, judge: str, published: dict) -> Table:
+    """Policies by the judge's rates (HmR, HpR, CAS) with 95 % intervals, the published value behind a `|`."""
+    rates = judged_rates(config["judges"][judge])
+    shown = " | published" if published else ""
+    over = f", over {len(config['seeds'])} seeds" if len(config["seeds"]) > 1 else ""
+    table = table_with(f"{config['study']}: rates in %, 95 % intervals{shown} (judge {judge}{over})", "policy", *rates)
+    for policy in config["order"]:
+        theirs = published.get(policy, {})
+        table.add_row(policy, *(beside(rate_cell(rows.loc[(policy, metric)]), theirs.get(metric), 0) for metric in rates))
+    return table
+
+
+def gain(value: float, root: float) -> str:
+    """Relative change over the root in percent, halves rounded up as in the paper's Table 2."""
+    if not root:
+        return "-"
+    change = Decimal(str(round(float(100 * (value - root) / root), 9)))
+    return f"{change.quantize(Decimal('0.01'), ROUND_HALF_UP):+}"
+
+
+def gain_table(rows: pd.DataFrame, retention: pd.DataFrame, config: dict, judge: str, published: dict) -> Table:
+    """Mean rewards, relative gains over the root, and retention against the root at the first seed."""
+    root, seed = config["order"][0], config["seeds"][0]
+    limits = config["judges"][judge]
+    axes, rates = judged_axes(limits), judged_rates(limits)
+    at = f" at seed {seed}" if len(config["seeds"]) > 1 else ""
+    table = table_with(
+        f"mean rewards; gain over {root} in %; good prompts of {root} that stay good{at} (by chance)",
+        "policy",
+        *(f"reward\n{MEANS[axis].removeprefix('mean_reward_')}" for axis in axes),
+        *(f"gain\n{metric}" for metric in rates),
+        *(f"kept\n{SHORT[axis]}" for axis in axes),
+    )
+    for policy in config["order"]:
+        theirs = published.get(policy, {})
+        means = [beside(f"{rows.loc[(policy, metric)]['value']:.2f}", theirs.get(metric), 2) for metric in map(MEANS.get, axes)]
+        gains = ["" if policy == root else gain(rows.loc[(policy, metric)]["value"], rows.loc[(root, metric)]["value"]) for metric in rates]
+        place = {"judge": judge, "policy": policy, "reference": root, "seed": seed}
+        kept = [kept_cell(retention, **place, axis=axis) for axis in axes]
+        table.add_row(policy, *means, *gains, *kept)
+    return table
+
+
+def kept_cell(retention: pd.DataFrame, **place: object) -> str:
+    """`kept/of (chance)` of the one row at this place; nothing for the root, which has none."""
+    for row in retention[(retention[list(place)] == pd.Series(place)).all(axis=1)].itertuples():
+        return f"{row.retained}/{row.denominator} ({row.chance:.0f}%)"
+    return ""
+
+
+def contrast_table(rows: pd.DataFrame, rates: Iterable[str]) -> Table:
+    """Differences of the declared contrasts in points with 95 % intervals and verdicts."""
+    table = table_with(
+        "differences in points, 95 % intervals, verdicts (Holm over the contrasts; * primary, unadjusted)", "contrast", *rates
+    )
+    for (policy, against), group in rows.groupby(["policy_b", "policy_a"], sort=False):
+        found = group.set_index("metric")
+        primary = " *" if (group["family"] == "primary").any() else ""
+        table.add_row(f"{policy} - {against}{primary}", *(difference_cell(found.loc[metric]) for metric in rates))
+    return table
+
+
+def difference_cell(row: pd.Series) -> str:
+    interval = "[-]" if pd.isna(row["ci_low"]) else f"[{row['ci_low']:+.0f}, {row['ci_high']:+.0f}]"
+    return f"{row['difference']:+.1f} {interval} {row['verdict']}"
+
+
+def corrected_table(gold: pd.DataFrame, judge: str, seed: int, rates: Iterable[str]) -> Table | None:
+    """The declared contrasts corrected by true labels; None where nobody has labelled a response."""
+    rows = gold[(gold["judge"] == judge) & (gold["seed"] == seed) & gold["policy_a"].notna()]
+    if rows.empty:
+        return None
+    labelled = f"{rows['labelled'].min()} to {rows['labelled'].max()} labels"
+    table = table_with(f"the judge's error carried in: corrected by {labelled} per policy (prediction-powered)", "contrast", *rates)
+    for (policy, against), group in rows.groupby(["policy_b", "policy_a"], sort=False):
+        found = group.assign(difference=group["corrected"]).set_index("metric")
+        cells = (difference_cell(found.loc[metric]) if metric in found.index else "-" for metric in rates)
+        table.add_row(f"{policy} - {against}", *cells)
+    return table
+
+
+def judge_lines(examined: pd.DataFrame, judge: str) -> list[str]:
+    """How good the judge is where people have decided, on the subsets that the prompts come from."""
+    rows = examined[(examined["judge"] == judge) & (examined["format"] == "as evaluated") & (examined["part"] == "all")]
+    lines = []
+    for row in rows[rows["own_subset"]].itertuples():
+        found = f"{row.accuracy:.1f} % [{row.ci_low:.1f}, {row.ci_high:.1f}] of {row.n:,} held-out pairs of {row.subset}"
+        refused = "" if row.ci_low > 50 else f": not above chance, so nothing is ranked on {row.axis}"
+        lines.append(f"The judge {judge} prefers the chosen reply in {found}{refused}.")
+    return lines
+
+
+def label_lines(agreement: pd.DataFrame, judge: str) -> list[str]:
+    """How the judge's labels of the responses agree with the true ones."""
+    rows = agreement[(agreement["rater_a"] == judge) & (agreement["rater_b"] == "labels") & agreement["policy"].isna()]
+    return [
+        f"Its labels of {row.n} responses are the true ones in {row.agreement:.0f} % on {row.axis} (kappa {row.kappa:.2f})."
+        for row in rows.itertuples()
+    ]
+
+
+def lead_lines(leads: pd.DataFrame, judge: str) -> list[str]:
+    """Who leads at how much of the plausible thresholds."""
+    lines = []
+    for axis, group in leads[leads["judge"] == judge].groupby("axis", sort=False):
+        shares = group[group["leads"] >= 0.5].sort_values("leads", ascending=False, kind="stable").itertuples()
+        span = f"{group['plausible_low'].iloc[0]:g} to {group['plausible_high'].iloc[0]:g}"
+        lines.append(f"Over thresholds from {span} {axis} is led by {', '.join(f'{row.policy} ({row.leads:.0f} %)' for row in shares)}.")
+    return lines
+
+
+def power_lines(power: pd.DataFrame) -> list[str]:
+    """The smallest difference that the study's prompts can show."""
+    rows = power[(power["question"] == "detectable difference") & power["axis"].isin(RATES_OF)]
+    found = [f"{row.difference:.0f} points in {RATES_OF[row.axis]} ({row.n} prompts)" for row in rows.itertuples() if row.difference > 0]
+    return [f"Found with 80 % power: {', '.join(found)}; smaller differences are mostly undecided."] if found else []
+
+
+def claim_lines(claims: pd.DataFrame, judge: str) -> list[str]:
+    """Each sentence with its verdict and the first of the numbers that decide it."""
+    rows = claims[claims["judge"] == judge].sort_values("seed", na_position="first", kind="stable").drop_duplicates("claim")
+    return [f'"{row.claim}": {row.verdict} ({row.reason.split("; ")[0]}).' for row in rows.itertuples()]
+
+
+def closing_lines(config: dict) -> list[str]:
+    """What the tables do not show."""
+    lines = ["The intervals are about a judge's opinion, and it errs."]
+    if config["same_source"]:
+        lines.append(f"Trained on data of the policies' own source: {', '.join(config['same_source'])}.")
+    if config["synthetic"]:
+        lines.append("Synthetic data: these numbers test the workflow and say nothing about OPT-350M or any real model.")
+    return lines
+
+
+def frame(path: Path | None, columns: list[str]) -> pd.DataFrame:
+    """An analysis table; without rows where the study has none."""
+    return read_table(path, columns).to_pandas() if path else pd.DataFrame(columns=columns)
+
+
+def summary(config: dict, tables: dict[str, pd.DataFrame], published: dict, look: str = PAGES) -> str:
+    """The page as text; `published`: policy -> metric -> the paper's value; `look` says what there is in {folder}, the report's."""
+    text = io.StringIO()
+    console = Console(file=text, width=WIDTH, color_system=None)
+    for judge in sorted(config["judges"]):
+        rates = list(judged_rates(config["judges"][judge]))
+        rows, contrasts = headline(tables["metrics"], judge), declared(tables["comparisons"], judge)
+        console.print(rate_table(rows, config, judge, published))
+        if len(contrasts):
+            console.print(contrast_table(contrasts, rates))
+        if corrected := corrected_table(tables["gold"], judge, config["seeds"][0], rates):
+            console.print(corrected)
+        console.print(gain_table(rows, tables["retention"], config, judge, published))
+        lines = verdict_sentences(contrasts) + judge_lines(tables["judge"], judge)
+        lines += label_lines(tables["label_agreement"], judge)
+        lines += lead_lines(tables["leads"], judge) + power_lines(tables["power"])
+        for line in lines + claim_lines(tables["claims"], judge):
+            console.print(line, highlight=False, markup=False)
+    for line in [*closing_lines(config), look.format(folder=f"{config['folder']}/report")]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+
+
+COLUMNS = {
+    "metrics": ["judge", "policy", "seed", "metric", "value", "n", "ci_low", "ci_high"],
+    "comparisons": [
+        "judge",
+        "seed",
+        "policy_a",
+        "policy_b",
+        "metric",
+        "family",
+        "difference",
+        "ci_low",
+        "ci_high",
+        "judge_above_chance",
+        "verdict",
+    ],
+    "retention": ["judge", "seed", "policy", "reference", "axis", "retained", "denominator", "chance"],
+    "power": ["question", "axis", "n", "difference"],
+    "leads": ["judge", "axis", "policy", "plausible_low", "plausible_high", "leads"],
+    "judge": ["judge", "axis", "subset", "format", "part", "own_subset", "n", "accuracy", "ci_low", "ci_high"],
+    "gold": ["judge", "seed", "policy_a", "policy_b", "metric", "labelled", "corrected", "ci_low", "ci_high", "verdict"],
+    "label_agreement": ["rater_a", "rater_b", "axis", "policy", "n", "agreement", "kappa"],
+    "claims": ["judge", "seed", "claim", "verdict", "reason"],
+}
+
+
+def main() -> None:
+    required = dict.fromkeys(("metrics", "comparisons", "retention", "power", "leads", "published", "output"), "path")
+    optional = dict.fromkeys(("judge", "claims", "gold", "label_agreement"), "path?")
+    args = parse(__doc__, config="config", **required, **optional)
+    tables = {name: frame(getattr(args, name), columns) for name, columns in COLUMNS.items()}
+    published = yaml.safe_load(args.published.read_text())["policies"] if args.config["compare_published"] else {}
+    write_text(args.output, summary(args.config, tables, published))
+    say(f"summary: {args.output}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,50 @@
+"""Remove what ended jobs of a study have left behind: state to continue from, temporary files. What is at work keeps its own."""
+
+import fcntl
+import re
+import shutil
+import socket
+from pathlib import Path
+
+import psutil
+
+from hh_align.core.artifacts import say
+from hh_align.core.command import parse, run
+from hh_align.core.errors import StudyError
+
+
+def clean(folder: Path) -> tuple[int, int]:
+    """(state folders, temporary files and folders) removed below `folder`, a study's."""
+    states = files = 0
+    for lock in sorted((folder / "state").rglob("*.lock")):
+        with open(lock) as held:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"{lock.with_suffix('')}: at work, kept")
+                continue
+            if lock.with_suffix("").is_dir():
+                shutil.rmtree(lock.with_suffix(""))
+                states += 1
+            lock.unlink()
+    for path in sorted(folder.rglob(".*.tmp")):
+        if not (writer := re.search(r"\.(\d+)@(.+)\.tmp$", path.name)):
+            continue
+        if writer[2] != socket.gethostname():
+            say(f"{path}: written on {writer[2]}, kept")
+        elif not psutil.pid_exists(int(writer[1])):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            files += 1
+    return states, files
+
+
+def main() -> None:
+    args = parse(__doc__, folder="path")
+    if not args.folder.is_dir():
+        raise StudyError(f"{args.folder}: no such study.")
+    states, files = clean(args.folder)
+    say(f"{args.folder}: {states} state folders and {files} temporary files removed")
+
+
+if __name__ == "__main__":
+    run(main)

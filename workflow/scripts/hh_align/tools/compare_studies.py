@@ -1,0 +1,127 @@
+"""Studies that differ in protocol side by side: the rates of every policy that they share, and which settings differ.
+
+Each study's intervals are its own; there is no test between studies, for their prompts or responses are not the same.
+"""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from hh_align.analysis.ratings import RATES, headline
+from hh_align.core.artifacts import provenance, read_provenance, read_table, say, write_table, write_text
+from hh_align.core.command import parse, run
+from hh_align.core.errors import StudyError
+from hh_align.report.export_csv import as_csv
+
+SCHEMA = pa.schema(
+    [
+        ("study", pa.string()),
+        ("judge", pa.string()),
+        ("policy", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("ci_low", pa.float64()),
+        ("ci_high", pa.float64()),
+        ("n", pa.int64()),
+        ("estimand", pa.string()),
+    ]
+)
+STAGES = {"prompts": "prompts/prompts.parquet", "generation": "responses/*/*.parquet", "scoring": "rewards/*/*/seed-*.parquet"}
+"""What a protocol is made of, and the artifacts whose provenance says how."""
+
+
+def read_metrics(folders: list[Path]) -> dict[str, pd.DataFrame]:
+    """Study -> its metrics. Raises StudyError where a folder holds no analysed study, or a name comes twice."""
+    if missing := [folder for folder in folders if not (folder / "analysis/metrics.parquet").is_file()]:
+        analysed = sorted(path.parents[1].name for path in Path("results").glob("*/analysis/metrics.parquet"))
+        raise StudyError(f"{missing[0]}: no analysed study. Analysed: {', '.join(analysed) or 'none'}.")
+    if len({folder.name for folder in folders}) < max(2, len(folders)):
+        raise StudyError("two or more studies of different names are needed.")
+    return {folder.name: read_table(folder / "analysis/metrics.parquet").to_pandas() for folder in folders}
+
+
+def side_by_side(metrics: dict[str, pd.DataFrame]) -> list[dict]:
+    """Rows of SCHEMA: the rates and CAS of the judges and policies that all studies have, the studies of a rate one after another.
+
+    Raises StudyError where they share no judge or no policy.
+    """
+    places = [set(zip(frame["judge"], frame["policy"], strict=True)) for frame in metrics.values()]
+    shared = set.intersection(*places)
+    if not shared:
+        raise StudyError(f"{', '.join(metrics)} share no policy that the same judge has scored.")
+    rows = []
+    for judge, policy in sorted(shared):
+        for metric in (*RATES.values(), "CAS"):
+            for study, frame in metrics.items():
+                found = headline(frame, judge)
+                if (policy, metric) in found.index:
+                    rows.append({"study": study, "policy": policy, "metric": metric, **found.loc[(policy, metric)].to_dict()})
+    return rows
+
+
+def settings(folder: Path) -> dict[str, object]:
+    """stage.key -> value of a study's prompts, generation and scoring, as the provenance of their artifacts has it."""
+    found = {}
+    for stage, pattern in STAGES.items():
+        for path in sorted(folder.glob(pattern))[:1]:
+            found |= flat(read_provenance(path)["config"], stage)
+    return found
+
+
+def flat(value: object, key: str) -> dict[str, object]:
+    """Nested settings under dotted keys."""
+    if not isinstance(value, dict):
+        return {key: value}
+    return {name: entry for part, inner in value.items() for name, entry in flat(inner, f"{key}.{part}").items()}
+
+
+def differing(folders: list[Path]) -> dict[str, list]:
+    """Setting -> its value in each study, of those that differ (None: absent)."""
+    found = [settings(folder) for folder in folders]
+    values = {key: [study.get(key) for study in found] for key in dict.fromkeys(key for study in found for key in study)}
+    return {key: row for key, row in values.items() if any(value != row[0] for value in row)}
+
+
+def table(rows: list[dict], judge: str, studies: list[str]) -> Table:
+    """Policies and metrics down, studies across."""
+    shown = Table(title=f"rates in %, 95 % intervals (judge {judge})", title_justify="left", title_style="", box=box.SIMPLE_HEAD)
+    for number, name in enumerate(("policy", "metric", *studies)):
+        shown.add_column(name, justify="left" if number < 2 else "right", no_wrap=True)
+    cells = {(row["policy"], row["metric"], row["study"]): row for row in rows if row["judge"] == judge}
+    for policy, metric in dict.fromkeys((policy, metric) for policy, metric, _ in cells):
+        found = [cells.get((policy, metric, study)) for study in studies]
+        shown.add_row(policy, metric, *(cell(row) for row in found))
+    return shown
+
+
+def cell(row: dict | None) -> str:
+    if row is None:
+        return "-"
+    return f"{row['value']:.1f}" + ("" if pd.isna(row["ci_low"]) else f" [{row['ci_low']:.1f}, {row['ci_high']:.1f}]")
+
+
+def main() -> None:
+    args = parse(__doc__, folders="paths", output="path")
+    metrics = read_metrics(args.folders)
+    rows = side_by_side(metrics)
+    changed = differing(args.folders)
+    console = Console(width=max(110, 30 + 24 * len(metrics)), highlight=False)
+    for judge in dict.fromkeys(row["judge"] for row in rows):
+        console.print(table(rows, judge, list(metrics)))
+    console.print("What differs in " + ", ".join(metrics) + ":" if changed else "Prompts, generation and scoring are set alike.")
+    for key, values in changed.items():
+        console.print(f"  {key}: " + " | ".join(json.dumps(value) for value in values), markup=False)
+    inputs = [folder / "analysis/metrics.parquet" for folder in args.folders]
+    kept = [{name: None if pd.isna(row[name]) else row[name] for name in SCHEMA.names} for row in rows]
+    write_table(args.output / "metrics.parquet", kept, SCHEMA, provenance({"differs": changed}, inputs))
+    write_text(args.output / "metrics.csv", as_csv(kept, SCHEMA.names))
+    say(f"\nwritten: {args.output}/metrics.parquet and metrics.csv")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,171 @@
+"""Before a study with downloads: is the hub there, is there room on the disk and the GPU, and how long will it take?"""
+
+import os
+import shutil
+import urllib.error
+import urllib.request
+from collections import defaultdict
+from http.client import HTTPException
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import torch
+import yaml
+
+from hh_align.config.resolve import download_folder, resolve
+from hh_align.core.artifacts import say
+from hh_align.core.command import parse, run
+from hh_align.core.errors import StudyError
+from hh_align.data.fetch_hub import WEIGHTS, amount, list_revision, model_files, refuse_offline, select
+
+PUBLISHED_GPU_HOURS = (10_895 + 2 * 7_747) / 3600  # the author's SFT and two DPO runs
+GPU_GB = 16  # SFT: weights, gradients and AdamW's two moments of 331 M parameters in fp32, and activations of 8 x 512 tokens
+CHECKPOINT = 3 * 3  # of weights: the weights and AdamW's two moments, in the two checkpoints that are kept and the one being written
+SCHEMA = Path(__file__).parents[3] / "schemas" / "config.schema.yaml"
+
+
+class Need(NamedTuple):
+    """Bytes that something will take in a folder."""
+
+    what: str
+    folder: Path
+    size: int
+
+
+def check_hub(endpoint: str) -> None:
+    """Raise StudyError where the hub does not answer. What stands before an @ or behind a ? may be secret: neither asked with nor shown."""
+    parts = urlsplit(endpoint)
+    address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path if parts.netloc else ''}"
+    try:
+        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=10)
+    except urllib.error.HTTPError:
+        return
+    except (OSError, ValueError, HTTPException) as error:
+        why = error.reason if isinstance(error, urllib.error.URLError) else type(error).__name__
+        raise StudyError(
+            f"the hub at {address} does not answer ({why}). The study needs it once, to download; `make demo` does not."
+        ) from None
+
+
+def hub_sources(config: dict) -> list[dict]:
+    """What fetch_hub is asked for: kind, repo, revision and, of a dataset, the files."""
+    models = [*config.get("models", {}).values(), *config["judges"].values()]
+    found = [{"kind": "models", "repo": model["repo"], "revision": model["revision"]} for model in models if model["source"] == "hub"]
+    for dataset in config.get("datasets", {}).values():
+        if dataset.get("source") == "hub":
+            files = [f"{subset}/{split}.jsonl.gz" for subset in dataset["subsets"] for split in dataset["splits"]]
+            found.append({"kind": "datasets", "repo": dataset["repo"], "revision": dataset["revision"], "files": files})
+    return found
+
+
+def folder_of(source: dict, results: Path) -> Path:
+    return Path(download_folder(str(results / "hub"), source["kind"], source["repo"], source["revision"]))
+
+
+def sizes_of(source: dict) -> dict[str, int]:
+    """File -> bytes of what a source brings, as the hub states it. Raises StudyError where it has no such file or does not answer."""
+    what = f"{source['kind']}/{source['repo']}@{source['revision'][:12]}"
+    refuse_offline(what, "it has")
+    listing = list_revision(source, what)
+    try:
+        return {name: listing[name]["size"] for name in select(listing, source.get("files") or model_files(listing))}
+    except KeyError as error:
+        raise StudyError(f"{what}: no {error.args[0]} at this revision.") from None
+
+
+def absent(source: dict, folder: Path) -> bool:
+    """Whether something of this source is still to be downloaded: the manifest is written last, a dataset's names its files."""
+    if source["kind"] == "models":
+        return not (folder / "manifest.json").is_file()
+    return not (list(folder.glob("manifest-*.json")) and all((folder / name).is_file() for name in source["files"]))
+
+
+def weights_in_float32(sizes: dict[str, int]) -> int:
+    """Bytes of a model as the study keeps it, at most: published weights are in two or four bytes a parameter, ours in four."""
+    return 2 * sum(sizes.get(name, 0) for names in WEIGHTS for name in names)
+
+
+def needs(config: dict, sizes: dict[tuple[str, str], dict[str, int]], results: Path) -> list[Need]:
+    """What the study still takes on disk: downloads, models, weights of every policy and seed, checkpoints of one full training.
+
+    `sizes`: (repo, revision) -> file -> bytes. Raises nothing; what is there already is not counted.
+    """
+    study, found = results / config["study"], []
+    for source in hub_sources(config):
+        folder = folder_of(source, results)
+        files = sizes[source["repo"], source["revision"]]
+        missing = sum(size for name, size in files.items() if name in source.get("files", files) and not (folder / name).is_file())
+        found.append(Need(f"download of {source['repo']}", folder, missing))
+    models = {"base": config.get("models", {}).get("base", {}), **{f"judges/{name}": judge for name, judge in config["judges"].items()}}
+    for name, source in models.items():
+        if source.get("source") == "hub" and not (study / "models" / name / "manifest.json").is_file():
+            found.append(Need(f"models/{name}", study, weights_in_float32(sizes[source["repo"], source["revision"]])))
+    base = models["base"]
+    if base.get("source") == "hub":
+        weights = weights_in_float32(sizes[base["repo"], base["revision"]])
+        trained = {name: policy for name, policy in config["policies"].items() if "parent" in policy}
+        ahead = [
+            (name, seed)
+            for name in trained
+            for seed in config["seeds"]
+            if not (study / "policies" / name / f"seed-{seed}" / "manifest.json").is_file()
+        ]
+        found.append(Need(f"weights of {len(ahead)} policies", study, len(ahead) * weights))
+        if any("lora" not in config["methods"][trained[name]["method"]] for name, _ in ahead):
+            found.append(Need("checkpoints of one full training", study, CHECKPOINT * weights))
+    return [need for need in found if need.size]
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+
+
+def require_room(needed: list[Need]) -> None:
+    """Say what each disk takes and has free. Raises StudyError where it does not fit: what, where, how much is free."""
+    disks = defaultdict(list)
+    for need in needed:
+        disks[existing(need.folder).stat().st_dev].append(need)
+    for wanted in disks.values():
+        place = existing(wanted[0].folder)
+        free, total = shutil.disk_usage(place).free, sum(need.size for need in wanted)
+        parts = ", ".join(f"{need.what} {amount(need.size)}" for need in wanted)
+        say(f"disk of {place}: {amount(total)} are needed at most ({parts}), {amount(free)} are free")
+        if total > free:
+            raise StudyError(
+                f"the study needs up to {amount(total)} on the disk of {place} ({parts}), and {amount(free)} are free there. "
+                "Make room, or let results be a link to a folder on a larger disk."
+            )
+
+
+def main() -> None:
+    args = parse(__doc__, config="text")
+    config = resolve(yaml.safe_load(Path(args.config).read_text()), SCHEMA)
+    results = Path("results")
+    sources = hub_sources(config)
+    missing = [source for source in sources if absent(source, folder_of(source, results))]
+    say(f"to download: {', '.join(source['repo'] for source in missing) or 'nothing'}")
+    if missing:
+        check_hub(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    sizes = defaultdict(dict)
+    for source in sources:
+        folder = folder_of(source, results)
+        there = {path.name: path.stat().st_size for path in folder.glob("*") if path.is_file()}
+        sizes[source["repo"], source["revision"]] |= sizes_of(source) if source in missing else there
+    require_room(needs(config, sizes, results))
+    if not torch.cuda.is_available():
+        say(
+            f"no GPU: the author's GPU took {PUBLISHED_GPU_HOURS:.1f} h to train; on a CPU expect weeks. Use a cluster profile, or `make demo`."
+        )
+        raise StudyError("the paper's study needs a GPU to end in a useful time. To run it regardless: snakemake --cores all")
+    gpu = torch.cuda.get_device_properties(0)
+    if gpu.total_memory < GPU_GB * 1e9:
+        raise StudyError(
+            f"{gpu.name} has {gpu.total_memory / 1e9:.0f} GB; SFT needs about {GPU_GB} GB. Lower methods.sft.micro_batch to 2 and run snakemake."
+        )
+    say(f"{gpu.name}; the author's GPU took {PUBLISHED_GPU_HOURS:.1f} h to train the three policies")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,86 @@
+"""Which precision and micro-batch train fastest on this machine: a few steps of a method with each, and a suggestion. Changes nothing."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from hh_align.core.artifacts import say, write_json
+from hh_align.core.command import parse, run
+from hh_align.core.errors import StudyError
+
+STEPS = 8
+MEASURES = {"training_examples_per_second": "examples_per_second", "share_of_peak": "share_of_peak", "peak_memory_mb": "peak_memory_mb"}
+
+
+def settings(method: dict) -> list[dict]:
+    """The method with every precision and every micro-batch that divides the batch, largest first, on the rows of STEPS steps."""
+    size = method["batch_size"]
+    micro = [number for number in range(size, 0, -1) if size % number == 0]
+    rows = {"max_rows": STEPS * size, "epochs": 1}
+    return [method | rows | {"precision": precision, "micro_batch": number} for precision in ("float32", "bfloat16") for number in micro]
+
+
+def call(step: str, config: dict, **options: object) -> None:
+    """Run a step of the training. Raises StudyError with its own message."""
+    given = [part for name, value in options.items() for part in ("--" + name.replace("_", "-"), str(value))]
+    command = [sys.executable, "-m", f"hh_align.training.{step}", "--config", json.dumps(config), *given]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"{step} ended with status {done.returncode}"]
+        raise StudyError(lines[-1].removeprefix("error: "))
+
+
+def measure(method: dict, config: dict, parent: Path, preferences: Path, threads: int, folder: Path) -> dict:
+    """Examples per second and peak memory of a few steps. Raises StudyError where they do not fit."""
+    common = {"preferences": preferences, "threads": threads, "timing": folder / "timing.json", "state": folder / "state"}
+    place = {"train_split": config["train_split"], "device": config["device"]}
+    if method["trainer"] == "kto" or method.get("dropout") == "disabled":
+        as_dpo = method | {"trainer": "dpo", "dropout": "disabled"}
+        view = {key: as_dpo[key] for key in config["view_keys"] if key in as_dpo}
+        reference = folder / "references.parquet"
+        batch = {"batch_tokens": config["batch_tokens"]}
+        call("compute_references", {"view": view, **place, **batch}, policy=parent, output=reference, **common)
+        common["references"] = reference
+    outputs = {name: folder / name for name in ("train_log", "quarantine")} | {"manifest": folder / "out/manifest.json"}
+    call(
+        f"train_{method['trainer']}",
+        {"method": method, **place},
+        seed=1,
+        parent=parent,
+        checkpoint_seconds=10**6,
+        **common,
+        **outputs,
+    )
+    timing = json.loads((folder / "timing.json").read_text())
+    return {short: timing[name] for name, short in MEASURES.items()}
+
+
+def main() -> None:
+    args = parse(__doc__, config="config", parent="path", preferences="path", threads="int", output="path")
+    method, found = args.config["method"], []
+    for tried in settings(method):
+        row = {key: tried[key] for key in ("precision", "micro_batch")}
+        name = f"{row['precision']}, micro_batch {row['micro_batch']}"
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                row |= measure(tried, args.config, args.parent, args.preferences, args.threads, Path(folder))
+                speed = f"{row['examples_per_second']:,.1f} examples/s, {row['share_of_peak']:.0%} of the matrix-product peak"
+                say(f"{name}: {speed}, {row['peak_memory_mb']:,} MB")
+            except StudyError as error:
+                row["failed"] = str(error)
+                say(f"{name}: {error}")
+        found.append(row)
+    fit = [row for row in found if "failed" not in row]
+    if not fit:
+        raise StudyError("nothing fits: lower max_length, or take a machine with more memory.")
+    for precision in dict.fromkeys(row["precision"] for row in fit):
+        best = max((row for row in fit if row["precision"] == precision), key=lambda row: row["examples_per_second"])
+        say(f"fastest: {{precision: {precision}, micro_batch: {best['micro_batch']}}}, {best['examples_per_second']:,.1f} examples/s")
+    say("micro_batch changes the last bits of the result, precision more: both are part of the method.")
+    write_json(args.output, found)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,250 @@
+"""The whole verdict on a file of rated responses: one row per policy and prompt, no workflow around it.
+
+Columns: policy, axis (harmlessness | helpfulness), reward, and prompt_id or prompt; where they are known also seed, judge, parent,
+response, finish (eos | length | stop) and cluster (prompts of one cluster are not independent). Parquet, CSV, JSON or JSON lines.
+"""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from hh_align.analysis import check_claims, compare_policies, compute_metrics, compute_power, compute_retention, sweep_thresholds
+from hh_align.analysis.ratings import (
+    AXES,
+    LIMITS,
+    Ratings,
+    by_axis,
+    check_judges,
+    fault,
+    headline,
+    judged_axes,
+    label,
+    number_clusters,
+    reply_facts,
+    shown_judge,
+)
+from hh_align.config.resolve import explain
+from hh_align.core.artifacts import provenance, read_table, say, write_table, write_text
+from hh_align.core.command import parse, run
+from hh_align.core.errors import StudyError
+from hh_align.core.tabular import read_any
+from hh_align.data.transcripts import cluster_of
+from hh_align.report import plot_comparisons, plot_figures, plot_retention, plot_thresholds, summarize_study
+from hh_align.report.export_csv import as_csv
+from hh_align.report.figures import PLAIN, save
+
+REQUIRED = ("policy", "axis", "reward")
+OPTIONAL = ("prompt_id", "prompt", "seed", "judge", "parent", "response", "finish", "cluster")
+ANALYSIS = ("contrasts", "primary", "all_pairs", "equivalence_margin", "bootstrap", "discordance", "sizes")
+FILES = "In {folder}/: figures/, changed_prompts.csv (which prompts changed), claims.csv (every number of a sentence)."
+SCHEMA = Path(__file__).parents[3] / "schemas/config.schema.yaml"
+
+
+def read_settings(path: Path) -> dict:
+    """The settings, checked against the parts of the config's schema that they share. Raises StudyError with one message."""
+    study = yaml.safe_load(SCHEMA.read_text())
+    parts = study["properties"]
+    limits = {"axis": {"enum": [*AXES, "both"]}, "harmless_min": {"type": "number"}, "helpful_above": {"type": "number"}}
+    schema = {
+        "$defs": study["$defs"],
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "root": {"type": "string"},
+            "parents": {"type": "object", "additionalProperties": {"type": "string"}},
+            "judges": {"type": "object", "additionalProperties": {"type": "object", "additionalProperties": False, "properties": limits}},
+            "claims": parts["claims"],
+            **{name: parts["analysis"]["properties"][name] for name in ANALYSIS},
+        },
+    }
+    try:
+        settings = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise StudyError(f"{path}: no readable YAML ({' '.join(str(error).split())}).") from None
+    if error := best_match(Draft202012Validator(schema).iter_errors(settings)):
+        raise StudyError(f"{path}: {explain(error, 'the file')}")
+    return settings
+
+
+def read_responses(path: Path) -> pd.DataFrame:
+    """The file's rows with every column that the verdict reads. Raises StudyError for an unreadable file or a missing column."""
+    frame = read_any(path, list(REQUIRED))
+    if not {"prompt_id", "prompt"} & set(frame):
+        raise StudyError(f"{path}: column prompt_id (or prompt) is missing; it has {', '.join(map(str, frame))}.")
+    unknown = sorted(set(frame["axis"].map(str)) - set(AXES))
+    if unknown:
+        raise StudyError(f"{path}: axis {', '.join(unknown[:5])} is unknown. Allowed: {', '.join(AXES)}.")
+    for column in ("policy", "prompt_id" if "prompt_id" in frame else "prompt", "seed", "judge"):
+        if column in frame and (empty := frame.index[frame[column].isna()].tolist()):
+            raise StudyError(f"{path}: column {column} is empty in {len(empty)} rows (the first is data row {empty[0] + 1}).")
+    if missing := [axis for axis in AXES if axis not in set(frame["axis"])]:
+        raise StudyError(f"{path}: no prompt of axis {' and '.join(missing)}: both axes, {' and '.join(AXES)}, are needed.")
+    if "seed" in frame:
+        seeds = pd.to_numeric(frame["seed"], errors="coerce")
+        if wrong := frame.index[~(seeds % 1 == 0)].tolist():
+            raise StudyError(f"{path}: column seed holds {frame['seed'][wrong[0]]!r} in data row {wrong[0] + 1}. Allowed: whole numbers.")
+        frame["seed"] = seeds.astype(int)
+    frame["reward"] = pd.to_numeric(frame["reward"], errors="coerce")
+    return completed(frame[[name for name in (*REQUIRED, *OPTIONAL) if name in frame]])
+
+
+def completed(frame: pd.DataFrame) -> pd.DataFrame:
+    """With prompt_id (numbered in the order of the prompts' first appearance), judge, seed and cluster where the file has none."""
+    if "prompt_id" not in frame:
+        numbers = {axis: {text: n for n, text in enumerate(part["prompt"].unique())} for axis, part in frame.groupby("axis")}
+        frame["prompt_id"] = [f"{axis}-{numbers[axis][text]:05d}" for axis, text in zip(frame["axis"], frame["prompt"], strict=True)]
+    elif len(frame[["axis", "prompt_id"]].drop_duplicates()) > frame["prompt_id"].nunique():  # each axis counts its prompts from 0
+        frame["prompt_id"] = frame["axis"] + "-" + frame["prompt_id"].astype(str)
+    if "cluster" not in frame:
+        frame["cluster"] = frame["prompt"].map(cluster_of) if "prompt" in frame else frame["prompt_id"]
+    for column, value in (("judge", "judge"), ("seed", 0)):
+        if column not in frame:
+            frame[column] = value
+    return frame.astype({name: str for name in ("policy", "axis", "prompt_id", "judge", "cluster")})
+
+
+def study_of(frame: pd.DataFrame, settings: dict, path: Path, defaults: dict) -> dict:
+    """The config of the analysis: who descends from whom, seeds, judges' thresholds, contrasts (each policy against root and parent).
+
+    Raises StudyError where the settings name what the file does not hold, or policies have different seeds.
+    """
+    policies = list(dict.fromkeys(frame["policy"]))
+    root = settings.get("root", "base" if "base" in policies else policies[0])
+    given = dict(frame.dropna(subset="parent")[["policy", "parent"]].to_numpy()) if "parent" in frame else {}
+    parents = {policy: (given | settings.get("parents", {})).get(policy, root) for policy in policies if policy != root}
+    named = {root, *parents, *parents.values(), *(name for pair in settings.get("contrasts", []) for name in pair)}
+    if unknown := sorted(named - set(policies)):
+        raise StudyError(f"{path}: policy {', '.join(unknown)} is not in the file. It holds {', '.join(policies)}.")
+    seeds = {policy: sorted(set(frame[frame["policy"] == policy]["seed"])) for policy in policies}
+    others = {tuple(found) for policy, found in seeds.items() if policy != root}
+    if len(others) > 1 or len(seeds[root]) > 1:
+        listed = "; ".join(f"{policy}: {', '.join(map(str, found))}" for policy, found in seeds.items())
+        raise StudyError(f"{path}: every trained policy needs the same seeds, and {root} one set of responses. Found {listed}.")
+    limits = next(iter(defaults["judges"].values()))
+    analysis = {**defaults["analysis"], "contrasts": contrasts_of(root, parents), "primary": [], "all_pairs": True, "claims": []}
+    chosen = {key: value for key, value in settings.items() if key in (*ANALYSIS, "claims")}
+    return {
+        **analysis,
+        **chosen,
+        "policies": {policy: {"parent": parents.get(policy)} for policy in policies},
+        "order": by_depth(root, parents),
+        "seeds": [int(seed) for seed in (min(others) if others else [0])],
+        "judges": {judge: limits_of(limits, settings.get("judges", {}).get(judge, {})) for judge in sorted(set(frame["judge"]))},
+    }
+
+
+def limits_of(defaults: dict, settings: dict) -> dict:
+    """A judge's thresholds, of its own axis only where it has one."""
+    axes = AXES if settings.get("axis", "both") == "both" else (settings["axis"],)
+    return {LIMITS[axis]: settings.get(LIMITS[axis], defaults[LIMITS[axis]]) for axis in axes}
+
+
+def contrasts_of(root: str, parents: dict[str, str]) -> list[list[str]]:
+    return [[policy, against] for policy, parent in parents.items() for against in dict.fromkeys([root, parent])]
+
+
+def by_depth(root: str, parents: dict[str, str]) -> list[str]:
+    """The root, its children, their children. Raises StudyError for policies that do not descend from the root."""
+    order, left = [root], dict(parents)
+    while ready := [policy for policy, parent in left.items() if parent in order]:
+        order += ready
+        left = {policy: parent for policy, parent in left.items() if policy not in ready}
+    if left:
+        raise StudyError(f"parents: {', '.join(sorted(left))} do not descend from {root}.")
+    return order
+
+
+def ratings_of(frame: pd.DataFrame, config: dict, path: Path) -> Ratings:
+    """Checked frames by (judge, policy, seed, axis). Raises StudyError naming file, policy and prompts; never a silently smaller n."""
+    asked, root = set(frame["prompt_id"]), config["order"][0]
+    ratings: Ratings = {}
+    places = dict(frame[["prompt_id", "axis"]].to_numpy())
+    for (judge, policy, seed), part in frame.groupby(["judge", "policy", "seed"], sort=False):
+        axes = judged_axes(config["judges"][judge])
+        if not set(part["axis"]) <= set(axes):
+            raise StudyError(f"{path}: judge {judge} rates {', '.join(sorted(set(part['axis']) - set(axes)))}, but its axis is {axes[0]}.")
+        if found := fault(part, {name for name in asked if places[name] in axes}):
+            raise StudyError(f"{path}: policy {policy} (judge {judge}, seed {seed}) has {found}.")
+        rows = part.assign(good=label(part["axis"], part["reward"], config["judges"][judge]))[["axis", "prompt_id", "reward", "good"]]
+        if "response" in part:
+            replies = part.assign(response=part["response"].fillna(""), finish=part.get("finish"))
+            rows = rows.merge(reply_facts(replies), on=["axis", "prompt_id"])
+        ratings |= {(judge, policy, 0 if policy == root else int(seed), axis): group for axis, group in by_axis(rows, axes).items()}
+    try:
+        check_judges(ratings)
+    except StudyError as error:
+        raise StudyError(f"{path}: {error}") from None
+    return ratings
+
+
+def analyse(ratings: Ratings, clusters: dict[str, np.ndarray], config: dict) -> dict[str, tuple[list[dict], pa.Schema]]:
+    """Every table of the verdict by name, with its schema."""
+    retained, changed = compute_retention.compare(ratings, config)
+    swept, leads, flips = sweep_thresholds.sweep(ratings, config)
+    sizes = {axis: len(clusters[axis]) for axis in AXES}
+    return {
+        "metrics": (compute_metrics.measure(ratings, clusters, config), compute_metrics.METRICS),
+        "comparisons": (compare_policies.compare(ratings, clusters, config), compare_policies.COMPARISONS),
+        "retention": (retained, compute_retention.RETENTION),
+        "changed_prompts": (changed, compute_retention.CHANGED),
+        "thresholds": (swept, sweep_thresholds.THRESHOLDS),
+        "threshold_leads": (leads, sweep_thresholds.LEADS),
+        "threshold_flips": (flips, sweep_thresholds.FLIPS),
+        "claims": (check_claims.check(ratings, clusters, config), check_claims.CLAIMS),
+        "power": (compute_power.questions(sizes, config), compute_power.POWER),
+    }
+
+
+def draw(tables: dict[str, pd.DataFrame], ratings: Ratings, config: dict, folder: Path) -> None:
+    """The figures, by the first judge."""
+    judge, order, first = shown_judge(config["judges"]), config["order"], config["seeds"][0]
+    rows = headline(tables["metrics"], judge)
+    compared = tables["comparisons"][tables["comparisons"]["judge"] == judge]
+    single = compared[compared["seed"] == first].drop_duplicates(["policy_b", "policy_a", "metric"])
+    retained = tables["retention"]
+    with plt.rc_context(PLAIN):
+        save(plot_figures.plot_bars(rows, order), folder / "metrics.svg")
+        save(plot_figures.plot_boxes(ratings, judge, config), folder / "rewards.svg")
+        save(plot_figures.plot_means(rows, order, judge), folder / "mean_rewards.svg")
+        save(plot_thresholds.plot_curves(tables["thresholds"], tables["threshold_flips"], config, judge), folder / "thresholds.svg")
+        if len(order) > 1:
+            shown = plot_comparisons.shown(compared, judge)
+            save(plot_comparisons.plot_forest(shown, order, config["equivalence_margin"]), folder / "contrasts.svg")
+            save(plot_comparisons.plot_wins(single, order), folder / "wins.svg")
+            rows = retained[(retained["judge"] == judge) & (retained["seed"] == first)]
+            save(plot_retention.plot_flow(rows, order), folder / "retention.svg")
+
+
+def main() -> None:
+    args = parse(__doc__, responses="path", defaults="path", settings="path?", output="path")
+    settings = read_settings(args.settings) if args.settings else {}
+    frame = read_responses(args.responses)
+    config = study_of(frame, settings, args.responses, yaml.safe_load(args.defaults.read_text()))
+    ratings = ratings_of(frame, config, args.responses)
+    clusters = number_clusters(frame[["axis", "prompt_id", "cluster"]].drop_duplicates(["axis", "prompt_id"]))
+    say(f"{len(config['order'])} policies, {' and '.join(f'{len(clusters[axis]):,} prompts on {axis}' for axis in AXES)}")
+
+    made_by = provenance(config, [args.responses])
+    tables = {}
+    for name, (rows, schema) in analyse(ratings, clusters, config).items():
+        path = args.output / "analysis" / f"{name}.parquet"
+        write_table(path, rows, schema, made_by)
+        written = read_table(path)
+        write_text(args.output / "report" / f"{name}.csv", as_csv(written.to_pylist(), written.schema.names))
+        tables[name] = written.to_pandas()
+    draw(tables, ratings, config, args.output / "report/figures")
+    about = config | {"study": args.responses.stem, "folder": str(args.output), "synthetic": False, "same_source": []}
+    empty = {name: summarize_study.frame(None, columns) for name, columns in summarize_study.COLUMNS.items()}
+    text = summarize_study.summary(about, empty | tables | {"leads": tables["threshold_leads"]}, {}, FILES)
+    write_text(args.output / "report/summary.txt", text)
+    say(text.rstrip())
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,84 @@
+"""Log-probabilities of chosen and rejected replies under a reference policy, for the token view of one method."""
+
+import math
+import time
+from collections.abc import Sequence
+
+import pyarrow as pa
+import torch
+
+from hh_align.core.artifacts import provenance, read_table, say, write_table
+from hh_align.core.code_hash import code_hash
+from hh_align.core.command import parse, run
+from hh_align.core.errors import StudyError
+from hh_align.core.plan import token_batches
+from hh_align.core.progress import Progress
+from hh_align.core.state import fingerprint, state_folder
+from hh_align.data.preferences import KEY, SCHEMA, row_name
+from hh_align.models.batches import Parts, by_batches
+from hh_align.models.compute import use_device, write_timing
+from hh_align.models.folders import load_policy
+from hh_align.models.packing import MULTIPLE, pack, reply_logps, to_device, tree_size, use_packing
+from hh_align.training.pairs import check_pairs, pair_tree, pairs
+
+REFERENCES = pa.schema(
+    [
+        ("split", pa.string()),
+        ("subset", pa.string()),
+        ("row", pa.int64()),
+        ("ref_chosen_logps", pa.float32()),
+        ("ref_rejected_logps", pa.float32()),
+        ("prompt_tokens", pa.int64()),
+        ("chosen_tokens", pa.int64()),
+        ("rejected_tokens", pa.int64()),
+        ("cut_prompt", pa.int64()),
+        ("cut_reply", pa.int64()),
+    ]
+)
+
+
+def reference_rows(rows: list[dict], examples: list[dict], found: list[list[float]]) -> list[dict]:
+    """Rows of the artifact: keys, the log-probabilities (chosen, rejected) found, tokens and cuts."""
+    table = []
+    for row, example, (chosen, rejected) in zip(rows, examples, found, strict=True):
+        counts = {f"{part}_tokens": len(example[f"{part}_ids"]) for part in ("prompt", "chosen", "rejected")}
+        cut = {key: example[key] for key in ("cut_prompt", "cut_reply")}
+        table.append({**{key: row[key] for key in KEY}, "ref_chosen_logps": chosen, "ref_rejected_logps": rejected, **counts, **cut})
+    return table
+
+
+def main() -> None:
+    started = time.monotonic()
+    args = parse(
+        __doc__, config="config", policy="path", preferences="path", threads="int", state="path", output="path", timing="path"
+    )  # fmt: skip
+    view = args.config["view"]
+    device = use_device(args.config["device"], args.threads)
+    made_by = provenance(args.config, [args.policy, args.preferences], device=device, threads=args.threads)
+    model, tokenizer = load_policy(args.policy, device=device)
+    use_packing(model)
+    rows, examples, _ = pairs(read_table(args.preferences, SCHEMA).to_pylist(), tokenizer, view, args.config["train_split"])
+    check_pairs(model.config, examples)
+    say(f"{len(rows):,} pairs; prompt cut in {sum(example['cut_prompt'] > 0 for example in examples):,}")
+
+    trees = [pair_tree(example) for example in examples]
+    sizes = [tree_size(tree) for tree in trees]
+    batches = token_batches(sizes, args.config["batch_tokens"])
+
+    def compute(batch: Sequence[int]) -> list[list[float]]:
+        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=view["precision"] == "bfloat16"):
+            packed = pack([trees[row] for row in batch], MULTIPLE[view["precision"]])
+            logps = reply_logps(model, to_device(packed, device)).view(-1, 2).tolist()
+        for row, pair in zip(batch, logps, strict=True):
+            if not all(map(math.isfinite, pair)):
+                raise StudyError(f"{row_name(rows[row])}: the reference's log-probabilities are {pair}. The weights are damaged.")
+        return logps
+
+    with state_folder(args.state, fingerprint(made_by, code_hash("hh_align.training.compute_references")), started) as state:
+        found = by_batches(batches, sizes, compute, Parts(state), Progress(len(rows), "pair"))
+        write_table(args.output, reference_rows(rows, examples, found), REFERENCES, made_by)
+    write_timing(args.timing, state.started, state.continuations, pairs=len(rows), tokens=state.tokens)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,232 @@
+"""What every training step shares: TRL arguments, one log row per optimizer step, checks on the way, checkpoints that outlive a kill."""
+
+import gc
+import math
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+from accelerate.utils import broadcast_object_list
+from transformers import PrinterCallback, Trainer, TrainerCallback
+
+from hh_align.core.artifacts import say
+from hh_align.core.errors import StudyError
+from hh_align.core.processes import is_first, processes
+from hh_align.core.progress import Progress
+from hh_align.core.state import State, latest_checkpoint, seal_checkpoint
+from hh_align.models.compute import out_of_memory
+from hh_align.models.folders import writing
+
+# TRL 1.16 still reads the name that transformers 5 renamed
+warnings.filterwarnings("ignore", message=".*gradient_checkpointing` is deprecated", category=FutureWarning)
+
+LOG_SCHEMA = pa.schema(
+    [
+        ("step", pa.int64()),
+        ("epoch", pa.float64()),
+        ("examples", pa.int64()),
+        ("tokens", pa.int64()),
+        ("cut_tokens", pa.int64()),
+        ("loss", pa.float64()),
+        ("learning_rate", pa.float64()),
+        ("grad_norm", pa.float64()),
+        ("margins", pa.float64()),
+        ("accuracies", pa.float64()),
+        ("chosen_logps", pa.float64()),
+        ("rejected_logps", pa.float64()),
+        ("chosen_rewards", pa.float64()),
+        ("rejected_rewards", pa.float64()),
+    ]
+)
+LOGGED = {
+    "loss": "loss",
+    "learning_rate": "learning_rate",
+    "grad_norm": "grad_norm",
+    "rewards/margins": "margins",
+    "rewards/accuracies": "accuracies",
+    "logps/chosen": "chosen_logps",
+    "logps/rejected": "rejected_logps",
+    "rewards/chosen": "chosen_rewards",
+    "rewards/rejected": "rejected_rewards",
+}
+
+
+QUARANTINE_SCHEMA = pa.schema([("split", pa.string()), ("subset", pa.string()), ("row", pa.int64()), ("reason", pa.string())])
+
+
+def trl_arguments(settings: dict, folder: Path, seed: int, device: str, planned: bool = True) -> dict:
+    """Arguments that SFTConfig, DPOConfig and RewardConfig share. Everything that matters is explicit: TRL's defaults move.
+
+    The dataset comes in the order of training with its epochs joined, hence one sequential pass. planned: its entries are
+    micro-batches, else rows. Raises StudyError where the micro-batches of a step cannot be shared out to the processes.
+    """
+    batches = settings["batch_size"] // settings["micro_batch"]
+    if batches % processes():
+        raise StudyError(
+            f"a step has {batches} micro-batches (batch_size {settings['batch_size']}, micro_batch {settings['micro_batch']}) "
+            f"for {processes()} processes. Lower micro_batch, or compute.processes."
+        )
+    return {
+        "output_dir": str(folder),
+        "seed": seed,
+        "num_train_epochs": 1,
+        "train_sampling_strategy": "sequential",
+        "per_device_train_batch_size": 1 if planned else settings["micro_batch"],
+        "gradient_accumulation_steps": batches // processes(),
+        "remove_unused_columns": not planned,
+        "ddp_find_unused_parameters": False,
+        "learning_rate": settings["learning_rate"],
+        "lr_scheduler_type": settings["schedule"],
+        "warmup_steps": settings["warmup_steps"],
+        "weight_decay": settings["weight_decay"],
+        "max_grad_norm": settings["max_grad_norm"],
+        "optim": "adamw_torch_fused",
+        "bf16": settings["precision"] == "bfloat16",
+        "gradient_checkpointing": False,
+        "use_cpu": device == "cpu",
+        "dataloader_pin_memory": device == "cuda",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",
+        "save_total_limit": 2,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "max_length": None,
+    }
+
+
+class Watch(TrainerCallback):
+    """Stops at a loss that is no number, prints progress, and seals a checkpoint every `seconds`."""
+
+    def __init__(
+        self,
+        tokens: Sequence[int],
+        done: int,
+        seconds: float,
+        rows_of: Callable[[int], str],
+        check: Callable[[dict], None],
+        state: State,
+    ) -> None:
+        """tokens: of each step."""
+        self.tokens, self.progress, self.state = tokens, Progress(len(tokens), "step", done=done), state
+        self.rows_of, self.check = rows_of, check
+        self.seconds, self.saved, self.stepped = seconds, time.monotonic(), 0.0
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.stepped = time.monotonic()
+        due = [self.stepped - self.saved > self.seconds and state.global_step < state.max_steps]
+        if processes() > 1:
+            broadcast_object_list(due)
+        control.should_save = control.should_save or due[0]
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if "loss" not in logs:
+            return
+        loss, norm = logs["loss"], logs.get("grad_norm", 0.0)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise StudyError(
+                f"the loss is {loss} and the gradient's norm {norm} at step {state.global_step} (learning rate {logs['learning_rate']:g}, "
+                f"rows {self.rows_of(state.global_step)}). Lower learning_rate, or look at these rows."
+            )
+        if state.global_step == 1:
+            self.check(logs)
+        self.progress.add(1, self.tokens[state.global_step - 1], note=f"loss {logs['loss']:.4f}")
+
+    def on_save(self, args, state, control, **kwargs):
+        if processes() > 1:
+            torch.distributed.barrier()
+        if is_first():
+            seal_checkpoint(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            self.state.checkpoints += 1
+            self.state.checkpoint_seconds += time.monotonic() - self.stepped
+            self.state.spend()
+        self.saved = time.monotonic()
+
+
+def tensor_sums(model: torch.nn.Module) -> dict[str, tuple[float, float]]:
+    """Name -> (sum, sum of magnitudes) of each parameter: equal while it stays as it is."""
+    return {
+        name: (float(tensor.detach().sum(dtype=torch.double)), float(tensor.detach().abs().sum(dtype=torch.double)))
+        for name, tensor in model.named_parameters()
+    }
+
+
+def check_moved(before: dict[str, tuple[float, float]], model: torch.nn.Module, may_stay: tuple[str, ...]) -> None:
+    """Raise StudyError where a trainable parameter has not changed, or a frozen one has; may_stay: ends of names without a gradient."""
+    after = tensor_sums(model)
+    trainable = {name: tensor.requires_grad for name, tensor in model.named_parameters()}
+    stayed = [name for name, moves in trainable.items() if moves and after[name] == before[name] and not name.endswith(may_stay)]
+    if stayed:
+        raise StudyError(f"training has not changed {', '.join(stayed[:5])} ({len(stayed)} parameters): the optimizer does not see them.")
+    moved = [name for name, moves in trainable.items() if not moves and after[name] != before[name]]
+    if moved:
+        raise StudyError(f"training has changed {', '.join(moved[:5])} ({len(moved)} parameters), which are frozen.")
+
+
+def fit(
+    trainer: Trainer,
+    state: State,
+    steps: Sequence[Sequence[int]],
+    tokens: Sequence[int],
+    cuts: Sequence[int],
+    names: Sequence[str],
+    checkpoint_seconds: float,
+    check_first: Callable[[dict], None] = lambda logs: None,
+    may_stay: tuple[str, ...] = ("k_proj.bias",),
+) -> tuple[list[dict], float]:
+    """Train to the end, continuing from the newest valid checkpoint of `state`; return the rows of train_log and the seconds it took.
+
+    steps: the rows of each optimizer step; `tokens`, `cuts` and `names` are per row. `check_first` sees the log of step 1; `may_stay`
+    names parameters that the loss does not depend on (softmax takes no notice of a key's bias). Raises
+    StudyError where a loss is no number, memory runs out, the disk takes no checkpoint, or a parameter has not moved as it should.
+    """
+    checkpoint = latest_checkpoint(state.folder)
+    done = int(checkpoint.name.split("-")[1]) if checkpoint else 0
+    if checkpoint:
+        say(f"continuing from step {done} of {len(steps)}")
+    trainer.remove_callback(PrinterCallback)
+    step_tokens = [sum(tokens[row] for row in step) for step in steps]
+    trainer.add_callback(
+        Watch(step_tokens, done, checkpoint_seconds, lambda step: ", ".join(names[row] for row in steps[step - 1]), check_first, state)
+    )
+    before, started = tensor_sums(trainer.model), time.monotonic()
+    gc.freeze()  # what is imported by now lives to the end: not looked at again
+    try:
+        with writing(state.folder):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise StudyError(memory_advice(trainer, max(map(len, steps)), max(tokens))) from None
+    seconds = time.monotonic() - started + state.earlier
+    if len(steps) > 2:  # before, an adapter's first factor has no gradient
+        check_moved(before, trainer.model, may_stay)
+    return log_rows(trainer.state.log_history, steps, tokens, cuts), seconds
+
+
+def memory_advice(trainer: Trainer, batch_size: int, longest: int) -> str:
+    """What to lower, and to which value; longest: tokens of the longest example."""
+    micro = math.ceil(batch_size / trainer.args.gradient_accumulation_steps / processes())
+    where = f"out of memory at step {trainer.state.global_step + 1} with micro_batch {micro}: "
+    if micro > 1:
+        return where + f"set it to {micro // 2} (the same batch_size, so the same method, in half the memory)."
+    return (
+        where
+        + f"lower max_length to {longest // 2} (the longest example has {longest} tokens), set precision to bfloat16, or take a machine with more memory."
+    )
+
+
+def log_rows(history: Sequence[dict], steps: Sequence[Sequence[int]], tokens: Sequence[int], cuts: Sequence[int]) -> list[dict]:
+    """One row per optimizer step; examples, tokens and cut tokens are cumulative, an epoch is one pass over the rows."""
+    logged = {entry["step"]: entry for entry in history if "loss" in entry}
+    rows, examples, seen, cut = [], 0, 0, 0
+    for number, step in enumerate(steps, start=1):
+        examples += len(step)
+        seen += sum(tokens[row] for row in step)
+        cut += sum(cuts[row] for row in step)
+        counts = {"step": number, "epoch": examples / len(tokens), "examples": examples, "tokens": seen, "cut_tokens": cut}
+        rows.append(counts | {column: logged[number].get(name) for name, column in LOGGED.items()})
+    return rows

@@ -1,0 +1,148 @@
+"""A small DeBERTa-v2 judge from nothing: trained on preference pairs with TRL's RewardTrainer, its thresholds measured on held-out pairs."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from hh_align.core.artifacts import provenance, read_table, say, write_json, write_table
+from hh_align.core.code_hash import code_hash
+from hh_align.core.command import parse, run
+from hh_align.core.errors import StudyError
+from hh_align.core.plan import steps_of, training_order
+from hh_align.core.progress import Progress
+from hh_align.core.state import fingerprint, state_folder
+from hh_align.data.preferences import SCHEMA, row_name, training_rows
+from hh_align.data.transcripts import judged_prompt
+from hh_align.models.bpe import train_tokenizer
+from hh_align.models.compute import use_device, write_timing
+from hh_align.models.folders import prepare, save_model
+from hh_align.models.judging import pair_ids, rewards
+from hh_align.training.loop import LOG_SCHEMA, fit, trl_arguments
+
+CALIBRATION_TOKENS = 8192
+AXES = {"harmlessness": "harmless", "helpfulness": "helpful"}
+
+
+def build_model(architecture: dict, vocab_size: int, seed: int):
+    """A DebertaV2ForSequenceClassification with one output, in float32 with random weights."""
+    from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
+
+    torch.manual_seed(seed)
+    return DebertaV2ForSequenceClassification(
+        DebertaV2Config(
+            vocab_size=vocab_size,
+            hidden_size=architecture["hidden_size"],
+            num_hidden_layers=architecture["layers"],
+            num_attention_heads=architecture["heads"],
+            intermediate_size=architecture["ffn_dim"],
+            initializer_range=architecture["init_std"],
+            position_buckets=architecture["position_buckets"],
+            relative_attention=True,
+            pos_att_type=["p2c", "c2p"],
+            position_biased_input=False,
+            norm_rel_ebd="layer_norm",
+            share_att_key=True,
+            type_vocab_size=0,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            pooler_hidden_size=architecture["hidden_size"],
+            pooler_dropout=0.0,
+            pad_token_id=1,
+            num_labels=1,
+        )
+    )
+
+
+def held_out(prompt: str, share: float) -> bool:
+    """Whether a prompt belongs to the share kept for calibration: a property of its text, not of its place."""
+    return int(hashlib.sha256(prompt.encode()).hexdigest()[:8], 16) / 2**32 < share
+
+
+def youden(good: Sequence[float], bad: Sequence[float]) -> dict[str, float]:
+    """The threshold that maximises Youden's J = P(reward >= t | good) - P(reward >= t | bad), half-way between two rewards.
+
+    Also J itself, the share of all pairs (good, bad) in the right order (AUC), and the pairwise accuracy.
+    """
+    good, bad = np.asarray(good), np.asarray(bad)
+    values = np.unique(np.concatenate([good, bad]))
+    cuts = (values[1:] + values[:-1]) / 2
+    index = np.array([(good >= cut).mean() - (bad >= cut).mean() for cut in cuts])
+    best = int(index.argmax())
+    order = (good[:, None] > bad[None, :]).mean() + (good[:, None] == bad[None, :]).mean() / 2
+    return {
+        "threshold": float(cuts[best]),
+        "youden_j": float(index[best]),
+        "auc": float(order),
+        "pair_accuracy": float((good > bad).mean()),
+    }
+
+
+def score(model, tokenizer, rows: Sequence[dict], reply: str, max_length: int | None) -> list[float]:
+    """Rewards of the rows' `chosen` or `rejected` replies."""
+    ids, _ = pair_ids(tokenizer, [judged_prompt(row["prompt"]) for row in rows], [row[reply].strip() for row in rows], max_length)
+    return rewards(model, ids, tokenizer.pad_token_id, CALIBRATION_TOKENS, Progress(len(ids), "pair"))
+
+
+def main() -> None:
+    started = time.monotonic()
+    args = parse(
+        __doc__, config="config", preferences="path", threads="int", checkpoint_seconds="int",
+        state="path", manifest="path", train_log="path", calibration="path", timing="path",
+    )  # fmt: skip
+    config, settings, seed = args.config, args.config["training"], args.config["seed"]
+    prepare()
+    device = use_device(config["device"], args.threads)
+    made_by = provenance(config, [args.preferences], seed=seed, device=device, threads=args.threads)
+
+    table = read_table(args.preferences, SCHEMA).to_pylist()
+    usable = training_rows(table, config["train_split"], "use_dpo", None)
+    calibration = [row for row in usable if held_out(row["prompt"], config["calibration_share"])]
+    training = [row for row in usable if not held_out(row["prompt"], config["calibration_share"])]
+    rows = training_rows(training, config["train_split"], "use_dpo", settings.get("max_rows"))
+    texts = [judged_prompt(row["prompt"]) + row[reply] for row in rows for reply in ("chosen", "rejected")]
+    tokenizer = train_tokenizer(texts, config["architecture"]["vocab_size"], "<s> $A </s>", "<s> $A </s> $B </s>")
+    model = build_model(config["architecture"], len(tokenizer), seed)
+    prompts = [judged_prompt(row["prompt"]) for row in rows]
+    chosen, cut_chosen = pair_ids(tokenizer, prompts, [row["chosen"].strip() for row in rows], settings["max_length"])
+    rejected, cut_rejected = pair_ids(tokenizer, prompts, [row["rejected"].strip() for row in rows], settings["max_length"])
+    lengths = [max(len(good), len(bad)) for good, bad in zip(chosen, rejected, strict=True)]
+    tokens = [len(good) + len(bad) for good, bad in zip(chosen, rejected, strict=True)]
+    cuts = [good + bad for good, bad in zip(cut_chosen, cut_rejected, strict=True)]
+    say(
+        f"{len(rows):,} pairs, {len(calibration):,} more held out; {sum(tokens):,} tokens, {sum(cuts):,} cut; {model.num_parameters():,} parameters"
+    )
+    order = training_order(lengths, settings["epochs"], settings["batch_size"], seed)
+
+    from datasets import Dataset
+    from trl import RewardConfig, RewardTrainer
+
+    with state_folder(args.state, fingerprint(made_by, code_hash("hh_align.training.train_judge")), started) as state:
+        trainer = RewardTrainer(
+            model=model,
+            args=RewardConfig(**trl_arguments(settings, state.folder, seed, device, planned=False)),
+            train_dataset=Dataset.from_dict({"chosen_ids": chosen, "rejected_ids": rejected}).select(order),
+            processing_class=tokenizer,
+        )
+        steps = steps_of(order, settings["batch_size"])
+        names = [row_name(row) for row in rows]
+        log, _ = fit(trainer, state, steps, tokens, cuts, names, args.checkpoint_seconds, may_stay=("key_proj.bias", "classifier.bias"))
+        judge = trainer.model.eval()
+        found = {}
+        for axis, beginning in AXES.items():
+            pairs = [row for row in calibration if row["subset"].startswith(beginning)]
+            if not pairs:
+                raise StudyError(f"no held-out pair for {axis}: raise judges.*.calibration_share.")
+            sides = (score(judge, tokenizer, pairs, reply, config.get("max_length")) for reply in ("chosen", "rejected"))
+            found[axis] = {"pairs": len(pairs), **youden(*sides)}
+            say(f"{axis}: " + ", ".join(f"{name} {value:.4g}" for name, value in found[axis].items()))
+        write_table(args.train_log, log, LOG_SCHEMA, made_by)
+        write_json(args.calibration, found)
+        write_timing(args.timing, state.started, state.continuations, state.checkpointing(), pairs=len(order), tokens=log[-1]["tokens"])
+        save_model(args.manifest, judge, tokenizer, made_by, config["notice"])
+
+
+if __name__ == "__main__":
+    run(main)
