@@ -181,7 +181,7 @@ def scoring_floor(model, pairs: list[list[int]], flops: float) -> float:
 
 
 def bench_scoring(count: int, rounds: int) -> list[dict]:
-    from hh_align.models.deberta import read_only
+    from hh_align.models.deberta import without_padding
     from hh_align.training.train_judge import build_model
 
     tokenizer = load_tokenizer(CASES["opt-350m"], [])
@@ -195,7 +195,7 @@ def bench_scoring(count: int, rounds: int) -> list[dict]:
         for name, work in [("loop", loop_scoring), *((precision, our_scoring) for precision in PRECISIONS)]:
             model = build_model(JUDGE, JUDGE["vocab_size"], 1).eval().to(getattr(torch, name if name in PRECISIONS else "float32"))
             if name != "loop":
-                read_only(model)
+                without_padding(model)
             work(model, pairs[:1])
             seconds, outputs[name] = timed(work, model, pairs)
             runs.setdefault(name, []).append(seconds)

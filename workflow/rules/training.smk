@@ -120,7 +120,7 @@ rule train_dpo:
         references=lambda wildcards, input: f"--references {input.references}" if input.references else "",
         state=f"{STUDY}/state/train_dpo/{{policy}}-seed-{{seed}}",
         cfg=training_config,
-        keep=kept_steps,
+        snapshot_steps=snapshot_steps,
         code=code_hash("hh_align.training.train_dpo"),
     shell:
         r"""
@@ -135,7 +135,7 @@ rule train_dpo:
             --manifest {output.manifest:q} \
             --train-log {output.train_log:q} \
             --quarantine {output.quarantine:q} \
-            --keep {params.keep:q} \
+            --snapshot-steps {params.snapshot_steps:q} \
             --snapshots {output.snapshots:q} \
             --timing {output.timing:q} 2>&1 | tee {log:q}
         """
@@ -172,7 +172,7 @@ rule train_kto:
     params:
         state=f"{STUDY}/state/train_kto/{{policy}}-seed-{{seed}}",
         cfg=training_config,
-        keep=kept_steps,
+        snapshot_steps=snapshot_steps,
         code=code_hash("hh_align.training.train_kto"),
     shell:
         r"""
@@ -188,7 +188,7 @@ rule train_kto:
             --manifest {output.manifest:q} \
             --train-log {output.train_log:q} \
             --quarantine {output.quarantine:q} \
-            --keep {params.keep:q} \
+            --snapshot-steps {params.snapshot_steps:q} \
             --snapshots {output.snapshots:q} \
             --timing {output.timing:q} 2>&1 | tee {log:q}
         """

@@ -24,7 +24,7 @@ from hh_align.evaluation.generate_responses import continue_greedily, cut_at_hum
 from hh_align.models import deberta, judging
 from hh_align.models.batches import Item, Parts, by_batches, in_memory, plan
 from hh_align.models.bpe import train_tokenizer
-from hh_align.models.deberta import read_only
+from hh_align.models.deberta import without_padding
 from hh_align.models.decoding import decode, prompt_ids
 from hh_align.models.folders import load_judge, load_policy, save_model
 from hh_align.models.judging import PADDING, reward_batch
@@ -161,7 +161,7 @@ def test_rewards_depend_neither_on_the_batch_nor_on_the_pieces_of_attention(plac
     model, tokenizer = load_judge(place / "judge/manifest.json")
     ids = [tokenizer(text)["input_ids"] for text in texts(64)]
     stock = [model(input_ids=torch.tensor([row])).logits[0, 0].item() for row in ids]
-    read_only(model)
+    without_padding(model)
     alone = [reward_batch(model, [row], tokenizer.pad_token_id)[0] for row in ids]
     order = random.Random(1).sample(range(64), 64)
     for size in (7, 64):
@@ -186,7 +186,7 @@ def test_judges_of_another_make_are_read_as_they_are(config):
     model = AutoModelForSequenceClassification.from_config(config).eval()
     ids = [[1, *range(5, 5 + length), 2] for length in (9, 4, 30)]
     stock = [model(input_ids=torch.tensor([row])).logits[0, 0].item() for row in ids]
-    read_only(model)
+    without_padding(model)
     assert reward_batch(model, ids, 0) == pytest.approx(stock, abs=1e-5)
 
 
@@ -381,7 +381,7 @@ def test_logits_that_are_no_numbers_name_the_prompt():
 
 def test_a_judge_whose_reward_is_no_number_is_named_with_the_prompt(place):
     model, tokenizer = load_judge(place / "judge/manifest.json")
-    read_only(model)
+    without_padding(model)
     short, long = tokenizer("a bell")["input_ids"], tokenizer("never at noon")["input_ids"]
     (token,) = set(long[-2:-1]) - set(short)
     with torch.no_grad():

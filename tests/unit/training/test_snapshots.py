@@ -30,7 +30,7 @@ def place(tmp_path_factory):
     return folder
 
 
-def train(place, name, keep=(), trainer="dpo", checkpoint_seconds=1000):
+def train(place, name, steps=(), trainer="dpo", checkpoint_seconds=1000):
     """The files of a training: name -> bytes."""
     module, method = TRAINERS[trainer]
     folder = place / name
@@ -38,7 +38,7 @@ def train(place, name, keep=(), trainer="dpo", checkpoint_seconds=1000):
         module, {"method": method, "train_split": "train", "device": "cpu"}, seed=1, parent=place / "base/manifest.json",
         preferences=place / "preferences.parquet", references=place / "references-base.parquet", threads=1, checkpoint_seconds=checkpoint_seconds,
         state=place / "state" / name, manifest=folder / "manifest.json", train_log=folder / "log.parquet", quarantine=folder / "quarantine.parquet",
-        timing=place / "timings" / name, keep=json.dumps(list(keep)), snapshots=folder / "snapshots.parquet",
+        timing=place / "timings" / name, snapshot_steps=json.dumps(list(steps)), snapshots=folder / "snapshots.parquet",
     )  # fmt: skip
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -55,25 +55,25 @@ def snapshot(place, name, step):
 
 @pytest.mark.parametrize("trainer", TRAINERS)
 def test_snapshots_change_no_byte_of_the_policy(place, trainer):
-    plain, kept = train(place, f"plain_{trainer}", trainer=trainer), train(place, f"kept_{trainer}", [2, STEPS], trainer)
+    plain, saving = train(place, f"plain_{trainer}", trainer=trainer), train(place, f"saving_{trainer}", [2, STEPS], trainer)
     assert {name: content for name, content in plain.items() if name != "snapshots.parquet"} == {
-        name: content for name, content in kept.items() if name != "snapshots.parquet"
+        name: content for name, content in saving.items() if name != "snapshots.parquet"
     }
     assert len(read_table(place / f"plain_{trainer}/snapshots.parquet")) == 0
     base, early, last = (
         load_policy(place / "base/manifest.json")[0].state_dict(),
-        *(snapshot(place, f"kept_{trainer}", n) for n in (2, STEPS)),
+        *(snapshot(place, f"saving_{trainer}", n) for n in (2, STEPS)),
     )
-    trained = load_policy(place / f"kept_{trainer}/manifest.json")[0].state_dict()
+    trained = load_policy(place / f"saving_{trainer}/manifest.json")[0].state_dict()
     assert all(torch.equal(last[name], tensor) for name, tensor in trained.items())
     moved = {name for name, tensor in base.items() if not torch.equal(tensor, early[name])}
     assert moved == {name for name in base if name.endswith(("q_proj.weight", "v_proj.weight"))}
     assert any(not torch.equal(early[name], trained[name]) for name in moved)
 
 
-def killed(place, name, keep, at=6):
+def killed(place, name, steps, at=6):
     with killed_at(at):
-        train(place, name, keep, checkpoint_seconds=0)
+        train(place, name, steps, checkpoint_seconds=0)
 
 
 def test_a_killed_training_has_its_snapshots_too(place, monkeypatch):

@@ -24,13 +24,13 @@ def training_config(wildcards):
     return step(method=method_of(wildcards.policy), train_split=split, device=config["compute"]["device"])
 
 
-def kept_steps(wildcards):
-    """The steps of a training after which its adapter is kept, as JSON: apart from its config, for they change nothing of the policy."""
+def snapshot_steps(wildcards):
+    """The steps of a training after which its adapter is saved, as JSON: apart from its config, for they change nothing of the policy."""
     return json.dumps(sorted(snapshot["step"] for snapshot in SNAPSHOTS.values() if snapshot["of"] == wildcards.policy))
 
 
 def snapshots_of(wildcards):
-    """What the training of a snapshot's policy has kept."""
+    """The snapshots that the training of a snapshot's policy has saved."""
     check_seed(wildcards.policy, wildcards.seed)
     return f"<results>/policies/{SNAPSHOTS[wildcards.policy]['of']}/seed-{wildcards.seed}/snapshots.parquet"
 

@@ -16,7 +16,7 @@ from hh_align.data.transcripts import ASSISTANT, cluster_of, judged_prompt
 from hh_align.evaluation.held_out import evenly, held_out, keys_of
 from hh_align.models.batches import Parts, by_batches
 from hh_align.models.compute import use_device, write_timing
-from hh_align.models.deberta import read_only
+from hh_align.models.deberta import without_padding
 from hh_align.models.folders import load_judge
 from hh_align.models.judging import PADDING, checked_rewards, pair_ids, reward_of
 
@@ -71,7 +71,7 @@ def main() -> None:
     made_by = provenance(config, [args.judge, args.preferences, *args.seen], device=device, threads=args.threads)
     model, tokenizer = load_judge(args.judge, dtype=config["dtype"], device=device)
     reward, alone = reward_of(model, config), config.get("reads") == "response"
-    read_only(model)
+    without_padding(model)
     rows = read_table(args.preferences, SCHEMA).to_pylist()
     pairs = held_out(rows, config["subsets"], config.get("max_pairs"), keys_of(args.seen))
 

@@ -15,7 +15,7 @@ from hh_align.core.state import fingerprint, state_folder
 from hh_align.core.tables import PROMPTS, RESPONSES, REWARDS, columns_of
 from hh_align.models.batches import WINDOW, Item, Parts, Shard, plan, work_through
 from hh_align.models.compute import forget_kernels, use_device, write_timing
-from hh_align.models.deberta import read_only
+from hh_align.models.deberta import without_padding
 from hh_align.models.folders import load_judge
 from hh_align.models.judging import PADDING, checked_rewards, pair_ids, reward_of
 
@@ -58,7 +58,7 @@ def main() -> None:
     made_by = provenance(config, [args.judge, args.prompts, args.responses], device=device, threads=args.threads)
     model, tokenizer = load_judge(args.judge, dtype=config["dtype"], device=device)
     reward = reward_of(model, config)
-    read_only(model)
+    without_padding(model)
 
     def compute(items: list[Item]) -> list[dict]:
         names = [item.row["prompt_id"] for item in items]

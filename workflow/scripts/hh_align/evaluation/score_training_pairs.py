@@ -14,7 +14,7 @@ from hh_align.data.selection import MARGINS, select
 from hh_align.data.transcripts import judged_prompt
 from hh_align.models.batches import WINDOW, Item, Parts, Shard, plan, work_through
 from hh_align.models.compute import forget_kernels, use_device, write_timing
-from hh_align.models.deberta import read_only
+from hh_align.models.deberta import without_padding
 from hh_align.models.folders import load_judge
 from hh_align.models.judging import PADDING, checked_rewards, pair_ids, reward_of
 
@@ -52,7 +52,7 @@ def main() -> None:
     inputs = [path for path in (args.judge, args.preferences, args.prompts) if path]
     made_by = provenance(config, inputs, device=device, threads=args.threads)
     model, tokenizer = load_judge(args.judge, dtype=config["dtype"], device=device)
-    read_only(model)
+    without_padding(model)
     reward = reward_of(model, config)
     excluded = set(read_table(args.prompts, columns_of(PROMPTS, "cluster"))["cluster"].to_pylist()) if args.prompts else set()
     rows = select(read_table(args.preferences, SCHEMA).to_pylist(), config.get("subsets"), config["training_half"], excluded)

@@ -119,8 +119,8 @@ class ReadingEncoder(torch.nn.Module):
 
 
 @torch.inference_mode()
-def read_only(model) -> None:
-    """Give a judge of DeBERTa-v2's kind, which is only read from now on, a ReadingEncoder; other models stay as they are."""
+def without_padding(model) -> None:
+    """From now on a judge of DeBERTa-v2's kind, which is only read, computes no padding (a ReadingEncoder); other models stay as they are."""
     config = model.config
     if config.model_type != "deberta-v2" or not getattr(config, "share_att_key", False) or sorted(config.pos_att_type) != ["c2p", "p2c"]:
         return

@@ -17,7 +17,7 @@ from hh_align.models.folders import read_notice, save_model
 from hh_align.models.packing import reply_logps
 from hh_align.training.adapters import merge
 from hh_align.training.loop import LOG_SCHEMA, QUARANTINE_SCHEMA
-from hh_align.training.snapshots import SNAPSHOTS, kept
+from hh_align.training.snapshots import SNAPSHOTS, read_snapshots
 from hh_align.training.throughput import Work, throughput
 
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
@@ -109,7 +109,7 @@ def deliver(
     write_table(args.train_log, log, LOG_SCHEMA, made_by)
     write_table(args.quarantine, left_out, QUARANTINE_SCHEMA, made_by)
     if args.snapshots:
-        write_table(args.snapshots, kept(state.folder, args.keep or []), SNAPSHOTS, made_by)
+        write_table(args.snapshots, read_snapshots(state.folder, args.snapshot_steps or []), SNAPSHOTS, made_by)
     trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # merged and compared in float32
     speed = state.checkpointing() | throughput(trained.config, work, trainer.args.device.type, args.config["method"]["precision"])
     write_timing(args.timing, state.started, state.continuations, speed, pairs=work.examples, tokens=log[-1]["tokens"])

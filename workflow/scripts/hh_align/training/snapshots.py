@@ -1,4 +1,4 @@
-"""Adapters put aside at chosen steps of a training, beside its checkpoints, so that a resumed training has them too."""
+"""Snapshots: adapters saved at chosen steps of a training, beside its checkpoints, so that a resumed training has them too."""
 
 import shutil
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from hh_align.core.processes import is_first, processes
 SNAPSHOTS = pa.schema([("step", pa.int64()), ("tensor", pa.string()), ("shape", pa.list_(pa.int64())), ("values", pa.binary())])
 
 
-class Keep(TrainerCallback):
+class SnapshotWriter(TrainerCallback):
     """Writes the adapter's weights to `folder` after each of `steps`."""
 
     def __init__(self, steps: Sequence[int], folder: Path) -> None:
@@ -31,8 +31,8 @@ class Keep(TrainerCallback):
             write_table(self.folder / f"snapshot-{state.global_step}.parquet", rows, SNAPSHOTS, {})
 
 
-def keep(trainer: Trainer, steps: Sequence[int], last: int, folder: Path) -> None:
-    """Have `trainer` put its adapter aside in its state's `folder` at these steps of `last`.
+def save_snapshots(trainer: Trainer, steps: Sequence[int], last: int, folder: Path) -> None:
+    """Have `trainer` save its adapter in its state's `folder` after these steps of `last`.
 
     A checkpoint whose snapshots are damaged or gone is removed: the training continues from one before them. Raises StudyError for a
     step that the training does not have.
@@ -47,7 +47,7 @@ def keep(trainer: Trainer, steps: Sequence[int], last: int, folder: Path) -> Non
                 shutil.rmtree(path)
     if processes() > 1:
         torch.distributed.barrier()
-    trainer.add_callback(Keep(steps, folder))
+    trainer.add_callback(SnapshotWriter(steps, folder))
 
 
 def intact(path: Path) -> bool:
@@ -57,8 +57,8 @@ def intact(path: Path) -> bool:
         return False
 
 
-def kept(folder: Path, steps: Sequence[int]) -> pa.Table:
-    """What was put aside, in the order of the steps."""
+def read_snapshots(folder: Path, steps: Sequence[int]) -> pa.Table:
+    """What was saved there, in the order of the steps."""
     tables = [read_table(folder / f"snapshot-{step}.parquet", SNAPSHOTS) for step in steps]
     return pa.concat_tables([SNAPSHOTS.empty_table(), *tables])
 

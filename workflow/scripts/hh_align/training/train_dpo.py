@@ -23,7 +23,7 @@ from hh_align.training.adapters import lora_config
 from hh_align.training.loop import fit, trl_arguments
 from hh_align.training.pair_training import TOLERANCE, OnPairs, check_first_rewards, deliver, disable_dropout, join_references
 from hh_align.training.pairs import check_pairs, pair_tree, pairs
-from hh_align.training.snapshots import keep
+from hh_align.training.snapshots import save_snapshots
 from hh_align.training.throughput import Work
 
 
@@ -102,7 +102,7 @@ def main() -> None:
     args = parse(
         __doc__, config="config", seed="int", parent="path", preferences="path", references="path?", threads="int",
         checkpoint_seconds="int", state="path", manifest="path", train_log="path", quarantine="path", timing="path",
-        keep="config?", snapshots="path?",
+        snapshot_steps="config?", snapshots="path?",
     )  # fmt: skip
     method = args.config["method"]
     published = method["dropout"] == "as_published"
@@ -141,7 +141,9 @@ def main() -> None:
             packed["references"] = torch.tensor([value for number in numbers for value in references[number]])
         return packed
 
-    with state_folder(args.state, fingerprint(made_by | {"keep": args.keep}, code_hash("hh_align.training.train_dpo")), started) as state:
+    with state_folder(
+        args.state, fingerprint(made_by | {"snapshot_steps": args.snapshot_steps}, code_hash("hh_align.training.train_dpo")), started
+    ) as state:
         use_packing(model)
         trainer = PackedDPOTrainer(
             method=method,
@@ -159,8 +161,8 @@ def main() -> None:
             processing_class=tokenizer,
             peft_config=adapter,
         )
-        if args.keep:
-            keep(trainer, args.keep, len(steps), state.folder)
+        if args.snapshot_steps:
+            save_snapshots(trainer, args.snapshot_steps, len(steps), state.folder)
         tolerance = math.inf if published else TOLERANCE[method["precision"]]
         expected = first_loss(method, references, examples, steps[0])
         names = [row_name(row) for row in rows]
