@@ -5,10 +5,10 @@ import re
 
 import pytest
 import yaml
+from configs import SCHEMA, load, merged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from study_folder import StudyFolder
-from test_config import SCHEMA, load, merged
 
 from hh_align.config.resolve import resolve
 from hh_align.core.errors import StudyError

@@ -1,33 +1,13 @@
 """Configs: the shipped ones are valid, wrong ones end with one message that names the key."""
 
 import copy
-import re
 
 import pytest
-import yaml
+from configs import SCHEMA, load
 from study_folder import REPOSITORY
 
 from hh_align.config.resolve import policy_order, resolve
 from hh_align.core.errors import StudyError
-
-SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
-
-
-def merged(base, more):
-    """As Snakemake merges a second config file: dicts deeply, everything else replaced."""
-    for key, value in more.items():
-        base[key] = merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
-    return base
-
-
-def load(name):
-    """A shipped config on the default one; a file that is given behind others says so at its top (--configfile config/a.yaml config/b.yaml)."""
-    text = (REPOSITORY / f"config/{name}.yaml").read_text()
-    given = re.search(r"^#.*--configfile((?: config/\w+\.yaml){2,})$", text, re.MULTILINE)
-    config = {}
-    for path in ["config/config.yaml", *(given[1].split() if given else [f"config/{name}.yaml"])]:
-        config = merged(config, yaml.safe_load((REPOSITORY / path).read_text()))
-    return config
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (REPOSITORY / "config").glob("*.yaml")))

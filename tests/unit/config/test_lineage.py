@@ -1,7 +1,7 @@
 """What a contrast isolates: one difference, or several at once."""
 
 import pytest
-from test_config import SCHEMA, load
+from configs import SCHEMA, load
 
 from hh_align.config.lineage import differences
 from hh_align.config.resolve import resolve

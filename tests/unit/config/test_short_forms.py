@@ -4,9 +4,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import yaml
+from configs import SCHEMA, load, merged
 from page_study import Numbers, PageStudy, untrue
 from study_folder import REPOSITORY
-from test_config import SCHEMA, load, merged
 
 from hh_align.analysis.summarize_sweep import SWEEP, gather
 from hh_align.config.resolve import resolve

@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from configs import SCHEMA, load, merged
 from test_architectures import ROWS, train, write_source
-from test_config import SCHEMA, load, merged
 from test_training import COMMON, DPO, call
 
 from hh_align.config.resolve import resolve

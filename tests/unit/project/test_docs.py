@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from configs import SCHEMA, load, merged
 from study_folder import REPOSITORY
-from test_config import SCHEMA, load, merged
 
 from hh_align.config.resolve import resolve
 

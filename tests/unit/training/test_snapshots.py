@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import torch
-from test_config import SCHEMA, load, merged
+from configs import SCHEMA, load, merged
 from test_kto import KTO
 from test_training import DPO, LORA, call, killed_at, references, still_study
 
