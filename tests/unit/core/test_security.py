@@ -246,10 +246,10 @@ def test_artifacts_of_downloads_name_every_file_with_its_sum_and_no_token(tmp_pa
 
 
 def test_files_of_a_download_stay_in_its_folder(tmp_path):
-    from hh_align.data.fetch_hub import model_files, select
+    from hh_align.data.fetch_hub import model_files, pick_files
 
     names = {"config.json", "model.safetensors", "tokenizer.json", "LICENSE", "LICENSE/../../x", "LICENSES/x", "../LICENSE"}
-    assert select(names, model_files(names)) == ["LICENSE", "config.json", "model.safetensors", "tokenizer.json"]
+    assert pick_files(names, model_files(names)) == ["LICENSE", "config.json", "model.safetensors", "tokenizer.json"]
 
 
 @pytest.mark.parametrize(

@@ -13,21 +13,21 @@ from tinymodels import write_judge
 from hh_align.core.artifacts import read_table, write_manifest, write_table
 from hh_align.core.errors import StudyError
 from hh_align.data import derive_dataset, select_prompts
-from hh_align.data.derive_dataset import (
-    CENSUS,
-    CONTAMINATED,
-    DROPPED,
+from hh_align.data.cleaning import (
     contaminated,
     contamination,
-    derive,
     exact_duplicates,
+    jaccard,
     length_difference,
     low_margins,
     near_duplicates,
     near_identical,
     reply_similarity,
+    shingles,
     surplus_lengths,
+    words_of,
 )
+from hh_align.data.derive_dataset import CENSUS, CONTAMINATED, DROPPED, derive
 from hh_align.data.generate_corpus import make_rows
 from hh_align.data.grammar import load_words
 from hh_align.data.preferences import SCHEMA
@@ -75,7 +75,7 @@ def real():
     rows, _ = prepare(files)
     axis = {"split": "test", "keywords": [], "match": "substring", "scope": "transcript", "n": 50}
     settings = {"seed": 100, "harmlessness": axis | {"subset": SUBSETS[0]}, "helpfulness": axis | {"subset": SUBSETS[1]}}
-    prompts = select_prompts.select(rows, settings)
+    prompts = select_prompts.draw_prompts(rows, settings)
     drawn = {(prompt["subset"], prompt["row"]) for prompt in prompts}
     return rows, prompts, [found for found in rows if (found["subset"], found["row"]) not in drawn]
 
@@ -89,7 +89,7 @@ def changed_word(text, stream):
 
 def leaks(prompts, stream, size=8):
     """PLANTED transcripts of the kinds that `decontaminate` promises to find, in turn: (kind, prompt of a row, prompt_id)."""
-    long = [prompt for prompt in prompts if len(derive_dataset.words(prompt["prompt"])) >= 5 * size]
+    long = [prompt for prompt in prompts if len(words_of(prompt["prompt"])) >= 5 * size]
     kinds = {
         "verbatim": (prompts, lambda text: text),
         "inside a longer dialogue": (prompts, lambda text: f"Human: Good morning.\n\nAssistant: Hello!\n\n{text}"),
@@ -157,7 +157,7 @@ def near_copies(rows, stream, threshold):
             if len(made) % 5
             else {**original, "chosen": original["chosen"].upper() + " !"}
         )
-        alike = derive_dataset.jaccard(derive_dataset.shingles(original, 3), derive_dataset.shingles(copied, 3))
+        alike = jaccard(shingles(original, 3), shingles(copied, 3))
         if alike >= threshold:
             made.append(copied)
     return made
@@ -172,7 +172,7 @@ def test_planted_near_duplicates_are_found(request, corpus, seed):
     threshold = 0.8 if corpus == "real" else 0.95  # of short texts of few templates many are nearly the same
     settings = NEAR | {"threshold": threshold, "seed": seed}
     natural = near_duplicates(rows, **settings)
-    long = [found for number, found in enumerate(rows) if number not in natural and len(derive_dataset.shingles(found, 3)) >= 60]
+    long = [found for number, found in enumerate(rows) if number not in natural and len(shingles(found, 3)) >= 60]
     copies = near_copies(long, stream, threshold) if corpus == "real" else [{**copied, "chosen": copied["chosen"] + " ?!", "prompt": copied["prompt"].upper()} for copied in stream.sample([found for number, found in enumerate(rows) if number not in natural], PLANTED)]  # fmt: skip
     losses = near_duplicates([*rows, *copies], **settings)
     found = [number for number in losses if number >= len(rows)]

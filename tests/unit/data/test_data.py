@@ -9,7 +9,7 @@ from study_folder import SHARED
 
 from hh_align.core.errors import StudyError
 from hh_align.data import derive_dataset, prepare_preferences, select_prompts
-from hh_align.data.selection import in_training_half, select
+from hh_align.data.selection import in_training_half, selected_rows
 from hh_align.data.transcripts import cluster_of, published_prompt, split_transcript
 
 SUBSETS = ["harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled"]
@@ -135,7 +135,7 @@ def test_the_authors_prompts_byte_for_byte_in_order(real_rows):
     released = SHARED / "paper-release" / "prompts"
     if not released.is_dir():
         pytest.skip("needs the paper's release in ../shared/paper-release")
-    drawn = select_prompts.select(real_rows, PAPER)
+    drawn = select_prompts.draw_prompts(real_rows, PAPER)
     for axis, name in (("harmlessness", "harmful"), ("helpfulness", "helpful")):
         ours = [row["prompt"] for row in drawn if row["axis"] == axis]
         assert ours == json.loads((released / f"{name}_prompts.json").read_text())
@@ -153,7 +153,7 @@ def test_scope_and_match_narrow_the_candidates_as_known(real_rows):
 
 def test_too_few_candidates_is_an_error(real_rows):
     with pytest.raises(StudyError, match=r"prompts.harmlessness.n is 500, but only 192 rows"):
-        select_prompts.select(real_rows, PAPER | {"harmlessness": PAPER["harmlessness"] | {"n": 500}})
+        select_prompts.draw_prompts(real_rows, PAPER | {"harmlessness": PAPER["harmlessness"] | {"n": 500}})
 
 
 def made_rows(count):
@@ -197,7 +197,7 @@ def test_training_half_and_evaluation_prompts_never_meet():
     # leaking an evaluation prompt into training would make every policy look better than it is
     rows = made_rows(200)
     excluded = {cluster_of(rows[0]["prompt"]), cluster_of(rows[1]["prompt"])}
-    kept = select(rows, None, ["helpful-base"], excluded)
+    kept = selected_rows(rows, None, ["helpful-base"], excluded)
     assert 60 < len(kept) < 140
     assert not excluded & {cluster_of(row["prompt"]) for row in kept}
     assert all(in_training_half(cluster_of(row["prompt"])) for row in kept)

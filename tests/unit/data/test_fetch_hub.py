@@ -12,7 +12,7 @@ from hubstub import Hub, environment, revision_folder
 from tinymodels import write_dataset
 
 from hh_align.core.artifacts import sha256, verify_manifest
-from hh_align.data.fetch_hub import model_files, select
+from hh_align.data.fetch_hub import model_files, pick_files
 
 FETCH = [sys.executable, "-m", "hh_align.data.fetch_hub"]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -122,9 +122,9 @@ def test_a_model_comes_with_one_kind_of_weights(hub, fetch, tmp_path):
 def test_selection():
     """The choice of files is a pure rule: safetensors before .bin, tokenizer.json before vocab and merges, licences if there."""
     pickled = {"config.json", "pytorch_model.bin", "tokenizer.json", "vocab.json", "merges.txt", "spm.model", "LICENSE", "LICENSE.md"}
-    assert select(pickled, model_files(pickled)) == ["LICENSE", "LICENSE.md", "config.json", "pytorch_model.bin", "tokenizer.json"]
+    assert pick_files(pickled, model_files(pickled)) == ["LICENSE", "LICENSE.md", "config.json", "pytorch_model.bin", "tokenizer.json"]
     with pytest.raises(KeyError, match=r"model\.safetensors"):
-        select({"config.json", "tokenizer.json"}, model_files({"config.json", "tokenizer.json"}))
+        pick_files({"config.json", "tokenizer.json"}, model_files({"config.json", "tokenizer.json"}))
 
 
 def test_wrong_bytes_of_the_right_length(hub, fetch, tmp_path):

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -90,6 +91,7 @@ def provenance(config: object, inputs: list[Path], **facts: object) -> dict:
     }
 
 
+@cache
 def _version(name: str) -> str | None:
     try:
         return version(name)

@@ -30,7 +30,7 @@ def download(url: str, pause: float) -> bytes:
     raise StudyError(f"{url}: {problem}.")
 
 
-def fetch(address: str, name: str, folder: Path, total: str, pause: float) -> None:
+def fetch_file(address: str, name: str, folder: Path, total: str, pause: float) -> None:
     """Bring one file into the folder, unless it is there already with this sha256. Raises StudyError where the bytes have another one, or
     the name leads out of the folder."""
     url, path = f"{address}/{name}", folder / name
@@ -40,8 +40,8 @@ def fetch(address: str, name: str, folder: Path, total: str, pause: float) -> No
         return
     with atomic(path) as temporary:
         temporary.write_bytes(download(url, pause))
-        if (found := sha256(temporary)) != total:
-            raise StudyError(f"{url}: sha256 {found}, release.sums says {total}. Run again; if it stays so, this is another file.")
+        if (actual := sha256(temporary)) != total:
+            raise StudyError(f"{url}: sha256 {actual}, release.sums says {total}. Run again; if it stays so, this is another file.")
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
     config, folder = args.config, args.manifest.parent
     address = f"{config['endpoint']}/{config['repo']}/{config['revision']}/data"
     for name, total in config["sums"].items():
-        fetch(address, name, folder, total, config.get("retry_seconds", 2.0))
+        fetch_file(address, name, folder, total, config.get("retry_seconds", 2.0))
         say(f"{name}: ok")
     write_manifest(folder, list(config["sums"]))
 

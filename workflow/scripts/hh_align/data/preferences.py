@@ -33,12 +33,12 @@ def training_rows(rows: list[dict], train_split: str, use: str | None, max_rows:
 
     `max_rows` keeps the first ones of a fixed shuffle: the same rows for every seed. Raises StudyError where none is left.
     """
-    kept = [row for row in rows if row["split"] == train_split and (use is None or row[use])]
-    if not kept:
+    fit = [row for row in rows if row["split"] == train_split and (use is None or row[use])]
+    if not fit:
         raise StudyError(f"no row of split {train_split} to train on: check datasets.*.train_split and splits.")
-    if max_rows is not None and max_rows < len(kept):
-        kept = [kept[index] for index in sorted(random.Random(0).sample(range(len(kept)), max_rows))]
-    return kept
+    if max_rows is not None and max_rows < len(fit):
+        return [fit[index] for index in sorted(random.Random(0).sample(range(len(fit)), max_rows))]
+    return fit
 
 
 def row_name(row: dict) -> str:

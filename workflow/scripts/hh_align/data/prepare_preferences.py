@@ -51,7 +51,7 @@ def split_pair(pair: dict[str, str]) -> dict:
     """Prompt, replies and flags of a pair. Raises ValueError where a transcript has no assistant turn."""
     prompt, chosen = split_transcript(pair["chosen"])
     rejected_prompt, rejected = split_transcript(pair["rejected"])
-    found = {
+    holds = {
         "empty_chosen": not chosen.strip(),
         "empty_rejected": not rejected.strip(),
         "identical": pair["chosen"] == pair["rejected"],
@@ -59,18 +59,18 @@ def split_pair(pair: dict[str, str]) -> dict:
         "human_last": HUMAN in chosen or HUMAN in rejected,
         "no_human_first": not prompt.startswith(HUMAN),
     }
-    flags = [flag for flag, holds in found.items() if holds]
+    flags = [flag for flag, true in holds.items() if true]
     return {
         "prompt": prompt,
         "chosen": chosen,
         "rejected": rejected,
-        "rejected_prompt": rejected_prompt if found["prompt_differs"] else None,
+        "rejected_prompt": rejected_prompt if holds["prompt_differs"] else None,
         "flags": flags,
         **fit_for(flags),
     }
 
 
-def read_lines(path: Path) -> Iterator[bytes]:
+def lines_of(path: Path) -> Iterator[bytes]:
     """Lines of a .jsonl or .jsonl.gz file without their ends. Raises StudyError where the compressed data are damaged."""
     number = 0
     try:
@@ -86,15 +86,15 @@ def prepare(files: list[Path]) -> tuple[list[dict], list[dict]]:
     """Rows and quarantined lines of files named .../<subset>/<split>.jsonl[.gz], in file order."""
     rows, quarantine = [], []
     for path in files:
-        place = {"split": path.name.split(".")[0], "subset": path.parent.name}
+        origin = {"split": path.name.split(".")[0], "subset": path.parent.name}
         before = len(rows), len(quarantine)
-        for number, line in enumerate(read_lines(path)):
+        for number, line in enumerate(lines_of(path)):
             try:
-                rows.append({**place, "row": number, **split_pair(read_pair(line))})
+                rows.append({**origin, "row": number, **split_pair(read_pair(line))})
             except ValueError as error:
                 excerpt = line[:EXCERPT].decode("utf-8", "replace")
-                quarantine.append({**place, "row": number, "reason": str(error), "excerpt": excerpt})
-        say(f"{place['subset']}/{place['split']}: {len(rows) - before[0]:,} rows, {len(quarantine) - before[1]:,} quarantined")
+                quarantine.append({**origin, "row": number, "reason": str(error), "excerpt": excerpt})
+        say(f"{origin['subset']}/{origin['split']}: {len(rows) - before[0]:,} rows, {len(quarantine) - before[1]:,} quarantined")
         if len(rows) == before[0]:
             raise StudyError(f"{path}: no line could be read as a pair of transcripts. Is it a file of HH-RLHF's preference format?")
     return rows, quarantine

@@ -27,8 +27,8 @@ def twins(path: Path) -> list[dict]:
             if text in seen:
                 raise StudyError(f"{path}, row {number + 1}: the question {entry[name].strip()!r} stands twice.")
             seen.add(text)
-            place = {"axis": name, "prompt_id": f"{name}-{number:03d}", "subset": entry["category"].strip(), "row": number}
-            rows.append({**place, "cluster": cluster_of(f"Human: {entry['safe'].strip()}"), "prompt": text, "keywords": []})
+            origin = {"axis": name, "prompt_id": f"{name}-{number:03d}", "subset": entry["category"].strip(), "row": number}
+            rows.append({**origin, "cluster": cluster_of(f"Human: {entry['safe'].strip()}"), "prompt": text, "keywords": []})
     return sorted(rows, key=lambda row: SETS.index(row["axis"]))
 
 

@@ -34,6 +34,6 @@ def left_out_by(row: dict, subsets: list[str] | None, half: list[str], excluded:
     return "exclude_prompts" if cluster in excluded else None
 
 
-def select(rows: list[dict], subsets: list[str] | None, half: list[str], excluded: set[str]) -> list[dict]:
+def selected_rows(rows: list[dict], subsets: list[str] | None, half: list[str], excluded: set[str]) -> list[dict]:
     """Rows of `subsets` (None: all) whose first human turn is none of `excluded` and, in the subsets of `half`, in the training half."""
     return [row for row in rows if left_out_by(row, subsets, half, excluded) is None]

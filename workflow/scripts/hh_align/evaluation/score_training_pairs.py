@@ -10,7 +10,7 @@ from hh_align.core.progress import Progress
 from hh_align.core.state import fingerprint, state_folder
 from hh_align.core.tables import PROMPTS, columns_of
 from hh_align.data.preferences import KEY, SCHEMA, row_name, training_rows
-from hh_align.data.selection import MARGINS, select
+from hh_align.data.selection import MARGINS, selected_rows
 from hh_align.data.transcripts import judged_prompt
 from hh_align.models.batches import WINDOW, Item, Parts, Shard, plan, work_through
 from hh_align.models.compute import forget_kernels, use_device, write_timing
@@ -55,7 +55,7 @@ def main() -> None:
     without_padding(model)
     reward = reward_of(model, config)
     excluded = set(read_table(args.prompts, columns_of(PROMPTS, "cluster"))["cluster"].to_pylist()) if args.prompts else set()
-    rows = select(read_table(args.preferences, SCHEMA).to_pylist(), config.get("subsets"), config["training_half"], excluded)
+    rows = selected_rows(read_table(args.preferences, SCHEMA).to_pylist(), config.get("subsets"), config["training_half"], excluded)
     rows = training_rows(rows, config["train_split"], "use_dpo", None)
 
     def compute(items: list[Item]) -> list[dict]:

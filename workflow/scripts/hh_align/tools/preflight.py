@@ -17,7 +17,8 @@ from hh_align.config.resolve import download_folder, resolve
 from hh_align.core.artifacts import say
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
-from hh_align.data.fetch_hub import WEIGHTS, amount, list_revision, model_files, refuse_offline, select
+from hh_align.data.fetch_hub import WEIGHTS, model_files, pick_files
+from hh_align.data.hub import amount, list_revision, refuse_offline
 
 PUBLISHED_GPU_HOURS = (10_895 + 2 * 7_747) / 3600  # the author's SFT and two DPO runs
 GPU_GB = 16  # SFT: weights, gradients and AdamW's two moments of 331 M parameters in fp32, and activations of 8 x 512 tokens
@@ -69,7 +70,7 @@ def sizes_of(source: dict) -> dict[str, int]:
     refuse_offline(what, "it has")
     listing = list_revision(source, what)
     try:
-        return {name: listing[name]["size"] for name in select(listing, source.get("files") or model_files(listing))}
+        return {name: listing[name]["size"] for name in pick_files(listing, source.get("files") or model_files(listing))}
     except KeyError as error:
         raise StudyError(f"{what}: no {error.args[0]} at this revision.") from None
 
