@@ -6,7 +6,8 @@ import pytest
 from configs import SCHEMA, load
 from study_folder import REPOSITORY
 
-from hh_align.config.resolve import policy_order, resolve
+from hh_align.config.graph import policy_order
+from hh_align.config.resolve import resolve
 from hh_align.core.errors import StudyError
 
 

@@ -1,0 +1,63 @@
+"""Checks of a config's datasets, and of what the prompts read of them."""
+
+from collections.abc import Iterator
+
+from hh_align.config.graph import require_known
+from hh_align.core.axes import AXES
+from hh_align.core.errors import StudyError
+
+
+def check_datasets(config: dict) -> None:
+    """Raise StudyError where a dataset derives from what it cannot, or has a key without the one that it needs beside it."""
+    datasets = config.get("datasets", {})
+    for name, dataset in datasets.items():
+        require_known(f"datasets.{name}.from", dataset.get("from"), datasets)
+        if "from" in datasets.get(dataset.get("from"), {}):
+            raise StudyError(f"config: datasets.{name}.from is {dataset['from']}, itself derived. Derive from a dataset with a source.")
+        for key in ("subsets", "training_half") if "from" in dataset else ():
+            for subset in dataset.get(key, []):
+                require_known(f"datasets.{name}.{key}", subset, datasets[dataset["from"]]["subsets"])
+        for key, other, wanted in (("near", "deduplicate", "near"), ("balance_seed", "balance_length", True)):
+            if key in dataset and dataset.get(other) != wanted:
+                raise StudyError(f"config: datasets.{name}.{key} needs {other}: {str(wanted).lower()} beside it.")
+        if ("noise" in dataset) != (dataset.get("labels") == "noisy"):
+            raise StudyError(f"config: datasets.{name}: labels: noisy and noise, a share below 0.5, go together.")
+        if "judge_margin" in dataset:
+            with_weights = [judge for judge, what in config["judges"].items() if what["source"] in ("hub", "local", "scratch")]
+            require_known(f"datasets.{name}.judge_margin.judge", dataset["judge_margin"]["judge"], with_weights)
+
+
+def check_prompts(config: dict) -> None:
+    """Raise StudyError where the prompts come from a dataset, subset or split that does not exist."""
+    prompts, datasets = config["prompts"], config["datasets"]
+    require_known("prompts.dataset", prompts["dataset"], datasets)
+    dataset = datasets[prompts["dataset"]]
+    for axis in AXES:
+        for key in ("subset", "split"):
+            require_known(f"prompts.{axis}.{key}", prompts[axis][key], dataset.get(f"{key}s", [prompts[axis][key]]))
+
+
+def check_needed_datasets(config: dict) -> None:
+    """Raise StudyError where a dataset needs itself: by the prompts that it is held against, or by what the judge of its margins reads."""
+    datasets, judges, home = config["datasets"], config["judges"], config["prompts"]["dataset"]
+
+    def needed(name: str) -> Iterator[tuple[str, str]]:
+        dataset = datasets[name]
+        judge = dataset.get("judge_margin", {}).get("judge")
+        if judge and judges[judge]["source"] == "scratch":
+            yield f"judge {judge}", judges[judge].get("data", home)
+        if dataset.get("exclude_prompts") or "decontaminate" in dataset:
+            yield "the evaluation prompts", home
+
+    for start in datasets:
+        ahead: list[tuple[str, list[str]]] = [(start, [start])]
+        while ahead:
+            name, path = ahead.pop()
+            for by, other in needed(name):
+                if other == start:
+                    raise StudyError(
+                        f"config: datasets.{start} needs itself: {' -> '.join([*path, by, start])}. Let the judge (judges.*.data) or the prompts "
+                        "(prompts.dataset) read a dataset with a source."
+                    )
+                if other not in path:
+                    ahead.append((other, [*path, by, other]))

@@ -1,0 +1,96 @@
+"""What a config's schema cannot say: every name that it refers to exists, and what stands together belongs together."""
+
+from hh_align.config.check_data import check_datasets, check_needed_datasets, check_prompts
+from hh_align.config.check_judges import check_judges, check_overrefusal
+from hh_align.config.check_release import check_release
+from hh_align.config.check_training import check_base, check_chat, check_methods, check_positions, check_scratch, check_train_splits
+from hh_align.config.graph import ancestors, graph, require_known
+from hh_align.core.errors import StudyError
+
+RESPONSE_FILES = (".json", ".jsonl", ".csv", ".parquet")
+
+
+def check_references(config: dict) -> None:
+    """Check that every name that the config refers to exists. Raises StudyError for the first fault, section by section."""
+    check_sections(config)
+    check_policies(config)
+    check_datasets(config)
+    check_judges(config)
+    check_overrefusal(config)
+    check_contrasts(config)
+    check_reproduction(config)
+    check_responses(config)
+    if "release" in config:
+        check_release(config)
+    else:
+        check_prompts(config)
+        check_base(config)
+        check_needed_datasets(config)
+        check_methods(config)
+        check_chat(config)
+        check_scratch(config)
+        check_positions(config)
+        check_train_splits(config)
+
+
+def check_sections(config: dict) -> None:
+    """Raise StudyError where a section is missing that this kind of study needs."""
+    for section in ("datasets", "models", "judges") if "release" not in config else ("judges",):
+        if section not in config:
+            raise StudyError(f"config: the config lacks the key {section}.")
+
+
+def check_policies(config: dict) -> None:
+    """Raise StudyError unless the policies form one tree whose methods and datasets exist."""
+    policies = config["policies"]
+    roots = [name for name, policy in policies.items() if "parent" not in policy]
+    if len(roots) != 1:
+        raise StudyError(
+            f"config: policies needs exactly one root (an entry without parent and method); found {', '.join(roots) or 'none'}."
+        )
+    for name, policy in policies.items():
+        require_known(f"policies.{name}.parent", policy.get("parent"), policies)
+        ancestors(name, policies)
+        if "release" not in config:
+            require_known(f"policies.{name}.method", policy.get("method"), config["methods"])
+            require_known(f"policies.{name}.data", policy.get("data"), config["datasets"])
+
+
+def check_contrasts(config: dict) -> None:
+    """Raise StudyError where a contrast names a policy that does not exist."""
+    policies = {**config["policies"], **config.get("responses", {})}
+    for number, contrast in enumerate([config["analysis"].get("primary", []), *config["analysis"]["contrasts"]]):
+        key = f"analysis.contrasts.{number - 1}" if number else "analysis.primary"
+        for policy in contrast:
+            require_known(key, policy, policies)
+
+
+def check_reproduction(config: dict) -> None:
+    """Raise StudyError where the comparison with another run names a judge or policy that does not exist."""
+    policies = {**config["policies"], **config.get("responses", {})}
+    for kind, allowed in (("judges", config["judges"]), ("policies", policies)):
+        for name in config.get("reproduction", {}).get(kind, []):
+            require_known(f"reproduction.{kind}", name, allowed)
+
+
+def check_responses(config: dict) -> None:
+    """Raise StudyError where responses of a file have no readable kind, no parent, or not a file for each seed."""
+    policies, everyone = config["policies"], graph(config)
+    for name, entry in config.get("responses", {}).items():
+        key = f"responses.{name}"
+        if "release" in config:
+            raise StudyError(
+                f"config: {key} cannot stand beside a release, whose responses come with their ratings. Take one of the two out."
+            )
+        if not entry["path"].endswith(RESPONSE_FILES):
+            raise StudyError(f"config: {key}.path is {entry['path']}, no known kind of file. Allowed: {', '.join(RESPONSE_FILES)}.")
+        if name in policies and "parent" in entry:
+            raise StudyError(f"config: {key}.parent is given, but {name} is one of `policies` and has its parent there. Take it out.")
+        if "parent" in policies.get(name, {}) and len(config["seeds"]) > 1 and "{seed}" not in entry["path"]:
+            raise StudyError(
+                f"config: {key}.path needs {{seed}} in it: {name} has {len(config['seeds'])} seeds, each with a file of its own."
+            )
+        if "parent" not in policies.get(name, {"parent": 1}) and "{seed}" in entry["path"]:
+            raise StudyError(f"config: {key}.path has {{seed}} in it, but {name} is the root, which is the same for every seed.")
+        require_known(f"{key}.parent", entry.get("parent"), everyone)
+        ancestors(name, everyone, section="responses")
