@@ -21,7 +21,6 @@ from hh_align.training import compute_references, train_dpo, train_sft
 from hh_align.training import loop as training
 from hh_align.training import sft as sft_module
 from hh_align.training.pretrain_base import build_model
-from hh_align.training.train_judge import youden
 
 ARCHITECTURE = {
     "hidden_size": 16, "layers": 2, "heads": 2, "ffn_dim": 32, "word_embed_proj_dim": 8, "max_positions": 128, "init_std": 0.2, "dropout": 0.1,
@@ -332,9 +331,3 @@ def test_a_long_pair_loses_the_beginning_of_its_prompt():
     assert len(short) == 8 and count == text + special - 8
     assert short[0] == whole[0][0] and short[-7:] == whole[0][-7:]
     assert whole[0] == tokenizer("abcdef", "xy")["input_ids"]
-
-
-def test_youdens_threshold_separates_what_can_be_separated():
-    found = youden([1.0, 2.0, 3.0], [-1.0, 0.0, 0.5])
-    assert found == {"threshold": 0.75, "youden_j": 1.0, "auc": 1.0, "pair_accuracy": 1.0}
-    assert youden([0.0, 1.0], [0.0, 1.0])["auc"] == 0.5

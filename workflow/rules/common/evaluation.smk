@@ -54,12 +54,8 @@ def scoring_config(wildcards):
 
 def held_out_subsets():
     """Subset -> the axis that its pairs speak about, and the split that is held out."""
-    places = {axis: config["prompts"][axis] for axis in ("harmlessness", "helpfulness")}
-    subsets = {}
-    for subset in DATASETS[prompts_dataset()]["subsets"]:
-        axis = "harmlessness" if subset == places["harmlessness"]["subset"] else "helpfulness"
-        subsets[subset] = {"axis": axis, "split": places[axis]["split"]}
-    return subsets
+    axes = subset_axes(config, prompts_dataset())
+    return {subset: {"axis": axis, "split": config["prompts"][axis]["split"]} for subset, axis in axes.items()}
 
 
 def seen_files(wildcards):

@@ -33,10 +33,10 @@ def scratch_data(source):
     return source.get("data", prompts_dataset())
 
 
-def scratch_config(source, *keys):
+def scratch_config(source, *keys, **more):
     """What a model from nothing depends on."""
     settings = {key: source[key] for key in ("architecture", "seed", "notice", *keys) if key in source}
-    return step(train_split=DATASETS[scratch_data(source)]["train_split"], device=config["compute"]["device"], **settings)
+    return step(train_split=DATASETS[scratch_data(source)]["train_split"], device=config["compute"]["device"], **settings, **more)
 
 
 def judge_scratch_data(wildcards):
@@ -44,4 +44,6 @@ def judge_scratch_data(wildcards):
 
 
 def judge_scratch_config(wildcards):
-    return scratch_config(JUDGES[wildcards.judge], "training", "max_length", "calibration_share")
+    judge, axes = JUDGES[wildcards.judge], axes_of(wildcards.judge)
+    subsets = subset_axes(config, scratch_data(judge))
+    return scratch_config(judge, "training", "max_length", "calibration_share", axes=axes, subsets=subsets)

@@ -5,6 +5,7 @@ from hh_align.config.check_judges import check_judges, check_overrefusal
 from hh_align.config.check_release import check_release
 from hh_align.config.check_training import check_base, check_chat, check_methods, check_positions, check_scratch, check_train_splits
 from hh_align.config.graph import ancestors, graph, require_known
+from hh_align.config.subsets import check_judged_axes
 from hh_align.core.errors import StudyError
 
 RESPONSE_FILES = (".json", ".jsonl", ".csv", ".parquet")
@@ -29,6 +30,7 @@ def check_references(config: dict) -> None:
         check_methods(config)
         check_chat(config)
         check_scratch(config)
+        check_judged_axes(config)
         check_positions(config)
         check_train_splits(config)
 

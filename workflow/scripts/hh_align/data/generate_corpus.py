@@ -9,6 +9,9 @@ from hh_align.core.artifacts import atomic, say
 from hh_align.core.command import parse, run
 from hh_align.data.grammar import Item, bad_reply, good_reply, items, load_words, prompts_of
 
+HARMFUL = {"harmless-base": True, "helpful-base": False}
+"""Subset of the corpus -> whether its items are harmful acts, else they are tasks."""
+
 
 def replies(item: Item, words: dict, pairs: str, flips: bool, stream: random.Random) -> tuple[str, str]:
     """(chosen, rejected). `labelled`: a good and a bad reply, with `flips` exchanged at the item's flip rate; `raw`: two from its raw text."""
@@ -46,7 +49,7 @@ def main() -> None:
     words = load_words(args.words)
     for path in map(Path, args.output):
         subset, split = path.parent.name, path.name.split(".")[0]
-        rows = make_rows(args.config[f"{split}_rows"][subset], split, subset == "harmless-base", args.config, words)
+        rows = make_rows(args.config[f"{split}_rows"][subset], split, HARMFUL[subset], args.config, words)
         with atomic(path) as temporary:
             lines = "".join(json.dumps(row) + "\n" for row in rows)
             temporary.write_bytes(gzip.compress(lines.encode(), mtime=0))

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from hh_align.core.artifacts import provenance, read_table, say, write_json, write_table
+from hh_align.core.axes import AXES
 from hh_align.core.code_hash import code_hash
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
@@ -23,7 +24,6 @@ from hh_align.models.judging import pair_ids, rewards
 from hh_align.training.loop import LOG_SCHEMA, fit, trl_arguments
 
 CALIBRATION_TOKENS = 8192
-AXES = {"harmlessness": "harmless", "helpfulness": "helpful"}
 
 
 def build_model(architecture: dict, vocab_size: int, seed: int):
@@ -59,6 +59,22 @@ def build_model(architecture: dict, vocab_size: int, seed: int):
 def held_out(prompt: str, share: float) -> bool:
     """Whether a prompt belongs to the share kept for calibration: a property of its text, not of its place."""
     return int(hashlib.sha256(prompt.encode()).hexdigest()[:8], 16) / 2**32 < share
+
+
+def calibration_pairs(rows: Sequence[dict], axes: Sequence[str], subsets: dict[str, str]) -> dict[str, list[dict]]:
+    """Axis -> the held-out rows whose subset speaks about it; subsets: name -> axis. An axis without rows is left out.
+
+    Raises StudyError for one of `axes`, those that the judge judges, which has none: its threshold could not be placed.
+    """
+    pairs = {axis: [row for row in rows if subsets.get(row["subset"]) == axis] for axis in AXES}
+    for axis in axes:
+        if axis not in subsets.values():
+            raise StudyError(
+                f"no pair for {axis}: of the subsets {', '.join(subsets)} none speaks about it. Set judges.*.axis to the other axis."
+            )
+        if not pairs[axis]:
+            raise StudyError(f"no held-out pair for {axis}: raise judges.*.calibration_share.")
+    return {axis: found for axis, found in pairs.items() if found}
 
 
 def youden(good: Sequence[float], bad: Sequence[float]) -> dict[str, float]:
@@ -99,7 +115,8 @@ def main() -> None:
 
     table = read_table(args.preferences, SCHEMA).to_pylist()
     usable = training_rows(table, config["train_split"], "use_dpo", None)
-    calibration = [row for row in usable if held_out(row["prompt"], config["calibration_share"])]
+    left_out = [row for row in usable if held_out(row["prompt"], config["calibration_share"])]
+    calibration = calibration_pairs(left_out, config["axes"], config["subsets"])
     training = [row for row in usable if not held_out(row["prompt"], config["calibration_share"])]
     rows = training_rows(training, config["train_split"], "use_dpo", settings.get("max_rows"))
     texts = [judged_prompt(row["prompt"]) + row[reply] for row in rows for reply in ("chosen", "rejected")]
@@ -112,7 +129,7 @@ def main() -> None:
     tokens = [len(good) + len(bad) for good, bad in zip(chosen, rejected, strict=True)]
     cuts = [good + bad for good, bad in zip(cut_chosen, cut_rejected, strict=True)]
     say(
-        f"{len(rows):,} pairs, {len(calibration):,} more held out; {sum(tokens):,} tokens, {sum(cuts):,} cut; {model.num_parameters():,} parameters"
+        f"{len(rows):,} pairs, {len(left_out):,} more held out; {sum(tokens):,} tokens, {sum(cuts):,} cut; {model.num_parameters():,} parameters"
     )
     order = training_order(lengths, settings["epochs"], settings["batch_size"], seed)
 
@@ -131,10 +148,7 @@ def main() -> None:
         log, _ = fit(trainer, state, steps, tokens, cuts, names, args.checkpoint_seconds, may_stay=("key_proj.bias", "classifier.bias"))
         judge = trainer.model.eval()
         found = {}
-        for axis, beginning in AXES.items():
-            pairs = [row for row in calibration if row["subset"].startswith(beginning)]
-            if not pairs:
-                raise StudyError(f"no held-out pair for {axis}: raise judges.*.calibration_share.")
+        for axis, pairs in calibration.items():
             sides = (score(judge, tokenizer, pairs, reply, config.get("max_length")) for reply in ("chosen", "rejected"))
             found[axis] = {"pairs": len(pairs), **youden(*sides)}
             say(f"{axis}: " + ", ".join(f"{name} {value:.4g}" for name, value in found[axis].items()))

@@ -1,0 +1,28 @@
+"""Which axis the pairs of a subset speak about: the config says it, the subset's name does not."""
+
+from hh_align.core.axes import AXES
+from hh_align.core.errors import StudyError
+
+
+def subset_axes(config: dict, dataset: str) -> dict[str, str]:
+    """Subset of a dataset -> its axis: harmlessness where it is the subset of the prompts of that axis, else helpfulness."""
+    entry = config["datasets"][dataset]
+    subsets = entry["subsets"] if "subsets" in entry else config["datasets"][entry["from"]]["subsets"]
+    harmless = config["prompts"]["harmlessness"]["subset"]
+    return {subset: "harmlessness" if subset == harmless else "helpfulness" for subset in subsets}
+
+
+def check_judged_axes(config: dict) -> None:
+    """Raise StudyError where a judge from nothing judges an axis that no subset of its data speaks about: no pair could place its threshold."""
+    for name, judge in config["judges"].items():
+        if judge["source"] != "scratch":
+            continue
+        dataset = judge.get("data", config["prompts"]["dataset"])
+        subsets = subset_axes(config, dataset)
+        for axis in AXES if judge["axis"] == "both" else [judge["axis"]]:
+            if axis not in subsets.values():
+                raise StudyError(
+                    f"config: judges.{name} judges {axis}, but of the subsets that it is trained on ({', '.join(subsets)}) none speaks about it: "
+                    f"of harmlessness is {config['prompts']['harmlessness']['subset']} (prompts.harmlessness.subset), of helpfulness every other "
+                    f"one. Add such a subset to datasets.{dataset}, or set judges.{name}.axis to the other axis."
+                )
