@@ -11,14 +11,14 @@ def differences(policy: list[dict], against: list[dict]) -> list[str]:
 
     policy, against: the trainings that lead to each, the first one first: method, trainer, data and settings.
     """
-    ours, theirs = ([{**training, "parent": None, "method": None} for training in found] for found in (policy, against))
+    ours, theirs = ([{**training, "parent": None, "method": None} for training in trainings] for trainings in (policy, against))
     start = 0
     while start < min(len(ours), len(theirs)) and ours[start] == theirs[start]:
         start += 1
     end = 0
     while end < min(len(ours), len(theirs)) - start and ours[-1 - end] == theirs[-1 - end]:
         end += 1
-    ours, theirs = (found[start : len(found) - end] for found in (policy, against))
+    ours, theirs = (trainings[start : len(trainings) - end] for trainings in (policy, against))
     shared = min(len(ours), len(theirs))
     extra = [f"{training['method']} on {training['data']} added" for training in ours[: len(ours) - shared]]
     lacking = [f"{training['method']} on {training['data']} left out" for training in theirs[: len(theirs) - shared]]
@@ -28,7 +28,7 @@ def differences(policy: list[dict], against: list[dict]) -> list[str]:
 
 def changes(training: dict, against: dict) -> list[str]:
     """Where two trainings differ, as `key theirs → ours`."""
-    one, other = ({"trainer": found["trainer"], "data": found["data"], **found["settings"]} for found in (training, against))
+    one, other = ({"trainer": each["trainer"], "data": each["data"], **each["settings"]} for each in (training, against))
     alike = one["trainer"] == other["trainer"]
     settings = sorted(key for key in {*training["settings"], *against["settings"]} if (alike or key in BUDGET) and key not in IDLE)
     keys = ["trainer", "data", *settings]

@@ -37,7 +37,7 @@ def resolve(config: dict, schema: Path) -> dict:
     """
     config = without_nulls(config)
     write_controls(config)
-    made = {"sweeps": write_sweeps(config, _list_keys(Path(schema))), "snapshots": write_snapshots(config)}
+    written_out = {"sweeps": write_sweeps(config, _list_keys(Path(schema))), "snapshots": write_snapshots(config)}
     errors = sorted(_validator(Path(schema)).iter_errors(config), key=lambda error: (-len(error.absolute_path), str(error.path)))
     if errors:
         raise StudyError(f"config: {explain(errors[0])}")
@@ -45,7 +45,7 @@ def resolve(config: dict, schema: Path) -> dict:
     for holder in (config, *config["policies"].values(), *config["methods"].values()):
         for key in ("controls", "snapshots"):
             holder.pop(key, None)
-    return {**config, **{name: arms for name, arms in made.items() if arms}}
+    return {**config, **{section: arms for section, arms in written_out.items() if arms}}
 
 
 def without_nulls(value: object) -> object:

@@ -16,8 +16,8 @@ LABELS = ("coin", "reversed")
 
 def entries(config: dict, section: str) -> dict[str, dict]:
     """The entries of a section that are mappings."""
-    found = config.get(section)
-    return {name: entry for name, entry in found.items() if isinstance(entry, dict)} if isinstance(found, dict) else {}
+    content = config.get(section)
+    return {name: entry for name, entry in content.items() if isinstance(entry, dict)} if isinstance(content, dict) else {}
 
 
 def write_controls(config: dict) -> None:
@@ -45,11 +45,11 @@ def write_controls(config: dict) -> None:
             derived = source if "from" in source else {"from": data, **{key: source[key] for key in ("train_split",) if key in source}}
             dataset = label if data == default else f"{data}_{label}"
             arm = {key: value for key, value in policy.items() if key != "controls"} | {"data": dataset}
-            _put(config["datasets"], "datasets", dataset, {**deepcopy(derived), "labels": label})
-            _put(config["policies"], "policies", f"{name}_{label}", arm)
+            _add_control(config["datasets"], "datasets", dataset, {**deepcopy(derived), "labels": label})
+            _add_control(config["policies"], "policies", f"{name}_{label}", arm)
 
 
-def _put(section: dict, key: str, name: str, entry: dict) -> None:
+def _add_control(section: dict, key: str, name: str, entry: dict) -> None:
     if section.setdefault(name, entry) != entry:
         raise StudyError(f"config: {key}.{name} is taken: controls make an entry of that name, {entry}. Rename yours.")
 
@@ -70,12 +70,12 @@ def write_sweeps(config: dict, lists: set[str]) -> dict:
     if not sweeps:
         return {}
     swept = {name: [method for method in _lineage(name, policies) if method in sweeps] for name in policies}
-    made = {"methods": {}, "policies": {}}
+    arms_of = {"methods": {}, "policies": {}}
     for name, arms in sweeps.items():
         del config["methods"][name]
         for suffix, (method, _) in arms.items():
-            _place(config["methods"], "methods", f"{name}_{suffix}", method)
-            made["methods"][f"{name}_{suffix}"] = name
+            _add_arm(config["methods"], "methods", f"{name}_{suffix}", method)
+            arms_of["methods"][f"{name}_{suffix}"] = name
     for name in [name for name in policies if swept[name]]:
         policy = config["policies"].pop(name)
         for chosen in _choices([name], swept, sweeps):
@@ -83,11 +83,11 @@ def write_sweeps(config: dict, lists: set[str]) -> dict:
             entry = {**policy, **({"parent": _arm(policy["parent"], chosen, swept)} if policy.get("parent") in policies else {})}
             if entry.get("method") in sweeps:
                 entry["method"] = f"{entry['method']}_{chosen[entry['method']]}"
-            _place(config["policies"], "policies", arm, entry)
+            _add_arm(config["policies"], "policies", arm, entry)
             settings = {f"{method}.{key}": value for method in swept[name] for key, value in sweeps[method][chosen[method]][1].items()}
-            made["policies"][arm] = {"of": name, "settings": settings}
+            arms_of["policies"][arm] = {"of": name, "settings": settings}
     _write_references(config, swept, sweeps)
-    return made
+    return arms_of
 
 
 def write_snapshots(config: dict) -> dict[str, dict]:
@@ -95,18 +95,18 @@ def write_snapshots(config: dict) -> dict[str, dict]:
 
     Returns arm -> {of: policy, step}. Raises StudyError where a name is taken.
     """
-    methods, made = entries(config, "methods"), {}
+    methods, snapshots = entries(config, "methods"), {}
     for name, policy in entries(config, "policies").items():
         steps = methods.get(str(policy.get("method")), {}).get("snapshots")
         for step in map(_read, steps) if isinstance(steps, list) else ():
             if type(step) is int:
                 entry = {key: policy[key] for key in ("parent", "method", "data") if key in policy}
-                _place(config["policies"], "policies", f"{name}_step{step}", entry, "a snapshot")
-                made[f"{name}_step{step}"] = {"of": name, "step": step}
-    return made
+                _add_arm(config["policies"], "policies", f"{name}_step{step}", entry, "a snapshot")
+                snapshots[f"{name}_step{step}"] = {"of": name, "step": step}
+    return snapshots
 
 
-def label(value: object) -> str:
+def in_a_name(value: object) -> str:
     """A value as it stands in a name: 0.05, 2e-05, true."""
     return str(_read(value)).lower()
 
@@ -120,18 +120,18 @@ def _arms(name: str, method: dict, lists: set[str]) -> dict[str, tuple[dict, dic
     """Suffix -> (method with one value for each swept key, {key: value}); empty where nothing is swept."""
     flat = {(key,): value for key, value in method.items() if key != "trainer"}
     flat |= {(key, inner): value for (key,), part in flat.items() if isinstance(part, dict) for inner, value in part.items()}
-    found = {path: values for path, values in flat.items() if path[-1] not in lists and _is_sweep(values)}
-    for path, values in found.items():
-        if len({label(value) for value in values}) < len(values):
+    swept = {path: values for path, values in flat.items() if path[-1] not in lists and _is_sweep(values)}
+    for path, values in swept.items():
+        if len({in_a_name(value) for value in values}) < len(values):
             raise StudyError(f"config: methods.{name}.{'.'.join(path)} is {values}: a value of a sweep stands twice.")
-        if wrong := [value for value in values if not re.fullmatch(r"[a-z0-9_.-]+", label(value))]:
+        if wrong := [value for value in values if not re.fullmatch(r"[a-z0-9_.-]+", in_a_name(value))]:
             raise StudyError(f"config: methods.{name}.{'.'.join(path)} sweeps {wrong[0]!r}, which cannot be part of an arm's name.")
-    arms, paths = {}, sorted(found)
-    for values in product(*(found[path] for path in paths)) if found else ():
+    arms, paths = {}, sorted(swept)
+    for values in product(*(swept[path] for path in paths)) if swept else ():
         arm = deepcopy(method)
         for (*outer, key), value in zip(paths, values, strict=True):
             (arm[outer[0]] if outer else arm)[key] = value
-        suffix = "_".join("_".join(path) + label(value) for path, value in zip(paths, values, strict=True))
+        suffix = "_".join("_".join(path) + in_a_name(value) for path, value in zip(paths, values, strict=True))
         arms[suffix] = arm, {".".join(path): _read(value) for path, value in zip(paths, values, strict=True)}
     return arms
 
@@ -142,12 +142,12 @@ def _is_sweep(values: object) -> bool:
 
 def _lineage(name: str, policies: dict) -> list[str]:
     """The methods that lead to a policy, the root's child's first, each once."""
-    found, seen = [], set()
+    methods, seen = [], set()
     while name in policies and name not in seen:
         seen.add(name)
-        found.insert(0, str(policies[name].get("method")))
+        methods.insert(0, str(policies[name].get("method")))
         name = str(policies[name].get("parent"))
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(methods))
 
 
 def _choices(names: list[str], swept: dict, sweeps: dict) -> list[dict[str, str]]:
@@ -160,7 +160,7 @@ def _arm(name: str, chosen: dict[str, str], swept: dict) -> str:
     return "_".join([name, *(chosen[method] for method in swept.get(name, []))])
 
 
-def _place(section: dict, key: str, name: str, entry: dict, by: str = "the sweep") -> None:
+def _add_arm(section: dict, key: str, name: str, entry: dict, by: str = "the sweep") -> None:
     if name in section:
         raise StudyError(f"config: {key}.{name} is taken: {by} makes an entry of that name. Rename yours.")
     section[name] = deepcopy(entry)
@@ -195,12 +195,12 @@ def _claim_arms(claim: dict, swept: dict, sweeps: dict) -> list:
     if not isinstance(parts, list) or not all(isinstance(part, dict) and isinstance(part.get("higher"), str) for part in parts):
         return [claim]
     named = [name for part in parts for name in [part["higher"], *(part["than"] if _are_names(part.get("than")) else [])]]
-    found = []
+    claims = []
     for chosen in _choices(named, swept, sweeps):
         written = [{**part, "higher": _arm(part["higher"], chosen, swept)} for part in parts]
         for part in written:
             if _are_names(part.get("than")):
                 part["than"] = [_arm(name, chosen, swept) for name in part["than"]]
         arms = [_arm(name, chosen, swept) for name in dict.fromkeys(named) if swept.get(name)]
-        found.append({**claim, "parts": written, **({"claim": f"{claim.get('claim')} ({', '.join(arms)})"} if arms else {})})
-    return found
+        claims.append({**claim, "parts": written, **({"claim": f"{claim.get('claim')} ({', '.join(arms)})"} if arms else {})})
+    return claims

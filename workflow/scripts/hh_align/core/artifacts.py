@@ -86,7 +86,7 @@ def provenance(config: object, inputs: list[Path], **facts: object) -> dict:
         "config": config,
         "inputs": {logical_name(path): sha256(path) for path in inputs},
         "python": platform.python_version(),
-        "libraries": {name: found for name in LIBRARIES if (found := _version(name))},
+        "libraries": {name: installed for name in LIBRARIES if (installed := _version(name))},
         **facts,
     }
 
@@ -130,12 +130,12 @@ def read_table(path: Path, columns: list[str] | pa.Schema | None = None) -> pa.T
 def readable(path: Path, columns: list[str] | pa.Schema | None) -> Iterator[list[str] | None]:
     """The columns' names. Within, an error of Parquet means a damaged artifact. Raises StudyError as read_table does."""
     try:
-        found, names = pq.read_schema(path), columns.names if isinstance(columns, pa.Schema) else columns
-        if missing := [name for name in names or [] if name not in found.names]:
-            raise StudyError(f"{path}: column {', '.join(missing)} is missing; it has {', '.join(found.names)}.")
+        stored, names = pq.read_schema(path), columns.names if isinstance(columns, pa.Schema) else columns
+        if missing := [name for name in names or [] if name not in stored.names]:
+            raise StudyError(f"{path}: column {', '.join(missing)} is missing; it has {', '.join(stored.names)}.")
         for field in columns if isinstance(columns, pa.Schema) else []:
-            if found.field(field.name).type != field.type:
-                raise StudyError(f"{path}: column {field.name} is {found.field(field.name).type}, not {field.type}. {REBUILD}")
+            if stored.field(field.name).type != field.type:
+                raise StudyError(f"{path}: column {field.name} is {stored.field(field.name).type}, not {field.type}. {REBUILD}")
         yield names
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError, OSError) as error:
         if getattr(error, "errno", None):  # the file is not there or may not be read: it says nothing of its content
@@ -186,11 +186,11 @@ def verify_manifest(manifest: Path) -> Path:
         raise StudyError(f"{manifest}: it names {outside[0]}, which lies outside its folder. Delete it; nothing was read.")
     for name in sorted(sums):
         path = manifest.parent / name
-        found = sha256(path) if path.is_file() else None
-        if found != sums[name]:
-            if found:
+        checksum = sha256(path) if path.is_file() else None
+        if checksum != sums[name]:
+            if checksum:
                 os.replace(path, path.with_name(path.name + ".damaged"))
-            set_aside(manifest, f"{name} is {'damaged' if found else 'missing'} (sha256 {found}, expected {sums[name]})")
+            set_aside(manifest, f"{name} is {'damaged' if checksum else 'missing'} (sha256 {checksum}, expected {sums[name]})")
     return manifest.parent
 
 

@@ -28,9 +28,9 @@ class State:
 
     def __init__(self, folder: Path, started: float) -> None:
         self.folder = folder
-        found = read_json(folder / "spent.json")
+        recorded = read_json(folder / "spent.json")
         spent = {"seconds": 0.0, "tokens": 0, "continuations": -1, "checkpoints": 0, "checkpoint_seconds": 0.0} | (
-            found if isinstance(found, dict) else {}
+            recorded if isinstance(recorded, dict) else {}
         )
         self.earlier, self.tokens = spent["seconds"], spent["tokens"]
         self.started = started - self.earlier
@@ -40,9 +40,9 @@ class State:
     def spend(self, tokens: int = 0) -> None:
         """Note the seconds until now, and more tokens."""
         self.tokens += tokens
-        kept = ("tokens", "continuations", "checkpoints", "checkpoint_seconds")
+        counters = ("tokens", "continuations", "checkpoints", "checkpoint_seconds")
         seconds = time.monotonic() - self.started
-        write_json(self.folder / "spent.json", {"seconds": seconds} | {name: getattr(self, name) for name in kept})
+        write_json(self.folder / "spent.json", {"seconds": seconds} | {name: getattr(self, name) for name in counters})
 
     def checkpointing(self) -> dict[str, float]:
         """Entries for a step's timing: its checkpoints, and the seconds from the end of a step until its checkpoint was sealed."""
@@ -108,7 +108,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
     for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.split("-")[1])):
         try:
             sums = json.loads((checkpoint / "manifest.json").read_text(encoding="utf-8"))
-            if all(sha256(checkpoint / name) == found for name, found in sums.items()):
+            if all(sha256(checkpoint / name) == checksum for name, checksum in sums.items()):
                 return checkpoint
         except (OSError, ValueError, AttributeError):
             pass

@@ -15,7 +15,7 @@ from hh_align.core.errors import StudyError
 ENDPOINT = "SNAKEMAKE_STORAGE_S3_ENDPOINT_URL"
 
 
-def place(profile: Path) -> tuple[str, str, dict]:
+def location(profile: Path) -> tuple[str, str, dict]:
     """Bucket, folder in it and the client's settings, as Snakemake takes them from the profile and the environment."""
     settings = yaml.safe_load(profile.read_text(encoding="utf-8"))
     prefix = urlsplit(settings["default-storage-prefix"])
@@ -33,12 +33,12 @@ def fetch(bucket: str, folder: str, settings: dict, artifact: str) -> list[Path]
     try:
         client = boto3.client("s3", **settings)
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key):
-            for found in page.get("Contents", []):
-                if found["Key"] != key and not found["Key"].startswith(f"{key}/"):
+            for entry in page.get("Contents", []):
+                if entry["Key"] != key and not entry["Key"].startswith(f"{key}/"):
                     continue
-                path = Path(artifact + found["Key"].removeprefix(key))
+                path = Path(artifact + entry["Key"].removeprefix(key))
                 with atomic(path) as temporary:
-                    client.download_file(bucket, found["Key"], str(temporary))
+                    client.download_file(bucket, entry["Key"], str(temporary))
                 fetched.append(path)
     except (BotoCoreError, ClientError) as error:
         raise StudyError(f"s3://{bucket}/{key}: {error} (bucket: profiles/s3/config.yaml; credentials: AWS_ACCESS_KEY_ID).") from None
@@ -49,7 +49,7 @@ def fetch(bucket: str, folder: str, settings: dict, artifact: str) -> list[Path]
 
 def main() -> None:
     args = parse(__doc__, profile="path", artifact="text")
-    fetched = fetch(*place(args.profile), os.path.normpath(args.artifact))
+    fetched = fetch(*location(args.profile), os.path.normpath(args.artifact))
     for path in fetched:
         if path.name == "manifest.json" and len(fetched) > 1:
             verify_manifest(path)

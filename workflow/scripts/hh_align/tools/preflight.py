@@ -52,12 +52,12 @@ def check_hub(endpoint: str) -> None:
 def hub_sources(config: dict) -> list[dict]:
     """What fetch_hub is asked for: kind, repo, revision and, of a dataset, the files."""
     models = [*config.get("models", {}).values(), *config["judges"].values()]
-    found = [{"kind": "models", "repo": model["repo"], "revision": model["revision"]} for model in models if model["source"] == "hub"]
+    sources = [{"kind": "models", "repo": model["repo"], "revision": model["revision"]} for model in models if model["source"] == "hub"]
     for dataset in config.get("datasets", {}).values():
         if dataset.get("source") == "hub":
             files = [f"{subset}/{split}.jsonl.gz" for subset in dataset["subsets"] for split in dataset["splits"]]
-            found.append({"kind": "datasets", "repo": dataset["repo"], "revision": dataset["revision"], "files": files})
-    return found
+            sources.append({"kind": "datasets", "repo": dataset["repo"], "revision": dataset["revision"], "files": files})
+    return sources
 
 
 def folder_of(source: dict, results: Path) -> Path:
@@ -92,16 +92,16 @@ def needs(config: dict, sizes: dict[tuple[str, str], dict[str, int]], results: P
 
     `sizes`: (repo, revision) -> file -> bytes. Raises nothing; what is there already is not counted.
     """
-    study, found = results / config["study"], []
+    study, needed = results / config["study"], []
     for source in hub_sources(config):
         folder = folder_of(source, results)
         files = sizes[source["repo"], source["revision"]]
         missing = sum(size for name, size in files.items() if name in source.get("files", files) and not (folder / name).is_file())
-        found.append(Need(f"download of {source['repo']}", folder, missing))
+        needed.append(Need(f"download of {source['repo']}", folder, missing))
     models = {"base": config.get("models", {}).get("base", {}), **{f"judges/{name}": judge for name, judge in config["judges"].items()}}
     for name, source in models.items():
         if source.get("source") == "hub" and not (study / "models" / name / "manifest.json").is_file():
-            found.append(Need(f"models/{name}", study, weights_in_float32(sizes[source["repo"], source["revision"]])))
+            needed.append(Need(f"models/{name}", study, weights_in_float32(sizes[source["repo"], source["revision"]])))
     base = models["base"]
     if base.get("source") == "hub":
         weights = weights_in_float32(sizes[base["repo"], base["revision"]])
@@ -112,10 +112,10 @@ def needs(config: dict, sizes: dict[tuple[str, str], dict[str, int]], results: P
             for seed in config["seeds"]
             if not (study / "policies" / name / f"seed-{seed}" / "manifest.json").is_file()
         ]
-        found.append(Need(f"weights of {len(ahead)} policies", study, len(ahead) * weights))
+        needed.append(Need(f"weights of {len(ahead)} policies", study, len(ahead) * weights))
         if any("lora" not in config["methods"][trained[name]["method"]] for name, _ in ahead):
-            found.append(Need("checkpoints of one full training", study, CHECKPOINT * weights))
-    return [need for need in found if need.size]
+            needed.append(Need("checkpoints of one full training", study, CHECKPOINT * weights))
+    return [need for need in needed if need.size]
 
 
 def existing(folder: Path) -> Path:
@@ -129,13 +129,13 @@ def require_room(needed: list[Need]) -> None:
     for need in needed:
         disks[existing(need.folder).stat().st_dev].append(need)
     for wanted in disks.values():
-        place = existing(wanted[0].folder)
-        free, total = shutil.disk_usage(place).free, sum(need.size for need in wanted)
+        folder = existing(wanted[0].folder)
+        free, total = shutil.disk_usage(folder).free, sum(need.size for need in wanted)
         parts = ", ".join(f"{need.what} {amount(need.size)}" for need in wanted)
-        say(f"disk of {place}: {amount(total)} are needed at most ({parts}), {amount(free)} are free")
+        say(f"disk of {folder}: {amount(total)} are needed at most ({parts}), {amount(free)} are free")
         if total > free:
             raise StudyError(
-                f"the study needs up to {amount(total)} on the disk of {place} ({parts}), and {amount(free)} are free there. "
+                f"the study needs up to {amount(total)} on the disk of {folder} ({parts}), and {amount(free)} are free there. "
                 "Make room, or let results be a link to a folder on a larger disk."
             )
 

@@ -24,8 +24,8 @@ def settings(method: dict) -> list[dict]:
 
 def call(step: str, config: dict, **options: object) -> None:
     """Run a step of the training. Raises StudyError with its own message."""
-    given = [part for name, value in options.items() for part in ("--" + name.replace("_", "-"), str(value))]
-    command = [sys.executable, "-m", f"hh_align.training.{step}", "--config", json.dumps(config), *given]
+    words = [part for name, value in options.items() for part in ("--" + name.replace("_", "-"), str(value))]
+    command = [sys.executable, "-m", f"hh_align.training.{step}", "--config", json.dumps(config), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"{step} ended with status {done.returncode}"]
@@ -35,18 +35,18 @@ def call(step: str, config: dict, **options: object) -> None:
 def measure(method: dict, config: dict, parent: Path, preferences: Path, threads: int, folder: Path) -> dict:
     """Examples per second and peak memory of a few steps. Raises StudyError where they do not fit."""
     common = {"preferences": preferences, "threads": threads, "timing": folder / "timing.json", "state": folder / "state"}
-    place = {"train_split": config["train_split"], "device": config["device"]}
+    shared = {"train_split": config["train_split"], "device": config["device"]}
     if method["trainer"] == "kto" or method.get("dropout") == "disabled":
         as_dpo = method | {"trainer": "dpo", "dropout": "disabled"}
         view = {key: as_dpo[key] for key in config["view_keys"] if key in as_dpo}
         reference = folder / "references.parquet"
         batch = {"batch_tokens": config["batch_tokens"]}
-        call("compute_references", {"view": view, **place, **batch}, policy=parent, output=reference, **common)
+        call("compute_references", {"view": view, **shared, **batch}, policy=parent, output=reference, **common)
         common["references"] = reference
     outputs = {name: folder / name for name in ("train_log", "quarantine")} | {"manifest": folder / "out/manifest.json"}
     call(
         f"train_{method['trainer']}",
-        {"method": method, **place},
+        {"method": method, **shared},
         seed=1,
         parent=parent,
         checkpoint_seconds=10**6,
@@ -59,7 +59,7 @@ def measure(method: dict, config: dict, parent: Path, preferences: Path, threads
 
 def main() -> None:
     args = parse(__doc__, config="config", parent="path", preferences="path", threads="int", output="path")
-    method, found = args.config["method"], []
+    method, rows = args.config["method"], []
     for tried in settings(method):
         row = {key: tried[key] for key in ("precision", "micro_batch")}
         name = f"{row['precision']}, micro_batch {row['micro_batch']}"
@@ -71,15 +71,15 @@ def main() -> None:
             except StudyError as error:
                 row["failed"] = str(error)
                 say(f"{name}: {error}")
-        found.append(row)
-    fit = [row for row in found if "failed" not in row]
+        rows.append(row)
+    fit = [row for row in rows if "failed" not in row]
     if not fit:
         raise StudyError("nothing fits: lower max_length, or take a machine with more memory.")
     for precision in dict.fromkeys(row["precision"] for row in fit):
         best = max((row for row in fit if row["precision"] == precision), key=lambda row: row["examples_per_second"])
         say(f"fastest: {{precision: {precision}, micro_batch: {best['micro_batch']}}}, {best['examples_per_second']:,.1f} examples/s")
     say("micro_batch changes the last bits of the result, precision more: both are part of the method.")
-    write_json(args.output, found)
+    write_json(args.output, rows)
 
 
 if __name__ == "__main__":

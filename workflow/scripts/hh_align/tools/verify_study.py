@@ -17,8 +17,8 @@ def manifest_faults(manifest: Path) -> list[str]:
         sums = json.loads(manifest.read_text())
     except ValueError:
         return [f"{manifest}: not readable"]
-    found = {name: sha256(manifest.parent / name) if (manifest.parent / name).is_file() else None for name in sums}
-    return [f"{manifest.parent / name}: {'damaged' if found[name] else 'missing'}" for name in sums if found[name] != sums[name]]
+    present = {name: sha256(manifest.parent / name) if (manifest.parent / name).is_file() else None for name in sums}
+    return [f"{manifest.parent / name}: {'damaged' if present[name] else 'missing'}" for name in sums if present[name] != sums[name]]
 
 
 def recorded_inputs(path: Path) -> dict[str, str]:
@@ -45,7 +45,7 @@ def study_faults(folder: Path) -> tuple[int, list[str]]:
         except (StudyError, ValueError, KeyError, TypeError, OSError, pa.ArrowException) as error:
             faults.append(f"{path}: not readable ({str(error).splitlines()[0]})")
             continue
-        faults += [f"{path}: was made from another {name}" for name, found in inputs.items() if sums.get(name, found) != found]
+        faults += [f"{path}: was made from another {name}" for name, recorded in inputs.items() if sums.get(name, recorded) != recorded]
     return len(artifacts) + len(manifests), faults
 
 
