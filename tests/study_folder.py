@@ -6,8 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from plan_server import plan
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
+PLANNING = {"--dry-run", "--summary", "--touch"}  # options with which Snakemake starts no job
 PARTS = ["Snakefile", "workflow", "config", "profiles", "resources", "environment.yml"]
 
 
@@ -24,6 +27,8 @@ class StudyFolder:
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
         """Run snakemake, in `environment` where one is given; stdout and stderr come back joined, as text."""
         command = [str(Path(sys.executable).parent / "snakemake"), "--cores", "2", *arguments, *self.options]
+        if PLANNING & set(arguments) and not environment:
+            return subprocess.CompletedProcess(command, *plan(command[1:], self.path))
         return subprocess.run(
             command, cwd=self.path, env=environment or None, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
         )

@@ -57,6 +57,7 @@ def _absolute(node: ast.ImportFrom, package: str) -> str:
     return ".".join([*parts, *([node.module] if node.module else [])])
 
 
+@functools.cache
 def _file(module: str, root: Path) -> Path | None:
     if not module:
         return None
