@@ -113,9 +113,9 @@ def set_at(config, path, value):
 def test_wrong_configs_name_the_key(path, value, said):
     config = copy.deepcopy(load("config"))
     set_at(config, path, value)
-    with pytest.raises(StudyError, match=said) as found:
+    with pytest.raises(StudyError, match=said) as error:
         resolve(config, SCHEMA)
-    assert "\n" not in str(found.value)
+    assert "\n" not in str(error.value)
 
 
 def test_null_means_absent_and_defaults_fill_in():

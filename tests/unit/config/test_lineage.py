@@ -37,8 +37,7 @@ def test_settings_are_told_one_by_one_and_nested_ones_by_their_path():
 
 
 def test_the_papers_own_contrast_of_dpo_and_sft_isolates_nothing():
-    found = differences([DPO], [SFT])
-    assert found == ["trainer sft → dpo", "epochs 2 → 1", "lora none → r 8, targets q_proj v_proj"]
+    assert differences([DPO], [SFT]) == ["trainer sft → dpo", "epochs 2 → 1", "lora none → r 8, targets q_proj v_proj"]
     assert differences([changed(DPO, lora=None, epochs=2)], [SFT]) == ["trainer sft → dpo"]
 
 
