@@ -49,7 +49,7 @@ def fetch(hub, tmp_path):
     def run(config: dict, table: dict | None = None, **more: str) -> tuple[int, str]:
         (tmp_path / "checksums.yaml").write_text(json.dumps(table or {}))
         options = ["--config", json.dumps(config), "--checksums", tmp_path / "checksums.yaml"]
-        options += ["--manifest", place(tmp_path, config), "--timing", tmp_path / "timing.json"]
+        options += ["--manifest", manifest_of(tmp_path, config), "--timing", tmp_path / "timing.json"]
         env = environment(hub.url, tmp_path) | {"HF_TOKEN": "hf_secret"} | more
         ended = subprocess.run([*FETCH, *options], env=env, capture_output=True, text=True, timeout=120)
         assert not (tmp_path / "left-loopback").exists(), (tmp_path / "left-loopback").read_text()
@@ -59,7 +59,7 @@ def fetch(hub, tmp_path):
     return run
 
 
-def place(tmp_path: Path, config: dict) -> Path:
+def manifest_of(tmp_path: Path, config: dict) -> Path:
     return tmp_path / "results" / "hub" / config["kind"] / config["repo"].replace("/", "--") / config["revision"] / "manifest.json"
 
 
@@ -78,7 +78,7 @@ def test_a_download_brings_the_named_files_once(hub, fetch, tmp_path):
     status, output = fetch(DATA)
     assert status == 0, output
     assert "to download: " in output and "in 2 of 2 files" in output and "are free in" in output
-    manifest = place(tmp_path, DATA)
+    manifest = manifest_of(tmp_path, DATA)
     assert set(json.loads(manifest.read_text())) == {TRAIN, TEST}
     for name in (TRAIN, TEST):
         assert (manifest.parent / name).read_bytes() == (hub.root / "datasets/org/pairs" / COMMIT / name).read_bytes()
@@ -102,12 +102,12 @@ def test_the_token_goes_to_the_hub_only(hub, fetch):
 def test_one_file_is_fetched_again_when_only_one_is_damaged(hub, fetch, tmp_path):
     """Resuming is per file: what is right stays, what has wrong bytes is replaced."""
     fetch(DATA)
-    damaged = place(tmp_path, DATA).parent / TEST
+    damaged = manifest_of(tmp_path, DATA).parent / TEST
     damaged.write_bytes(b"x" * damaged.stat().st_size)
     hub.log.clear()
     assert fetch(DATA)[0] == 0
     assert hub.log and all(request.path.endswith(TEST) for request in hub.log)
-    verify_manifest(place(tmp_path, DATA))
+    verify_manifest(manifest_of(tmp_path, DATA))
 
 
 def test_a_model_comes_with_one_kind_of_weights(hub, fetch, tmp_path):
@@ -115,7 +115,7 @@ def test_a_model_comes_with_one_kind_of_weights(hub, fetch, tmp_path):
     status, output = fetch(MODEL)
     assert status == 0, output
     wanted = {"config.json", "vocab.json", "merges.txt", "LICENSE.md", "model.safetensors"}
-    assert set(json.loads(place(tmp_path, MODEL).read_text())) == wanted
+    assert set(json.loads(manifest_of(tmp_path, MODEL).read_text())) == wanted
     assert not any(request.path.endswith((".bin", ".h5", "README.md")) for request in hub.log)
 
 
@@ -131,8 +131,8 @@ def test_wrong_bytes_of_the_right_length(hub, fetch, tmp_path):
     """The client accepts them silently; the sum must not."""
     hub.corrupt.add(TRAIN)
     refused(fetch(DATA), TRAIN, "wrong bytes, removed")
-    assert not place(tmp_path, DATA).exists() and not (place(tmp_path, DATA).parent / TRAIN).exists()
-    assert (place(tmp_path, DATA).parent / TEST).exists()
+    assert not manifest_of(tmp_path, DATA).exists() and not (manifest_of(tmp_path, DATA).parent / TRAIN).exists()
+    assert (manifest_of(tmp_path, DATA).parent / TEST).exists()
     hub.corrupt.clear()
     assert fetch(DATA)[0] == 0
 
@@ -155,7 +155,7 @@ def test_a_cut_connection_is_continued(hub, fetch, tmp_path):
     status, output = fetch(MODEL)
     assert status == 0, output
     assert f"bytes={10 * 2**20}-" in [request.range for request in hub.log]
-    assert sha256(place(tmp_path, MODEL).parent / "model.safetensors") == sha256(weights)
+    assert sha256(manifest_of(tmp_path, MODEL).parent / "model.safetensors") == sha256(weights)
 
 
 def test_a_busy_hub_is_asked_again(hub, fetch):
@@ -186,20 +186,20 @@ def test_a_killed_download_keeps_its_complete_files(hub, fetch, tmp_path):
     hub.stall[TRAIN] = [60.0]
     (tmp_path / "checksums.yaml").write_text("{}")
     command = [*FETCH, "--config", json.dumps(DATA), "--checksums", tmp_path / "checksums.yaml", "--timing", tmp_path / "t"]
-    process = subprocess.Popen([*command, "--manifest", place(tmp_path, DATA)], env=environment(hub.url, tmp_path))
+    process = subprocess.Popen([*command, "--manifest", manifest_of(tmp_path, DATA)], env=environment(hub.url, tmp_path))
     while hub.stall[TRAIN]:
         time.sleep(0.01)
     process.kill()
     process.wait()
-    assert not place(tmp_path, DATA).exists()
+    assert not manifest_of(tmp_path, DATA).exists()
     hub.log.clear()
     status, output = fetch(DATA)
     assert status == 0, output
     assert not [request for request in hub.log if request.path.endswith(TEST)]
     timing = json.loads((tmp_path / "timing.json").read_text())
     assert timing["continuations"] == 1 and timing["files"] == 2 and timing["seconds"] > 0
-    assert timing["downloaded_bytes"] == (place(tmp_path, DATA).parent / TRAIN).stat().st_size
-    assert sha256(place(tmp_path, DATA).parent / TRAIN) == sha256(hub.root / "datasets/org/pairs" / COMMIT / TRAIN)
+    assert timing["downloaded_bytes"] == (manifest_of(tmp_path, DATA).parent / TRAIN).stat().st_size
+    assert sha256(manifest_of(tmp_path, DATA).parent / TRAIN) == sha256(hub.root / "datasets/org/pairs" / COMMIT / TRAIN)
 
 
 def test_a_hub_that_stays_busy(hub, fetch):
@@ -224,7 +224,7 @@ def test_a_gated_repository_lists_its_files_and_gives_none(hub, fetch, tmp_path,
     """The listing is open, a file is not: trying again is no help, accepting the terms is."""
     hub.code, hub.status[name] = "GatedRepo", [status] * 9
     refused(fetch(MODEL), name, f"answered {status}", "accept its terms", "HF_TOKEN")
-    assert not place(tmp_path, MODEL).exists()
+    assert not manifest_of(tmp_path, MODEL).exists()
     assert sum(request.path.endswith(name) for request in hub.log) <= 2  # asked about, then asked for
 
 
@@ -235,7 +235,7 @@ def test_a_file_that_the_revision_does_not_have(fetch):
 def test_no_hub_at_all(fetch, tmp_path):
     """Without a network the message comes at once and names the way out."""
     refused(fetch(DATA, HF_ENDPOINT="http://127.0.0.1:9"), "ConnectError", "3 tries", "local folder")
-    assert not place(tmp_path, DATA).exists()
+    assert not manifest_of(tmp_path, DATA).exists()
 
 
 def test_offline_switch(hub, fetch):

@@ -1,49 +1,13 @@
-"""Malformed preference files: every line is kept whole with its flags or quarantined with its number, or the file is one clear error."""
+"""Lines of preference files, good and bad: each is kept whole with its flags, or quarantined with its number."""
 
 import gzip
 import json
 from collections import Counter
 
-import pyarrow.parquet as pq
 import pytest
-from command_line import assert_refused, call
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from hh_align.data import prepare_preferences
-
-CUE = "\n\nAssistant:"
-GOOD = b'{"chosen": "\\n\\nHuman: a\\n\\nAssistant: b", "rejected": "\\n\\nHuman: a\\n\\nAssistant: c"}'
-
-
-def dialogue(human="a", reply=" b"):
-    return f"\n\nHuman: {human}{CUE}{reply}"
-
-
-def line(chosen=None, rejected=None, **more):
-    pair = {"chosen": dialogue() if chosen is None else chosen, "rejected": dialogue(reply=" c") if rejected is None else rejected}
-    return json.dumps(pair | more, ensure_ascii=False).encode()
-
-
-def without(key):
-    return json.dumps({name: value for name, value in json.loads(GOOD).items() if name != key}).encode()
-
-
-def prepare(folder, content, name="helpful-base/test.jsonl.gz"):
-    """Run the script on one file: (its result, kept rows, quarantined rows)."""
-    path = folder / "data" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    tables = {"preferences": folder / "preferences.parquet", "quarantine": folder / "quarantine.parquet"}
-    for table in tables.values():
-        table.unlink(missing_ok=True)
-    result = call(prepare_preferences, config={}, files=path, **tables)
-    return result, *(pq.read_table(table).to_pylist() if table.exists() else None for table in tables.values())
-
-
-def packed(lines, end=b"\n"):
-    return gzip.compress(b"".join(text + end for text in lines), compresslevel=1, mtime=0)
-
+from preference_files import GOOD, Prepared, dialogue, line, packed, prepare, without
 
 QUARANTINED = {
     "empty line": (b"", "not JSON"),
@@ -129,18 +93,28 @@ QUARANTINED = {
 }
 
 
-@pytest.mark.parametrize("case", QUARANTINED)
-def test_a_line_that_cannot_be_read_is_quarantined_with_its_number(tmp_path, case):
-    text, reason = QUARANTINED[case]
-    (status, output), kept, quarantined = prepare(tmp_path, packed([GOOD, text, GOOD]))
+@pytest.fixture(scope="module")
+def with_bad_lines(tmp_path_factory) -> Prepared:
+    """A file with every line of QUARANTINED, each between two good ones."""
+    lines = [text for bad, _ in QUARANTINED.values() for text in (GOOD, bad)]
+    return prepare(tmp_path_factory.mktemp("quarantined"), packed([*lines, GOOD]))
+
+
+def test_bad_lines_leave_the_good_ones_and_are_counted(with_bad_lines):
+    status, output = with_bad_lines.result
     assert status == 0 and "Traceback" not in output
-    assert [row["row"] for row in kept] == [0, 2]
-    assert [row["row"] for row in quarantined] == [1] and quarantined[0]["reason"].startswith(reason), quarantined
-    assert len(quarantined[0]["excerpt"]) <= 200
-    assert "1 quarantined" in output
+    assert f"{len(QUARANTINED)} quarantined" in output
+    assert [row["row"] for row in with_bad_lines.rows] == list(range(0, 2 * len(QUARANTINED) + 1, 2))
+    assert [row["row"] for row in with_bad_lines.quarantined] == list(range(1, 2 * len(QUARANTINED), 2))
 
 
-KEPT = {
+@pytest.mark.parametrize("number", range(len(QUARANTINED)), ids=list(QUARANTINED))
+def test_a_line_that_cannot_be_read_is_quarantined_with_its_reason(with_bad_lines, number):
+    row, (_, reason) = with_bad_lines.quarantined[number], list(QUARANTINED.values())[number]
+    assert row["reason"].startswith(reason) and len(row["excerpt"]) <= 200, row
+
+
+READABLE = {
     "chosen empty": (line(dialogue(reply="")), ["empty_chosen"]),
     "chosen blank": (line(dialogue(reply=" \u00a0\n ")), ["empty_chosen"]),
     "rejected empty": (line(rejected=dialogue(reply="")), ["empty_rejected"]),
@@ -153,9 +127,9 @@ KEPT = {
     "human last in chosen": (line(dialogue(reply=" b\n\nHuman: d")), ["human_last"]),
     "human last in rejected": (line(rejected=dialogue(reply=" b\n\nHuman: d")), ["human_last"]),
     "empty, then the human": (line(dialogue(reply="\n\nHuman: d")), ["human_last"]),
-    "no human turn": (line(CUE + " b", CUE + " c"), ["no_human_first"]),
+    "no human turn": (line("\n\nAssistant: b", "\n\nAssistant: c"), ["no_human_first"]),
     "text before the human": (line("x" + dialogue(), "x" + dialogue(reply=" c")), ["no_human_first"]),
-    "assistant first": (line(CUE + " x" + dialogue(), CUE + " x" + dialogue(reply=" c")), ["no_human_first"]),
+    "assistant first": (line("\n\nAssistant: x" + dialogue(), "\n\nAssistant: x" + dialogue(reply=" c")), ["no_human_first"]),
     "Windows newline at the end": (GOOD + b"\r", []),
     "blanks around": (b"  " + GOOD + b"  ", []),
     "further keys": (line(score=1.5, source={"a": [None]}), []),
@@ -177,17 +151,27 @@ KEPT = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", KEPT)
-def test_a_line_that_can_be_read_is_kept_byte_for_byte_with_its_flags(tmp_path, case):
-    text, flags = KEPT[case]
-    (status, output), kept, quarantined = prepare(tmp_path, packed([GOOD, text, GOOD]))
-    assert status == 0 and quarantined == [] and [row["row"] for row in kept] == [0, 1, 2], output
-    assert kept[1]["flags"] == flags
-    assert_whole(kept[1], json.loads(text))
+@pytest.fixture(scope="module")
+def with_odd_lines(tmp_path_factory) -> Prepared:
+    """A file with every line of READABLE, each between two good ones."""
+    lines = [text for odd, _ in READABLE.values() for text in (GOOD, odd)]
+    return prepare(tmp_path_factory.mktemp("readable"), packed([*lines, GOOD]))
+
+
+def test_odd_lines_are_all_kept(with_odd_lines):
+    assert with_odd_lines.result[0] == 0 and with_odd_lines.quarantined == [], with_odd_lines.result[1]
+    assert [row["row"] for row in with_odd_lines.rows] == list(range(2 * len(READABLE) + 1))
+
+
+@pytest.mark.parametrize("number", range(len(READABLE)), ids=list(READABLE))
+def test_a_line_that_can_be_read_is_kept_byte_for_byte_with_its_flags(with_odd_lines, number):
+    row, (text, flags) = with_odd_lines.rows[2 * number + 1], list(READABLE.values())[number]
+    assert row["flags"] == flags
+    assert_whole(row, json.loads(text))
 
 
 def assert_whole(row, pair):
-    assert row["prompt"] + row["chosen"] == pair["chosen"] and row["prompt"].endswith(CUE)
+    assert row["prompt"] + row["chosen"] == pair["chosen"] and row["prompt"].endswith("\n\nAssistant:")
     assert (row["rejected_prompt"] or row["prompt"]) + row["rejected"] == pair["rejected"]
     assert not (row["use_dpo"] and row["chosen"] == row["rejected"])
 
@@ -198,81 +182,6 @@ def test_a_line_of_50_megabytes_is_a_line(tmp_path, readable):
     (status, _), rows, quarantined = prepare(tmp_path, packed([GOOD, text, GOOD]))
     assert status == 0 and (len(rows), len(quarantined)) == ((3, 0) if readable else (2, 1))
     assert all(len(row["excerpt"]) <= 200 for row in quarantined)
-
-
-ARCHIVE = packed([GOOD] * 40 + [line(dialogue(str(number))) for number in range(400)])
-DAMAGED_GZIP = {
-    "not gzip": (GOOD, "after line 0"),
-    "text": (b"Not Found", "after line 0"),
-    "half a magic number": (ARCHIVE[:1], "after line 0"),
-    "header only": (ARCHIVE[:10], "after line 0"),
-    "half a header": (ARCHIVE[:5], "after line 0"),
-    "half": (ARCHIVE[: len(ARCHIVE) // 2], r"after line \d+"),
-    "without its sum": (ARCHIVE[:-8], "after line 440"),
-    "without its last byte": (ARCHIVE[:-1], "after line 440"),
-    "a wrong sum": (ARCHIVE[:-8] + b"\0\0\0\0" + ARCHIVE[-4:], "after line 440"),
-    "a wrong length": (ARCHIVE[:-4] + b"\0\0\0\0", "after line 440"),
-    "garbled": (ARCHIVE[:40] + b"\xff" * 40 + ARCHIVE[80:], r"after line \d+"),
-    "another method": (ARCHIVE[:2] + b"\7" + ARCHIVE[3:], "after line 0"),
-    "something behind": (ARCHIVE + b"behind", "after line 440"),
-    "a second, cut archive": (ARCHIVE + ARCHIVE[:-20], r"after line \d+"),
-    "zip": (b"PK\3\4" + ARCHIVE, "after line 0"),
-}
-
-
-@pytest.mark.parametrize("case", DAMAGED_GZIP)
-def test_damaged_gzip_is_one_error_that_says_how_far_it_could_be_read(tmp_path, case):
-    content, said = DAMAGED_GZIP[case]
-    result, kept, quarantined = prepare(tmp_path, content)
-    assert_refused(result, f"damaged gzip data {said}", where="helpful-base/test.jsonl.gz")
-    assert kept is None and quarantined is None
-
-
-NOTHING_READABLE = {
-    "no byte": b"",
-    "an empty archive": packed([]),
-    "newlines": packed([b""] * 3),
-    "a JSON list": packed([b"[", GOOD + b",", GOOD + b",", b"]"]),
-    "UTF-16": packed([(GOOD.decode() + "\n").encode("utf-16")], end=b""),
-    "only quarantine": packed([b"{}"] * 50),
-    "old Mac newlines": packed([GOOD + b"\r" + GOOD], end=b""),
-}
-
-
-@pytest.mark.parametrize("case", NOTHING_READABLE)
-def test_a_file_without_one_readable_line_is_an_error(tmp_path, case):
-    result, kept, quarantined = prepare(tmp_path, NOTHING_READABLE[case])
-    assert_refused(result, "no line could be read as a pair of transcripts", where="helpful-base/test.jsonl.gz")
-    assert kept is None and quarantined is None
-
-
-@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-@pytest.mark.parametrize("last", [b"", GOOD, b"{"])
-def test_newlines_of_any_system_and_a_last_line_without_one(tmp_path, end, last):
-    (status, _), kept, quarantined = prepare(tmp_path, end.join([GOOD, b"{}", GOOD, last]), "helpful-base/test.jsonl")
-    assert status == 0
-    assert [row["row"] for row in kept] == [0, 2] + [3] * (last == GOOD)
-    assert [row["row"] for row in quarantined] == [1] + [3] * (last == b"{")
-
-
-def test_files_that_are_missing_are_all_named(tmp_path):
-    there = tmp_path / "helpful-base/test.jsonl.gz"
-    there.parent.mkdir()
-    there.write_bytes(packed([GOOD]))
-    (tmp_path / "folder/train.jsonl.gz").mkdir(parents=True)
-    files = [there, tmp_path / "harmless-base/test.jsonl.gz", tmp_path / "folder/train.jsonl.gz"]
-    result = call(prepare_preferences, config={}, files=files, preferences=tmp_path / "p", quarantine=tmp_path / "q")
-    assert_refused(result, "harmless-base/test.jsonl.gz, .*folder/train.jsonl.gz: no such file. The folder must be laid out as the hub's")
-
-
-def test_a_damaged_second_file_leaves_no_half_dataset(tmp_path):
-    files = [tmp_path / subset / "test.jsonl.gz" for subset in ("helpful-base", "harmless-base")]
-    for path, content in zip(files, (packed([GOOD]), packed([GOOD] * 99)[:-9]), strict=True):
-        path.parent.mkdir()
-        path.write_bytes(content)
-    result = call(prepare_preferences, config={}, files=files, preferences=tmp_path / "p", quarantine=tmp_path / "q")
-    assert_refused(result, "damaged gzip", where="harmless-base/test.jsonl.gz")
-    assert not (tmp_path / "p").exists() and not (tmp_path / "q").exists()
 
 
 # --- generated: each kind is unreadable (or readable) by the way it is made
@@ -302,11 +211,11 @@ def test_generated_files_no_line_is_lost(tmp_path_factory):
     @given(st.lists(st.one_of(readable.map(lambda text: (text, True)), unreadable.map(lambda text: (text, False))), min_size=1, max_size=9))
     def check(lines):
         lines = [*lines, (GOOD, True)]
-        (status, output), kept, quarantined = prepare(folder, packed([text for text, _ in lines]))
+        (status, output), rows, quarantined = prepare(folder, packed([text for text, _ in lines]))
         assert status == 0, output
-        assert [row["row"] for row in kept] == [number for number, (_, fit) in enumerate(lines) if fit]
+        assert [row["row"] for row in rows] == [number for number, (_, fit) in enumerate(lines) if fit]
         assert [row["row"] for row in quarantined] == [number for number, (_, fit) in enumerate(lines) if not fit]
-        for row in kept:
+        for row in rows:
             assert_whole(row, json.loads(lines[row["row"]][0]))
         tried.update(fit for _, fit in lines)
 
