@@ -1,0 +1,98 @@
+"""Bad configs: a value of another type, out of range, empty or no choice is refused with its path."""
+
+import pytest
+from hypothesis import strategies as st
+from whole_configs import ENTRIES, RESPONSES, WHOLE, dotted, drawn, letters, put, refused
+
+# --- values of another type than the one that stands in a valid config
+
+numbers = st.integers(2) | st.floats(2.5, 1e9).map(lambda number: number + 0.25)
+objects = st.dictionaries(letters, st.integers(), min_size=1, max_size=2)
+lists = st.lists(objects, min_size=1, max_size=2)
+OTHERS = {bool: letters | numbers | objects | lists, int: letters | objects | lists | st.booleans(), float: letters | objects | lists | st.booleans(),
+          str: numbers | objects | lists, list: letters | numbers | objects, dict: letters | numbers | lists}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ENTRIES, ids=dotted)
+def test_a_value_of_another_type_is_refused(path):
+    name, value = ENTRIES[path]
+    drawn(OTHERS[type(value)], lambda other: refused(name, path, put(path, other)))
+
+
+NUMBERS = [path for path, (_, value) in ENTRIES.items() if type(value) in (int, float)]
+THRESHOLDS = {"harmless_min", "helpful_above", "lowest", "highest"}  # a reward may be any number
+BEYOND = {
+    "learning_rate": [0, 1.5], "beta": [0], "max_grad_norm": [0], "alpha": [0], "r": [0], "dropout": [1, 1.5], "discordance": [0, 1.01], "init_std": [0],
+    "equivalence_margin": [0, 100.5], "calibration_share": [0, 0.9], "label_smoothing": [0.5, 1], "noise": [0.5, 1], "sft_weight": [], "epochs": [0], "batch_size": [0], "micro_batch": [0], "max_rows": [0], "samples": [0],
+    "rows": [0], "threads": [0], "checkpoint_seconds": [0], "processes": [0, 10**6], "shards": [0, 10**9], "gpus": [10**9], "max_new_tokens": [0], "n": [0],
+    "batch_tokens": [63], "max_pairs": [9], "format_pairs": [9], "sample": [1], "max_length": [7], "max_prompt_length": [7], "vocab_size": [299], "heads": [0],
+    "layers": [0], "hidden_size": [7], "ffn_dim": [7], "word_embed_proj_dim": [7], "max_positions": [63], "position_buckets": [7], "seed": [2**32], "seeds": [0, 2**32],
+    "label_seed": [2**32], "balance_seed": [2**32], "threshold": [0, 1.5], "num_perm": [15, 10**6], "ngram": [0, 101], "overlap": [0, 1.5], "quantile": [0, 1],
+    "drop_near_identical": [0, 1.5], "harmless-base": [0], "helpful-base": [0], "sizes": [0], "warmup_steps": [], "weight_decay": [], "harmless_min": [], "helpful_above": [],
+    "desirable_weight": [0], "undesirable_weight": [0], "lowest": [10], "highest": [], "max_tokens": [0], "timeout": [0], "tries": [0], "price_in": [], "price_out": [], "refused_from": [1.01],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", NUMBERS, ids=dotted)
+def test_a_number_out_of_range_is_refused(path):
+    name, value = ENTRIES[path]
+    key = path[-1] if isinstance(path[-1], str) else path[-2]
+    wrong = [float("nan"), float("inf"), float("-inf"), *BEYOND[key]]
+    fractions = st.integers(1, 99).map(lambda number: number + 0.5) if type(value) is int else st.nothing()
+    below = st.nothing() if key in THRESHOLDS else st.integers(max_value=-1)
+    for other in wrong:
+        refused(name, path, put(path, other))
+    drawn(st.just(float("nan")) | fractions | below, lambda other: refused(name, path, put(path, other)))
+
+
+FREE = {
+    "notice",
+    "claim",
+    "source",
+    "path",
+    "choices",
+    "folder",
+    "checksums",
+    "text",
+    "targets",
+    "keywords",
+    "study",
+    "phrases",
+    "model",
+    "label",
+    "attribute",
+    "columns",
+    "rubric",
+}  # any text that is not empty
+TEXTS = [path for path, (_, value) in ENTRIES.items() if type(value) is str]
+
+
+def is_free(path):
+    """Whether any name is right here: free text, the subsets of files that lie somewhere, a claim about policies that the study may not have."""
+    name, _ = ENTRIES[path]
+    if path[-1] == "source" and path[0] != "claims":
+        return False
+    if path[:2] == ("responses", "api") and path[-1] in {"records", *RESPONSES["columns"]}:
+        return True
+    if path[0] == "datasets" and "subsets" in path:
+        return WHOLE[name]["datasets"][path[1]].get("source") in ("hub", "local")
+    return (path[0] == "claims" and path[-2] != "metrics") or bool(set(path[-2:]) & FREE)
+
+
+@pytest.mark.parametrize("path", [path for path in TEXTS if not is_free(path)], ids=dotted)
+def test_a_name_that_is_no_choice_and_belongs_to_nothing_is_refused(path):
+    name, _ = ENTRIES[path]
+    if path[:2] == ("release", "policies"):  # the beginning of a file's name: the file has no sum
+        drawn(letters, lambda other: refused(name, ("release", "sums"), lambda release: release["policies"].update({path[-1]: other})))
+    else:
+        drawn(letters, lambda other: refused(name, path, put(path, other)))
+
+
+MAY_BE_EMPTY = {"notice", "source", "keywords", "contrasts", "claims", "training_half", "sizes", "methods"}
+EMPTY = [path for path, (_, value) in ENTRIES.items() if type(value) in (str, list) and path[-1] not in MAY_BE_EMPTY]
+
+
+@pytest.mark.parametrize("path", EMPTY, ids=dotted)
+def test_an_empty_text_or_list_is_refused(path):
+    name, value = ENTRIES[path]
+    refused(name, path, put(path, type(value)()))

@@ -1,0 +1,161 @@
+"""Valid configs in which nothing is left to a default, and how the tests of bad configs break them."""
+
+import copy
+import re
+
+import pytest
+from configs import SCHEMA, load, merged
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hh_align.config.resolve import resolve
+from hh_align.core.errors import StudyError
+
+LABELS = {"path": "labels.csv", "choices": "choices.csv", "sample": 20, "seed": 1}
+RUN = {"folder": "results/published", "judges": ["deberta"], "policies": ["base", "sft"]}
+LOCAL_DATA = {"source": "local", "path": "somewhere", "subsets": ["harmless-base", "helpful-base"]}
+LOCAL_JUDGE = {"source": "local", "path": "somewhere", "notice": "", "max_length": 512, "harmless_min": 0.0, "helpful_above": 0.0}
+OF_A_LABEL = {
+    "source": "local",
+    "path": "somewhere",
+    "axis": "harmlessness",
+    "output": "label",
+    "label": "toxic",
+    "higher_is": "worse",
+    "harmless_min": 0.5,
+}
+OF_AN_ATTRIBUTE = {
+    "source": "local",
+    "path": "somewhere",
+    "axis": "helpfulness",
+    "output": "attribute",
+    "attribute": "3",
+    "higher_is": "better",
+    "helpful_above": 0.5,
+}
+IMPORTED = {"source": "imported", "path": "ratings.csv", "columns": {"reward": "score"}, "harmless_min": 3.0, "helpful_above": 3.0}
+ENDPOINT = {
+    "source": "endpoint", "url": "https://host/v1", "model": "m", "key_env": "KEY", "lowest": 1.0, "highest": 10.0, "price_in": 0.5, "price_out": 1.5,
+    "harmless_min": 6.0, "helpful_above": 5.0,
+}  # fmt: skip
+NEW_DPO = {"trainer": "dpo", "learning_rate": 1e-5}
+NEW_KTO = {"trainer": "kto", "learning_rate": 1e-5, "max_rows": 9, "lora": {"alpha": 16.5, "targets": "all-linear"}}
+RESPONSES = {
+    "path": "answers.json", "layout": "openai", "records": "all", "parent": "sft",
+    "columns": {"prompt_id": "id", "prompt": "text", "response": "said", "axis": "axis"},
+}  # fmt: skip
+MORE = {
+    "config": {
+        "datasets": {
+            "own": LOCAL_DATA,
+            "half": {
+                "from": "hh",
+                "subsets": ["helpful-base"],
+                "training_half": ["helpful-base"],
+                "exclude_prompts": True,
+                "deduplicate": "near",
+                "decontaminate": {},
+                "drop_near_identical": 0.9,
+                "judge_margin": {"judge": "deberta", "quantile": 0.1},
+                "balance_length": True,
+                "label_seed": 1,
+            },
+            "noisy": {"from": "hh", "labels": "noisy", "noise": 0.2},
+        },
+        "policies": {"sft": {"data": "half"}},
+        "methods": {
+            "sft": {"max_rows": 9, "batching": "by_length", "lora": {"alpha": 16.5, "targets": "all-linear"}},
+            "dpo": {"max_rows": 9, "lora": {"alpha": 16.5}, "label_smoothing": 0.1, "sft_weight": 0.5},
+            "kto": NEW_KTO,
+        },
+        "judges": {
+            "own": LOCAL_JUDGE,
+            "deberta": {"max_length": 512},
+            "toxic": OF_A_LABEL,
+            "wise": OF_AN_ATTRIBUTE,
+            "rated": IMPORTED,
+            "llm": ENDPOINT,
+        },
+        "examination": {"max_pairs": 100},
+        "analysis": {"labels": LABELS},
+        "reproduction": RUN,
+        "responses": {"api": RESPONSES},
+        "overrefusal": {"judge": "toxic"},
+    },
+    "demo": {
+        "datasets": {"clean": {"from": "synthetic", "decontaminate": {}, "judge_margin": {"judge": "small", "quantile": 0.1}}},
+        "judges": {"small": {"data": "synthetic", "max_length": 128, "training": {"max_rows": 9}}},
+        "models": {"base": {"pretraining": {"max_rows": 9}}},
+    },
+    "published": {"release": {"path": "somewhere"}},
+    "local": {
+        "models": {"base": {"source": "local", "path": "somewhere", "notice": "x", "repo": None, "revision": None}},
+        "datasets": {"hh": {"source": "local", "path": "somewhere", "repo": None, "revision": None, "copy_of": "Anthropic/hh-rlhf"}},
+    },
+}
+
+
+def whole(name):
+    """A valid config in which nothing is left to a default."""
+    return resolve(merged(load("config" if name == "local" else name), copy.deepcopy(MORE[name])), SCHEMA)
+
+
+WHOLE = {name: whole(name) for name in MORE}
+
+
+def walk(value, path=()):
+    """(path, value) of everything in a config, of a list the first entry."""
+    yield path, value
+    parts = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
+    for key, part in parts:
+        yield from walk(part, (*path, key))
+
+
+ENTRIES = {}  # path -> (config that has it, value)
+for _name, _config in WHOLE.items():
+    for _path, _value in walk(_config):
+        if _path:
+            ENTRIES.setdefault(_path, (_name, _value))
+
+
+letters = st.text("abcdefghijklmnopqrstuvwxyz", min_size=3, max_size=9).map(lambda word: f"no-such-{word}")
+
+
+def dotted(path):
+    return ".".join(map(str, path))
+
+
+def refused(name, path, change):
+    """The one message by which the config is refused after `change` of what holds the path's last key; it names the path."""
+    config = copy.deepcopy(WHOLE[name])
+    holder = config
+    for key in path[:-1]:
+        holder = holder[key]
+    change(holder)
+    with pytest.raises(StudyError) as error:
+        resolve(config, SCHEMA)
+    message = str(error.value)
+    assert message.startswith("config: ") and "\n" not in message and len(message) < 2000
+    holder_path, last = dotted(path[:-1]) or "the config", str(path[-1])
+    lacking = rf"{re.escape(holder_path)} (lacks the key|has no key) .*{re.escape(last)}"
+    listed = path[:-1] if path[-1] == 0 else path
+    assert dotted(listed) in message or re.search(lacking, message), message
+    return message
+
+
+def drawn(strategy, check, examples=3):
+    """check(value) for a few values, the same in every run."""
+
+    @settings(max_examples=examples, deadline=None, derandomize=True, database=None)
+    @given(strategy)
+    def each(value):
+        check(value)
+
+    each()
+
+
+def put(path, value):
+    def change(holder):
+        holder[path[-1]] = value
+
+    return change
