@@ -21,6 +21,7 @@ from hh_align.core.errors import StudyError
 from hh_align.data import fetch_release, prepare_preferences
 from hh_align.models import import_model
 from hh_align.models.folders import load_policy
+from hh_align.tools import preflight
 
 SCRIPTS = sorted((REPOSITORY / "workflow/scripts").rglob("*.py"))
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -201,17 +202,20 @@ def assert_kept_secret(tmp_path, output):
 def test_a_token_is_in_no_message_and_no_file(tmp_path, hub, config, address, status):
     if status == "busy":
         hub.status[DATA["files"][0]], status = [503] * 9, 1
-    found, output = fetch(tmp_path, hub, config, HF_ENDPOINT=address.format(hub.url))
+    ended, output = fetch(tmp_path, hub, config, HF_ENDPOINT=address.format(hub.url))
     assert_kept_secret(tmp_path, output)
-    assert found == status and output.count("error:") == status, output
+    assert ended == status and output.count("error:") == status, output
 
 
 @pytest.mark.parametrize(
     "address", [f"http://user:{SECRET}@127.0.0.1:9", f"http://127.0.0.1:9/?token={SECRET}", f"ftp://user:{SECRET}@127.0.0.1:9", SECRET]
 )
-def test_the_check_before_a_study_keeps_a_token_secret(tmp_path, hub, address):
+def test_the_check_before_a_study_keeps_a_token_secret(tmp_path, monkeypatch, address):
     (tmp_path / "results").mkdir()
-    status, output = script("hh_align.tools.preflight", tmp_path, hub, {"config": REPOSITORY / "config/config.yaml"}, HF_ENDPOINT=address)
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"HF_TOKEN": SECRET, "HF_ENDPOINT": address}.items():
+        monkeypatch.setenv(name, value)
+    status, output = call(preflight, config=REPOSITORY / "config/config.yaml")
     assert_kept_secret(tmp_path, output)
     assert status == 1 and output.count("error:") == 1, output
 

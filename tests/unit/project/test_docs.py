@@ -33,10 +33,10 @@ class Page(HTMLParser):
         self.feed(path.read_text())
 
     def handle_starttag(self, tag, attrs):
-        found = dict(attrs)
-        self.fetched += [address for name in ("src", "srcset", "poster") if (address := found.get(name))]
-        if tag == "link" and found.get("rel") != "canonical":
-            self.fetched.append(found["href"])
+        attributes = dict(attrs)
+        self.fetched += [address for name in ("src", "srcset", "poster") if (address := attributes.get(name))]
+        if tag == "link" and attributes.get("rel") != "canonical":
+            self.fetched.append(attributes["href"])
         self.inside = tag == "code" or self.inside
         self.codes += [""] * (tag == "code")
 

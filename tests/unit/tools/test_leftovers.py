@@ -36,7 +36,7 @@ def test_an_orphan_is_found_and_named(tmp_path):
 
 
 def test_leftovers_go_and_what_is_at_work_stays(tmp_path, capsys):
-    study, kept = tmp_path / "results/demo", []
+    study = tmp_path / "results/demo"
     with state_folder(study / "state/train_sft/sft-seed-42", "m", 0.0) as state:
         shutil.copytree(state.folder, study / "state/train_sft/dead-seed-42")  # as a kill leaves it
         (study / "state/train_sft/dead-seed-42.lock").touch()
@@ -49,9 +49,9 @@ def test_leftovers_go_and_what_is_at_work_stays(tmp_path, capsys):
             (study / f".draft.{writer}.tmp/model.safetensors").touch()
         (study / "prompts.parquet").touch()
         assert clean_state.clean(study) == (1, 2)
-        kept = sorted(path.relative_to(study).as_posix() for path in study.rglob("*") if path.is_file())
+        remaining = sorted(path.relative_to(study).as_posix() for path in study.rglob("*") if path.is_file())
     living = (f"{os.getpid()}@{here}", f"{ended.pid}@{there}")
-    assert kept == sorted([
+    assert remaining == sorted([
         *(f".draft.{writer}.tmp/model.safetensors" for writer in living), *(f".prompts.parquet.{writer}.tmp" for writer in living),
         "prompts.parquet", *(f"state/train_sft/{name}" for name in ("sft-seed-42.lock", "sft-seed-42/fingerprint.json", "sft-seed-42/spent.json")),
     ])  # fmt: skip
