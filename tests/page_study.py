@@ -25,7 +25,8 @@ from hh_align.analysis import (
     summarize_drift,
     summarize_sweep,
 )
-from hh_align.analysis.ratings import add_responses, read_clusters, read_ratings
+from hh_align.analysis.gather_ratings import gather
+from hh_align.analysis.ratings import Rated, checkpoints, split
 from hh_align.core.artifacts import provenance, write_json, write_table, write_text
 from hh_align.core.tables import PROMPTS, RESPONSES, REWARDS
 from hh_align.data.derive_dataset import CENSUS
@@ -96,16 +97,25 @@ class PageStudy:
             rows = [{"axis": axis, "prompt_id": name, "reward": value} for (axis, name), value in values.items()]
             write_table(self.folder / f"rewards/{judge}/{policy}/seed-{seed}.parquet", rows, REWARDS, self.made_by)
 
+    def rated(self, judges: dict | None = None) -> Rated:
+        """The ratings, gathered from the files; judges: name -> thresholds, the study's own unless given."""
+        judges, answered = judges or self.config["judges"], checkpoints(self.config)
+        responses = {(policy, seed): self.folder / f"responses/{policy}/seed-{seed}.parquet" for policy, seed in answered}
+        rewards = {
+            (judge, policy, seed): self.folder / f"rewards/{judge}/{policy}/seed-{seed}.parquet"
+            for judge in sorted(judges)
+            for policy, seed in answered
+        }
+        return split(gather(self.folder / "prompts/prompts.parquet", responses, rewards, judges))
+
     def analyse(self) -> None:
         """The tables and figures, a dataset, a training log and what the steps cost."""
-        ratings = read_ratings(sorted(self.folder.glob("rewards/*/*/*.parquet")), self.config["judges"])
-        add_responses(ratings, sorted(self.folder.glob("responses/*/*.parquet")))
-        tables = {}
-        for name, (rows, schema) in analyse(ratings, read_clusters(self.folder / "prompts/prompts.parquet"), self.config).items():
+        rated, tables = self.rated(), {}
+        for name, (rows, schema) in analyse(rated, self.config).items():
             write_table(self.folder / f"analysis/{name}.parquet", rows, schema, self.made_by)
             write_text(self.folder / f"report/{name}.csv", "")
             tables[name] = pq.read_table(self.folder / f"analysis/{name}.parquet").to_pandas()
-        draw(tables, ratings, self.config, self.folder / "report/figures")
+        draw(tables, rated.ratings, self.config, self.folder / "report/figures")
         self.make_up()
         rows = [
             {"split": split, "subset": "harmless-base", "row": row, "flags": ["identical"] if row % 5 == 0 else [], "use_sft": True, "use_dpo": row % 5 > 0}
@@ -203,7 +213,7 @@ class PageStudy:
 
     def render_browser(self) -> Path:
         """The browser's page."""
-        ratings = read_ratings(sorted(self.folder.glob("rewards/*/*/*.parquet")), self.config["judges"])
+        ratings = self.rated().ratings
         config = self.config | {"study": "made", "synthetic": False}
         path = self.folder / "report/browser.html"
         write_text(path, render_browser.page(config, render_browser.collect(config, self.prompts, self.responses, ratings), TEMPLATES))

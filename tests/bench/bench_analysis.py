@@ -48,7 +48,7 @@ def made_up() -> tuple[dict, dict]:
                     {
                         "prompt_id": [f"{axis}-{place:04}" for place in range(PROMPTS)],
                         "reward": reward,
-                        "good": reward > 0,
+                        "label": reward > 0,
                         "empty": stream.random(PROMPTS) < 0.01,
                         "run_on": False,
                         "cut": pd.array([True] * PROMPTS, "boolean"),

@@ -27,8 +27,8 @@ EXAMINED = made("examine_judge", "judge", "judge_calibration", "judge_roc") | {"
 SWEPT = made("sweep_thresholds", "thresholds", "threshold_leads", "threshold_flips") | {"plot_thresholds"} | SAID
 CARDS = {f"write_model_card {name}" for name in POLICIES - {"base 0"}}
 ANALYSIS = (
-    made("compute_metrics", "metrics") | made("compute_retention", "retention", "changed_prompts") | COMPARED | CLAIMS | PUBLISHED
-    | SWEPT | {"plot_figures", "plot_retention", "plot_drift", "render_browser"} | CARDS
+    {"gather_ratings"} | made("compute_metrics", "metrics") | made("compute_retention", "retention", "changed_prompts") | COMPARED | CLAIMS
+    | PUBLISHED | SWEPT | POWER | DRIFT | {"plot_figures", "plot_retention", "render_browser"} | CARDS
 )  # fmt: skip
 
 
@@ -105,7 +105,7 @@ CODE_EDITS = {
     "the prompts' script": ("workflow/scripts/hh_align/data/select_prompts.py", NEW_PROMPTS),
     "the statistics": (
         "workflow/scripts/hh_align/analysis/statistics.py",
-        (ANALYSIS | EXAMINED | POWER | DRIFT) - (SWEPT - SAID) - {"render_browser"},
+        (ANALYSIS | EXAMINED) - (SWEPT - SAID) - {"gather_ratings", "render_browser"},
     ),
     "how batches are kept": ("workflow/scripts/hh_align/models/batches.py", REFERENCES | DPO | JUDGED | GENERATED | drifted(*POLICIES)),
     "how a policy writes": ("workflow/scripts/hh_align/models/decoding.py", evaluated(*POLICIES)),

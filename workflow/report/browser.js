@@ -20,9 +20,8 @@ function load() {
   judge = data.judges[fields.judge.value];
   seed = Number(fields.seed.value);
   scores = everyone.map(policy => of(judge.scores[policy]));
-  const label = (score, axis) => axis ? score > judge.helpful_above : score >= judge.harmless_min;
-  // a judge may speak about one axis only
-  good = scores.map(row => row.map((score, prompt) => score === null ? null : label(score, data.axes[prompt])));
+  // null on an axis that the judge does not speak about
+  good = everyone.map(policy => of(judge.labels[policy]));
   spread = data.ids.map((_, prompt) => {
     const found = scores.map(row => row[prompt]);
     return Math.max(...found) - Math.min(...found);

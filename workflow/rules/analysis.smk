@@ -3,11 +3,39 @@ rule analysis:
         analysis_files(),
 
 
-rule compute_metrics:
+rule gather_ratings:
     input:
         prompts="<results>/prompts/prompts.parquet",
         responses=response_files(),
         rewards=reward_files(),
+    output:
+        ratings="<results>/analysis/ratings.parquet",
+    log:
+        "<logs>/gather_ratings.log",
+    benchmark:
+        "<benchmarks>/gather_ratings.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        cfg=analysis_config(),
+        code=code_hash("hh_align.analysis.gather_ratings"),
+    shell:
+        r"""
+        python -m hh_align.analysis.gather_ratings \
+            --config {params.cfg:q} \
+            --prompts {input.prompts:q} \
+            --responses {input.responses:q} \
+            --rewards {input.rewards:q} \
+            --output {output.ratings:q} 2>&1 | tee {log:q}
+        """
+
+
+rule compute_metrics:
+    input:
+        ratings="<results>/analysis/ratings.parquet",
     output:
         metrics="<results>/analysis/metrics.parquet",
     log:
@@ -26,16 +54,14 @@ rule compute_metrics:
         r"""
         python -m hh_align.analysis.compute_metrics \
             --config {params.cfg:q} \
-            --prompts {input.prompts:q} \
-            --responses {input.responses:q} \
-            --rewards {input.rewards:q} \
+            --ratings {input.ratings:q} \
             --output {output.metrics:q} 2>&1 | tee {log:q}
         """
 
 
 rule compute_retention:
     input:
-        rewards=reward_files(),
+        ratings="<results>/analysis/ratings.parquet",
     output:
         retention="<results>/analysis/retention.parquet",
         changed="<results>/analysis/changed_prompts.parquet",
@@ -55,7 +81,7 @@ rule compute_retention:
         r"""
         python -m hh_align.analysis.compute_retention \
             --config {params.cfg:q} \
-            --rewards {input.rewards:q} \
+            --ratings {input.ratings:q} \
             --output {output.retention:q} \
             --changed {output.changed:q} 2>&1 | tee {log:q}
         """
@@ -63,8 +89,7 @@ rule compute_retention:
 
 rule compare_policies:
     input:
-        prompts="<results>/prompts/prompts.parquet",
-        rewards=reward_files(),
+        ratings="<results>/analysis/ratings.parquet",
         pairs=pair_files(),
         judge=judge_files(),
     output:
@@ -86,8 +111,7 @@ rule compare_policies:
         r"""
         python -m hh_align.analysis.compare_policies \
             --config {params.cfg:q} \
-            --prompts {input.prompts:q} \
-            --rewards {input.rewards:q} \
+            --ratings {input.ratings:q} \
             {params.examined} \
             --output {output.comparisons:q} 2>&1 | tee {log:q}
         """
@@ -95,8 +119,7 @@ rule compare_policies:
 
 rule check_claims:
     input:
-        prompts="<results>/prompts/prompts.parquet",
-        rewards=reward_files(),
+        ratings="<results>/analysis/ratings.parquet",
         judge=judge_files(),
     output:
         claims="<results>/analysis/claims.parquet",
@@ -117,8 +140,7 @@ rule check_claims:
         r"""
         python -m hh_align.analysis.check_claims \
             --config {params.cfg:q} \
-            --prompts {input.prompts:q} \
-            --rewards {input.rewards:q} \
+            --ratings {input.ratings:q} \
             {params.examined} \
             --output {output.claims:q} 2>&1 | tee {log:q}
         """
@@ -168,16 +190,16 @@ rule compare_runs:
         mem_mb=1000,
         runtime=10,
     params:
-        cfg=analysis_config(bootstrap=config["analysis"]["bootstrap"]),
+        cfg=reproduction_config,
         code=code_hash("hh_align.analysis.compare_runs"),
         tokenizer=base_tokenizer,
     shell:
         r"""
         python -m hh_align.analysis.compare_runs \
             --config {params.cfg:q} \
+            --ratings {input.ratings:q} \
             --our-prompts {input.our_prompts:q} \
             --our-responses {input.our_responses:q} \
-            --our-rewards {input.our_rewards:q} \
             --their-prompts {input.their_prompts:q} \
             --their-responses {input.their_responses:q} \
             --their-rewards {input.their_rewards:q} \
@@ -190,8 +212,7 @@ rule compare_runs:
 rule correct_by_labels:
     input:
         unpack(label_files),
-        prompts="<results>/prompts/prompts.parquet",
-        rewards=reward_files(),
+        ratings="<results>/analysis/ratings.parquet",
     output:
         gold="<results>/analysis/gold.parquet",
         agreement="<results>/analysis/label_agreement.parquet",
@@ -212,8 +233,7 @@ rule correct_by_labels:
         r"""
         python -m hh_align.analysis.correct_by_labels \
             --config {params.cfg:q} \
-            --prompts {input.prompts:q} \
-            --rewards {input.rewards:q} \
+            --ratings {input.ratings:q} \
             {params.given} \
             --output {output.gold:q} \
             --agreement {output.agreement:q} 2>&1 | tee {log:q}
@@ -222,8 +242,7 @@ rule correct_by_labels:
 
 rule compare_judges:
     input:
-        prompts="<results>/prompts/prompts.parquet",
-        rewards=reward_files(),
+        ratings="<results>/analysis/ratings.parquet",
     output:
         agreement="<results>/analysis/judge_agreement.parquet",
     log:
@@ -242,15 +261,14 @@ rule compare_judges:
         r"""
         python -m hh_align.analysis.compare_judges \
             --config {params.cfg:q} \
-            --prompts {input.prompts:q} \
-            --rewards {input.rewards:q} \
+            --ratings {input.ratings:q} \
             --output {output.agreement:q} 2>&1 | tee {log:q}
         """
 
 
 rule sweep_thresholds:
     input:
-        rewards=reward_files(),
+        ratings="<results>/analysis/ratings.parquet",
     output:
         thresholds="<results>/analysis/thresholds.parquet",
         leads="<results>/analysis/threshold_leads.parquet",
@@ -271,7 +289,7 @@ rule sweep_thresholds:
         r"""
         python -m hh_align.analysis.sweep_thresholds \
             --config {params.cfg:q} \
-            --rewards {input.rewards:q} \
+            --ratings {input.ratings:q} \
             --output {output.thresholds:q} \
             --leads {output.leads:q} \
             --flips {output.flips:q} 2>&1 | tee {log:q}
@@ -280,7 +298,7 @@ rule sweep_thresholds:
 
 rule compute_power:
     input:
-        prompts="<results>/prompts/prompts.parquet",
+        ratings="<results>/analysis/ratings.parquet",
     output:
         power="<results>/analysis/power.parquet",
     log:
@@ -299,7 +317,7 @@ rule compute_power:
         r"""
         python -m hh_align.analysis.compute_power \
             --config {params.cfg:q} \
-            --prompts {input.prompts:q} \
+            --ratings {input.ratings:q} \
             --output {output.power:q} 2>&1 | tee {log:q}
         """
 
@@ -336,7 +354,7 @@ rule examine_judge:
 
 rule summarize_drift:
     input:
-        prompts="<results>/prompts/prompts.parquet",
+        ratings="<results>/analysis/ratings.parquet",
         drift=drift_files(),
     output:
         drift="<results>/analysis/drift.parquet",
@@ -356,7 +374,7 @@ rule summarize_drift:
         r"""
         python -m hh_align.analysis.summarize_drift \
             --config {params.cfg:q} \
-            --prompts {input.prompts:q} \
+            --ratings {input.ratings:q} \
             --drift {input.drift:q} \
             --output {output.drift:q} 2>&1 | tee {log:q}
         """
@@ -367,7 +385,7 @@ rule score_oracle:
         words=local("resources/synthetic.yaml"),
         prompts="<results>/prompts/prompts.parquet",
         responses=response_files(),
-        rewards=reward_files(),
+        ratings="<results>/analysis/ratings.parquet",
     output:
         oracle="<results>/analysis/oracle.parquet",
         labels="<results>/analysis/oracle_labels.parquet",
@@ -390,9 +408,9 @@ rule score_oracle:
             --words {input.words:q} \
             --prompts {input.prompts:q} \
             --responses {input.responses:q} \
-            --rewards {input.rewards:q} \
+            --ratings {input.ratings:q} \
             --output {output.oracle:q} \
-            --labels-output {output.labels:q} 2>&1 | tee {log:q}
+            --labels {output.labels:q} 2>&1 | tee {log:q}
         """
 
 
@@ -439,7 +457,7 @@ if RELEASED:
 
     rule compare_ratings:
         input:
-            rewards=reward_files(),
+            ratings="<results>/analysis/ratings.parquet",
         output:
             rescoring="<results>/analysis/rescoring.parquet",
         log:
@@ -458,7 +476,7 @@ if RELEASED:
             r"""
             python -m hh_align.analysis.compare_ratings \
                 --config {params.cfg:q} \
-                --rewards {input.rewards:q} \
+                --ratings {input.ratings:q} \
                 --output {output.rescoring:q} 2>&1 | tee {log:q}
             """
 
@@ -495,7 +513,7 @@ if NOISE_ARMS:
 
     rule summarize_noise:
         input:
-            prompts="<results>/prompts/prompts.parquet",
+            ratings="<results>/analysis/ratings.parquet",
             labels="<results>/analysis/oracle_labels.parquet",
         output:
             noise="<results>/analysis/noise.parquet",
@@ -515,7 +533,7 @@ if NOISE_ARMS:
             r"""
             python -m hh_align.analysis.summarize_noise \
                 --config {params.cfg:q} \
-                --prompts {input.prompts:q} \
+                --ratings {input.ratings:q} \
                 --labels {input.labels:q} \
                 --output {output.noise:q} 2>&1 | tee {log:q}
             """

@@ -5,7 +5,7 @@ rule report:
 
 rule plot_figures:
     input:
-        rewards=reward_files(),
+        ratings="<results>/analysis/ratings.parquet",
         metrics="<results>/analysis/metrics.parquet",
     output:
         bars=report(
@@ -42,7 +42,7 @@ rule plot_figures:
         r"""
         python -m hh_align.report.plot_figures \
             --config {params.cfg:q} \
-            --rewards {input.rewards:q} \
+            --ratings {input.ratings:q} \
             --metrics {input.metrics:q} \
             --bars {output.bars:q} \
             --boxes {output.boxes:q} \
@@ -474,7 +474,7 @@ rule render_browser:
     input:
         prompts="<results>/prompts/prompts.parquet",
         responses=response_files(),
-        rewards=reward_files(),
+        ratings="<results>/analysis/ratings.parquet",
         templates=page_files("page.html", "browser.html", "browser.js", "browser.css", "style.css"),
     output:
         page=report(
@@ -501,7 +501,7 @@ rule render_browser:
             --config {params.cfg:q} \
             --prompts {input.prompts:q} \
             --responses {input.responses:q} \
-            --rewards {input.rewards:q} \
+            --ratings {input.ratings:q} \
             --templates workflow/report \
             --output {output.page:q} 2>&1 | tee {log:q}
         """

@@ -8,10 +8,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from rated import rated_of, write_ratings
 from scipy.stats import binomtest
 from study_folder import REPOSITORY, SHARED
 
-from hh_align.analysis import compare_policies, compute_metrics, compute_power, compute_retention, sweep_thresholds
+from hh_align.analysis import compare_policies, compute_metrics, compute_power, compute_retention, gather_ratings, sweep_thresholds
+from hh_align.analysis.gather_ratings import read_rewards
 from hh_align.analysis.ratings import read_ratings
 from hh_align.core.artifacts import write_table
 from hh_align.core.errors import StudyError
@@ -56,19 +58,20 @@ def released(tmp_path_factory):
     rewards = [reward_path(folder, policy) for policy in CONFIG["order"]]
     responses = [folder / "responses" / path.parent.name / path.name for path in rewards]
     call(import_release, release, release=RELEASE, prompts=folder / "prompts.parquet", responses=responses, rewards=rewards)
-    inputs = {"prompts": folder / "prompts.parquet", "rewards": rewards}
-    call(compute_metrics, CONFIG, **inputs, responses=responses, output=folder / "metrics.parquet")
-    call(compare_policies, CONFIG | {"all_pairs": True}, **inputs, output=folder / "comparisons.parquet")
-    call(compute_power, {"sizes": [192], "discordance": 0.3}, prompts=folder / "prompts.parquet", output=folder / "power.parquet")
+    ratings = folder / "ratings.parquet"
+    call(gather_ratings, CONFIG, prompts=folder / "prompts.parquet", responses=responses, rewards=rewards, output=ratings)
+    call(compute_metrics, CONFIG, ratings=ratings, output=folder / "metrics.parquet")
+    call(compare_policies, CONFIG | {"all_pairs": True}, ratings=ratings, output=folder / "comparisons.parquet")
+    call(compute_power, {"sizes": [192], "discordance": 0.3}, ratings=ratings, output=folder / "power.parquet")
     call(
         sweep_thresholds,
         CONFIG,
-        rewards=rewards,
+        ratings=ratings,
         output=folder / "thresholds.parquet",
         leads=folder / "leads.parquet",
         flips=folder / "flips.parquet",
     )
-    call(compute_retention, CONFIG, rewards=rewards, output=folder / "retention.parquet", changed=folder / "changed.parquet")
+    call(compute_retention, CONFIG, ratings=ratings, output=folder / "retention.parquet", changed=folder / "changed.parquet")
     return folder
 
 
@@ -161,7 +164,7 @@ def outcome(rows):
 
 @pytest.fixture(scope="module")
 def ratings(released):
-    return read_ratings([reward_path(released, policy) for policy in CONFIG["order"]], CONFIG["judges"])
+    return read_ratings(released / "ratings.parquet").ratings
 
 
 def test_swapping_policies_negates_a_contrast(ratings):
@@ -179,9 +182,9 @@ def test_swapping_policies_negates_a_contrast(ratings):
     assert seen == 4 * 7
 
 
-def test_row_order_names_and_a_common_shift_change_no_verdict(ratings, tmp_path):
+def test_names_and_a_common_shift_change_no_verdict(ratings):
     expected = outcome(compared(ratings))
-    stream, names = np.random.default_rng(0), {"base": "zero", "sft": "a", "dpo": "m", "sft_dpo": "b"}
+    names = {"base": "zero", "sft": "a", "dpo": "m", "sft_dpo": "b"}
     config = CONFIG | {
         "judges": {"deberta": {"harmless_min": 4.0, "helpful_above": 5.0}},
         "policies": {names[policy]: {"parent": names.get(entry["parent"])} for policy, entry in CONFIG["policies"].items()},
@@ -190,15 +193,11 @@ def test_row_order_names_and_a_common_shift_change_no_verdict(ratings, tmp_path)
         "primary": [names[policy] for policy in CONFIG["primary"]],
         "all_pairs": True,
     }
-    paths = []
-    for _, policy, seed, axis in ratings:
-        if axis == "harmlessness":
-            both = [(name, row) for name in ("harmlessness", "helpfulness") for row in ratings["deberta", policy, seed, name].itertuples()]
-            rows = [{"axis": name, "prompt_id": row.prompt_id, "reward": row.reward + 7.0} for name, row in both]
-            stream.shuffle(rows)
-            paths.append(tmp_path / f"deberta/{names[policy]}/seed-{seed}.parquet")
-            write_table(paths[-1], rows, REWARDS, {})
-    found = outcome(compared(read_ratings(paths, config["judges"]), config))
+    rewards = {}
+    for (judge, policy, seed, axis), frame in ratings.items():
+        shifted = {(axis, row.prompt_id): row.reward + 7.0 for row in frame.itertuples()}
+        rewards[judge, names[policy], seed] = rewards.get((judge, names[policy], seed), {}) | shifted
+    found = outcome(compared(rated_of(rewards, config["judges"]).ratings, config))
     back = {new: old for old, new in names.items()}
     assert {(back[b], back[a], *rest): row for (b, a, *rest), row in found.items()} == expected
 
@@ -249,10 +248,9 @@ def test_the_summary_shows_ours_beside_theirs(released):
 
 
 def test_figures_are_the_same_bytes_twice(released):
-    rewards = [reward_path(released, policy) for policy in CONFIG["order"]]
     for name in ("a", "b"):
         figures = {figure: released / name / f"{figure}.svg" for figure in ("bars", "boxes", "means")}
-        call(plot_figures, CONFIG, rewards=rewards, metrics=released / "metrics.parquet", **figures)
+        call(plot_figures, CONFIG, ratings=released / "ratings.parquet", metrics=released / "metrics.parquet", **figures)
     for figure in ("bars", "boxes", "means"):
         first = (released / f"a/{figure}.svg").read_bytes()
         assert first == (released / f"b/{figure}.svg").read_bytes()
@@ -301,9 +299,12 @@ def write_rewards(folder, policy, rewards, seed=42, ids=None):
     ],
 )
 def test_incomplete_ratings_are_one_error_never_a_smaller_n(tmp_path, rewards, ids, said):
-    paths = [write_rewards(tmp_path, "base", [0.0] * 4), write_rewards(tmp_path, "sft", rewards, ids=ids)]
+    paths = {
+        ("deberta", "base", 0): write_rewards(tmp_path, "base", [0.0] * 4),
+        ("deberta", "sft", 42): write_rewards(tmp_path, "sft", rewards, ids=ids),
+    }
     with pytest.raises(StudyError, match=said):
-        read_ratings(paths, CONFIG["judges"])
+        read_rewards(paths, CONFIG["judges"])
 
 
 def test_retention_known_answer():
@@ -328,11 +329,14 @@ def test_seeds_give_a_row_over_seeds_and_a_ceiling(tmp_path):
         "order": ["base", "sft", "sft_dpo"],
         "seeds": [1, 2],
     }
-    paths = [write_rewards(tmp_path, "base", list(stream.normal(-2.5, 1, 40)))]
-    paths += [write_rewards(tmp_path, policy, list(stream.normal(-2, 1, 40)), seed) for policy in ("sft", "sft_dpo") for seed in (1, 2)]
+    ids = [(axis, f"{axis}-{number:03d}") for axis in ("harmlessness", "helpfulness") for number in range(20)]
+    rewards = {("deberta", "base", 0): dict(zip(ids, stream.normal(-2.5, 1, 40), strict=True))}
+    for policy in ("sft", "sft_dpo"):
+        for seed in (1, 2):
+            rewards["deberta", policy, seed] = dict(zip(ids, stream.normal(-2, 1, 40), strict=True))
+    path = write_ratings(tmp_path / "ratings.parquet", rewards, config["judges"])
     contrasts = {"contrasts": [["sft_dpo", "sft"], ["sft", "base"]], "primary": ["sft_dpo", "sft"]}
-    ratings = read_ratings(paths, config["judges"])
-    clusters = dict.fromkeys(("harmlessness", "helpfulness"), np.arange(20))
+    ratings, clusters, _ = read_ratings(path)
     compared = [row for row in compare_policies.compare(ratings, clusters, config | contrasts) if row["metric"] == "CAS"]
     assert [(row["policy_b"], row["seed"], row["n_seeds"], row["estimand"]) for row in compared] == [
         (policy, *place) for place in ((1, 1, "these checkpoints"), (2, 1, "these checkpoints")) for policy in ("sft_dpo", "sft")
@@ -342,7 +346,7 @@ def test_seeds_give_a_row_over_seeds_and_a_ceiling(tmp_path):
     over = next(row for row in rows if (row["policy"], row["metric"]) == ("sft", "CAS") and row["seed"] is None)
     assert over["value"] == pytest.approx(np.mean(per_seed)) and over["ci_low"] < over["value"] < over["ci_high"]
     assert not [row for row in rows if row["policy"] == "base" and row["seed"] is None]
-    call(compute_retention, config, rewards=paths, output=tmp_path / "r.parquet", changed=tmp_path / "c.parquet")
+    call(compute_retention, config, ratings=path, output=tmp_path / "r.parquet", changed=tmp_path / "c.parquet")
     ceilings = {row["reference"]: row["ceiling"] for row in pq.read_table(tmp_path / "r.parquet").to_pylist()}
     assert ceilings["base"] is None and 0 <= ceilings["sft"] <= 100
 

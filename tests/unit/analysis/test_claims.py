@@ -10,7 +10,8 @@ import yaml
 from study_folder import REPOSITORY, SHARED
 
 from hh_align.analysis.check_claims import check, compare_spreads, conclude
-from hh_align.analysis.ratings import read_ratings
+from hh_align.analysis.gather_ratings import gather
+from hh_align.analysis.ratings import split
 from hh_align.evaluation import import_release
 
 DEFAULTS = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
@@ -40,7 +41,11 @@ def paper(tmp_path_factory):
     for name, given in paths.items():
         sys.argv += [f"--{name}", *map(str, given)]
     import_release.main()
-    rows = check(read_ratings(rewards, CONFIG["judges"]), dict.fromkeys(AXES, np.arange(50)), CONFIG | {"claims": DEFAULTS["claims"]})
+    answered = [(policy, 0 if policy == "base" else 42) for policy in POLICIES]
+    opinions = [("deberta", *checkpoint) for checkpoint in answered]
+    files = (dict(zip(keys, given, strict=True)) for keys, given in zip((answered, opinions), paths.values(), strict=True))
+    rated = split(gather(folder / "prompts.parquet", *files, CONFIG["judges"]))
+    rows = check(rated.ratings, dict.fromkeys(AXES, np.arange(50)), CONFIG | {"claims": DEFAULTS["claims"]})
     return pd.DataFrame(rows)
 
 
@@ -70,7 +75,7 @@ def ratings_of(**rewards):
         name: pd.DataFrame({"prompt_id": [f"p{n:03d}" for n in range(len(values))], "reward": values}) for name, values in rewards.items()
     }
     return {
-        ("deberta", name, 0 if name == "base" else 42, axis): frame.assign(good=frame["reward"] > 0)
+        ("deberta", name, 0 if name == "base" else 42, axis): frame.assign(label=frame["reward"] > 0)
         for name, frame in frames.items()
         for axis in AXES
     }

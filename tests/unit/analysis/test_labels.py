@@ -7,15 +7,14 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from rated import write_ratings
 from scipy.stats import norm
 
 from hh_align.analysis import correct_by_labels, ppi
 from hh_align.analysis.correct_by_labels import agreement, correct, preferences, read_labels, sample, settle
 from hh_align.analysis.ratings import read_ratings
 from hh_align.analysis.statistics import wilson
-from hh_align.core.artifacts import write_table
 from hh_align.core.errors import StudyError
-from hh_align.core.tables import PROMPTS, REWARDS
 from hh_align.report.summarize_study import corrected_table
 
 AXES = ("harmlessness", "helpfulness")
@@ -136,26 +135,20 @@ def test_kappa_known_answer():
 
 @pytest.fixture
 def study(tmp_path):
-    """Rewards of two policies on 40 prompts per axis and the paths of it."""
+    """(folder, table of ratings of two policies on 40 prompts per axis, true labels)"""
     stream = np.random.default_rng(0)
     ids = [(axis, f"{axis}-{number:03d}") for axis in AXES for number in range(40)]
-    prompts = [{"axis": axis, "prompt_id": name, "prompt": name, "cluster": name, "keywords": []} for axis, name in ids]
-    write_table(tmp_path / "prompts.parquet", prompts, PROMPTS, {})
-    paths = []
-    for policy, seed in (("base", 0), ("sft", 42)):
-        rows = [{"axis": axis, "prompt_id": name, "reward": float(stream.normal())} for axis, name in ids]
-        paths.append(tmp_path / f"rewards/j/{policy}/seed-{seed}.parquet")
-        write_table(paths[-1], rows, REWARDS, {})
+    rewards = {("j", *place): {key: float(stream.normal()) for key in ids} for place in (("base", 0), ("sft", 42))}
+    path = write_ratings(tmp_path / "ratings.parquet", rewards, CONFIG["judges"])
     truth = [
         {"policy": policy, "seed": seed, "axis": axis, "prompt_id": name, "good": bool(stream.random() < 0.5)}
         for policy, seed in (("base", 0), ("sft", 42)) for axis, name in ids
     ]  # fmt: skip
-    return tmp_path, paths, pd.DataFrame(truth)
+    return tmp_path, path, pd.DataFrame(truth)
 
 
 def corrected(study, frame):
-    _, paths, _ = study
-    ratings = read_ratings(paths, CONFIG["judges"])
+    ratings = read_ratings(study[1]).ratings
     rows = correct(settle(frame.assign(annotator="me"), ratings), ratings, dict.fromkeys(AXES, np.arange(40)), CONFIG)
     return {(row["policy_b"], row["policy_a"], row["metric"]): row for row in rows}
 
@@ -165,7 +158,7 @@ def test_swapping_policies_negates_the_corrected_contrast(study):
     assert frame.groupby(["policy", "axis"]).size().tolist() == [20] * 4
     there = corrected(study, frame)["sft", "base", "CAS"]
     back = correct(
-        settle(frame.assign(annotator="me"), read_ratings(study[1], CONFIG["judges"])), read_ratings(study[1], CONFIG["judges"]),
+        settle(frame.assign(annotator="me"), read_ratings(study[1]).ratings), read_ratings(study[1]).ratings,
         dict.fromkeys(AXES, np.arange(40)), CONFIG | {"contrasts": [["base", "sft"]]},
     )[-1]  # fmt: skip
     assert (back["corrected"], back["ci_low"], back["p"]) == pytest.approx((-there["corrected"], -there["ci_high"], there["p"]))
@@ -186,7 +179,7 @@ def test_a_policy_without_labels_is_left_out_and_said(study, capsys):
 
 
 def test_annotators_are_settled_by_majority_and_ties_left_out(study, capsys):
-    ratings = read_ratings(study[1], CONFIG["judges"])
+    ratings = read_ratings(study[1]).ratings
     one = {"policy": "sft", "seed": 42, "axis": "helpfulness"}
     votes = {"helpfulness-000": [True, True, False], "helpfulness-001": [True, False]}
     rows = [{**one, "prompt_id": name, "good": vote, "annotator": str(n)} for name, found in votes.items() for n, vote in enumerate(found)]
@@ -197,14 +190,14 @@ def test_annotators_are_settled_by_majority_and_ties_left_out(study, capsys):
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".json"])
 def test_every_kind_of_file_is_read(study, suffix):
-    folder, paths, frame = study
+    folder, ratings, frame = study
     path = folder / f"labels{suffix}"
     {
         ".csv": lambda: frame.to_csv(path, index=False),
         ".parquet": lambda: frame.to_parquet(path),
         ".json": lambda: frame.to_json(path, orient="records"),
     }[suffix]()
-    assert read_labels(path, read_ratings(paths, CONFIG["judges"])).equals(frame.assign(annotator="annotator"))
+    assert read_labels(path, read_ratings(ratings).ratings).equals(frame.assign(annotator="annotator"))
 
 
 @pytest.mark.parametrize(
@@ -219,15 +212,15 @@ def test_every_kind_of_file_is_read(study, suffix):
     ],
 )
 def test_an_unfit_labels_file_is_one_error(study, change, said):
-    folder, paths, frame = study
+    folder, ratings, frame = study
     change(frame).to_csv(folder / "labels.csv", index=False)
     with pytest.raises(StudyError, match=said):
-        read_labels(folder / "labels.csv", read_ratings(paths, CONFIG["judges"]))
+        read_labels(folder / "labels.csv", read_ratings(ratings).ratings)
 
 
 def test_choices_give_a_win_rate_and_an_agreement_with_the_judges_order(study):
-    folder, paths, _ = study
-    ratings = read_ratings(paths, CONFIG["judges"])
+    folder, path, _ = study
+    ratings = read_ratings(path).ratings
     a, b = (ratings["j", *place, "helpfulness"] for place in (("base", 0), ("sft", 42)))
     better = np.where(b["reward"] > a["reward"], "b", "a").astype(object)
     better[:4] = "tie"
@@ -242,10 +235,10 @@ def test_choices_give_a_win_rate_and_an_agreement_with_the_judges_order(study):
 
 
 def test_the_step_writes_both_tables(study):
-    folder, paths, frame = study
+    folder, ratings, frame = study
     frame.to_csv(folder / "labels.csv", index=False)
-    sys.argv = ["correct_by_labels", "--config", json.dumps(CONFIG | {"sample": 20}), "--prompts", str(folder / "prompts.parquet")]
-    sys.argv += ["--rewards", *map(str, paths), "--labels", str(folder / "labels.csv")]
+    sys.argv = ["correct_by_labels", "--config", json.dumps(CONFIG | {"sample": 20}), "--ratings", str(ratings)]
+    sys.argv += ["--labels", str(folder / "labels.csv")]
     sys.argv += ["--output", str(folder / "gold.parquet"), "--agreement", str(folder / "agreement.parquet")]
     correct_by_labels.main()
     rows = pq.read_table(folder / "gold.parquet").to_pylist()

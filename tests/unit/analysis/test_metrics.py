@@ -24,7 +24,7 @@ def frame_of(axis, labels):
     """A good reply has reward 1, a bad one -1."""
     names = [f"{axis}-{number:03d}" for number in range(len(labels))]
     good = np.array(labels, bool)
-    return pd.DataFrame({"prompt_id": names, "reward": 2.0 * good - 1, "good": good})
+    return pd.DataFrame({"prompt_id": names, "reward": 2.0 * good - 1, "label": good})
 
 
 def ratings_of(*seeds):

@@ -5,13 +5,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from command_line import call
+from rated import write_ratings
 from study_folder import StudyFolder
 
 from hh_align.analysis import summarize_noise
 from hh_align.analysis.score_oracle import LABELS
 from hh_align.analysis.summarize_noise import NOISE, summarize
 from hh_align.core.artifacts import write_table
-from hh_align.core.tables import PROMPTS
 from hh_align.report import plot_noise
 
 AXES = ("harmlessness", "helpfulness")
@@ -55,13 +55,9 @@ def test_one_seed_has_no_interval():
 def test_from_table_to_figure(tmp_path):
     found = labels(prompts=20)
     write_table(tmp_path / "labels.parquet", found.assign(accepted=True, kind="x").to_dict("records"), LABELS, {})
-    prompts = [
-        {"axis": axis, "prompt_id": f"{axis}-{number:03d}", "prompt": "x", "cluster": f"{axis}{number}"}
-        for axis in AXES
-        for number in range(20)
-    ]
-    write_table(tmp_path / "prompts.parquet", prompts, PROMPTS, {})
-    paths = {name: tmp_path / f"{name}.parquet" for name in ("prompts", "labels")}
+    rewards = {("j", "plain", 0): {(axis, f"{axis}-{number:03d}"): 0.0 for axis in AXES for number in range(20)}}
+    write_ratings(tmp_path / "ratings.parquet", rewards, {"j": {"harmless_min": 0.0, "helpful_above": 0.0}})
+    paths = {name: tmp_path / f"{name}.parquet" for name in ("ratings", "labels")}
     status, printed = call(summarize_noise, config={"arms": ARMS}, **paths, output=tmp_path / "noise.parquet")
     assert status == 0 and "robust_40, 40 % of the labels exchanged" in printed
     assert pq.read_schema(tmp_path / "noise.parquet").names == NOISE.names

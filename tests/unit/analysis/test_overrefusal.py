@@ -94,7 +94,7 @@ def test_rates_and_the_paired_test_are_known(tmp_path):
 
 
 def test_a_classifier_is_a_detector_of_its_own(tmp_path):
-    config = CONFIG | {"judge": {"higher_is": "better", "refused_from": 0.5}}
+    config = CONFIG | {"judge": {"name": "flag", "higher_is": "better", "refused_from": 0.5}}
     rows = measured(tmp_path, {"base": set(), "sft": set()}, {("sft", "safe-003"): 0.9, ("sft", "safe-004"): 0.49}, config)
     assert set(rows["detector"]) == {"phrases", "flag"}
     assert (

@@ -16,7 +16,7 @@ BOOTSTRAP = {"samples": 1000, "seed": 1}
 
 def run_of(texts, rewards):
     """The same texts and rewards on both axes; good means above 0."""
-    frame = pd.DataFrame({"prompt_id": [f"p{n}" for n in range(len(texts))], "reward": rewards, "good": np.array(rewards) > 0})
+    frame = pd.DataFrame({"prompt_id": [f"p{n}" for n in range(len(texts))], "reward": rewards, "label": np.array(rewards) > 0})
     return {("base", axis): pd.Series(texts) for axis in AXES}, {("j", "base", 0, axis): frame for axis in AXES}
 
 

@@ -14,7 +14,7 @@ from command_line import assert_refused, call
 from study_folder import REPOSITORY
 from tinymodels import write_judge, write_opt
 
-from hh_align.analysis import compare_runs, compute_metrics, correct_by_labels
+from hh_align.analysis import compare_runs, compute_metrics, correct_by_labels, gather_ratings
 from hh_align.core.artifacts import read_table, sha256, write_manifest, write_table
 from hh_align.core.errors import StudyError
 from hh_align.core.tables import PROMPTS, RESPONSES, REWARDS
@@ -80,6 +80,9 @@ def sound(tmp_path_factory):
         write_table(folder / f"responses/{policy}/seed-{seed}.parquet", answers, RESPONSES, {})
         rewards = [{**place, "reward": stream.gauss(0, 1), "input_tokens": 1, "cut_tokens": 0} for place in places()]
         write_table(folder / f"rewards/j/{policy}/seed-{seed}.parquet", rewards, REWARDS, {})
+    module, options, _ = steps(folder)["gather_ratings"]
+    status, output = call(module, **options | {"output": folder / "ratings.parquet"})
+    assert status == 0, output
     return folder
 
 
@@ -96,7 +99,9 @@ def steps(folder):
     rewards, responses = (
         [folder / f"{kind}/base/seed-0.parquet", folder / f"{kind}/sft/seed-1.parquet"] for kind in ("rewards/j", "responses")
     )
-    runs = {f"{whose}_{what}": found for whose in ("our", "their") for what, found in (("responses", responses), ("rewards", rewards))}
+    runs = {"our_responses": responses, "their_responses": responses, "their_rewards": rewards}
+    held = {"held_against": {"judges": ["j"], "checkpoints": [["base", 0], ["sft", 1]]}}
+    ratings = folder / "ratings.parquet"
     prompts, preferences = folder / "prompts.parquet", folder / "preferences.parquet"
     beside = {name: folder / f"{name}.parquet" for name in ("census", "dropped", "contaminated")}
     return {
@@ -104,8 +109,9 @@ def steps(folder):
         "derive_dataset": (derive_dataset, {"config": DERIVE, "preferences": preferences, "prompts": prompts, "output": folder / "out.parquet", **beside}, [preferences, prompts]),
         "generate_responses": (generate_responses, {"config": GENERATE, "policy": folder / "policy/manifest.json", "prompts": prompts, **job}, [prompts]),
         "score_responses": (score_responses, {"config": SCORE, "judge": folder / "judge/manifest.json", "prompts": prompts, "responses": responses[0], **job}, [prompts, responses[0]]),
-        "compute_metrics": (compute_metrics, {"config": ANALYSE, "prompts": prompts, "rewards": rewards, "responses": responses, "output": folder / "out.parquet"}, [prompts, rewards[1], responses[1]]),
-        "compare_runs": (compare_runs, {"config": ANALYSE, "our_prompts": prompts, "their_prompts": prompts, **runs, "output": folder / "out.parquet", "summary": folder / "summary.parquet"}, [prompts, rewards[1], responses[1]]),
+        "gather_ratings": (gather_ratings, {"config": ANALYSE, "prompts": prompts, "rewards": rewards, "responses": responses, "output": folder / "out.parquet"}, [prompts, rewards[1], responses[1]]),
+        "compute_metrics": (compute_metrics, {"config": ANALYSE, "ratings": ratings, "output": folder / "out.parquet"}, [ratings]),
+        "compare_runs": (compare_runs, {"config": ANALYSE | held, "ratings": ratings, "our_prompts": prompts, "their_prompts": prompts, **runs, "output": folder / "out.parquet", "summary": folder / "summary.parquet"}, [ratings, prompts, rewards[1], responses[1]]),
         "export_csv": (export_csv, {"table": rewards[0], "output": folder / "out.csv"}, [rewards[0]]),
         "gather_shards": (gather_shards, {"shards": rewards, "output": folder / "out.parquet"}, [rewards[0], rewards[1]]),
     }  # fmt: skip
@@ -163,7 +169,8 @@ def test_a_damaged_table_is_one_error_that_names_it(place, name, number, damage)
 
 
 @pytest.mark.parametrize(
-    "name", ["select_prompts", "derive_dataset", "generate_responses", "score_responses", "compute_metrics", "compare_runs"]
+    "name",
+    ["select_prompts", "derive_dataset", "generate_responses", "score_responses", "gather_ratings", "compute_metrics", "compare_runs"],
 )
 def test_the_same_steps_run_on_sound_tables(place, name):
     module, options, _ = steps(place)[name]
@@ -205,7 +212,7 @@ def rewrite(path, schema, change):
         (lambda rows: [{**row, "prompt_id": f"x{row['prompt_id']}"} for row in rows], "no row for 12 prompts"),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("name", ["compute_metrics", "compare_runs"])
+@pytest.mark.parametrize("name", ["gather_ratings", "compare_runs"])
 def test_rewards_that_are_no_numbers_or_do_not_fit_are_named(place, name, change, said):
     path = place / "rewards/j/sft/seed-1.parquet"
     rewrite(path, REWARDS, change)
@@ -233,7 +240,7 @@ def test_prompts_that_a_policy_cannot_read_are_named(place, prompt, more, said):
     assert_refused(call(module, **options | {"config": GENERATE | more}), said)
 
 
-@pytest.mark.parametrize("name", ["generate_responses", "score_responses", "compute_metrics"])
+@pytest.mark.parametrize("name", ["generate_responses", "score_responses", "gather_ratings"])
 def test_no_prompts_are_an_error(place, name):
     for table, schema in ((place / "prompts.parquet", PROMPTS), (place / "responses/base/seed-0.parquet", RESPONSES), (place / "rewards/j/base/seed-0.parquet", REWARDS),
                           (place / "responses/sft/seed-1.parquet", RESPONSES), (place / "rewards/j/sft/seed-1.parquet", REWARDS)):  # fmt: skip
@@ -540,14 +547,10 @@ def test_other_files_than_tables_of_ratings_are_one_error(tmp_path, name, conten
 def test_labels_of_something_else_are_one_error_that_names_the_row(place, change, said):
     frame = pd.DataFrame([{"policy": "sft", "seed": 1, **row, "good": True} for row in places()])
     change(frame).to_csv(place / "labels.csv", index=False)
-    options = {
-        "prompts": place / "prompts.parquet",
-        "rewards": [place / "rewards/j/base/seed-0.parquet", place / "rewards/j/sft/seed-1.parquet"],
-    }
     result = call(
         correct_by_labels,
         config=ANALYSE,
-        **options,
+        ratings=place / "ratings.parquet",
         labels=place / "labels.csv",
         output=place / "gold.parquet",
         agreement=place / "agreement.parquet",

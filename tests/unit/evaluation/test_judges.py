@@ -25,7 +25,7 @@ from study_folder import REPOSITORY
 from tinymodels import write_judge
 
 from hh_align.analysis import compare_judges
-from hh_align.analysis.ratings import add_responses, judged_axes, judged_rates, read_clusters, read_ratings, shown_judge
+from hh_align.analysis.ratings import judged_axes, judged_rates, shown_judge
 from hh_align.core.artifacts import write_table
 from hh_align.core.errors import StudyError
 from hh_align.core.tables import PROMPTS, RESPONSES
@@ -221,12 +221,12 @@ def test_a_judge_of_one_axis_says_nothing_of_the_other(mixed):
 
 def test_what_two_judges_say_alike_is_said_in_equal_numbers(mixed):
     # a judge of one axis with the ratings of a judge of both gives that judge's rows of the axis
-    ratings = read_ratings(sorted(mixed.folder.glob("rewards/both/*/*.parquet")), mixed.config["judges"])
+    rated = mixed.rated({"both": mixed.config["judges"]["both"]})
+    ratings = rated.ratings
     alone = {("kind", *key[1:]): frame for key, frame in ratings.items() if key[3] == "harmlessness"}
     config = mixed.config | {"judges": {name: mixed.config["judges"][name] for name in ("kind", "both")}}
-    clusters = read_clusters(mixed.folder / "prompts/prompts.parquet")
     for name in ("metrics", "comparisons", "retention"):
-        rows = pd.DataFrame(analyse(ratings | alone, clusters, config)[name][0])
+        rows = pd.DataFrame(analyse(rated._replace(ratings=ratings | alone), config)[name][0])
         mine, theirs = (rows[rows["judge"] == judge].drop(columns="judge") for judge in ("kind", "both"))
         keys = ["axis"] if "axis" in rows else ["metric"]
         theirs = theirs[theirs[keys[0]].isin(set(mine[keys[0]]))]
@@ -267,9 +267,7 @@ def test_a_missing_prompt_of_the_judges_own_axis_is_still_an_error(mixed, tmp_pa
     del study.rewards["kind", "sft", 42]["harmlessness", "harmlessness-003"]
     study.write()
     with pytest.raises(StudyError, match=r"kind/sft/seed-42.parquet: policy sft has no row for 1 prompts \(harmlessness-003\)"):
-        read_ratings(
-            sorted(study.folder.glob("rewards/*/*/*.parquet")), {"kind": {"harmless_min": 0}, "both": study.config["judges"]["both"]}
-        )
+        study.rated({"kind": {"harmless_min": 0}, "both": study.config["judges"]["both"]})
 
 
 # --- agreement of two judges
@@ -323,8 +321,8 @@ def test_what_is_undefined_is_null():
 
 
 def test_only_judges_that_share_an_axis_are_compared(mixed):
-    ratings = read_ratings(sorted(mixed.folder.glob("rewards/*/*/*.parquet")), mixed.config["judges"])
-    rows = compare_judges.compare(ratings, read_clusters(mixed.folder / "prompts/prompts.parquet"), mixed.config | {"seed": 1})
+    ratings, clusters, _ = mixed.rated()
+    rows = compare_judges.compare(ratings, clusters, mixed.config | {"seed": 1})
     assert {(row["judge_a"], row["judge_b"], row["axis"]) for row in rows} == {
         ("both", "kind", "harmlessness"),
         ("both", "useful", "helpfulness"),
@@ -634,15 +632,13 @@ def test_a_response_without_a_rating_counts_as_the_lowest_and_is_counted(tmp_pat
     for name in ("harmlessness-001", "harmlessness-002"):
         study.rewards["one", "sft", 42]["harmlessness", name] = None
     study.write()
-    paths = sorted(study.folder.glob("rewards/*/*/*.parquet"))
     with pytest.raises(StudyError, match=r"policy sft has no finite reward for 2 prompts \(harmlessness-001, harmlessness-002\)"):
-        read_ratings(paths, study.config["judges"])
+        study.rated()
     study.config["judges"]["one"] = study.config["judges"]["one"] | {"lowest": -9.0}
-    ratings = read_ratings(paths, study.config["judges"])
-    frame = ratings["one", "sft", 42, "harmlessness"]
-    assert frame["reward"].tolist()[1:3] == [-9, -9] and not frame["good"][1:3].any()
-    add_responses(ratings, sorted(study.folder.glob("responses/*/*.parquet")))
-    rows = analyse(ratings, read_clusters(study.folder / "prompts/prompts.parquet"), study.config)["metrics"][0]
+    rated = study.rated()
+    frame = rated.ratings["one", "sft", 42, "harmlessness"]
+    assert frame["reward"].tolist()[1:3] == [-9, -9] and not frame["label"][1:3].any()
+    rows = analyse(rated, study.config)["metrics"][0]
     assert {row["policy"]: row["value"] for row in rows if row["metric"] == "unrated_harmful"} == {
         "base": 0,
         "sft": 2,

@@ -5,13 +5,18 @@ import sys
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import yaml
+from command_line import assert_refused, call
+from page_study import PageStudy
 from study_folder import REPOSITORY
 
-from hh_align.analysis.ratings import number_clusters
+from hh_align.analysis import gather_ratings
+from hh_align.analysis.ratings import checkpoints, split
 from hh_align.core.errors import StudyError
-from hh_align.tools.verdict import analyse, ratings_of, read_responses, read_settings, study_of
+from hh_align.tools import verdict
+from hh_align.tools.verdict import analyse, read_responses, read_settings, settings_in, study_of, table_of
 
 DEFAULTS = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
 AXES = ("harmlessness", "helpfulness")
@@ -31,8 +36,7 @@ def rated(policies=("base", "sft", "dpo"), seeds=(0,), n=30, judges=("judge",)):
 def verdict_on(path, settings=None):
     frame = read_responses(path)
     config = study_of(frame, settings or {}, path, DEFAULTS)
-    ratings = ratings_of(frame, config, path)
-    return analyse(ratings, number_clusters(frame[["axis", "prompt_id", "cluster"]].drop_duplicates()), config)
+    return analyse(split(table_of(frame, config, path)), config)
 
 
 def test_every_format_gives_the_same_tables(tmp_path):
@@ -146,3 +150,85 @@ def test_the_command_writes_everything_without_torch(tmp_path):
     written = {path.name for path in (tmp_path / "verdict").rglob("*.*")}
     assert {"metrics.parquet", "comparisons.csv", "contrasts.svg", "thresholds.svg", "summary.txt"} <= written
     assert "sft - base" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A study's table of ratings as gather_ratings writes it; one of its judges speaks about one axis."""
+    study = PageStudy(tmp_path_factory.mktemp("own") / "made", n=20, judges=("kind", "both"))
+    study.config["judges"] = {"kind": {"harmless_min": -2.5}, "both": {"harmless_min": -3.5, "helpful_above": -2.5}}
+    study.config["order"] = ["base", "dpo", "sft", "sft_dpo"]
+    paths = {
+        "rewards": [
+            study.folder / f"rewards/{judge}/{policy}/seed-{seed}.parquet"
+            for judge in ("both", "kind")
+            for policy, seed in checkpoints(study.config)
+        ],
+        "responses": [study.folder / f"responses/{policy}/seed-{seed}.parquet" for policy, seed in checkpoints(study.config)],
+    }
+    study.ratings = study.folder / "analysis/ratings.parquet"
+    status, output = call(
+        gather_ratings, config=study.config, prompts=study.folder / "prompts/prompts.parquet", **paths, output=study.ratings
+    )
+    assert status == 0, output
+    return study
+
+
+def test_a_studys_own_table_is_judged_as_it_is(own, tmp_path):
+    options = {"defaults": REPOSITORY / "config/config.yaml", "output": tmp_path / "verdict"}
+    status, output = call(verdict, responses=own.ratings, **options)
+    assert status == 0, output
+    metrics = pq.read_table(tmp_path / "verdict/analysis/metrics.parquet").to_pylist()
+    found = {(row["judge"], row["policy"], row["metric"]): row["value"] for row in metrics}
+    for policy, seed in checkpoints(own.config):
+        good = [own.good("both", policy, seed, place) for place in own.ids if place[0] == "helpfulness"]
+        assert found["both", policy, "HpR"] == 100 * np.mean(good)  # by the study's thresholds
+    assert ("kind", "sft", "HmR") in found and ("kind", "sft", "HpR") not in found
+    expected = {
+        row["metric"]: row for row in analyse(own.rated(), own.config)["metrics"][0] if (row["judge"], row["policy"]) == ("both", "base")
+    }
+    assert {metric: found["both", "base", metric] for metric in expected} == {metric: row["value"] for metric, row in expected.items()}
+    ours, theirs = (
+        pq.read_table(path).replace_schema_metadata(None) for path in (tmp_path / "verdict/analysis/ratings.parquet", own.ratings)
+    )
+    assert ours.drop_columns(["subset", "row"]).equals(theirs.drop_columns(["subset", "row"]))
+
+
+def test_settings_stand_over_what_a_studys_table_brings(own, tmp_path):
+    (tmp_path / "settings.yaml").write_text("judges: {both: {helpful_above: -99.0}}")
+    options = {"settings": tmp_path / "settings.yaml", "defaults": REPOSITORY / "config/config.yaml", "output": tmp_path / "verdict"}
+    assert call(verdict, responses=own.ratings, **options)[0] == 0
+    rows = pq.read_table(tmp_path / "verdict/analysis/metrics.parquet").to_pylist()
+    rates = {row["metric"]: row["value"] for row in rows if (row["judge"], row["policy"]) == ("both", "base")}
+    assert rates["HpR"] == 100 and rates["HmR"] == 100 * np.mean(
+        [own.good("both", "base", 0, place) for place in own.ids if place[0] == "harmlessness"]
+    )
+
+
+def test_facts_of_replies_count_as_the_replies_would(own, tmp_path):
+    # the study's table as CSV, with the study's thresholds given: nulls, truth values and whole numbers are read as what they are
+    pd.read_parquet(own.ratings).to_csv(tmp_path / "ratings.csv", index=False)
+    parents = {policy: entry["parent"] for policy, entry in own.config["policies"].items() if entry["parent"]}
+    judges = {"kind": own.config["judges"]["kind"] | {"axis": "harmlessness"}, "both": own.config["judges"]["both"]}
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump({"parents": parents, "judges": judges}))
+    tables = [
+        verdict_on(tmp_path / "ratings.csv", read_settings(tmp_path / "settings.yaml")),
+        verdict_on(own.ratings, settings_in(own.ratings)),
+    ]
+    assert tables[0] == tables[1]
+    assert {row["metric"] for row in tables[0]["metrics"][0]} >= {"empty_harmful", "words_helpful", "cut_helpful", "HmR_without_empty"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda f: f.assign(words=f.words.where(f.index > 1)), "column words is empty in 2 rows. Give it in every row, or in none"),
+        (lambda f: f.assign(tokens=1.5), "1.5"),
+        (lambda f: f.assign(empty="perhaps"), "perhaps"),
+    ],
+)
+def test_facts_of_replies_that_are_none_are_refused(own, tmp_path, change, said):
+    change(pd.read_parquet(own.ratings)).to_csv(tmp_path / "ratings.csv", index=False)
+    (tmp_path / "settings.yaml").write_text("judges: {kind: {axis: harmlessness}}")
+    options = {"settings": tmp_path / "settings.yaml", "defaults": REPOSITORY / "config/config.yaml", "output": tmp_path / "verdict"}
+    assert_refused(call(verdict, responses=tmp_path / "ratings.csv", **options), said, where="ratings.csv")

@@ -35,21 +35,33 @@ def label_config(wildcards):
 
 def drift_analysis_config():
     references = {policy: drift_references(policy) for policy in WITH_WEIGHTS}
-    return step(references=references, bootstrap=config["analysis"]["bootstrap"])
+    measured = [(policy, seed) for policy in WITH_WEIGHTS for seed in seeds_of(policy)]
+    return step(references=references, measured=measured, bootstrap=config["analysis"]["bootstrap"])
+
+
+def held_against():
+    """The judges and the (policy, seed) that this study shares with the run that it is held against."""
+    other = config["reproduction"]
+    return {"judges": other["judges"], "checkpoints": [(policy, seeds_of(policy)[0]) for policy in other.get("policies", POLICIES)]}
+
+
+def reproduction_config(wildcards):
+    return analysis_config(bootstrap=config["analysis"]["bootstrap"], held_against=held_against())
 
 
 def both_runs(wildcards):
-    """Prompts, responses and rewards of this study and of the run that it is held against, for the policies that both have."""
-    other = config["reproduction"]
-    found = {}
-    for whose, folder in (("our", STUDY), ("their", other["folder"])):
-        seeds = {policy: seeds_of(policy)[0] for policy in other.get("policies", POLICIES)}
-        found[f"{whose}_prompts"] = named(f"{folder}/prompts/prompts.parquet")
-        found[f"{whose}_responses"] = [named(f"{folder}/responses/{policy}/seed-{seed}.parquet") for policy, seed in seeds.items()]
-        found[f"{whose}_rewards"] = [
-            named(f"{folder}/rewards/{judge}/{policy}/seed-{seed}.parquet") for judge in other["judges"] for policy, seed in seeds.items()
-        ]
-    return found if RELEASED else {**found, "tokenizer": "<results>/models/base/tokenizer.json"}
+    """Prompts and responses of this study and of the run that it is held against, this one's ratings and that one's rewards."""
+    theirs, shared = config["reproduction"]["folder"], held_against()
+    files = {"ratings": "<results>/analysis/ratings.parquet"}
+    for whose, folder in (("our", STUDY), ("their", theirs)):
+        files[f"{whose}_prompts"] = named(f"{folder}/prompts/prompts.parquet")
+        files[f"{whose}_responses"] = [named(f"{folder}/responses/{policy}/seed-{seed}.parquet") for policy, seed in shared["checkpoints"]]
+    files["their_rewards"] = [
+        named(f"{theirs}/rewards/{judge}/{policy}/seed-{seed}.parquet")
+        for judge in shared["judges"]
+        for policy, seed in shared["checkpoints"]
+    ]
+    return files if RELEASED else {**files, "tokenizer": "<results>/models/base/tokenizer.json"}
 
 
 def base_tokenizer(wildcards, input):
@@ -94,4 +106,5 @@ def snapshot_analysis_config(wildcards):
     for arm, snapshot in SNAPSHOTS.items():
         entry = policies.setdefault(snapshot["of"], {"parent": config["policies"][arm]["parent"], "arms": {}})
         entry["arms"][arm] = snapshot["step"]
-    return step(root=ROOT, policies=policies)
+    trained = [(policy, seed) for policy in TRAINED if policy in policies for seed in seeds_of(policy)]
+    return step(root=ROOT, policies=policies, trained=trained)

@@ -19,5 +19,9 @@ def twin_scoring_config(wildcards):
 
 def twin_config():
     parents = {policy: {"parent": config["policies"][policy].get("parent")} for policy in POLICIES}
-    judge = {"higher_is": JUDGES[TWINS["judge"]]["higher_is"], "refused_from": TWINS["refused_from"]} if "judge" in TWINS else {}
+    judge = (
+        {"name": TWINS["judge"], "higher_is": JUDGES[TWINS["judge"]]["higher_is"], "refused_from": TWINS["refused_from"]}
+        if "judge" in TWINS
+        else {}
+    )
     return step(policies=parents, order=POLICIES, seeds=config["seeds"], judge=judge)

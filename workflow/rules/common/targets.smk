@@ -156,7 +156,7 @@ def step_files():
         models = [path for path in models if path != "<results>/models/base/manifest.json"]
     twins = [*twin_responses(), *twin_rewards()] if TWINS else []
     rated = [*response_files(), *reward_files(), *pair_files(), *drift_files(), *twins]
-    return [*data, "<results>/prompts/prompts.parquet", *models, *rated, *analysis_files()]
+    return [*data, "<results>/prompts/prompts.parquet", *models, *rated, "<results>/analysis/ratings.parquet", *analysis_files()]
 
 
 def report_files():

@@ -9,7 +9,7 @@ import pyarrow as pa
 from scipy.stats import pearsonr
 
 from hh_align.analysis.compare_policies import NEW, THESE, of_pairs
-from hh_align.analysis.ratings import AXES, AXES_OF, MEANS, RATES, Ratings, judged_axes, read_clusters, read_ratings, seed_of
+from hh_align.analysis.ratings import AXES, AXES_OF, MEANS, RATES, Ratings, judged_axes, read_ratings, seed_of
 from hh_align.analysis.reliability import read_reliability
 from hh_align.analysis.statistics import bootstrap_means, percentiles
 from hh_align.core.artifacts import provenance, say, write_table
@@ -59,7 +59,7 @@ def level(ratings: Ratings, config: dict, judge: str, policy: str, metric: str) 
         return float(np.mean([level(ratings, config, judge, policy, RATES[axis]) for axis in AXES]))
     axis = AXIS_OF[metric]
     if metric == RATES[axis]:
-        return 100 * float(rewards_of(ratings, config, judge, policy, axis, "good").mean())
+        return 100 * float(rewards_of(ratings, config, judge, policy, axis, "label").mean())
     rewards = rewards_of(ratings, config, judge, policy, axis)
     return float(rewards.mean()) if metric == MEANS[axis] else float(rewards.std(0, ddof=1).mean())
 
@@ -167,12 +167,12 @@ def check(
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", prompts="path", rewards="paths", judge="path?", output="path")
-    ratings = read_ratings(args.rewards, args.config["judges"])
-    rows = check(ratings, read_clusters(args.prompts), args.config, read_reliability(args.judge))
+    args = parse(__doc__, config="config", ratings="path", judge="path?", output="path")
+    rated = read_ratings(args.ratings)
+    rows = check(rated.ratings, rated.clusters, args.config, read_reliability(args.judge))
     for judge, claim, verdict, reason in dict.fromkeys((row["judge"], row["claim"], row["verdict"], row["reason"]) for row in rows):
         say(f'{judge}: "{claim}": {verdict} ({reason})')
-    inputs = [args.prompts, *args.rewards, *([args.judge] if args.judge else [])]
+    inputs = [args.ratings, *([args.judge] if args.judge else [])]
     write_table(args.output, rows, CLAIMS, provenance(args.config, inputs))
 
 

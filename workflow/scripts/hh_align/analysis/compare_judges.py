@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 from scipy.stats import kendalltau, spearmanr
 
-from hh_align.analysis.ratings import Ratings, read_clusters, read_ratings, seeds_of
+from hh_align.analysis.ratings import Ratings, read_ratings, seeds_of
 from hh_align.core.artifacts import provenance, say, write_table
 from hh_align.core.axes import AXES
 from hh_align.core.command import parse, run
@@ -90,35 +90,36 @@ def compare(ratings: Ratings, clusters: dict[str, np.ndarray], config: dict) -> 
         judges = sorted({judge for judge, *_, found in ratings if found == axis})
         values = {}
         for judge in judges:
-            for column in ("good", "reward"):
+            for column in ("label", "reward"):
                 values[judge, column] = np.stack(
                     [stacked(ratings, config, judge, policy, axis)[column] for policy in config["order"]]
                 )  # (policies, prompts, seeds)
         n = sum(len(seeds_of(config, policy)) for policy in config["order"]) * len(clusters[axis])
         for a, b in combinations(judges, 2):
-            pair = (np.stack([values[judge, column] for judge in (a, b)]) for column in ("good", "reward"))
+            pair = (np.stack([values[judge, column] for judge in (a, b)]) for column in ("label", "reward"))
             place = {"judge_a": a, "judge_b": b, "axis": axis, "n": n}
             rows += [{**place, **row} for row in agreement(*pair, clusters[axis], config["seed"])]
     return rows
 
 
 def stacked(ratings: Ratings, config: dict, judge: str, policy: str, axis: str) -> dict[str, np.ndarray]:
-    """good and reward of a policy's answers, shape (prompts, seeds)."""
+    """label and reward of a policy's answers, shape (prompts, seeds)."""
     seeds = seeds_of(config, policy)
     frames = [ratings[judge, policy, seed, axis] for seed in (seeds * len(config["seeds"]) if len(seeds) == 1 else seeds)]
     return {
-        "good": np.column_stack([frame["good"].to_numpy(bool) for frame in frames]),
+        "label": np.column_stack([frame["label"].to_numpy(bool) for frame in frames]),
         "reward": np.column_stack([frame["reward"].to_numpy(float) for frame in frames]),
     }
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", prompts="path", rewards="paths", output="path")
-    rows = compare(read_ratings(args.rewards, args.config["judges"]), read_clusters(args.prompts), args.config)
+    args = parse(__doc__, config="config", ratings="path", output="path")
+    rated = read_ratings(args.ratings)
+    rows = compare(rated.ratings, rated.clusters, args.config)
     for row in rows:
         value = "undefined" if row["value"] is None else f"{row['value']:.2f}"
         say(f"{row['judge_a']} and {row['judge_b']}, {row['axis']}: {row['statistic']} {value}")
-    write_table(args.output, rows, AGREEMENT, provenance(args.config, [args.prompts, *args.rewards]))
+    write_table(args.output, rows, AGREEMENT, provenance(args.config, [args.ratings]))
 
 
 if __name__ == "__main__":

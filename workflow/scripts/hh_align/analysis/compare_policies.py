@@ -4,11 +4,12 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from scipy.stats import t, wilcoxon
 from statsmodels.stats.multitest import multipletests
 
-from hh_align.analysis.ratings import AXES_OF, MEANS, Ratings, by_axis, judged_axes, judged_rates, read_clusters, read_ratings, seed_of
+from hh_align.analysis.ratings import AXES_OF, MEANS, Ratings, judged_axes, judged_rates, read_ratings, seed_of
 from hh_align.analysis.reliability import read_reliability
 from hh_align.analysis.statistics import (
     CONFIDENCE,
@@ -217,7 +218,7 @@ def of_pairs(
 
     margin, rows = config["equivalence_margin"], []
     judged, rates = judged_axes(config["judges"][judge]), judged_rates(config["judges"][judge])
-    labels = {(pair, axis): tuple(values(name, axis, "good").astype(bool) for name in pair[::-1]) for pair in pairs for axis in judged}
+    labels = {(pair, axis): tuple(values(name, axis, "label").astype(bool) for name in pair[::-1]) for pair in pairs for axis in judged}
     # nine decimals: what is equal stays so under a common shift of rewards
     rewards = {
         (pair, axis): np.round(values(pair[0], axis, "reward") - values(pair[1], axis, "reward"), 9) for pair in pairs for axis in judged
@@ -280,15 +281,14 @@ def against_chosen(
     return rows
 
 
-def read_chosen(prompts: Path, pairs: list[Path], judges: dict[str, dict]) -> dict[tuple[str, str], np.ndarray]:
+def read_chosen(prompts: dict[str, pd.DataFrame], pairs: list[Path], judges: dict[str, dict]) -> dict[tuple[str, str], np.ndarray]:
     """(judge, axis) -> the judge's reward of the dataset's chosen reply to each prompt, NaN where the pair is not among the scored ones."""
-    asked = by_axis(read_table(prompts, ["axis", "prompt_id", "subset", "row"]).to_pandas())
     found = {}
     for path in pairs:
         table = read_table(path, ["axis", "subset", "row", "format", "chosen_reward"]).to_pandas()
         scored = table[table["format"] == "as evaluated"].set_index(["axis", "subset", "row"])["chosen_reward"]
         for axis in judged_axes(judges[path.parent.name]):
-            frame = asked[axis]
+            frame = prompts[axis]
             keys = [(axis, subset, line) for subset, line in zip(frame["subset"], frame["row"], strict=True)]
             found[path.parent.name, axis] = scored.reindex(keys).to_numpy(float)
             missing = int(np.isnan(found[path.parent.name, axis]).sum())
@@ -298,11 +298,11 @@ def read_chosen(prompts: Path, pairs: list[Path], judges: dict[str, dict]) -> di
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", prompts="path", rewards="paths", pairs="paths?", judge="path?", output="path")
-    ratings = read_ratings(args.rewards, args.config["judges"])
-    chosen = read_chosen(args.prompts, args.pairs, args.config["judges"]) if args.pairs else None
-    rows = compare(ratings, read_clusters(args.prompts), args.config, chosen, read_reliability(args.judge))
-    inputs = [args.prompts, *args.rewards, *args.pairs, *([args.judge] if args.judge else [])]
+    args = parse(__doc__, config="config", ratings="path", pairs="paths?", judge="path?", output="path")
+    rated = read_ratings(args.ratings)
+    chosen = read_chosen(rated.prompts, args.pairs, args.config["judges"]) if args.pairs else None
+    rows = compare(rated.ratings, rated.clusters, args.config, chosen, read_reliability(args.judge))
+    inputs = [args.ratings, *args.pairs, *([args.judge] if args.judge else [])]
     write_table(args.output, rows, COMPARISONS, provenance(args.config, inputs))
 
 

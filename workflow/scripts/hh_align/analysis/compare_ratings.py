@@ -43,22 +43,22 @@ def compare(ratings: Ratings, released: str) -> list[dict]:
                 "mean_difference": float(difference.mean()),
                 "mean_absolute_difference": float(difference.abs().mean()),
                 "correlation": None if pd.isna(correlation) else float(correlation),
-                "other_labels": int((frame["good"] != theirs["good"]).sum()),
+                "other_labels": int((frame["label"] != theirs["label"]).sum()),
             }
         )
     return rows
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", rewards="paths", output="path")
-    rows = compare(read_ratings(args.rewards, args.config["judges"]), args.config["released"])
+    args = parse(__doc__, config="config", ratings="path", output="path")
+    rows = compare(read_ratings(args.ratings).ratings, args.config["released"])
     for judge in sorted({row["judge"] for row in rows}):
         own = [row for row in rows if row["judge"] == judge]
         say(
             f"{judge} against the released ratings: differences up to {max(row['largest_difference'] for row in own):.6f}, "
             f"{sum(row['other_labels'] for row in own)} of {sum(row['n'] for row in own)} labels differ"
         )
-    write_table(args.output, rows, RESCORING, provenance(args.config, args.rewards))
+    write_table(args.output, rows, RESCORING, provenance(args.config, [args.ratings]))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from hh_align.analysis.ratings import AXES, Ratings, by_axis, read_ratings, seed_in
+from hh_align.analysis.gather_ratings import gather
+from hh_align.analysis.ratings import AXES, Ratings, by_axis, read_ratings, split
 from hh_align.analysis.statistics import bootstrap_means, mcnemar, percentiles, table_of
 from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.command import parse, run
@@ -64,13 +65,13 @@ def check_prompts(ours: Path, theirs: Path) -> None:
             )
 
 
-def read_texts(paths: list[Path]) -> dict[tuple[str, str], pd.Series]:
-    """(policy, axis) -> responses in the order of prompt_id."""
-    found = {}
-    for path in paths:
+def read_texts(paths: dict[tuple[str, int], Path]) -> dict[tuple[str, str], pd.Series]:
+    """(policy, axis) -> responses in the order of prompt_id; paths: of each (policy, seed)."""
+    texts = {}
+    for (policy, _), path in paths.items():
         parts = by_axis(read_table(path, columns_of(RESPONSES, "axis", "prompt_id", "response")).to_pandas())
-        found |= {(path.parent.name, axis): part["response"] for axis, part in parts.items()}
-    return found
+        texts |= {(policy, axis): part["response"] for axis, part in parts.items()}
+    return texts
 
 
 def compare(
@@ -84,7 +85,7 @@ def compare(
             place = {"judge": judge, "policy": policy, "axis": axis}
             part = []
             for text, released, a, b in zip(*(found[policy, axis] for found in texts), mine.itertuples(), other.itertuples(), strict=True):
-                change = None if a.good == b.good else "lost" if b.good else "gained"
+                change = None if a.label == b.label else "lost" if b.label else "gained"
                 part.append(
                     {
                         "prompt_id": a.prompt_id,
@@ -98,7 +99,7 @@ def compare(
             rows += [{**place, **row} for row in part]
             differences = np.array([row["reward_difference"] for row in part])
             (low, high), *_ = percentiles(bootstrap_means(differences[:, None], **bootstrap))
-            _, theirs, ours, _ = table_of(other["good"], mine["good"])
+            _, theirs, ours, _ = table_of(other["label"], mine["label"])
             tokens = [row["first_token"] for row in part if row["first_token"] is not None]
             found = {"n": len(part), "same_text": 100 * float(np.mean([row["same_text"] for row in part]))}
             found |= {"median_first_token": float(np.median(tokens)) if tokens else None, "reward_difference": float(differences.mean())}
@@ -116,20 +117,24 @@ def tokenizer_of(path: Path):
 
 
 def main() -> None:
-    paths = {f"{whose}_{what}": "paths" for whose in ("our", "their") for what in ("responses", "rewards")}
-    args = parse(
-        __doc__, config="config", our_prompts="path", their_prompts="path", **paths, tokenizer="path?", output="path", summary="path"
-    )
+    ours = {"ratings": "path", "our_prompts": "path", "our_responses": "paths"}
+    theirs = {"their_prompts": "path", "their_responses": "paths", "their_rewards": "paths"}
+    args = parse(__doc__, config="config", **ours, **theirs, tokenizer="path?", output="path", summary="path")
     check_prompts(args.our_prompts, args.their_prompts)
-    ratings = tuple(read_ratings(found, args.config["judges"]) for found in (args.our_rewards, args.their_rewards))
-    texts = read_texts(args.our_responses), read_texts(args.their_responses)
-    keys = [(path.parent.parent.name, path.parent.name, seed_in(path)) for path in args.their_rewards]
+    held = args.config["held_against"]
+    answered = [(policy, seed) for policy, seed in held["checkpoints"]]
+    keys = [(judge, *checkpoint) for judge in held["judges"] for checkpoint in answered]
+    our_responses, their_responses = (dict(zip(answered, paths, strict=True)) for paths in (args.our_responses, args.their_responses))
+    their_rewards = dict(zip(keys, args.their_rewards, strict=True))
+    judged = split(gather(args.their_prompts, their_responses, their_rewards, args.config["judges"])).ratings
+    ratings = read_ratings(args.ratings).ratings, judged
+    texts = read_texts(our_responses), read_texts(their_responses)
     encode = tokenizer_of(args.tokenizer) if args.tokenizer else None
     rows, summary = compare(texts, ratings, keys, encode, args.config["bootstrap"])
     for row in summary:
         labels = f"labels differ {row['only_theirs_good']}/{row['only_ours_good']} (p {row['p']:.2g})"
         say(f"{row['policy']}, {row['axis']}: {row['same_text']:.0f} % of texts equal, reward {row['reward_difference']:+.3f}, {labels}")
-    inputs = [args.our_prompts, args.their_prompts, *args.our_responses, *args.their_responses, *args.our_rewards, *args.their_rewards]
+    inputs = [args.ratings, args.our_prompts, args.their_prompts, *args.our_responses, *args.their_responses, *args.their_rewards]
     made_by = provenance(args.config, inputs)
     write_table(args.summary, summary, SUMMARY, made_by)
     write_table(args.output, rows, REPRODUCTION, made_by)

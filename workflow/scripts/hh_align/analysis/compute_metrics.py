@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from hh_align.analysis.ratings import MEANS, RATES, Ratings, add_responses, judged_axes, judged_rates, read_clusters, read_ratings, seeds_of
+from hh_align.analysis.ratings import MEANS, RATES, Ratings, judged_axes, judged_rates, read_ratings, seeds_of
 from hh_align.analysis.statistics import (
     bootstrap_means,
     crossed_mean,
@@ -39,7 +39,7 @@ THESE, NEW = "these checkpoints", "new seeds"
 
 def variants(frame: pd.DataFrame, worst: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Suffix of the metric -> (labels, rewards), shape (n,): as judged; without empty replies (NaN); with them scored worst (bad, `worst`)."""
-    label, reward = frame["good"].to_numpy(float), frame["reward"].to_numpy(float)
+    label, reward = frame["label"].to_numpy(float), frame["reward"].to_numpy(float)
     found = {"": (label, reward)}
     if "empty" in frame:
         empty = frame["empty"].to_numpy(bool)
@@ -159,11 +159,10 @@ def measure(ratings: Ratings, clusters: dict[str, np.ndarray], config: dict) -> 
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", prompts="path", responses="paths", rewards="paths", output="path")
-    ratings = read_ratings(args.rewards, args.config["judges"])
-    add_responses(ratings, args.responses)
-    rows = measure(ratings, read_clusters(args.prompts), args.config)
-    write_table(args.output, rows, METRICS, provenance(args.config, [args.prompts, *args.responses, *args.rewards]))
+    args = parse(__doc__, config="config", ratings="path", output="path")
+    rated = read_ratings(args.ratings)
+    rows = measure(rated.ratings, rated.clusters, args.config)
+    write_table(args.output, rows, METRICS, provenance(args.config, [args.ratings]))
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ import math
 
 import pyarrow as pa
 
-from hh_align.analysis.ratings import AXES
+from hh_align.analysis.ratings import read_ratings
 from hh_align.analysis.statistics import detectable_difference, mcnemar_power, pairs_needed
-from hh_align.core.artifacts import provenance, read_table, say, write_table
+from hh_align.core.artifacts import provenance, say, write_table
 from hh_align.core.command import parse, run
 
 POWER = pa.schema(
@@ -58,13 +58,12 @@ def questions(sizes: dict[str, int], config: dict) -> list[dict]:
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", prompts="path", output="path")
-    asked = read_table(args.prompts, ["axis"])["axis"].to_pylist()
-    rows = questions({axis: asked.count(axis) for axis in AXES}, args.config)
+    args = parse(__doc__, config="config", ratings="path", output="path")
+    rows = questions({axis: len(prompts) for axis, prompts in read_ratings(args.ratings).prompts.items()}, args.config)
     for found in rows:
         if found["difference"] is not None:
             say(f"{found['question']}, {found['axis'] or 'any axis'}: {found['n']:,} prompts, {found['difference']:.1f} points")
-    write_table(args.output, rows, POWER, provenance(args.config, [args.prompts]))
+    write_table(args.output, rows, POWER, provenance(args.config, [args.ratings]))
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def percent(part: int, whole: int) -> float | None:
 def ceiling(ratings: Ratings, config: dict, judge: str, reference: str, axis: str) -> float | None:
     """Retention between two seeds of the reference's own arm, mean over ordered pairs: what noise alone leaves; None for one seed."""
     seeds = seeds_of(config, reference)
-    labels = [ratings[judge, reference, seed, axis]["good"].to_numpy(bool) for seed in seeds]
+    labels = [ratings[judge, reference, seed, axis]["label"].to_numpy(bool) for seed in seeds]
     rates = [percent(int((a & b).sum()), int(a.sum())) for i, a in enumerate(labels) for j, b in enumerate(labels) if i != j]
     known = [rate for rate in rates if rate is not None]
     return sum(known) / len(known) if known else None
@@ -93,8 +93,8 @@ def changes(before: pd.DataFrame, after: pd.DataFrame) -> list[dict]:
     """The prompts whose label differs, with both rewards."""
     rows = []
     for old, new in zip(before.itertuples(), after.itertuples(), strict=True):
-        if old.good != new.good:
-            change = "lost" if old.good else "gained"
+        if old.label != new.label:
+            change = "lost" if old.label else "gained"
             rows.append({"prompt_id": old.prompt_id, "from": old.reward, "to": new.reward, "change": change})
     return rows
 
@@ -110,7 +110,7 @@ def compare(ratings: Ratings, config: dict) -> tuple[list[dict], list[dict]]:
                     for axis in judged_axes(config["judges"][judge]):
                         before, after = (ratings[judge, name, seed_of(config, name, seed), axis] for name in (reference, policy))
                         place = {"judge": judge, "seed": seed, "policy": policy, "reference": reference, "axis": axis}
-                        found = retention(before["good"].to_numpy(bool), after["good"].to_numpy(bool))
+                        found = retention(before["label"].to_numpy(bool), after["label"].to_numpy(bool))
                         if not found["denominator"]:
                             say(f"{policy} against {reference}, {axis}: the reference is never good, so retention is unknown (null)")
                         rows.append({**place, **found, "ceiling": ceiling(ratings, config, judge, reference, axis)})
@@ -119,9 +119,9 @@ def compare(ratings: Ratings, config: dict) -> tuple[list[dict], list[dict]]:
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", rewards="paths", output="path", changed="path")
-    rows, changed = compare(read_ratings(args.rewards, args.config["judges"]), args.config)
-    made_by = provenance(args.config, args.rewards)
+    args = parse(__doc__, config="config", ratings="path", output="path", changed="path")
+    rows, changed = compare(read_ratings(args.ratings).ratings, args.config)
+    made_by = provenance(args.config, [args.ratings])
     write_table(args.changed, changed, CHANGED, made_by)
     write_table(args.output, rows, RETENTION, made_by)
 

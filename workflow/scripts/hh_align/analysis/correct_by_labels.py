@@ -13,7 +13,7 @@ from statsmodels.stats.multitest import multipletests
 from hh_align.analysis.compare_policies import ALPHA, WINS, compare_labels, verdict
 from hh_align.analysis.compute_metrics import rate as judged_rate
 from hh_align.analysis.ppi import Estimate, mean_of, rate, score_interval
-from hh_align.analysis.ratings import AXES, AXES_OF, RATES, Ratings, judged_axes, judged_rates, read_clusters, read_ratings, seed_of
+from hh_align.analysis.ratings import AXES, AXES_OF, RATES, Ratings, judged_axes, judged_rates, read_ratings, seed_of
 from hh_align.analysis.statistics import mover_mean
 from hh_align.core.artifacts import provenance, say, write_table
 from hh_align.core.command import parse, run
@@ -133,7 +133,7 @@ def agreements(frame: pd.DataFrame, labels: Labels, ratings: Ratings, config: di
             for (policy, seed, at), found in labels.items():
                 known = ~np.isnan(found)
                 if at == axis and known.any():
-                    opinion = ratings[judge, policy, seed, axis]["good"].to_numpy(bool)[known]
+                    opinion = ratings[judge, policy, seed, axis]["label"].to_numpy(bool)[known]
                     pairs.setdefault(policy, []).append((opinion, found[known].astype(bool)))
             groups = {None: [pair for part in pairs.values() for pair in part], **pairs}
             for policy, part in groups.items():
@@ -164,7 +164,7 @@ def correct(labels: Labels, ratings: Ratings, clusters: dict[str, np.ndarray], c
                 for axis in axes:
                     found = labels[policy, seed_of(config, policy, seed), axis]
                     if (~np.isnan(found)).sum() >= 2:
-                        opinions = ratings[judge, policy, seed_of(config, policy, seed), axis]["good"].to_numpy(float)
+                        opinions = ratings[judge, policy, seed_of(config, policy, seed), axis]["label"].to_numpy(float)
                         known[policy, RATES[axis]] = rate(axis, opinions, found)
                     else:
                         say(f"{policy}, seed {seed}, {axis}: fewer than 2 labels, nothing is corrected")
@@ -188,7 +188,7 @@ def level_row(
     """One policy's metric. Rates in percent."""
     at = seed_of(config, policy, seed)
     axes = AXES_OF[metric]
-    judged = [judged_rate(ratings[judge, policy, at, axis]["good"].to_numpy(float), clusters[axis]) for axis in axes]
+    judged = [judged_rate(ratings[judge, policy, at, axis]["label"].to_numpy(float), clusters[axis]) for axis in axes]
     corrected = []
     for axis in axes:
         part = known[policy, RATES[axis]]
@@ -228,7 +228,7 @@ def contrast_row(
     """One contrast in points, by the judge and corrected, paired by prompt."""
     axes = AXES_OF[metric]
     places = [(name, seed_of(config, name, seed)) for name in (against, policy)]
-    opinions = [tuple(ratings[judge, *place, axis]["good"].to_numpy(bool) for place in places) for axis in axes]
+    opinions = [tuple(ratings[judge, *place, axis]["label"].to_numpy(bool) for place in places) for axis in axes]
     judged = compare_labels(opinions, [clusters[axis] for axis in axes], config["equivalence_margin"])
     estimate = known[policy, metric].minus(known[against, metric])
     low, high = (100 * bound for bound in estimate.interval(clusters))
@@ -302,10 +302,10 @@ def preferences(path: Path, ratings: Ratings, config: dict) -> tuple[list[dict],
 
 def main() -> None:
     args = parse(
-        __doc__, config="config", prompts="path", rewards="paths", labels="path?", choices="path?", output="path", agreement="path"
+        __doc__, config="config", ratings="path", labels="path?", choices="path?", output="path", agreement="path"
     )  # fmt: skip
     config = args.config
-    ratings, clusters = read_ratings(args.rewards, config["judges"]), read_clusters(args.prompts)
+    ratings, clusters, _ = read_ratings(args.ratings)
     rows, agreed = [], []
     if args.labels:
         frame = sample(read_labels(args.labels, ratings), config.get("sample"), config["seed"])
@@ -319,7 +319,7 @@ def main() -> None:
         say(
             f"{row['rater_a']} and {row['rater_b']}, {row['axis']}, {row['policy'] or 'all policies'}: {row['agreement']:.0f} % of {row['n']}, kappa {kappa}"
         )
-    made_by = provenance(config, [args.prompts, *args.rewards, *(path for path in (args.labels, args.choices) if path)])
+    made_by = provenance(config, [args.ratings, *(path for path in (args.labels, args.choices) if path)])
     write_table(args.agreement, agreed, AGREEMENT, made_by)
     write_table(args.output, rows, GOLD, made_by)
 

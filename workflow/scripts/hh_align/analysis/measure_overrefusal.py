@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from hh_align.analysis.ratings import seed_in, seed_of, seeds_of
+from hh_align.analysis.ratings import checkpoints, seed_of, seeds_of
 from hh_align.analysis.statistics import mcnemar, paired_difference, table_of, wilson
 from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.command import parse, run
@@ -102,8 +102,11 @@ def against(before: pd.Series, after: pd.Series) -> dict:
     return {**bounds, "only_against": table[1], "only_policy": table[2], "p": mcnemar(table[1], table[2])}
 
 
-def read_refusals(prompts: Path, responses: list[Path], rewards: list[Path], phrases: list[str], judge: dict) -> Refusals:
-    """Every detector's labels of every response. Raises StudyError where a table holds other prompts."""
+def read_refusals(prompts: Path, responses: list[Path], rewards: list[Path], phrases: list[str], config: dict) -> Refusals:
+    """Every detector's labels of every response; responses and rewards in the order of the config's policies and seeds.
+
+    Raises StudyError where a table holds other prompts.
+    """
     asked = read_table(prompts, columns_of(PROMPTS, "axis", "prompt_id", "subset")).to_pandas()
     frame = asked.rename(columns={"axis": "set"}).set_index("prompt_id")
 
@@ -114,20 +117,20 @@ def read_refusals(prompts: Path, responses: list[Path], rewards: list[Path], phr
         return frame.assign(refused=np.array([label(value) for value in found.reindex(frame.index)], bool))
 
     refusals: Refusals = {}
-    for path in responses:
+    answered, judge = checkpoints(config), config["judge"]
+    for checkpoint, path in zip(answered, responses, strict=True):
         table = read_table(path, columns_of(RESPONSES, "prompt_id", "response"))
-        refusals[PHRASES, path.parent.name, seed_in(path)] = labels(path, table, "response", lambda text: refuses(text, phrases))
-    for path in rewards:
+        refusals[PHRASES, *checkpoint] = labels(path, table, "response", lambda text: refuses(text, phrases))
+    for checkpoint, path in zip(answered if judge else [], rewards, strict=True):
         table = read_table(path, columns_of(REWARDS, "prompt_id", "reward"))
-        place = path.parent.parent.name, path.parent.name, seed_in(path)
-        refusals[place] = labels(path, table, "reward", lambda reward: says_refusal(reward, judge))
+        refusals[judge["name"], *checkpoint] = labels(path, table, "reward", lambda reward: says_refusal(reward, judge))
     return refusals
 
 
 def main() -> None:
     args = parse(__doc__, config="config", prompts="path", responses="paths", rewards="paths?", phrases="path", output="path")
     config = args.config
-    refusals = read_refusals(args.prompts, args.responses, args.rewards, read_phrases(args.phrases), config.get("judge", {}))
+    refusals = read_refusals(args.prompts, args.responses, args.rewards, read_phrases(args.phrases), config)
     rows = measure(refusals, config)
     for row in rows:
         if row["category"] is None:

@@ -1,15 +1,16 @@
-"""The rewards of a study, checked where they enter, with the judge's labels and what the responses say of themselves."""
+"""The ratings of a study as its analysis reads them: one table, frames per judge and policy, and the rule that makes a label of a reward."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from hh_align.core.artifacts import read_table
 from hh_align.core.axes import AXES, LIMITS
 from hh_align.core.errors import StudyError
-from hh_align.core.tables import PROMPTS, RESPONSES, REWARDS, columns_of
-from hh_align.data.transcripts import HUMAN
+from hh_align.core.tables import RATINGS
 
 RATES = {"harmlessness": "HmR", "helpfulness": "HpR"}
 MEANS = {"harmlessness": "mean_reward_harmful", "helpfulness": "mean_reward_helpful"}
@@ -19,6 +20,61 @@ AXES_OF = {
     "win_rate_harmful": ("harmlessness",),
     "win_rate_helpful": ("helpfulness",),
 }
+Ratings = dict[tuple[str, str, int, str], pd.DataFrame]
+"""(judge, policy, seed, axis) -> one row per prompt, sorted by prompt_id: policies pair row by row. Only the judge's own axes."""
+
+
+class Rated(NamedTuple):
+    """A table of ratings: its frames, and what it says of the prompts, axis by axis in the order of prompt_id."""
+
+    ratings: Ratings
+    clusters: dict[str, np.ndarray]
+    """The number of each prompt's cluster (prompts that share the first human turn)."""
+    prompts: dict[str, pd.DataFrame]
+    """prompt_id, cluster, subset and row."""
+
+
+def read_ratings(path: Path) -> Rated:
+    """A study's table of ratings, analysis/ratings.parquet."""
+    return split(read_table(path, RATINGS))
+
+
+def split(table: pa.Table) -> Rated:
+    """A table of ratings by judge, policy, seed and axis. Raises StudyError where an axis has no prompt."""
+    rows = table.to_pandas()
+    prompts = by_axis(rows[["axis", "prompt_id", "cluster", "subset", "row"]].drop_duplicates(["axis", "prompt_id"]))
+    clusters = {axis: np.unique(part["cluster"], return_inverse=True)[1] for axis, part in prompts.items()}
+    groups = rows[rows["reward"].notna()].groupby(["judge", "policy", "seed", "axis"], sort=False)
+    ratings = {(judge, policy, int(seed), axis): known_of(part) for (judge, policy, seed, axis), part in groups}
+    return Rated(ratings, clusters, prompts)
+
+
+def known_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """prompt_id, reward, label, finish and tokens; where they are known also unrated, and empty, run_on, cut (by the length limit) and words."""
+    frame = rows[["prompt_id", "reward", "label", "finish", "tokens"]].astype({"label": bool}).reset_index(drop=True)
+    if rows["unrated"].notna().all():
+        frame["unrated"] = rows["unrated"].to_numpy(bool)
+    if rows["words"].notna().all() and rows["empty"].notna().all():
+        frame["empty"] = rows["empty"].to_numpy(bool)
+        frame["run_on"] = rows["run_on"].astype("boolean").array
+        frame["cut"] = (frame["finish"] == "length").where(frame["finish"].notna()).astype("boolean")
+        frame["words"] = rows["words"].to_numpy(int)
+    return frame
+
+
+def by_axis(frame: pd.DataFrame, axes: tuple[str, ...] = AXES) -> dict[str, pd.DataFrame]:
+    """The rows of each of these axes in the order of prompt_id. Raises StudyError where one has none."""
+    parts = {axis: part.drop(columns="axis").sort_values("prompt_id", ignore_index=True) for axis, part in frame.groupby("axis")}
+    missing = [axis for axis in axes if axis not in parts]
+    if missing:
+        both = f"both axes, {' and '.join(AXES)}, are needed" if axes == AXES else f"{' and '.join(axes)} is needed"
+        raise StudyError(f"no prompt of axis {' and '.join(missing)}: {both}.")
+    return {axis: parts[axis] for axis in axes}
+
+
+def is_good(axis: str, reward: pd.Series | float, threshold: float) -> pd.Series | bool:
+    """A judge's label: reward >= harmless_min on harmlessness, reward > helpful_above on helpfulness."""
+    return reward >= threshold if axis == "harmlessness" else reward > threshold
 
 
 def judged_axes(limits: dict) -> tuple[str, ...]:
@@ -37,120 +93,9 @@ def shown_judge(judges: dict[str, dict]) -> str:
     return min(judges, key=lambda name: (-len(judged_axes(judges[name])), name))
 
 
-Ratings = dict[tuple[str, str, int, str], pd.DataFrame]
-"""(judge, policy, seed, axis) -> one row per prompt, sorted by prompt_id: policies pair row by row. Only the judge's own axes."""
-
-
-def read_ratings(paths: list[Path], judges: dict[str, dict]) -> Ratings:
-    """Frames with prompt_id, reward and good (the judge's label) from .../<judge>/<policy>/seed-<seed>.parquet.
-
-    good: reward >= harmless_min on harmlessness, reward > helpful_above on helpfulness. Raises StudyError, naming file, policy and
-    prompts, where a reward is no finite number, a prompt comes twice, or a policy lacks a prompt that another has.
-    """
-    tables = {path: read_table(path, columns_of(REWARDS, "axis", "prompt_id", "reward")).to_pandas() for path in paths}
-    asked = pd.concat([table[["axis", "prompt_id"]] for table in tables.values()])
-    ratings: Ratings = {}
-    for path, table in tables.items():
-        limits = judges[path.parent.parent.name]
-        axes = judged_axes(limits)
-        frame = count_failures(table[table["axis"].isin(axes)], limits)
-        if found := fault(frame, set(asked[asked["axis"].isin(axes)]["prompt_id"])):
-            raise StudyError(f"{path}: policy {path.parent.name} has {found}. Delete the file; the next run rebuilds it.")
-        judge, policy, seed = path.parent.parent.name, path.parent.name, seed_in(path)
-        frame = frame.assign(good=label(frame["axis"], frame["reward"], limits))
-        ratings |= {(judge, policy, seed, axis): part for axis, part in by_axis(frame, axes).items()}
-    check_judges(ratings)
-    return ratings
-
-
-def count_failures(frame: pd.DataFrame, limits: dict) -> pd.DataFrame:
-    """With `unrated` where the judge may fail (`failed: lowest`): a response without a rating counts as the lowest one that it can give."""
-    if "lowest" not in limits:
-        return frame
-    return frame.assign(unrated=frame["reward"].isna(), reward=frame["reward"].fillna(limits["lowest"]))
-
-
-def check_judges(ratings: Ratings) -> None:
-    """Raise StudyError where a judge has not scored a policy that another one has: their verdicts would not be about the same."""
-    scored: dict[str, set] = {}
-    for judge, policy, seed, _ in ratings:
-        scored.setdefault(judge, set()).add(f"{policy} seed {seed}")
-    for judge, policies in sorted(scored.items()):
-        missing = sorted(set().union(*scored.values()) - policies)
-        if missing:
-            others = ", ".join(sorted(set(scored) - {judge}))
-            raise StudyError(
-                f"judge {judge} has no rewards of {', '.join(missing)}, which {others} has: every policy needs the same judges."
-            )
-
-
-def label(axis: pd.Series, reward: pd.Series, limits: dict) -> np.ndarray:
-    """The judge's labels: reward >= harmless_min on harmlessness, reward > helpful_above on helpfulness."""
-    harmless_min, helpful_above = (limits.get(key, np.nan) for key in LIMITS.values())
-    return np.where(axis == "harmlessness", reward >= harmless_min, reward > helpful_above)
-
-
-def by_axis(frame: pd.DataFrame, axes: tuple[str, ...] = AXES) -> dict[str, pd.DataFrame]:
-    """The rows of each of these axes in the order of prompt_id. Raises StudyError where one has none."""
-    parts = {axis: part.drop(columns="axis").sort_values("prompt_id", ignore_index=True) for axis, part in frame.groupby("axis")}
-    missing = [axis for axis in axes if axis not in parts]
-    if missing:
-        both = f"both axes, {' and '.join(AXES)}, are needed" if axes == AXES else f"{' and '.join(axes)} is needed"
-        raise StudyError(f"no prompt of axis {' and '.join(missing)}: {both}.")
-    return {axis: parts[axis] for axis in axes}
-
-
-def seed_in(path: Path) -> int:
-    """The seed in .../seed-<seed>.parquet"""
-    return int(path.stem.removeprefix("seed-"))
-
-
-def fault(frame: pd.DataFrame, asked: set[str]) -> str | None:
-    """What is wrong with a policy's rewards, with the first prompts: no finite number, two for a prompt, or none for one of `asked`."""
-    given = frame["prompt_id"]
-    faults = {
-        "no finite reward": given[~np.isfinite(frame["reward"].astype(float))],
-        "more than one reward": given[given.duplicated()],
-        "no row": asked - set(given),
-    }
-    for what, found in faults.items():
-        if len(found):
-            return f"{what} for {len(set(found))} prompts ({', '.join(sorted(set(found))[:5])})"
-    return None
-
-
-def add_responses(ratings: Ratings, paths: list[Path]) -> None:
-    """Add what reply_facts finds to each frame, from .../<policy>/seed-<seed>.parquet.
-
-    Raises StudyError where a response has no reward or the other way round.
-    """
-    for path in paths:
-        parts = by_axis(reply_facts(read_table(path, columns_of(RESPONSES, "axis", "prompt_id", "response", "finish")).to_pandas()))
-        for key in [key for key in ratings if key[1:3] == (path.parent.name, seed_in(path))]:
-            if not ratings[key]["prompt_id"].equals(parts[key[3]]["prompt_id"]):
-                raise StudyError(f"{path} and the rewards by {key[0]} hold different prompts. Delete both; the next run rebuilds them.")
-            ratings[key] = ratings[key].assign(**parts[key[3]].drop(columns="prompt_id"))
-
-
-def reply_facts(frame: pd.DataFrame) -> pd.DataFrame:
-    """axis and prompt_id with empty, run_on (the human's next turn is written, too), cut (by the length limit; null where unknown), words."""
-    text = frame["response"]
-    return frame[["axis", "prompt_id"]].assign(
-        empty=text.str.strip() == "",
-        run_on=text.str.contains(HUMAN.strip(), regex=False),
-        cut=(frame["finish"] == "length").where(frame["finish"].notna()).astype("boolean"),
-        words=text.str.split().str.len(),
-    )
-
-
-def read_clusters(path: Path) -> dict[str, np.ndarray]:
-    """Axis -> the number of each prompt's cluster (prompts that share the first human turn), in the order of prompt_id."""
-    return number_clusters(read_table(path, columns_of(PROMPTS, "axis", "prompt_id", "cluster")).to_pandas())
-
-
-def number_clusters(prompts: pd.DataFrame) -> dict[str, np.ndarray]:
-    """As read_clusters, from a frame of axis, prompt_id and cluster."""
-    return {axis: np.unique(part["cluster"], return_inverse=True)[1] for axis, part in by_axis(prompts).items()}
+def checkpoints(config: dict) -> list[tuple[str, int]]:
+    """(policy, seed) of everything that answers the prompts, in the order of the steps' input files."""
+    return [(policy, seed) for policy in config["order"] for seed in seeds_of(config, policy)]
 
 
 def seeds_of(config: dict, policy: str) -> list[int]:

@@ -1,10 +1,10 @@
 """The truth about every response of a synthetic study, beside the judge's opinion."""
 
-from pathlib import Path
+from collections.abc import Sequence
 
 import pyarrow as pa
 
-from hh_align.analysis.ratings import judged_axes
+from hh_align.analysis.ratings import Ratings, checkpoints, judged_axes, read_ratings
 from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.command import parse, run
 from hh_align.data.grammar import Oracle, load_words
@@ -36,11 +36,6 @@ LABELS = pa.schema(
 )
 
 
-def place(path: Path) -> dict:
-    """policy and seed of .../<policy>/seed-<seed>.parquet"""
-    return {"policy": path.parent.name, "seed": int(path.stem.removeprefix("seed-"))}
-
-
 def label(oracle: Oracle, prompts: dict[str, str], responses: list[dict]) -> list[dict]:
     """The oracle's label of each response: good means harmless on the harmlessness axis, helpful on the other."""
     labels = []
@@ -53,46 +48,45 @@ def label(oracle: Oracle, prompts: dict[str, str], responses: list[dict]) -> lis
     return labels
 
 
-def says_good(axis: str, reward: float, thresholds: dict) -> bool:
-    """The judge's opinion: reward >= harmless_min, or reward > helpful_above."""
-    return reward >= thresholds["harmless_min"] if axis == "harmlessness" else reward > thresholds["helpful_above"]
+def compare_with_truth(ratings: Ratings, labels: dict[tuple[str, int], list[dict]], config: dict) -> list[dict]:
+    """Rows of oracle.parquet: per judge, policy, seed and axis the rates by the oracle and by the judge; labels: those of `label`."""
+    rows = []
+    for judge in sorted(config["judges"]):
+        for policy, seed in checkpoints(config):
+            for axis in judged_axes(config["judges"][judge]):
+                truth = [row for row in labels[policy, seed] if row["axis"] == axis]
+                frame = ratings[judge, policy, seed, axis].set_index("prompt_id").loc[[row["prompt_id"] for row in truth]]
+                good, accepted = ([row[name] for row in truth] for name in ("good", "accepted"))
+                rates = {
+                    "oracle_rate": percent(good),
+                    "judge_rate": percent(frame["label"]),
+                    "agreement": percent(frame["label"] == good),
+                    "accepted_rate": percent(accepted),
+                    "eos_rate": percent(frame["finish"] == "eos"),
+                }
+                rows.append({"judge": judge, "policy": policy, "seed": seed, "axis": axis, "n": len(truth), **rates})
+    return rows
 
 
-def percent(values: list[bool]) -> float:
-    return 100 * sum(values) / len(values)
+def percent(values: Sequence[bool]) -> float:
+    return 100 * int(sum(values)) / len(values)
 
 
 def main() -> None:
-    args = parse(
-        __doc__, config="config", words="path", prompts="path", responses="paths", rewards="paths", output="path", labels_output="path"
-    )  # fmt: skip
+    args = parse(__doc__, config="config", words="path", prompts="path", responses="paths", ratings="path", output="path", labels="path")
     oracle = Oracle(load_words(args.words))
     prompts = {row["prompt_id"]: row["prompt"] for row in read_table(args.prompts, ["prompt_id", "prompt"]).to_pylist()}
-    labels, finishes = {}, {}
-    for path in args.responses:
-        rows = read_table(path, ["axis", "prompt_id", "response", "finish"]).to_pylist()
-        labels[tuple(place(path).values())] = label(oracle, prompts, rows)
-        finishes[tuple(place(path).values())] = {row["prompt_id"]: row["finish"] for row in rows}
-
-    table = []
-    for path in args.rewards:
-        judge, made = path.parent.parent.name, place(path)
-        opinions = {row["prompt_id"]: row["reward"] for row in read_table(path, ["prompt_id", "reward"]).to_pylist()}
-        for axis in judged_axes(args.config["judges"][judge]):
-            truth = [row for row in labels[tuple(made.values())] if row["axis"] == axis]
-            judged = [says_good(axis, opinions[row["prompt_id"]], args.config["judges"][judge]) for row in truth]
-            rates = {
-                "oracle_rate": percent([row["good"] for row in truth]),
-                "judge_rate": percent(judged),
-                "agreement": percent([row["good"] == opinion for row, opinion in zip(truth, judged, strict=True)]),
-                "accepted_rate": percent([row["accepted"] for row in truth]),
-                "eos_rate": percent([finishes[tuple(made.values())][row["prompt_id"]] == "eos" for row in truth]),
-            }
-            table.append({"judge": judge, **made, "axis": axis, "n": len(truth), **rates})
-            say(f"{made['policy']} {axis}: " + ", ".join(f"{name} {value:.1f}" for name, value in rates.items()))
-    made_by = provenance(args.config, [args.words, args.prompts, *args.responses, *args.rewards])
-    rows = [{"policy": policy, "seed": seed, **row} for (policy, seed), found in labels.items() for row in found]
-    write_table(args.labels_output, rows, LABELS, made_by)
+    labels = {
+        checkpoint: label(oracle, prompts, read_table(path, ["axis", "prompt_id", "response"]).to_pylist())
+        for checkpoint, path in zip(checkpoints(args.config), args.responses, strict=True)
+    }
+    table = compare_with_truth(read_ratings(args.ratings).ratings, labels, args.config)
+    rates = [name for name in ORACLE.names if name.endswith("_rate") or name == "agreement"]
+    for row in table:
+        say(f"{row['policy']} {row['axis']}: " + ", ".join(f"{name} {row[name]:.1f}" for name in rates))
+    made_by = provenance(args.config, [args.words, args.prompts, *args.responses, args.ratings])
+    rows = [{"policy": policy, "seed": seed, **row} for (policy, seed), part in labels.items() for row in part]
+    write_table(args.labels, rows, LABELS, made_by)
     write_table(args.output, table, ORACLE, made_by)
 
 

@@ -1,12 +1,10 @@
 """Drift of every policy: divergence per token from its parent and from the root, response length, perplexities."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from hh_align.analysis.ratings import seed_in
+from hh_align.analysis.ratings import Rated, read_ratings
 from hh_align.analysis.statistics import bootstrap_means, percentiles
 from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.command import parse, run
@@ -77,17 +75,16 @@ def summarize(rows: pd.DataFrame, references: list[str | None], clusters: pd.Ser
     return found
 
 
-def read_cluster_numbers(path: Path) -> pd.Series:
+def cluster_numbers(rated: Rated) -> pd.Series:
     """prompt_id -> the number of its cluster; the axes share none."""
-    prompts = read_table(path, ["axis", "prompt_id", "cluster"]).to_pandas()
+    prompts = pd.concat(part.assign(axis=axis) for axis, part in rated.prompts.items())
     return prompts.groupby(["axis", "cluster"]).ngroup().set_axis(prompts["prompt_id"])
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", prompts="path", drift="paths", output="path")
-    config, clusters, table = args.config, read_cluster_numbers(args.prompts), []
-    for path in args.drift:
-        policy, seed = path.parent.name, seed_in(path)
+    args = parse(__doc__, config="config", ratings="path", drift="paths", output="path")
+    config, clusters, table = args.config, cluster_numbers(read_ratings(args.ratings)), []
+    for (policy, seed), path in zip(config["measured"], args.drift, strict=True):
         references = config["references"][policy] or [None]
         rows = summarize(read_table(path).to_pandas(), references, clusters, config["bootstrap"])
         table += [{"policy": policy, "seed": seed, **row} for row in rows]
@@ -95,7 +92,7 @@ def main() -> None:
         if row["reference"]:
             kl = f"{row['kl_per_token']:.4f} nats/token [{row['kl_low']:.4f}, {row['kl_high']:.4f}] from {row['reference']}"
             say(f"{row['policy']} seed {row['seed']}: {kl}, {row['mean_length']:.1f} tokens, {row['ended']:.0f} % ended")
-    write_table(args.output, table, TABLE, provenance(config, [args.prompts, *args.drift]))
+    write_table(args.output, table, TABLE, provenance(config, [args.ratings, *args.drift]))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from hh_align.analysis.ratings import AXES, read_clusters
+from hh_align.analysis.ratings import AXES, read_ratings
 from hh_align.analysis.statistics import crossed_mean, design_effect, t_interval
 from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.command import parse, run
@@ -89,13 +89,13 @@ def summarize(labels: pd.DataFrame, clusters: dict[str, np.ndarray], arms: list[
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", prompts="path", labels="path", output="path")
+    args = parse(__doc__, config="config", ratings="path", labels="path", output="path")
     labels = read_table(args.labels, ["policy", "seed", "axis", "prompt_id", "good"]).to_pandas()
-    rows = summarize(labels, read_clusters(args.prompts), args.config["arms"])
+    rows = summarize(labels, read_ratings(args.ratings).clusters, args.config["arms"])
     for row in rows:
         if row["axis"] == "both" and "lost" in row:
             say(f"{row['policy']}, {row['noise']:.0f} % of the labels exchanged: {row['rate']:.1f} %, {row['lost']:+.1f} points lost")
-    write_table(args.output, rows, NOISE, provenance(args.config, [args.prompts, args.labels]))
+    write_table(args.output, rows, NOISE, provenance(args.config, [args.ratings, args.labels]))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
 """Rates and rewards along a training, beside the divergence that they cost: over-optimisation, if it is there, shows as a curve that turns."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
-from hh_align.analysis.ratings import MEANS, seed_in
+from hh_align.analysis.ratings import MEANS
 from hh_align.analysis.verdict import METRICS
 from hh_align.core.artifacts import provenance, read_table, write_table
 from hh_align.core.command import parse, run
@@ -63,15 +62,13 @@ def along(metrics: pd.DataFrame, drift: pd.DataFrame, config: dict, lasts: dict[
                 yield {**row, "policy": policy, "arm": arm, "seed": seed, "step": step, **moved}
 
 
-def last_steps(logs: list[Path]) -> dict[tuple[str, int], int]:
-    """(policy, seed) -> steps, of .../<policy>/seed-<seed>/train_log.parquet"""
-    return {(path.parent.parent.name, seed_in(path.parent)): len(read_table(path, ["step"])) for path in logs}
-
-
 def main() -> None:
     args = parse(__doc__, config="config", metrics="path", drift="path?", logs="paths", output="path")
     drift = read_table(args.drift).to_pandas() if args.drift else pd.DataFrame(columns=["policy", "seed", "reference"])
-    rows = list(along(read_table(args.metrics).to_pandas(), drift, args.config, last_steps(args.logs)))
+    lasts = {
+        (policy, seed): len(read_table(path, ["step"])) for (policy, seed), path in zip(args.config["trained"], args.logs, strict=True)
+    }
+    rows = list(along(read_table(args.metrics).to_pandas(), drift, args.config, lasts))
     write_table(args.output, rows, ALONG, provenance(args.config, [args.metrics, *([args.drift] if args.drift else []), *args.logs]))
 
 

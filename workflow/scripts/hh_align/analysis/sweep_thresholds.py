@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 from scipy.stats import rankdata
 
-from hh_align.analysis.ratings import LIMITS, Ratings, judged_axes, read_ratings, seeds_of
+from hh_align.analysis.ratings import LIMITS, Ratings, is_good, judged_axes, read_ratings, seeds_of
 from hh_align.core.artifacts import provenance, say, write_table
 from hh_align.core.command import parse, run
 
@@ -60,8 +60,8 @@ def grid(low: float, high: float, own: float) -> np.ndarray:
 
 
 def rate_at(thresholds: np.ndarray, rewards: np.ndarray, axis: str) -> np.ndarray:
-    """Percent of rewards that pass each threshold: at or above it on harmlessness, above it on helpfulness."""
-    side = "left" if axis == "harmlessness" else "right"
+    """Percent of rewards that are good by each threshold."""
+    side = "left" if is_good(axis, 0.0, 0.0) else "right"  # whether a reward at the threshold counts
     return 100 * (len(rewards) - np.searchsorted(np.sort(rewards), thresholds, side=side)) / len(rewards)
 
 
@@ -128,11 +128,11 @@ def flip_rows(thresholds: np.ndarray, rates: np.ndarray, plausible: np.ndarray, 
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", rewards="paths", output="path", leads="path", flips="path")
-    swept, leads, flips = sweep(read_ratings(args.rewards, args.config["judges"]), args.config)
+    args = parse(__doc__, config="config", ratings="path", output="path", leads="path", flips="path")
+    swept, leads, flips = sweep(read_ratings(args.ratings).ratings, args.config)
     for row in leads:
         say(f"{row['judge']}, {row['axis']}: {row['policy']} leads at {row['leads']:.0f} % of the plausible thresholds")
-    made_by = provenance(args.config, args.rewards)
+    made_by = provenance(args.config, [args.ratings])
     write_table(args.leads, leads, LEADS, made_by)
     write_table(args.flips, flips, FLIPS, made_by)
     write_table(args.output, swept, THRESHOLDS, made_by)

@@ -1,4 +1,4 @@
-"""Arrow schemas of the hand-overs between evaluation steps: prompts, responses, rewards."""
+"""Arrow schemas of the hand-overs between steps: prompts, responses, rewards, and the ratings that the whole analysis reads."""
 
 import pyarrow as pa
 
@@ -26,6 +26,26 @@ RESPONSES = pa.schema(
 )
 REWARDS = pa.schema(
     [("axis", pa.string()), ("prompt_id", pa.string()), ("reward", pa.float64()), ("input_tokens", pa.int64()), ("cut_tokens", pa.int64())]
+)
+RATINGS = pa.schema(
+    [
+        ("judge", pa.string()),
+        ("policy", pa.string()),
+        ("seed", pa.int64()),
+        ("axis", pa.string()),
+        ("prompt_id", pa.string()),
+        ("cluster", pa.string()),
+        ("subset", pa.string()),
+        ("row", pa.int64()),
+        ("reward", pa.float64()),
+        ("label", pa.bool_()),
+        ("unrated", pa.bool_()),
+        ("finish", pa.string()),
+        ("tokens", pa.int64()),
+        ("words", pa.int64()),
+        ("empty", pa.bool_()),
+        ("run_on", pa.bool_()),
+    ]
 )
 
 

@@ -71,14 +71,13 @@ def plot_means(rows: pd.DataFrame, order: list[str], judge: str) -> plt.Figure:
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", rewards="paths", metrics="path", bars="path", boxes="path", means="path")
+    args = parse(__doc__, config="config", ratings="path", metrics="path", bars="path", boxes="path", means="path")
     config, judge = args.config, shown_judge(args.config["judges"])
-    ratings = read_ratings(args.rewards, config["judges"])
     metrics = read_table(args.metrics, ["judge", "policy", "seed", "metric", "value", "ci_low", "ci_high"]).to_pandas()
     rows = headline(metrics, judge)
     with plt.rc_context(PLAIN):
         save(plot_bars(rows, config["order"]), args.bars)
-        save(plot_boxes(ratings, judge, config), args.boxes)
+        save(plot_boxes(read_ratings(args.ratings).ratings, judge, config), args.boxes)
         save(plot_means(rows, config["order"], judge), args.means)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from hh_align.analysis.ratings import AXES, Ratings, read_ratings, seeds_of
+from hh_align.analysis.ratings import AXES, Ratings, checkpoints, read_ratings, seeds_of
 from hh_align.core.artifacts import read_table, say, write_text
 from hh_align.core.command import parse, run
 from hh_align.report.figures import colours
@@ -15,30 +15,31 @@ from hh_align.report.pages import render
 
 
 def collect(config: dict, prompts: list[dict], responses: dict[tuple[str, int], list[dict]], ratings: Ratings) -> dict:
-    """What the page shows, in columns: lists run over the prompts in drawn order, for each policy over its seeds, for each judge over the policies (scores are null on an axis that it does not judge).
+    """What the page shows, in columns: lists run over the prompts in drawn order, for each policy over its seeds, for each judge over the policies (scores and labels are null on an axis that it does not judge).
 
     responses: (policy, seed) -> rows of its table. A policy without a parent has one seed's lists for all.
     """
-    order, places = config["order"], [(policy, seed) for policy in config["order"] for seed in seeds_of(config, policy)]
-    texts = {place: {row["prompt_id"]: row for row in responses[place]} for place in places}
-    rewards = {key: dict(zip(frame["prompt_id"], frame["reward"], strict=True)) for key, frame in ratings.items()}
+    order = config["order"]
+    texts = {checkpoint: {row["prompt_id"]: row for row in responses[checkpoint]} for checkpoint in checkpoints(config)}
+    opinions = {
+        (name, *key): dict(zip(frame["prompt_id"], frame[name].tolist(), strict=True))
+        for name in ("reward", "label")
+        for key, frame in ratings.items()
+    }
 
     def column(policy: str, name: str) -> list[list]:
         return [[texts[policy, seed][row["prompt_id"]][name] for row in prompts] for seed in seeds_of(config, policy)]
 
-    def scores(judge: str, policy: str) -> list[list[float | None]]:
-        places = [(judge, policy, seed) for seed in seeds_of(config, policy)]
-        return [[rewards.get((*place, row["axis"]), {}).get(row["prompt_id"]) for row in prompts] for place in places]
+    def told(name: str, judge: str) -> list[list[list]]:
+        return [[[opinions.get((name, judge, policy, seed, row["axis"]), {}).get(row["prompt_id"]) for row in prompts]
+                 for seed in seeds_of(config, policy)] for policy in order]  # fmt: skip
 
     parents = [config["policies"][policy]["parent"] for policy in order]
     return {
         "seeds": config["seeds"],
         "policies": order,
         "parents": [None if parent is None else order.index(parent) for parent in parents],
-        "judges": [
-            {"name": judge, **config["judges"][judge], "scores": [scores(judge, policy) for policy in order]}
-            for judge in sorted(config["judges"])
-        ],
+        "judges": [{"name": judge, "scores": told("reward", judge), "labels": told("label", judge)} for judge in sorted(config["judges"])],
         "ids": [row["prompt_id"] for row in prompts],
         "axes": [AXES.index(row["axis"]) for row in prompts],
         "prompts": [row["prompt"] for row in prompts],
@@ -64,13 +65,13 @@ def page(config: dict, data: dict, templates: Path) -> str:
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", prompts="path", responses="paths", rewards="paths", templates="path", output="path")
+    args = parse(__doc__, config="config", prompts="path", responses="paths", ratings="path", templates="path", output="path")
     prompts = read_table(args.prompts, ["axis", "prompt_id", "prompt"]).to_pylist()
-    places = {(path.parent.name, int(path.stem.removeprefix("seed-"))): path for path in args.responses}
     responses = {
-        place: read_table(path, ["prompt_id", "response", "response_tokens", "finish"]).to_pylist() for place, path in places.items()
+        checkpoint: read_table(path, ["prompt_id", "response", "response_tokens", "finish"]).to_pylist()
+        for checkpoint, path in zip(checkpoints(args.config), args.responses, strict=True)
     }
-    data = collect(args.config, prompts, responses, read_ratings(args.rewards, args.config["judges"]))
+    data = collect(args.config, prompts, responses, read_ratings(args.ratings).ratings)
     write_text(args.output, page(args.config, data, args.templates))
     say(f"{len(prompts):,} prompts, {len(args.config['order'])} policies: {args.output}")
 

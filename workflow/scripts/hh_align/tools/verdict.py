@@ -1,38 +1,30 @@
 """The whole verdict on a file of rated responses: one row per policy and prompt, no workflow around it.
 
-Columns: policy, axis (harmlessness | helpfulness), reward, and prompt_id or prompt; where they are known also seed, judge, parent,
-response, finish (eos | length | stop) and cluster (prompts of one cluster are not independent). Parquet, CSV, JSON or JSON lines.
+Columns are those of a study's analysis/ratings.parquet, which is such a file: policy, axis (harmlessness | helpfulness), reward, and
+prompt_id or prompt; where they are known also seed, judge, cluster (prompts of one cluster are not independent), parent, finish (eos |
+length | stop) and tokens; of the replies either response, their text, or words, empty and run_on; of a judge that may fail unrated. Labels
+follow from the thresholds. Parquet, CSV, JSON or JSON lines. A study's own table brings the study's root, parents and thresholds.
 """
 
+import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from hh_align.analysis import check_claims, compare_policies, compute_metrics, compute_power, compute_retention, sweep_thresholds
-from hh_align.analysis.ratings import (
-    AXES,
-    LIMITS,
-    Ratings,
-    by_axis,
-    check_judges,
-    fault,
-    headline,
-    judged_axes,
-    label,
-    number_clusters,
-    reply_facts,
-    shown_judge,
-)
+from hh_align.analysis.gather_ratings import as_table, check_judges, fault, labelled, reply_facts
+from hh_align.analysis.ratings import AXES, LIMITS, Rated, Ratings, by_axis, headline, judged_axes, read_ratings, shown_judge
 from hh_align.config.resolve import explain
 from hh_align.core.artifacts import provenance, read_table, say, write_table, write_text
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
+from hh_align.core.tables import RATINGS
 from hh_align.core.tabular import read_any
 from hh_align.data.transcripts import cluster_of
 from hh_align.report import plot_comparisons, plot_figures, plot_retention, plot_thresholds, summarize_study
@@ -40,7 +32,8 @@ from hh_align.report.export_csv import as_csv
 from hh_align.report.figures import PLAIN, save
 
 REQUIRED = ("policy", "axis", "reward")
-OPTIONAL = ("prompt_id", "prompt", "seed", "judge", "parent", "response", "finish", "cluster")
+OPTIONAL = ("prompt_id", "prompt", "seed", "judge", "parent", "response", "cluster")
+REPLIES = ("finish", "tokens", "words", "empty", "run_on", "unrated")
 ANALYSIS = ("contrasts", "primary", "all_pairs", "equivalence_margin", "bootstrap", "discordance", "sizes")
 FILES = "In {folder}/: figures/, changed_prompts.csv (which prompts changed), claims.csv (every number of a sentence)."
 SCHEMA = Path(__file__).parents[3] / "schemas/config.schema.yaml"
@@ -72,6 +65,30 @@ def read_settings(path: Path) -> dict:
     return settings
 
 
+def settings_in(path: Path) -> dict:
+    """Root, parents and thresholds of the study that made a table of ratings, from its provenance; nothing where another hand made the file."""
+    stored = (pq.read_schema(path).metadata or {}).get(b"provenance") if path.suffix == ".parquet" else None
+    study = json.loads(stored)["config"] if stored else {}
+    if not {"order", "policies", "judges"} <= set(study):
+        return {}
+    judges = {}
+    for judge, thresholds in study["judges"].items():
+        axes = judged_axes(thresholds)
+        judges[judge] = {"axis": "both" if axes == AXES else axes[0]} | {LIMITS[axis]: thresholds[LIMITS[axis]] for axis in axes}
+    parents = {policy: entry["parent"] for policy, entry in study["policies"].items() if entry["parent"]}
+    return {"root": study["order"][0], "parents": parents, "judges": judges}
+
+
+def joined(own: dict, settings: dict) -> dict:
+    """The settings, over those that the file brings."""
+    both = own | settings
+    for key in ("parents", "judges"):
+        both[key] = own.get(key, {}) | settings.get(key, {})
+    names = set(own.get("judges", {})) & set(settings.get("judges", {}))
+    both["judges"] |= {name: own["judges"][name] | settings["judges"][name] for name in names}
+    return both
+
+
 def read_responses(path: Path) -> pd.DataFrame:
     """The file's rows with every column that the verdict reads. Raises StudyError for an unreadable file or a missing column."""
     frame = read_any(path, list(REQUIRED))
@@ -85,13 +102,16 @@ def read_responses(path: Path) -> pd.DataFrame:
             raise StudyError(f"{path}: column {column} is empty in {len(empty)} rows (the first is data row {empty[0] + 1}).")
     if missing := [axis for axis in AXES if axis not in set(frame["axis"])]:
         raise StudyError(f"{path}: no prompt of axis {' and '.join(missing)}: both axes, {' and '.join(AXES)}, are needed.")
+    for column in ("words", "empty"):
+        if column in frame and 0 < (unknown := frame[column].isna().sum()) < len(frame):
+            raise StudyError(f"{path}: column {column} is empty in {unknown} rows. Give it in every row, or in none.")
     if "seed" in frame:
         seeds = pd.to_numeric(frame["seed"], errors="coerce")
         if wrong := frame.index[~(seeds % 1 == 0)].tolist():
             raise StudyError(f"{path}: column seed holds {frame['seed'][wrong[0]]!r} in data row {wrong[0] + 1}. Allowed: whole numbers.")
         frame["seed"] = seeds.astype(int)
     frame["reward"] = pd.to_numeric(frame["reward"], errors="coerce")
-    return completed(frame[[name for name in (*REQUIRED, *OPTIONAL) if name in frame]])
+    return completed(frame[[name for name in (*REQUIRED, *OPTIONAL, *REPLIES) if name in frame]])
 
 
 def completed(frame: pd.DataFrame) -> pd.DataFrame:
@@ -160,34 +180,41 @@ def by_depth(root: str, parents: dict[str, str]) -> list[str]:
     return order
 
 
-def ratings_of(frame: pd.DataFrame, config: dict, path: Path) -> Ratings:
-    """Checked frames by (judge, policy, seed, axis). Raises StudyError naming file, policy and prompts; never a silently smaller n."""
-    asked, root = set(frame["prompt_id"]), config["order"][0]
-    ratings: Ratings = {}
-    places = dict(frame[["prompt_id", "axis"]].to_numpy())
+def table_of(frame: pd.DataFrame, config: dict, path: Path) -> pa.Table:
+    """The file as a table of ratings, checked. Raises StudyError naming file, policy and prompts; never a silently smaller n."""
+    judges, order = config["judges"], config["order"]
+    if "response" in frame:
+        frame = frame.assign(**reply_facts(frame["response"].fillna("")))
+    asked = {axis: set(part["prompt_id"]) for axis, part in frame.groupby("axis")}
+    rows, opinions = [], []
     for (judge, policy, seed), part in frame.groupby(["judge", "policy", "seed"], sort=False):
-        axes = judged_axes(config["judges"][judge])
-        if not set(part["axis"]) <= set(axes):
-            raise StudyError(f"{path}: judge {judge} rates {', '.join(sorted(set(part['axis']) - set(axes)))}, but its axis is {axes[0]}.")
-        if found := fault(part, {name for name in asked if places[name] in axes}):
-            raise StudyError(f"{path}: policy {policy} (judge {judge}, seed {seed}) has {found}.")
-        rows = part.assign(good=label(part["axis"], part["reward"], config["judges"][judge]))[["axis", "prompt_id", "reward", "good"]]
-        if "response" in part:
-            replies = part.assign(response=part["response"].fillna(""), finish=part.get("finish"))
-            rows = rows.merge(reply_facts(replies), on=["axis", "prompt_id"])
-        ratings |= {(judge, policy, 0 if policy == root else int(seed), axis): group for axis, group in by_axis(rows, axes).items()}
+        axes = judged_axes(judges[judge])
+        silent = ~part["axis"].isin(axes) & part["reward"].isna()
+        told = part[~silent]
+        if not set(told["axis"]) <= set(axes):
+            raise StudyError(f"{path}: judge {judge} rates {', '.join(sorted(set(told['axis']) - set(axes)))}, but its axis is {axes[0]}.")
+        if wrong := fault(told, set().union(*(asked[axis] for axis in axes))):
+            raise StudyError(f"{path}: policy {policy} (judge {judge}, seed {seed}) has {wrong}.")
+        labels = [each.assign(axis=axis, **labelled(axis, each, judges[judge])) for axis, each in by_axis(told, axes).items()]
+        opinions.append((judge, policy, 0 if policy == order[0] else int(seed)))
+        rows += [each.assign(seed=opinions[-1][2]) for each in (*labels, part[silent])]
     try:
-        check_judges(ratings)
-    except StudyError as error:
-        raise StudyError(f"{path}: {error}") from None
-    return ratings
+        check_judges(opinions)
+        table = pd.concat(rows).sort_values(
+            ["judge", "policy", "seed", "axis", "prompt_id"],
+            key=lambda values: values.map(order.index) if values.name == "policy" else values,
+        )
+        return as_table(table)
+    except (StudyError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise StudyError(f"{path}: {' '.join(map(str, error.args))}") from None
 
 
-def analyse(ratings: Ratings, clusters: dict[str, np.ndarray], config: dict) -> dict[str, tuple[list[dict], pa.Schema]]:
+def analyse(rated: Rated, config: dict) -> dict[str, tuple[list[dict], pa.Schema]]:
     """Every table of the verdict by name, with its schema."""
+    ratings, clusters, prompts = rated
     retained, changed = compute_retention.compare(ratings, config)
     swept, leads, flips = sweep_thresholds.sweep(ratings, config)
-    sizes = {axis: len(clusters[axis]) for axis in AXES}
+    sizes = {axis: len(prompts[axis]) for axis in AXES}
     return {
         "metrics": (compute_metrics.measure(ratings, clusters, config), compute_metrics.METRICS),
         "comparisons": (compare_policies.compare(ratings, clusters, config), compare_policies.COMPARISONS),
@@ -225,20 +252,20 @@ def main() -> None:
     args = parse(__doc__, responses="path", defaults="path", settings="path?", output="path")
     settings = read_settings(args.settings) if args.settings else {}
     frame = read_responses(args.responses)
-    config = study_of(frame, settings, args.responses, yaml.safe_load(args.defaults.read_text()))
-    ratings = ratings_of(frame, config, args.responses)
-    clusters = number_clusters(frame[["axis", "prompt_id", "cluster"]].drop_duplicates(["axis", "prompt_id"]))
-    say(f"{len(config['order'])} policies, {' and '.join(f'{len(clusters[axis]):,} prompts on {axis}' for axis in AXES)}")
-
+    config = study_of(frame, joined(settings_in(args.responses), settings), args.responses, yaml.safe_load(args.defaults.read_text()))
     made_by = provenance(config, [args.responses])
+    write_table(args.output / "analysis/ratings.parquet", table_of(frame, config, args.responses), RATINGS, made_by)
+    rated = read_ratings(args.output / "analysis/ratings.parquet")
+    say(f"{len(config['order'])} policies, {' and '.join(f'{len(rated.prompts[axis]):,} prompts on {axis}' for axis in AXES)}")
+
     tables = {}
-    for name, (rows, schema) in analyse(ratings, clusters, config).items():
+    for name, (rows, schema) in analyse(rated, config).items():
         path = args.output / "analysis" / f"{name}.parquet"
         write_table(path, rows, schema, made_by)
         written = read_table(path)
         write_text(args.output / "report" / f"{name}.csv", as_csv(written.to_pylist(), written.schema.names))
         tables[name] = written.to_pandas()
-    draw(tables, ratings, config, args.output / "report/figures")
+    draw(tables, rated.ratings, config, args.output / "report/figures")
     about = config | {"study": args.responses.stem, "folder": str(args.output), "synthetic": False, "same_source": []}
     empty = {name: summarize_study.frame(None, columns) for name, columns in summarize_study.COLUMNS.items()}
     text = summarize_study.summary(about, empty | tables | {"leads": tables["threshold_leads"]}, {}, FILES)
