@@ -1,0 +1,63 @@
+"""The page about the architecture: every function that it names is there, and its picture is that of the imports."""
+
+import ast
+import re
+import sys
+
+import pytest
+from study_folder import REPOSITORY
+
+sys.path.insert(0, str(REPOSITORY / "docs"))
+import wings
+
+PAGE = (REPOSITORY / "docs/architecture.md").read_text()
+SCRIPTS = REPOSITORY / "workflow/scripts"
+FOLDERS = "|".join(("core", *wings.WINGS))
+NAMES = sorted(set(re.findall(rf"`((?:{FOLDERS})(?:\.\w+)+)`", PAGE)))
+
+
+def defined(tree: ast.Module | ast.ClassDef) -> dict[str, ast.AST]:
+    """Name -> what defines it, of the functions, classes and constants of a module, or of a class."""
+    names = {}
+    for node in tree.body:
+        for target in node.targets if isinstance(node, ast.Assign) else [node]:
+            names[getattr(target, "id", getattr(target, "name", None))] = node
+    return names
+
+
+def stands_in(name: str) -> bool:
+    """Whether wing.module, wing.module.function or wing.module.class.method is in the package."""
+    wing, module, *parts = name.split(".")
+    path = SCRIPTS / "hh_align" / wing / f"{module}.py"
+    node = ast.parse(path.read_text()) if path.is_file() else None
+    for part in parts:
+        node = defined(node).get(part) if node else None
+    return node is not None
+
+
+def test_the_page_names_functions():
+    assert len(NAMES) > 20
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_function_on_the_page_is_in_the_package(name):
+    assert stands_in(name)
+
+
+def test_the_picture_is_drawn_from_the_imports():
+    assert wings.PICTURE.read_text() == wings.draw(wings.imports()), "python docs/wings.py draws it anew"
+
+
+@pytest.mark.parametrize("wing", ["core", *wings.WINGS])
+def test_the_page_says_what_a_wing_imports(wing):
+    section = re.split(r"^#+ ", PAGE.split(f"\n### {wing}\n")[1], flags=re.MULTILINE)[0]
+    said = re.search(r"It\s+imports\s+(.*?)\.\s*$", section, re.DOTALL)[1]
+    assert set(re.findall(r"`(\w+)`", said)) == {other for name, other in wings.imports() if name == wing}
+
+
+def test_the_wings_stand_in_the_order_of_the_data():
+    # each heading once, and no arrow that leads down
+    headings = re.findall(r"^### (\w+)$", PAGE.split("\n## Why")[0], re.MULTILINE)
+    assert headings == ["core", *wings.WINGS]
+    assert set(headings) == {path.name for path in wings.PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    assert [link for link in wings.imports() if headings.index(link[0]) < headings.index(link[1])] == []
