@@ -1,4 +1,4 @@
-"""The page about the architecture: every function that it names is there, and its picture is that of the imports."""
+"""The page about the architecture: every function and table that it names is there, and its picture is that of the imports."""
 
 import ast
 import re
@@ -14,6 +14,7 @@ PAGE = (REPOSITORY / "docs/architecture.md").read_text()
 SCRIPTS = REPOSITORY / "workflow/scripts"
 FOLDERS = "|".join(("core", *wings.WINGS))
 NAMES = sorted(set(re.findall(rf"`((?:{FOLDERS})(?:\.\w+)+)`", PAGE)))
+TABLES = sorted(set(re.findall(r"`([\w<>-]+/[^`]*\.parquet)`", PAGE)))
 
 
 def defined(tree: ast.Module | ast.ClassDef) -> dict[str, ast.AST]:
@@ -35,13 +36,19 @@ def stands_in(name: str) -> bool:
     return node is not None
 
 
-def test_the_page_names_functions():
-    assert len(NAMES) > 20
+def test_the_page_names_functions_and_tables():
+    assert len(NAMES) > 30 and len(TABLES) > 4
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_function_on_the_page_is_in_the_package(name):
     assert stands_in(name)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_table_on_the_page_is_an_artifact(table):
+    headings = (REPOSITORY / "docs/artifacts.md").read_text().replace("&lt;", "<").replace("&gt;", ">")
+    assert f"\n### {table}\n" in headings
 
 
 def test_the_picture_is_drawn_from_the_imports():
@@ -57,7 +64,7 @@ def test_the_page_says_what_a_wing_imports(wing):
 
 def test_the_wings_stand_in_the_order_of_the_data():
     # each heading once, and no arrow that leads down
-    headings = re.findall(r"^### (\w+)$", PAGE.split("\n## Why")[0], re.MULTILINE)
+    headings = re.findall(r"^### (\w+)$", PAGE.split("\n## A score's way")[0], re.MULTILINE)
     assert headings == ["core", *wings.WINGS]
     assert set(headings) == {path.name for path in wings.PACKAGE.iterdir() if (path / "__init__.py").is_file()}
     assert [link for link in wings.imports() if headings.index(link[0]) < headings.index(link[1])] == []
