@@ -14,6 +14,7 @@ from hh_align.config.checks import check_references
 from hh_align.config.short_forms import write_controls, write_snapshots, write_sweeps
 from hh_align.core.errors import StudyError
 
+SCHEMA = Path(__file__).with_name("config.schema.yaml")  # a link to workflow/schemas, so that it is installed with the package
 SHOWN = 200  # characters of a wrong value
 RULES = {
     "minimum": "at least {}",

@@ -1,13 +1,16 @@
 """A dataset's README.md in the hub's format: where its pairs come from, how many of each kind there are, what could not be read."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from huggingface_hub import DatasetCard, DatasetCardData
 
 from hh_align.core.artifacts import read_table, say, write_text
 from hh_align.core.command import parse, run
 from hh_align.report.pages import render_text
+
+if TYPE_CHECKING:
+    from huggingface_hub import DatasetCard
 
 SIZES = {"n<1K": 1e3, "1K<n<10K": 1e4, "10K<n<100K": 1e5, "100K<n<1M": 1e6}  # the hub's words
 LICENSES = {"Anthropic/hh-rlhf": "mit"}  # as the dataset's own card says
@@ -20,8 +23,10 @@ def size_category(rows: int) -> str:
 
 def card(
     config: dict, preferences: pd.DataFrame, quarantine: pd.DataFrame | None, template: Path, census: pd.DataFrame | None = None
-) -> DatasetCard:
+) -> "DatasetCard":
     """The card of one dataset of a study; `census` is what each step of a derived one dropped."""
+    from huggingface_hub import DatasetCard, DatasetCardData
+
     data = DatasetCardData(
         language="en",
         license=LICENSES.get(config["repo"], "unknown" if config["repo"] else "other"),
@@ -50,8 +55,8 @@ def main() -> None:
     preferences = read_table(args.preferences, ["split", "subset", "row", "flags", "use_sft", "use_dpo"]).to_pandas()
     quarantine = read_table(args.quarantine, ["reason"]).to_pandas() if args.quarantine else None
     census = read_table(args.census, ["step", "reason", "before", "dropped", "after"]).to_pandas() if args.census else None
-    found = card(args.config, preferences, quarantine, args.template, census)
-    write_text(args.output, found.content)
+    dataset_card = card(args.config, preferences, quarantine, args.template, census)
+    write_text(args.output, dataset_card.content)
     say(f"{args.output}: {len(preferences):,} rows")
 
 

@@ -2,15 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from hh_align.analysis.ratings import headline
 from hh_align.core.artifacts import read_table, say, write_text
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.report.pages import plain, render_text
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelCard, ModelCardData
 
 METRICS = {"HmR": "harmless responses, %", "HpR": "helpful responses, %", "CAS": "mean of both, %"}
 
@@ -26,8 +29,10 @@ def root_rows(metrics: pd.DataFrame, judge: str, root: str) -> dict[str, dict]:
     return {row["metric"]: row for row in plain(headline(metrics, judge).reset_index()) if row["policy"] == root}
 
 
-def metadata(config: dict, results: dict[str, list[dict]]) -> ModelCardData:
+def metadata(config: dict, results: dict[str, list[dict]]) -> "ModelCardData":
     """The card's YAML. A base model or dataset without a place on the hub is not named there."""
+    from huggingface_hub import EvalResult, ModelCardData
+
     evaluated = config["datasets"][0] if config["datasets"] else config["study"]
     return ModelCardData(
         model_name=f"{config['study']}-{config['policy']}-seed-{config['seed']}",
@@ -55,8 +60,10 @@ def metadata(config: dict, results: dict[str, list[dict]]) -> ModelCardData:
     )
 
 
-def card(config: dict, folder: Path, metrics: pd.DataFrame, template: Path) -> ModelCard:
+def card(config: dict, folder: Path, metrics: pd.DataFrame, template: Path) -> "ModelCard":
     """The card of the policy in `folder`. Raises StudyError where nothing was measured of it."""
+    from huggingface_hub import ModelCard
+
     policy, seed = config["policy"], config["seed"]
     results = {judge: measured(metrics, judge, policy, seed) for judge in sorted(config["judges"])}
     if not all(results.values()):
@@ -76,8 +83,8 @@ def card(config: dict, folder: Path, metrics: pd.DataFrame, template: Path) -> M
 
 def main() -> None:
     args = parse(__doc__, config="config", manifest="path", metrics="path", template="path", output="path")
-    found = card(args.config, args.manifest.parent, read_table(args.metrics).to_pandas(), args.template)
-    write_text(args.output, found.content)
+    model_card = card(args.config, args.manifest.parent, read_table(args.metrics).to_pandas(), args.template)
+    write_text(args.output, model_card.content)
     say(f"{args.output}: `hf upload <repository> {args.manifest.parent}` publishes it with the weights")
 
 

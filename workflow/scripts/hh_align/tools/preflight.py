@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import torch
 import yaml
 
-from hh_align.config.resolve import download_folder, resolve
+from hh_align.config.resolve import SCHEMA, download_folder, resolve
 from hh_align.core.artifacts import say
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
@@ -23,7 +23,6 @@ from hh_align.data.hub import amount, list_revision, refuse_offline
 PUBLISHED_GPU_HOURS = (10_895 + 2 * 7_747) / 3600  # the author's SFT and two DPO runs
 GPU_GB = 16  # SFT: weights, gradients and AdamW's two moments of 331 M parameters in fp32, and activations of 8 x 512 tokens
 CHECKPOINT = 3 * 3  # of weights: the weights and AdamW's two moments, in the two checkpoints that are kept and the one being written
-SCHEMA = Path(__file__).parents[3] / "schemas" / "config.schema.yaml"
 
 
 class Need(NamedTuple):

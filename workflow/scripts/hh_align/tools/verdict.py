@@ -20,7 +20,7 @@ from jsonschema.exceptions import best_match
 from hh_align.analysis import check_claims, compare_policies, compute_metrics, compute_power, compute_retention, sweep_thresholds
 from hh_align.analysis.gather_ratings import as_table, check_judges, fault, labelled, reply_facts
 from hh_align.analysis.ratings import AXES, LIMITS, Rated, Ratings, by_axis, headline, judged_axes, read_ratings, shown_judge
-from hh_align.config.resolve import explain
+from hh_align.config.resolve import SCHEMA, explain
 from hh_align.core.artifacts import provenance, read_table, say, write_table, write_text
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
@@ -36,7 +36,6 @@ OPTIONAL = ("prompt_id", "prompt", "seed", "judge", "parent", "response", "clust
 REPLIES = ("finish", "tokens", "words", "empty", "run_on", "unrated")
 ANALYSIS = ("contrasts", "primary", "all_pairs", "equivalence_margin", "bootstrap", "discordance", "sizes")
 FILES = "In {folder}/: figures/, changed_prompts.csv (which prompts changed), claims.csv (every number of a sentence)."
-SCHEMA = Path(__file__).parents[3] / "schemas/config.schema.yaml"
 
 
 def read_settings(path: Path) -> dict:

@@ -1,0 +1,99 @@
+"""The package: pip installs it whole, and its light half runs on the few libraries that pip brings with it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions, requires
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from study_folder import REPOSITORY
+
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+LIGHT_WINGS = ("core", "config", "analysis", "report")
+LIGHT = {"numpy", "pandas", "pyarrow", "scipy", "statsmodels", "matplotlib", "jinja2", "rich", "jsonschema", "pyyaml"}
+HEAVY = {"torch", "transformers", "trl", "datasets", "snakemake", "huggingface_hub", "psutil"}
+
+IMPORT_EVERY_MODULE = """
+import importlib, json, pkgutil, sys
+
+blocked, wings = map(json.loads, sys.argv[1:])
+
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in blocked:
+            raise ImportError(f"{name} is not in the light install")
+
+
+sys.meta_path.insert(0, Refuse())
+for wing in wings:
+    package = importlib.import_module(f"hh_align.{wing}")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+print(package.__file__)
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The folder into which pip has installed the package, from a copy of its sources, without a network."""
+    folder = tmp_path_factory.mktemp("package")
+    shutil.copytree(REPOSITORY / "workflow", folder / "source/workflow", symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "LICENSE"):
+        shutil.copy(REPOSITORY / name, folder / "source")
+    options = ["--quiet", "--disable-pip-version-check", "--no-index", "--no-deps", "--no-build-isolation", "--no-compile"]
+    command = [sys.executable, "-m", "pip", "install", *options, "--target", str(folder / "installed"), "."]
+    done = subprocess.run(command, cwd=folder / "source", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder / "installed"
+
+
+def files_below(folder):
+    """Relative path -> content of a package's files."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def test_every_file_of_the_package_is_installed(installed):
+    # also what the code reads beside itself: the config's schema, which is a link in the repository, and the page of make annotate
+    assert files_below(installed / "hh_align") == files_below(REPOSITORY / "workflow/scripts/hh_align")
+    assert (installed / "hh_align/config/config.schema.yaml").read_bytes() == (
+        REPOSITORY / "workflow/schemas/config.schema.yaml"
+    ).read_bytes()
+
+
+def with_dependencies(names):
+    """These distributions and whatever they need, by their normalised names."""
+    ahead, names = list(names), set()
+    while ahead:
+        if (name := canonicalize_name(ahead.pop())) not in names:
+            names.add(name)
+            needed = map(Requirement, requires(name) or [])
+            ahead += [each.name for each in needed if not each.marker or each.marker.evaluate({"extra": ""})]
+    return names
+
+
+def test_the_light_install_holds_what_the_analysis_and_the_report_import(installed):
+    # whoever reads a finished study's tables, or rates responses elsewhere, needs no torch
+    light = with_dependencies(Requirement(line).name for line in PROJECT["dependencies"])
+    blocked = [module for module, names in packages_distributions().items() if not light & set(map(canonicalize_name, names))]
+    assert set(blocked) >= HEAVY
+    command = [sys.executable, "-c", IMPORT_EVERY_MODULE, json.dumps(blocked), json.dumps(LIGHT_WINGS)]
+    environment = os.environ | {"PYTHONPATH": str(installed), "MPLBACKEND": "agg"}
+    done = subprocess.run(command, cwd=installed.parent, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).is_relative_to(installed)
+
+
+def test_pip_installs_the_pins_of_the_project():
+    text = (REPOSITORY / "requirements.in").read_text().split("# development")[0]
+    asked = {line for line in text.splitlines() if line and not line.startswith("#")}
+    light, study = PROJECT["dependencies"], PROJECT["optional-dependencies"]["study"]
+    assert {*light, *study} == asked and not set(light) & set(study)
+    assert {canonicalize_name(Requirement(line).name) for line in light} == LIGHT
