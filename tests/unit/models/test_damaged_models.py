@@ -1,0 +1,100 @@
+"""Damaged, broken and unusable models: one error that names them."""
+
+import pytest
+from command_line import assert_refused, call
+from sound_artifacts import edit_json, garble, seal, steps
+from tinymodels import write_opt
+
+from hh_align.models import import_model
+
+MODEL_DAMAGE = {
+    "weights cut": (lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-9]), "model.safetensors is damaged"),
+    "weights garbled": (lambda folder: garble(folder / "model.safetensors"), "model.safetensors is damaged"),
+    "weights missing": (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors is missing"),
+    "settings edited": (lambda folder: edit_json(folder / "config.json", vocab_size=5), "config.json is damaged"),
+    "tokenizer edited": (lambda folder: (folder / "tokenizer.json").write_text("{}"), "tokenizer.json is damaged"),
+    "manifest cut": (lambda folder: (folder / "manifest.json").write_text('{"config.json": '), "not a readable manifest"),
+    "manifest a list": (lambda folder: (folder / "manifest.json").write_text('["config.json"]'), "not a readable manifest"),
+    "manifest empty": (lambda folder: (folder / "manifest.json").write_text(""), "not a readable manifest"),
+    "manifest not UTF-8": (lambda folder: (folder / "manifest.json").write_bytes(b"\xff"), "not a readable manifest"),
+    "manifest missing": (lambda folder: (folder / "manifest.json").unlink(), "No such file"),
+    "manifest leads out": (lambda folder: (folder / "manifest.json").write_text('{"../preferences.parquet": "0"}'), "which lies outside its folder"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", MODEL_DAMAGE)
+@pytest.mark.parametrize(("kind", "name"), [("policy", "generate_responses"), ("judge", "score_responses")])
+def test_a_damaged_model_is_one_error_that_names_it(artifacts, kind, name, damage):
+    change, said = MODEL_DAMAGE[damage]
+    change(artifacts / kind)
+    module, options, _ = steps(artifacts)[name]
+    assert_refused(call(module, **options), said, where=artifacts / kind)
+    assert (artifacts / "preferences.parquet").exists()
+
+
+def mark_nan(folder):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: torch.full_like(value, float("nan")) if "layer_norm" in name or "LayerNorm" in name else value for name, value in weights.items()}, folder / "model.safetensors", {"format": "pt"})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "change", "said"),
+    [
+        ("policy", "generate_responses", mark_nan, "the logits are not finite numbers"),
+        ("judge", "score_responses", mark_nan, "the judge's reward is nan"),
+        ("policy", "generate_responses", lambda folder: edit_json(folder / "config.json", model_type="nothing"), "not a usable model"),
+        ("policy", "generate_responses", lambda folder: edit_json(folder / "config.json", hidden_size=32), "not a usable model"),
+        ("policy", "generate_responses", lambda folder: (folder / "config.json").write_text("{"), "not a usable model"),
+        ("policy", "generate_responses", lambda folder: (folder / "tokenizer.json").write_text("{}"), "not a usable model"),
+        ("judge", "score_responses", lambda folder: edit_json(folder / "config.json", id2label={"0": "a", "1": "b"}, label2id={"a": 0, "b": 1}), "not a usable model"),
+        ("judge", "score_responses", lambda folder: (folder / "tokenizer.json").write_bytes((folder.parent / "policy/tokenizer.json").read_bytes()), "needs a pad token of its own|do not belong together"),
+    ],
+)  # fmt: skip
+def test_a_model_that_its_manifest_vouches_for_but_that_is_broken(artifacts, kind, name, change, said):
+    change(artifacts / kind)
+    seal(artifacts / kind)
+    module, options, _ = steps(artifacts)[name]
+    assert_refused(call(module, **options), said)
+
+
+def nothing(folder):
+    for path in folder.iterdir():
+        path.unlink()
+
+
+SOURCE_DAMAGE = {
+    "nothing in it": (nothing, "not a usable policy|neither model.safetensors"),
+    "no settings": (lambda folder: (folder / "config.json").unlink(), "not a usable policy"),
+    "settings no JSON": (lambda folder: (folder / "config.json").write_text("{"), "not a usable policy"),
+    "settings a list": (lambda folder: (folder / "config.json").write_text("[]"), "not a usable policy"),
+    "unknown architecture": (lambda folder: edit_json(folder / "config.json", model_type="nothing"), "not a usable policy"),
+    "settings of wrong type": (lambda folder: edit_json(folder / "config.json", hidden_size="wide"), "not a usable policy"),
+    "settings that do not divide": (lambda folder: edit_json(folder / "config.json", num_attention_heads=3), "not a usable policy"),
+    "more layers than weights": (lambda folder: edit_json(folder / "config.json", num_hidden_layers=3), "weights missing or of another shape"),
+    "another vocabulary": (lambda folder: edit_json(folder / "config.json", vocab_size=100), "weights missing or of another shape"),
+    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "neither model.safetensors nor pytorch_model.bin"),
+    "weights cut": (lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-9]), "not a readable safetensors file"),
+    "weights empty": (lambda folder: (folder / "model.safetensors").write_bytes(b""), "not a readable safetensors file"),
+    "weights HTML": (lambda folder: (folder / "model.safetensors").write_text("<html>" * 99), "not a readable safetensors file"),
+    "no tokenizer": (lambda folder: (folder / "vocab.json").unlink(), "no tokenizer.json"),
+    "vocabulary no JSON": (lambda folder: (folder / "vocab.json").write_text("{"), "not a usable tokenizer"),
+    "vocabulary a list": (lambda folder: (folder / "vocab.json").write_text("[]"), "not a usable tokenizer"),
+    "merges of unknown tokens": (lambda folder: (folder / "merges.txt").write_text("#version: 0.2\nno such\n"), "not a usable tokenizer"),
+    "vocabulary of another model": (lambda folder: edit_json(folder / "vocab.json", beyond=9999), "do not belong together"),
+    "generation settings no JSON": (lambda folder: (folder / "generation_config.json").write_text("{"), "generation_config.json"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", SOURCE_DAMAGE)
+def test_a_local_model_that_is_not_usable_is_one_error(tmp_path, damage):
+    change, said = SOURCE_DAMAGE[damage]
+    write_opt(tmp_path / "source", weights="safetensors")
+    change(tmp_path / "source")
+    result = call(
+        import_model, config={"kind": "policy", "notice": ""}, source=tmp_path / "source", manifest=tmp_path / "base/manifest.json"
+    )
+    assert_refused(result, said, where=tmp_path)
+    assert not (tmp_path / "base/manifest.json").exists()

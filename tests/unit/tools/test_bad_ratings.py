@@ -1,0 +1,87 @@
+"""Files that are no table of ratings: one error that names them, and nothing is written."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from command_line import assert_refused, call
+from study_folder import REPOSITORY
+
+from hh_align.core.axes import AXES
+from hh_align.tools import verdict
+
+
+def rated(n=8):
+    stream = np.random.default_rng(0)
+    rows = [{"policy": policy, "axis": axis, "prompt_id": f"{axis}-{number:03d}", "reward": round(float(stream.normal()), 3)} for policy in ("base", "sft") for axis in AXES for number in range(n)]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def csv(change):
+    return lambda: change(rated()).to_csv(index=False).encode()
+
+
+def plain(text):
+    return lambda: text
+
+
+CSV = {
+    "nothing": (plain(b""), "cannot be read as csv|holds no row"),
+    "only a header": (plain(b"policy,axis,prompt_id,reward\n"), "it holds no row"),
+    "not UTF-8": (lambda: rated().to_csv(index=False).encode().replace(b"base", b"b\xe9se"), "cannot be read as csv"),
+    "UTF-16": (lambda: rated().to_csv(index=False).encode("utf-16"), "cannot be read as csv|is missing"),
+    "NUL bytes": (plain(b"\0" * 99), "cannot be read as csv|is missing|no row"),
+    "a row too long": (lambda: rated().to_csv(index=False).encode() + b"a,b,c,d,e,f,g\n", "cannot be read as csv"),
+    "an open quote": (lambda: rated().to_csv(index=False).encode() + b'"base,helpfulness', "cannot be read as csv|is empty|unknown"),
+    "semicolons": (lambda: rated().to_csv(index=False, sep=";").encode(), "column policy, axis, reward is missing; it has policy;axis"),
+    "tabs": (lambda: rated().to_csv(index=False, sep="\t").encode(), "column policy, axis, reward is missing"),
+    "no header": (lambda: rated().to_csv(index=False, header=False).encode(), "column policy, axis, reward is missing"),
+    "HTML": (plain(b"<html>\n<p>503\n"), "column policy, axis, reward is missing"),
+    "header in capitals": (csv(lambda frame: frame.rename(columns=str.upper)), "column policy, axis, reward is missing; it has POLICY"),
+    **{f"no {name}": (csv(lambda frame, name=name: frame.drop(columns=name)), f"column {name}.* is missing") for name in ("policy", "axis", "prompt_id", "reward")},
+    "a text for a number": (csv(lambda frame: frame.assign(reward=frame.reward.astype(object).where(frame.index != 3, "good"))), r"no finite reward for 1 prompts \(harmlessness-003\)"),
+    "decimal commas": (csv(lambda frame: frame.assign(reward=frame.reward.map(lambda number: str(number).replace(".", ",")))), "no finite reward"),
+    "an empty number": (csv(lambda frame: frame.assign(reward=frame.reward.where(frame.index != 3))), "no finite reward for 1 prompts"),
+    "infinite": (csv(lambda frame: frame.assign(reward=frame.reward.where(frame.index != 3, np.inf))), "no finite reward for 1 prompts"),
+    "a duplicate": (csv(lambda frame: pd.concat([frame, frame.tail(1)])), r"more than one reward for 1 prompts \(helpfulness-007\)"),
+    "everything twice": (csv(lambda frame: pd.concat([frame, frame])), "more than one reward for 16 prompts"),
+    "a prompt too few": (csv(lambda frame: frame.iloc[1:]), "no row for 1 prompts"),
+    "one axis only": (csv(lambda frame: frame[frame.axis == "helpfulness"]), "no prompt of axis harmlessness"),
+    "an unknown axis": (csv(lambda frame: frame.assign(axis="safety")), "axis safety is unknown"),
+    "an axis with a blank": (csv(lambda frame: frame.assign(axis=frame.axis + " ")), "is unknown. Allowed: harmlessness, helpfulness"),
+    "an empty axis": (csv(lambda frame: frame.assign(axis=frame.axis.where(frame.index != 3))), "axis nan is unknown"),
+    "an empty policy": (csv(lambda frame: frame.assign(policy=frame.policy.where(frame.index != 3))), "column policy is empty in 1 rows"),
+    "an empty prompt_id": (csv(lambda frame: frame.assign(prompt_id=frame.prompt_id.where(frame.index != 3))), "column prompt_id is empty in 1 rows"),
+    "an unknown parent": (csv(lambda frame: frame.assign(parent="ppo")), "policy ppo is not in the file. It holds base, sft"),
+    "seeds that are words": (csv(lambda frame: frame.assign(seed="first")), "seed"),
+    "seeds that are fractions": (csv(lambda frame: frame.assign(seed=0.5)), "seed"),
+    "a judge's half": (csv(lambda frame: frame.assign(judge=np.where(frame.policy == "sft", "b", "a"))), "judge a has no rewards of sft"),
+    "other seeds": (csv(lambda frame: pd.concat([frame.assign(seed=1), frame[frame.policy == "base"].assign(seed=2)])), "needs the same seeds"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CSV)
+def test_a_csv_that_is_no_table_of_ratings_is_one_error(tmp_path, case):
+    make, said = CSV[case]
+    (tmp_path / "rated.csv").write_bytes(make())
+    result = call(verdict, responses=tmp_path / "rated.csv", defaults=REPOSITORY / "config/config.yaml", output=tmp_path / "verdict")
+    assert_refused(result, said, where=tmp_path / "rated.csv")
+    assert not (tmp_path / "verdict").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.parquet", b"PAR1", "cannot be read as parquet"),
+        ("a.parquet", b"", "cannot be read as parquet"),
+        ("a.json", b"{", "cannot be read as json"),
+        ("a.json", b"[1, 2]", "is missing"),
+        ("a.json", b'{"policy": "base"}', "cannot be read as json"),
+        ("a.jsonl", b'{"policy": "base"}\n{', "cannot be read as jsonl"),
+        ("a.xlsx", b"PK", "what kind of file is this"),
+        ("a", b"", "what kind of file is this"),
+    ],
+)
+def test_other_files_than_tables_of_ratings_are_one_error(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    result = call(verdict, responses=tmp_path / name, defaults=REPOSITORY / "config/config.yaml", output=tmp_path / "verdict")
+    assert_refused(result, said, where=tmp_path / name)
