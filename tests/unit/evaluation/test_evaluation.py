@@ -21,6 +21,7 @@ from hh_align.core.state import State
 from hh_align.core.tables import PROMPTS, RESPONSES
 from hh_align.evaluation import gather_shards, generate_responses, score_responses
 from hh_align.evaluation.generate_responses import continue_greedily, cut_at_human
+from hh_align.evaluation.judge import open_judge
 from hh_align.models import deberta, judging
 from hh_align.models.batches import Item, Parts, by_batches, in_memory, plan
 from hh_align.models.bpe import train_tokenizer
@@ -325,10 +326,10 @@ def plan_of(place, kind, config, responses):
     """The batches of a job."""
     if kind == "generate":
         _, tokenizer = load_policy(place / "policy/manifest.json")
-        (items,) = generate_responses.read_items(place / "prompts.parquet", tokenizer, config, 128)
+        (items,) = generate_responses.prompt_items(place / "prompts.parquet", tokenizer, config, 128)
         return plan(items, config["batch_tokens"], NEW)
-    _, tokenizer = load_judge(place / "judge/manifest.json")
-    (items,) = score_responses.read_items(place / "prompts.parquet", responses, tokenizer, None)
+    judge = open_judge(place / "judge/manifest.json", config, "cpu")
+    (items,) = score_responses.response_items(place / "prompts.parquet", responses, judge, None)
     return plan(items, config["batch_tokens"], padding=PADDING)
 
 

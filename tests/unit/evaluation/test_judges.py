@@ -591,12 +591,12 @@ def test_a_kill_loses_at_most_one_answer(server, place, tmp_path):
 
 def test_a_torn_line_of_the_state_is_asked_again(tmp_path, capsys):
     kept = ask_endpoint.Answers(tmp_path / "answers.jsonl")
-    kept.keep("a", {"reward": 1.0})
+    kept.add("a", {"reward": 1.0})
     with open(kept.path, "ab") as file:
         file.write(b'{"key": "b", "rew')
     again = ask_endpoint.Answers(kept.path)
-    again.keep("c", {"reward": 2.0})
-    assert set(ask_endpoint.Answers(kept.path).found) == {"a", "c"} and "damaged answer" in capsys.readouterr().out
+    again.add("c", {"reward": 2.0})
+    assert set(ask_endpoint.Answers(kept.path).entries) == {"a", "c"} and "damaged answer" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("answer", "value"), [("7", 7), (" 7.5\n", 7.5), ("+3", 3), ("1", 1), ("10", 10)])

@@ -21,6 +21,8 @@ from hh_align.core.processes import is_first
 
 LIBRARIES = ("numpy", "pandas", "pyarrow", "torch", "transformers", "trl", "peft", "tokenizers", "scipy", "statsmodels")
 ROW_GROUP = 10_000
+WINDOW = ROW_GROUP // 10
+"""Rows that a step reads, plans and writes together: its memory does not grow with their number."""
 REBUILD = "Delete the file; the next run rebuilds it."
 NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 

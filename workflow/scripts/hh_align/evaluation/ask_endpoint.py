@@ -19,13 +19,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from hh_align.core.artifacts import REBUILD, provenance, read_table, say, write_json, write_table
+from hh_align.core.artifacts import REBUILD, provenance, say, write_json, write_table
 from hh_align.core.code_hash import code_hash
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.core.progress import Progress
-from hh_align.core.state import fingerprint, state_folder
-from hh_align.core.tables import PROMPTS, RESPONSES, REWARDS, columns_of
+from hh_align.core.state import State, fingerprint, state_folder
+from hh_align.core.tables import REWARDS
+from hh_align.evaluation.answered import answered_windows
 
 QUARANTINE = pa.schema([("axis", pa.string()), ("prompt_id", pa.string()), ("tries", pa.int64()), ("answer", pa.string())])
 NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?")
@@ -46,17 +47,17 @@ OPENER = urllib.request.build_opener(NoRedirect)
 
 
 def read_rubric(path: Path) -> str:
-    """A rubric's text. Raises StudyError where it has no place for the prompt or the response."""
+    """A rubric's text. Raises StudyError where it lacks the mark of the prompt or of the response."""
     text = path.read_text(encoding="utf-8")
-    if missing := [place for place in ("{prompt}", "{response}") if place not in text]:
+    if missing := [mark for mark in ("{prompt}", "{response}") if mark not in text]:
         raise StudyError(f"{path}: the rubric lacks {' and '.join(missing)}.")
     return text
 
 
 def filled(rubric: str, prompt: str, response: str) -> str:
-    """The rubric with prompt and response in their places; braces in either mean nothing."""
+    """The rubric with prompt and response instead of their marks; braces in either mean nothing."""
     texts = {"prompt": prompt, "response": response}
-    return re.sub(r"\{(prompt|response)\}", lambda found: texts[found[1]], rubric)
+    return re.sub(r"\{(prompt|response)\}", lambda mark: texts[mark[1]], rubric)
 
 
 def number_in(answer: str | None, lowest: float, highest: float) -> float | None:
@@ -113,9 +114,9 @@ class Endpoint:
             header = None
             try:
                 with OPENER.open(request, timeout=self.timeout) as reply:
-                    found = json.load(reply)
-                answer = found["choices"][0]["message"]["content"]
-                model, usage = found.get("model"), found.get("usage") or {}
+                    completion = json.load(reply)
+                answer = completion["choices"][0]["message"]["content"]
+                model, usage = completion.get("model"), completion.get("usage") or {}
                 for theirs, ours in TOKENS.items():
                     if usage.get(theirs) is not None:
                         tokens[ours] = (tokens[ours] or 0) + int(usage[theirs])
@@ -154,30 +155,41 @@ class Answers:
     """Answers by the hash of their request, appended to a file one line at a time: a kill loses the one at work."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.found = path, {}
+        self.path, self.entries = path, {}
         for line in path.read_bytes().split(b"\n")[:-1] if path.is_file() else []:
             try:
                 entry = json.loads(line)
-                self.found[entry["key"]] = entry
+                self.entries[entry["key"]] = entry
             except (ValueError, KeyError, TypeError):
                 say(f"{path.name}: a damaged answer is passed over and asked for again")
 
-    def keep(self, key: str, entry: dict) -> None:
-        self.found[key] = entry | {"key": key}
+    def add(self, key: str, entry: dict) -> None:
+        """Keep an answer, on disk before this returns."""
+        self.entries[key] = entry | {"key": key}
         with open(self.path, "ab") as file:
             file.write(b"\n" * (file.tell() > 0 and not self.path.read_bytes().endswith(b"\n")))
-            file.write(json.dumps(self.found[key]).encode() + b"\n")
+            file.write(json.dumps(self.entries[key]).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
 
-def read_pairs(prompts: Path, responses: Path, axes: list[str]) -> list[dict]:
-    """axis, prompt_id, prompt and response of the judge's axes, in drawn order. Raises StudyError where the tables hold different prompts."""
-    asked = read_table(prompts, columns_of(PROMPTS, "axis", "prompt_id", "prompt")).to_pylist()
-    answered = read_table(responses, columns_of(RESPONSES, "axis", "prompt_id", "response")).to_pylist()
-    if [(row["axis"], row["prompt_id"]) for row in asked] != [(row["axis"], row["prompt_id"]) for row in answered]:
-        raise StudyError(f"{responses} and {prompts} hold different prompts. Delete the responses; the next run rebuilds them.")
-    return [row | {"response": found["response"]} for row, found in zip(asked, answered, strict=True) if row["axis"] in axes]
+def rate_all(endpoint: Endpoint, rows: list[dict], rubrics: dict[str, str], state: State) -> list[dict]:
+    """The rows with their ratings, and the `key` of each request; equal requests are one. Raises StudyError as Endpoint.rate does.
+
+    rubrics: axis -> text. What the state holds is not asked for again, unless it was no number.
+    """
+    answers, progress, entries = Answers(state.folder / "answers.jsonl"), Progress(len(rows), "response"), []
+    for row in rows:
+        text = filled(rubrics[row["axis"]], row["prompt"], row["response"])
+        key = sha256(json.dumps(endpoint.body(text), sort_keys=True).encode()).hexdigest()
+        if key in answers.entries and answers.entries[key]["reward"] is not None:
+            progress.skip(1)
+        else:
+            answers.add(key, endpoint.rate(text, row["prompt_id"]))
+            state.spend()
+            progress.add(1)
+        entries.append(row | answers.entries[key])
+    return entries
 
 
 def costs(entries: list[dict], count: int, price: str, seconds: float) -> dict:
@@ -189,12 +201,12 @@ def costs(entries: list[dict], count: int, price: str, seconds: float) -> dict:
     for name in TOKENS.values():
         known = [entry[name] for entry in entries]
         tokens[name] = None if None in known else sum(known)
-    found = {"responses": count, "requests": sum(entry["tries"] for entry in entries), **tokens}
-    found["seconds_per_1000_responses"] = round(1000 * seconds / count, 3)
+    spent = {"responses": count, "requests": sum(entry["tries"] for entry in entries), **tokens}
+    spent["seconds_per_1000_responses"] = round(1000 * seconds / count, 3)
     if price != "unknown" and None not in tokens.values():
-        total = sum(float(rate) * spent for rate, spent in zip(price.split(":"), tokens.values(), strict=True)) / 1e6
-        found |= {"price": round(total, 6), "price_per_1000_prompts": round(1000 * total / count, 6)}
-    return found
+        total = sum(float(rate) * number for rate, number in zip(price.split(":"), tokens.values(), strict=True)) / 1e6
+        spent |= {"price": round(total, 6), "price_per_1000_prompts": round(1000 * total / count, 6)}
+    return spent
 
 
 def main() -> None:
@@ -207,21 +219,11 @@ def main() -> None:
     endpoint = Endpoint(config, args.timeout, args.tries)
     rubrics = dict(zip(sorted(config["rubrics"]), map(read_rubric, args.rubrics), strict=True))
     made_by = provenance(config, [*args.rubrics, args.prompts, args.responses])
-    pairs = read_pairs(args.prompts, args.responses, list(rubrics))
-    if not pairs:
+    rows = [row for window in answered_windows(args.prompts, args.responses) for row in window if row["axis"] in rubrics]
+    if not rows:
         raise StudyError(f"{args.responses}: no prompt is answered. {REBUILD}")
     with state_folder(args.state, fingerprint(made_by, code_hash("hh_align.evaluation.ask_endpoint")), started) as state:
-        kept, progress, entries = Answers(state.folder / "answers.jsonl"), Progress(len(pairs), "response"), []
-        for row in pairs:
-            text = filled(rubrics[row["axis"]], row["prompt"], row["response"])
-            key = sha256(json.dumps(endpoint.body(text), sort_keys=True).encode()).hexdigest()
-            if key in kept.found and kept.found[key]["reward"] is not None:
-                progress.skip(1)
-            else:
-                kept.keep(key, endpoint.rate(text, row["prompt_id"]))
-                state.spend()
-                progress.add(1)
-            entries.append(row | kept.found[key])
+        entries = rate_all(endpoint, rows, rubrics, state)
         failed = [entry for entry in entries if entry["reward"] is None]
         for entry in failed[:LISTED]:
             say(f"{entry['prompt_id']}: no number in any of {entry['tries']} answers, the last one {(entry['answer'] or '')[:SHOWN]!r}")

@@ -2,10 +2,9 @@
 
 import pyarrow as pa
 
-from hh_align.core.artifacts import read_provenance, read_table, say, write_windows
+from hh_align.core.artifacts import WINDOW, read_provenance, read_table, say, write_windows
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
-from hh_align.models.batches import WINDOW
 
 
 def join(shards: list[pa.Table]) -> pa.Table:

@@ -23,19 +23,19 @@ def held_out(
     subsets: name -> axis and split; seen: KEY of rows that something was trained on, which are left out. Raises StudyError for a
     subset without a pair, and where every pair of all subsets was seen.
     """
-    found = {}
-    for subset, place in subsets.items():
-        fit = [row for row in rows if (row["split"], row["subset"]) == (place["split"], subset) and row["use_dpo"]]
+    pairs = {}
+    for subset, source in subsets.items():
+        fit = [row for row in rows if (row["split"], row["subset"]) == (source["split"], subset) and row["use_dpo"]]
         if not fit:
-            raise StudyError(f"no pair of {subset}/{place['split']} is fit for comparison: check prompts and datasets.*.subsets.")
-        kept = [row for row in fit if tuple(row[key] for key in KEY) not in seen]
-        if len(kept) < len(fit):
-            say(f"{subset}: {len(fit) - len(kept):,} of {len(fit):,} pairs were trained on and are left out")
-        if kept:
-            found[subset] = [{**row, "axis": place["axis"]} for row in evenly(kept, most)]
-    if not found:
+            raise StudyError(f"no pair of {subset}/{source['split']} is fit for comparison: check prompts and datasets.*.subsets.")
+        unseen = [row for row in fit if tuple(row[key] for key in KEY) not in seen]
+        if len(unseen) < len(fit):
+            say(f"{subset}: {len(fit) - len(unseen):,} of {len(fit):,} pairs were trained on and are left out")
+        if unseen:
+            pairs[subset] = [{**row, "axis": source["axis"]} for row in evenly(unseen, most)]
+    if not pairs:
         raise StudyError(f"every pair of {', '.join(subsets)} was trained on: nothing is held out.")
-    return found
+    return pairs
 
 
 def keys_of(paths: list[Path]) -> set[tuple[str, str, int]]:

@@ -13,9 +13,11 @@ from hh_align.core.tables import PROMPTS, RESPONSES, REWARDS, columns_of
 from hh_align.core.tabular import read_any
 
 NEEDED = ("policy", "axis", "prompt_id", "reward")
+KEY = ["policy", "seed", "axis", "prompt_id"]
+"""What names one response of a study."""
 
 
-def read_ratings(path: Path, columns: dict[str, str], policies: dict[str, list[int]]) -> pd.DataFrame:
+def read_rated(path: Path, columns: dict[str, str], policies: dict[str, list[int]]) -> pd.DataFrame:
     """Rows with policy, seed, axis, prompt_id, reward and, where the file has it, response; the index counts the file's rows from 1.
 
     Without a column of seeds a policy must have one. Raises StudyError for a missing column, and for the first row without a finite rating.
@@ -40,21 +42,22 @@ def read_ratings(path: Path, columns: dict[str, str], policies: dict[str, list[i
     return frame
 
 
-def place_of(row: pd.Series) -> str:
+def response_name(row: pd.Series) -> str:
+    """What an error calls a rated response."""
     return f"{row['policy']}, seed {row['seed']}, {row['axis']}, {row['prompt_id']}"
 
 
-def check(frame: pd.DataFrame, path: Path, prompts: list[dict], policies: dict[str, list[int]], axes: list[str]) -> pd.DataFrame:
+def check_rows(frame: pd.DataFrame, path: Path, prompts: list[dict], policies: dict[str, list[int]], axes: list[str]) -> pd.DataFrame:
     """The rows of the judge's axes; those of the other axis are left out and counted.
 
     Raises StudyError for a row that is no response of the study or stands twice, and for the first response without a row.
     """
     asked = [(row["axis"], row["prompt_id"]) for row in prompts]
-    wanted = [(policy, seed, *place) for policy, seeds in policies.items() for seed in seeds for place in asked]
+    wanted = [(policy, seed, *prompt) for policy, seeds in policies.items() for seed in seeds for prompt in asked]
     known = set(wanted)
-    for number, place in zip(frame.index, frame[["policy", "seed", "axis", "prompt_id"]].itertuples(index=False, name=None), strict=True):
-        if place not in known:
-            policy, seed, axis, name = place
+    for number, key in zip(frame.index, frame[KEY].itertuples(index=False, name=None), strict=True):
+        if key not in known:
+            policy, seed, axis, name = key
             what = (
                 f"policy {policy} is none of {', '.join(policies)}"
                 if policy not in policies
@@ -63,15 +66,15 @@ def check(frame: pd.DataFrame, path: Path, prompts: list[dict], policies: dict[s
                 else f"the study has no prompt {name} on {axis}"
             )
             raise StudyError(f"{path}, row {number}: {what}.")
-    twice = frame[frame.duplicated(["policy", "seed", "axis", "prompt_id"])]
+    twice = frame[frame.duplicated(KEY)]
     if len(twice):
-        raise StudyError(f"{path}, row {twice.index[0]}: {place_of(twice.iloc[0])} stands twice. Keep one of the rows.")
+        raise StudyError(f"{path}, row {twice.index[0]}: {response_name(twice.iloc[0])} stands twice. Keep one of the rows.")
     other = int((~frame["axis"].isin(axes)).sum())
     if other:
         say(f"{path}: {other} rows left out: the judge speaks about {' and '.join(axes)} only")
     frame = frame[frame["axis"].isin(axes)]
-    given = set(frame[["policy", "seed", "axis", "prompt_id"]].itertuples(index=False, name=None))
-    if missing := [place for place in wanted if place[2] in axes and place not in given]:
+    rated = set(frame[KEY].itertuples(index=False, name=None))
+    if missing := [key for key in wanted if key[2] in axes and key not in rated]:
         policy, seed, axis, name = missing[0]
         raise StudyError(f"{path}: {len(missing)} responses have no row; the first is {policy}, seed {seed}, {axis}, {name}.")
     return frame
@@ -87,15 +90,15 @@ def check_texts(frame: pd.DataFrame, path: Path, responses: list[Path]) -> None:
     for number, row in frame.iterrows():
         said = "" if pd.isna(row["response"]) else str(row["response"])
         if said.strip() != texts[row["policy"], row["seed"], row["axis"], row["prompt_id"]].strip():
-            raise StudyError(f"{path}, row {number} ({place_of(row)}): the rated text is not the study's response.")
+            raise StudyError(f"{path}, row {number} ({response_name(row)}): the rated text is not the study's response.")
 
 
 def main() -> None:
     args = parse(__doc__, config="config", ratings="path", prompts="path", responses="paths", rewards="paths")
     config = args.config
     prompts = read_table(args.prompts, columns_of(PROMPTS, "axis", "prompt_id")).to_pylist()
-    frame = check(
-        read_ratings(args.ratings, config["columns"], config["policies"]), args.ratings, prompts, config["policies"], config["axes"]
+    frame = check_rows(
+        read_rated(args.ratings, config["columns"], config["policies"]), args.ratings, prompts, config["policies"], config["axes"]
     )
     if "response" in frame:
         check_texts(frame, args.ratings, args.responses)

@@ -11,7 +11,8 @@ from hh_align.core.tables import PROMPTS, RESPONSES, REWARDS
 from hh_align.data.transcripts import cluster_of
 
 LARGEST = sys.float_info.max
-AXES = {"harmlessness": "harmful", "helpfulness": "helpful"}
+FILE_NAMES = {"harmlessness": "harmful", "helpfulness": "helpful"}
+"""Axis -> its word in the names of the release's files."""
 KEYWORDS = ("kill", "murder", "rape")  # the author's filter of the harmful prompts
 
 
@@ -41,8 +42,8 @@ def import_prompts(path: Path, texts: list, axis: str) -> list[dict]:
                 f"{path}: entry {number} is no text but {type(text).__name__}{' with half a surrogate pair' * isinstance(text, str)}."
             )
         keywords = [word for word in KEYWORDS if word in text] if axis == "harmlessness" else []
-        place = {"axis": axis, "prompt_id": f"{axis}-{number:03d}", "subset": None, "row": None, "cluster": cluster_of(text)}
-        rows.append({**place, "prompt": text, "keywords": keywords})
+        origin = {"axis": axis, "prompt_id": f"{axis}-{number:03d}", "subset": None, "row": None, "cluster": cluster_of(text)}
+        rows.append({**origin, "prompt": text, "keywords": keywords})
     return rows
 
 
@@ -73,22 +74,22 @@ def main() -> None:
         used.append(args.release / name)
         return used[-1], read_checked(used[-1], sums.get(name))
 
-    for axis, name in AXES.items():
+    for axis, name in FILE_NAMES.items():
         prompts += import_prompts(*read(f"prompts/{name}_prompts.json"), axis)
 
     tables = {}
     for policy, beginning in args.config["policies"].items():
         responses, rewards = [], []
-        for axis, name in AXES.items():
+        for axis, name in FILE_NAMES.items():
             path, entries = read(f"responses/{beginning}_{name}.json")
             asked = [prompt for prompt in prompts if prompt["axis"] == axis]
             if len(entries) != len(asked):
                 raise StudyError(f"{path}: {len(entries)} entries for {len(asked)} prompts.")
             for number, (entry, prompt) in enumerate(zip(entries, asked, strict=True)):
                 check_entry(path, number, entry, prompt["prompt"])
-                place = {"axis": axis, "prompt_id": prompt["prompt_id"]}
-                responses.append({**place, "response": entry["response"]})
-                rewards.append({**place, "reward": float(entry["rating"])})
+                key = {"axis": axis, "prompt_id": prompt["prompt_id"]}
+                responses.append({**key, "response": entry["response"]})
+                rewards.append({**key, "reward": float(entry["rating"])})
         tables[policy] = responses, rewards
 
     made_by = provenance(args.config, used)

@@ -30,21 +30,21 @@ Record = tuple[str, object]
 """Where a record stands in the file (`line 3`, `record 7`, counted from 1), and its value."""
 
 
-def read_json(path: Path, records: str | None) -> list[Record]:
+def json_records(path: Path, records: str | None) -> list[Record]:
     """The records of a JSON list, or of the list at the dotted path `records`. Raises StudyError."""
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise StudyError(f"{path}: not JSON ({error}).") from None
-    found = value if records is None or isinstance(value, list) else look_up(value, records)
-    if not isinstance(found, list):
+    entries = value if records is None or isinstance(value, list) else look_up(value, records)
+    if not isinstance(entries, list):
         where = f"at {records} " if records else ""
         names = f"; it has {', '.join(map(str, value))}" if isinstance(value, dict) else ""
-        raise StudyError(f"{path}: no list of records {where}but {type(found).__name__}{names}. responses.*.records says where it is.")
-    return [(f"record {number}", entry) for number, entry in enumerate(found, start=1)]
+        raise StudyError(f"{path}: no list of records {where}but {type(entries).__name__}{names}. responses.*.records says where it is.")
+    return [(f"record {number}", entry) for number, entry in enumerate(entries, start=1)]
 
 
-def read_lines(path: Path, records: str | None) -> Iterator[Record]:
+def json_line_records(path: Path, records: str | None) -> Iterator[Record]:
     """The JSON value of each line that is not blank. Raises StudyError."""
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
@@ -55,7 +55,7 @@ def read_lines(path: Path, records: str | None) -> Iterator[Record]:
                     raise StudyError(f"{path}: line {number}: not JSON ({error}).") from None
 
 
-def read_csv(path: Path, records: str | None) -> Iterator[Record]:
+def csv_records(path: Path, records: str | None) -> Iterator[Record]:
     """The rows below the header, all texts. Raises StudyError."""
     csv.field_size_limit(2**31 - 1)
     with open(path, encoding="utf-8-sig", newline="") as file:
@@ -71,7 +71,7 @@ def read_csv(path: Path, records: str | None) -> Iterator[Record]:
             raise StudyError(f"{path}: line {reader.line_num + 1}: not CSV ({error}).") from None
 
 
-def read_parquet(path: Path, records: str | None) -> list[Record]:
+def parquet_records(path: Path, records: str | None) -> list[Record]:
     """The rows, nested columns as dicts and lists. Raises StudyError."""
     try:
         return [(f"record {number}", row) for number, row in enumerate(pq.read_table(path).to_pylist(), start=1)]
@@ -80,7 +80,7 @@ def read_parquet(path: Path, records: str | None) -> list[Record]:
 
 
 READERS: dict[str, Callable[[Path, str | None], Iterable[Record]]] = {
-    ".json": read_json, ".jsonl": read_lines, ".csv": read_csv, ".parquet": read_parquet,
+    ".json": json_records, ".jsonl": json_line_records, ".csv": csv_records, ".parquet": parquet_records,
 }  # fmt: skip
 
 
@@ -101,11 +101,11 @@ def look_up(value: object, column: str) -> object:
 def paths_in(value: object, depth: int = 4) -> list[str]:
     """The columns of a record as dotted paths, of a list those of its first entry."""
     entries = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
-    found = []
+    paths = []
     for name, entry in entries:
         inner = paths_in(entry, depth - 1) if depth > 1 else []
-        found += [f"{name}.{path}" for path in inner] or [str(name)]
-    return found
+        paths += [f"{name}.{path}" for path in inner] or [str(name)]
+    return paths
 
 
 def shown(value: object) -> str:
@@ -132,15 +132,15 @@ def matcher(prompts: list[dict]) -> Callable[[object, object, object], str]:
             return prompt_id
         if not isinstance(prompt, str):
             raise ValueError(f"neither a prompt_id nor a prompt that is a text ({shown(prompt)})")
-        found = by_text.get(prompt) or by_text.get(prompt.removesuffix(ASSISTANT)) or []
-        found = [row for row in found if axis is None or row["axis"] == axis]
-        if not found:
+        alike = by_text.get(prompt) or by_text.get(prompt.removesuffix(ASSISTANT)) or []
+        alike = [row for row in alike if axis is None or row["axis"] == axis]
+        if not alike:
             raise ValueError(
                 f"the study has no prompt with exactly this text{f' on axis {shown(axis)}' * (axis is not None)}: {shown(prompt)}"
             )
-        if len(found) > 1:
-            raise ValueError(f"the text is that of several prompts ({', '.join(row['prompt_id'] for row in found[:5])}). Give prompt_id")
-        return found[0]["prompt_id"]
+        if len(alike) > 1:
+            raise ValueError(f"the text is that of several prompts ({', '.join(row['prompt_id'] for row in alike[:5])}). Give prompt_id")
+        return alike[0]["prompt_id"]
 
     return match
 
@@ -153,16 +153,16 @@ def response_rows(path: Path, records: Iterable[Record], prompts: list[dict], co
     """
     match, answered = matcher(prompts), {}
     for where, record in records:
-        response, *place = (look_up(record, columns[name]) for name in ("response", "prompt_id", "prompt", "axis"))
+        response, prompt_id, prompt, axis = (look_up(record, columns[name]) for name in ("response", "prompt_id", "prompt", "axis"))
         try:
             if response is None:
                 has = ", ".join(paths_in(record)) or type(record).__name__
                 raise ValueError(f"no response in column {columns['response']}; it has {has}")
             if not is_text(response):
                 raise ValueError(f"the response is no text ({shown(response)})")
-            if place[0] is None and place[1] is None:
+            if prompt_id is None and prompt is None:
                 raise ValueError(f"neither column {columns['prompt_id']} nor {columns['prompt']}; it has {', '.join(paths_in(record))}")
-            name = match(*place)
+            name = match(prompt_id, prompt, axis)
             if name in answered:
                 raise ValueError(f"a second response to {name}, after {answered[name][0]}")
         except ValueError as error:

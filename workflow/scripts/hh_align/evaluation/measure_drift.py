@@ -37,7 +37,7 @@ DRIFT = pa.schema(
         ("nats", pa.float64()),
     ]
 )
-WINDOW = 512  # tokens of the text that are read at once
+TEXT_WINDOW = 512  # tokens of the text that are read at once
 
 
 def sample_responses(
@@ -71,8 +71,8 @@ def reply_distributions(model, prompts: Sequence[list[int]], replies: Sequence[l
         ids[row, start:end] = torch.tensor(prompt + reply)
         mask[row, start:end] = 1
     ids, mask = ids.to(model.device), mask.to(model.device)
-    places = (mask.cumsum(1) - 1).clamp(min=0)
-    logits = model(input_ids=ids, attention_mask=mask, position_ids=places, use_cache=False, logits_to_keep=right + 1).logits
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=right + 1).logits
     return [logits[row, : len(reply)].float().log_softmax(1) for row, reply in enumerate(replies)]
 
 
@@ -84,36 +84,37 @@ def divergences(policy, references: Iterable, prompts: list[list[int]], replies:
     divergence of whole responses without the noise of single log-ratios.
     """
     own = reply_distributions(policy, prompts, replies, pad)
-    found = [[-float((logp.exp() * logp).sum()) for logp in own]]
+    nats = [[-float((logp.exp() * logp).sum()) for logp in own]]
     for model in references:
         theirs = reply_distributions(model, prompts, replies, pad)
-        found.append([float((p.exp() * (p - q)).sum()) for p, q in zip(own, theirs, strict=True)])
-    return found
+        nats.append([float((p.exp() * (p - q)).sum()) for p, q in zip(own, theirs, strict=True)])
+    return nats
 
 
-def measure_samples(
-    policy, references: dict[str, object], prompts: list[dict], ids: list[list[int]], config: dict, pad: int, eos: int, parts: Parts
-) -> list[dict]:
-    """Rows of measure `sample`: `samples` responses to each prompt; a response's tokens include the </s> that ends it."""
-    drift, length = config["drift"], config["max_new_tokens"]
+def measure_samples(policy, tokenizer, references: dict[str, object], prompts: list[dict], config: dict, parts: Parts) -> list[dict]:
+    """Rows of measure `sample`: `samples` responses to each prompt; a response's tokens include the </s> that ends it.
+
+    references: name -> model; prompts: with their `ids`, as the policy reads them. Raises StudyError, naming the prompt, as decode does.
+    """
+    drift, length, eos = config["drift"], config["max_new_tokens"], tokenizer.eos_token_id
     asked = [(prompt, sample) for prompt in range(len(prompts)) for sample in range(drift["samples"])]
-    sizes = [len(ids[prompt]) + length for prompt, _ in asked]
+    sizes = [len(prompts[prompt]["ids"]) + length for prompt, _ in asked]
 
     def compute(batch: Sequence[int]) -> list[tuple]:
-        starts = [ids[asked[row][0]] for row in batch]
+        starts = [prompts[asked[row][0]]["ids"] for row in batch]
         streams = [np.random.default_rng([drift["seed"], *asked[row]]).random(length) for row in batch]
         names = [prompts[asked[row][0]]["prompt_id"] for row in batch]
         drawn = sample_responses(policy, starts, streams, length, eos, names)
         replies = [[*part.ids, *[eos] * (part.finish == "eos")] for part in drawn]
-        nats = divergences(policy, references.values(), starts, replies, pad)
+        nats = divergences(policy, references.values(), starts, replies, tokenizer.pad_token_id)
         return [(len(reply), part.finish == "eos", values) for reply, part, *values in zip(replies, drawn, *nats, strict=True)]
 
-    found = by_batches(token_batches(sizes, config["batch_tokens"]), sizes, compute, parts, Progress(len(asked), "sample"))
+    samples = by_batches(token_batches(sizes, config["batch_tokens"]), sizes, compute, parts, Progress(len(asked), "sample"))
     rows = []
-    for (prompt, sample), (tokens, ended, nats) in zip(asked, found, strict=True):
-        place = {"measure": "sample", "axis": prompts[prompt]["axis"], "key": prompts[prompt]["prompt_id"], "sample": sample}
+    for (prompt, sample), (tokens, ended, nats) in zip(asked, samples, strict=True):
+        origin = {"measure": "sample", "axis": prompts[prompt]["axis"], "key": prompts[prompt]["prompt_id"], "sample": sample}
         rows += [
-            {**place, "reference": name, "tokens": tokens, "ended": ended, "nats": value}
+            {**origin, "reference": name, "tokens": tokens, "ended": ended, "nats": value}
             for name, value in zip([None, *references], nats, strict=True)
         ]
     return rows
@@ -131,16 +132,16 @@ def measure_replies(policy, examples: list[dict], batch_tokens: int, parts: Part
         packed = pack([(examples[row]["prompt_ids"], [examples[row]["reply_ids"]]) for row in batch])
         return reply_logps(policy, to_device(packed, policy.device)).tolist()
 
-    found = by_batches(token_batches(sizes, batch_tokens), sizes, compute, parts, Progress(len(examples), "text"))
+    logps = by_batches(token_batches(sizes, batch_tokens), sizes, compute, parts, Progress(len(examples), "text"))
     return [
         {**{key: value for key, value in row.items() if not key.endswith("_ids")}, "tokens": len(row["reply_ids"]), "nats": -logp}
-        for row, logp in zip(examples, found, strict=True)
+        for row, logp in zip(examples, logps, strict=True)
     ]
 
 
 def chosen_examples(rows: list[dict], tokenizer, positions: int) -> list[dict]:
     """Held-out chosen replies behind their prompts, as DPO reads them, within the policy's positions."""
-    length = min(2 * WINDOW, positions)
+    length = min(2 * TEXT_WINDOW, positions)
     views = pair_view(as_read(rows, tokenizer), encoder(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id, length, length // 2)
     return [
         {"measure": "chosen", "axis": row["axis"], "key": row_name(row), "prompt_ids": view["prompt_ids"], "reply_ids": view["chosen_ids"]}
@@ -151,7 +152,7 @@ def chosen_examples(rows: list[dict], tokenizer, positions: int) -> list[dict]:
 def text_examples(text: str, tokenizer, positions: int) -> list[dict]:
     """The text in windows behind a leading bos each; without one the window's first token is only read."""
     ids, first = encoder(tokenizer)([text])[0], start(tokenizer.bos_token_id)
-    size = min(WINDOW, positions) - len(first)
+    size = min(TEXT_WINDOW, positions) - len(first)
     windows = [[*first, *ids[at : at + size]] for at in range(0, len(ids), size)]
     return [
         {"measure": "text", "key": str(number), "prompt_ids": window[:1], "reply_ids": window[1:]}
@@ -160,22 +161,20 @@ def text_examples(text: str, tokenizer, positions: int) -> list[dict]:
     ]
 
 
+def check_finite(rows: list[dict]) -> None:
+    """Raise StudyError, naming the row, for nats that are no finite number."""
+    for row in rows:
+        if not np.isfinite(row["nats"]):
+            against = f" against {row['reference']}" if row.get("reference") else ""
+            raise StudyError(f"{row['measure']} {row['key']}{against}: {row['nats']} nats. The weights of a policy are damaged.")
+
+
 def main() -> None:
     started = time.monotonic()
     args = parse(
-        __doc__,
-        config="config",
-        policy="path",
-        references="paths?",
-        prompts="path",
-        preferences="path",
-        seen="paths?",
-        text="path",
-        threads="int",
-        state="path",
-        output="path",
-        timing="path",
-    )
+        __doc__, config="config", policy="path", references="paths?", prompts="path", preferences="path", seen="paths?", text="path",
+        threads="int", state="path", output="path", timing="path",
+    )  # fmt: skip
     config = args.config
     device = use_device(config["device"], args.threads)
     inputs = [args.policy, *args.references, args.prompts, args.preferences, *args.seen, args.text]
@@ -191,18 +190,16 @@ def main() -> None:
     if not text:
         raise StudyError(f"{args.text}: no text. drift.text names a plain UTF-8 file outside what the policies are trained on.")
 
-    positions, pad, eos = positions_of(policy.config), tokenizer.pad_token_id, tokenizer.eos_token_id
-    ids = prompt_ids(tokenizer, prompts, config, positions)[0]
-    examples = chosen_examples([row for found in pairs.values() for row in found], tokenizer, positions)
+    positions = positions_of(policy.config)
+    ids, _ = prompt_ids(tokenizer, prompts, config, positions)
+    prompts = [row | {"ids": read} for row, read in zip(prompts, ids, strict=True)]
+    examples = chosen_examples([row for rows in pairs.values() for row in rows], tokenizer, positions)
     with state_folder(args.state, fingerprint(made_by, code_hash("hh_align.evaluation.measure_drift")), started) as state:
-        rows = measure_samples(policy, references, prompts, ids, config, pad, eos, Parts(state, "samples.jsonl"))
+        rows = measure_samples(policy, tokenizer, references, prompts, config, Parts(state, "samples.jsonl"))
         use_packing(policy)
         texts = examples + text_examples(text, tokenizer, positions)
         rows += measure_replies(policy, texts, config["batch_tokens"], Parts(state, "replies.jsonl"))
-        for row in rows:
-            if not np.isfinite(row["nats"]):
-                against = f" against {row['reference']}" if row.get("reference") else ""
-                raise StudyError(f"{row['measure']} {row['key']}{against}: {row['nats']} nats. The weights of a policy are damaged.")
+        check_finite(rows)
         write_table(args.output, rows, DRIFT, made_by)
     say(f"{len(prompts):,} prompts x {config['drift']['samples']} samples, {len(examples):,} chosen replies")
     write_timing(args.timing, state.started, state.continuations, tokens=state.tokens)

@@ -10,15 +10,12 @@ from zlib import crc32
 
 import pyarrow as pa
 
-from hh_align.core.artifacts import ROW_GROUP, say
+from hh_align.core.artifacts import WINDOW, say
 from hh_align.core.errors import StudyError
 from hh_align.core.plan import token_batches
 from hh_align.core.progress import Progress
 from hh_align.core.state import State
 from hh_align.models.compute import out_of_memory, release_memory
-
-WINDOW = ROW_GROUP // 10
-"""Rows that are read, planned and written together: memory does not grow with their number."""
 
 
 @dataclass

@@ -1,0 +1,49 @@
+"""A judge at work: how it reads replies, and the reward that it gives to each."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from hh_align.models.compute import forget_kernels
+from hh_align.models.deberta import without_padding
+from hh_align.models.folders import load_judge
+from hh_align.models.judging import checked_rewards, pair_ids, reward_of
+
+
+@dataclass
+class Judge:
+    """A sequence classifier with what makes one number of its logits, shape (inputs, outputs); alone: it reads replies without prompts."""
+
+    model: torch.nn.Module
+    tokenizer: object
+    reward: Callable[[torch.Tensor], torch.Tensor]
+    alone: bool
+
+    def read(
+        self, prompts: Sequence[str], replies: Sequence[str], max_length: int | None, reply_tokens: int | None = None
+    ) -> tuple[list[list[int]], list[int]]:
+        """(token ids, tokens cut) of each reply behind its prompt, or alone; cut to `max_length` tokens, and before that the reply to
+        `reply_tokens`, as pair_ids does. None: no limit."""
+        return pair_ids(self.tokenizer, None if self.alone else prompts, replies, max_length, reply_tokens)
+
+    def rewards(self, ids: Sequence[Sequence[int]], names: Sequence[str]) -> list[float]:
+        """The reward of each input (higher is better, the unit is the judge's own), read in one batch with right padding.
+
+        names: what an error calls the inputs. Raises StudyError for an input beyond the positions that the judge has learned, and for a
+        reward that is no finite number.
+        """
+        return checked_rewards(self.model, ids, names, self.tokenizer.pad_token_id, self.reward)
+
+
+def open_judge(manifest: Path, config: dict, device: str) -> Judge:
+    """The judge of a model folder in evaluation mode, on `device`, read as the config's dtype, output, label or attribute, and `reads` say.
+
+    Raises StudyError where a file of the folder is damaged or the model lacks the output.
+    """
+    forget_kernels(config["dtype"])
+    model, tokenizer = load_judge(manifest, dtype=config["dtype"], device=device)
+    reward = reward_of(model, config)
+    without_padding(model)
+    return Judge(model, tokenizer, reward, config.get("reads") == "response")
