@@ -26,9 +26,9 @@ def test_conda_gets_the_lock():
 
 def test_the_lock_holds_what_the_project_asks_for():
     asked = [line.split("==") for line in (REPOSITORY / "requirements.in").read_text().splitlines() if line and line[0] != "#"]
-    pinned = {normal(name): found for name, found in PINS.items()}
-    assert {normal(name): found for name, found in asked}.items() <= pinned.items()
+    pinned = {normal(name): pin for name, pin in PINS.items()}
+    assert {normal(name): pin for name, pin in asked}.items() <= pinned.items()
 
 
 def test_this_interpreter_runs_the_lock():
-    assert {name: found for name, pin in PINS.items() if (found := version(name).split("+")[0]) != pin} == {}
+    assert {name: installed for name, pin in PINS.items() if (installed := version(name).split("+")[0]) != pin} == {}
