@@ -141,7 +141,9 @@ class PageStudy:
         )
         write_table(self.folder / "policies/sft/seed-42/train_log.parquet", table, table.schema, self.made_by)
         save(
-            plot_training.plot(plot_training.curves([self.folder / "policies/sft/seed-42/train_log.parquet"]), self.order, {"sft": "sft"}),
+            plot_training.plot(
+                plot_training.curves(["sft"], [self.folder / "policies/sft/seed-42/train_log.parquet"]), self.order, {"sft": "sft"}
+            ),
             self.folder / "report/figures/training.svg",
         )
         write_json(

@@ -106,13 +106,13 @@ rule compare_policies:
     params:
         cfg=contrast_config(),
         code=code_hash("hh_align.analysis.compare_policies"),
-        examined=options("pairs", "judge"),
+        optional=options("pairs", "judge"),
     shell:
         r"""
         python -m hh_align.analysis.compare_policies \
             --config {params.cfg:q} \
             --ratings {input.ratings:q} \
-            {params.examined} \
+            {params.optional} \
             --output {output.comparisons:q} 2>&1 | tee {log:q}
         """
 
@@ -135,13 +135,13 @@ rule check_claims:
     params:
         cfg=claim_config(),
         code=code_hash("hh_align.analysis.check_claims"),
-        examined=options("judge"),
+        optional=options("judge"),
     shell:
         r"""
         python -m hh_align.analysis.check_claims \
             --config {params.cfg:q} \
             --ratings {input.ratings:q} \
-            {params.examined} \
+            {params.optional} \
             --output {output.claims:q} 2>&1 | tee {log:q}
         """
 
@@ -192,7 +192,7 @@ rule compare_runs:
     params:
         cfg=reproduction_config,
         code=code_hash("hh_align.analysis.compare_runs"),
-        tokenizer=base_tokenizer,
+        optional=options("tokenizer"),
     shell:
         r"""
         python -m hh_align.analysis.compare_runs \
@@ -203,7 +203,7 @@ rule compare_runs:
             --their-prompts {input.their_prompts:q} \
             --their-responses {input.their_responses:q} \
             --their-rewards {input.their_rewards:q} \
-            {params.tokenizer} \
+            {params.optional} \
             --output {output.reproduction:q} \
             --summary {output.summary:q} 2>&1 | tee {log:q}
         """
@@ -228,13 +228,13 @@ rule correct_by_labels:
     params:
         cfg=label_config,
         code=code_hash("hh_align.analysis.correct_by_labels"),
-        given=options("labels", "choices"),
+        optional=options("labels", "choices"),
     shell:
         r"""
         python -m hh_align.analysis.correct_by_labels \
             --config {params.cfg:q} \
             --ratings {input.ratings:q} \
-            {params.given} \
+            {params.optional} \
             --output {output.gold:q} \
             --agreement {output.agreement:q} 2>&1 | tee {log:q}
         """
@@ -339,7 +339,7 @@ rule examine_judge:
         mem_mb=2000,
         runtime=10,
     params:
-        cfg=step(own=own_subsets()),
+        cfg=step(own=own_subsets(), judges=examined_judges()),
         code=code_hash("hh_align.analysis.examine_judge"),
     shell:
         r"""
@@ -438,7 +438,7 @@ rule check_demo:
         mem_mb=1000,
         runtime=5,
     params:
-        cfg=analysis_config(),
+        cfg=analysis_config(examined=examined_judges()),
         code=code_hash("hh_align.analysis.check_demo"),
     shell:
         r"""
@@ -560,12 +560,12 @@ if SNAPSHOTS:
         params:
             cfg=snapshot_analysis_config,
             code=code_hash("hh_align.analysis.summarize_snapshots"),
-            given=options("drift"),
+            optional=options("drift"),
         shell:
             r"""
             python -m hh_align.analysis.summarize_snapshots \
                 --config {params.cfg:q} \
-                --metrics {input.metrics:q} {params.given} \
+                --metrics {input.metrics:q} {params.optional} \
                 --logs {input.logs:q} \
                 --output {output.snapshots:q} 2>&1 | tee {log:q}
             """

@@ -116,13 +116,13 @@ rule measure_overrefusal:
     params:
         cfg=twin_config(),
         code=code_hash("hh_align.analysis.measure_overrefusal"),
-        given=options("rewards"),
+        optional=options("rewards"),
     shell:
         r"""
         python -m hh_align.analysis.measure_overrefusal \
             --config {params.cfg:q} \
             --prompts {input.prompts:q} \
-            --responses {input.responses:q} {params.given} \
+            --responses {input.responses:q} {params.optional} \
             --phrases {input.phrases:q} \
             --output {output.overrefusal:q} 2>&1 | tee {log:q}
         """

@@ -415,7 +415,7 @@ rule summarize_study:
             same_source=same_source(),
         ),
         code=code_hash("hh_align.report.summarize_study"),
-        given=options("judge", "gold", "label_agreement"),
+        optional=options("judge", "gold", "label_agreement"),
     shell:
         r"""
         python -m hh_align.report.summarize_study \
@@ -426,7 +426,7 @@ rule summarize_study:
             --power {input.power:q} \
             --leads {input.leads:q} \
             --claims {input.claims:q} \
-            {params.given} \
+            {params.optional} \
             --published {input.published:q} \
             --output {output.summary:q} 2>&1 | tee {log:q}
         """
@@ -567,12 +567,12 @@ if not RELEASED:
         params:
             cfg=dataset_card_config,
             code=code_hash("hh_align.report.write_dataset_card"),
-            given=options("quarantine", "census"),
+            optional=options("quarantine", "census"),
         shell:
             r"""
             python -m hh_align.report.write_dataset_card \
                 --config {params.cfg:q} \
-                --preferences {input.preferences:q} {params.given} \
+                --preferences {input.preferences:q} {params.optional} \
                 --template {input.template:q} \
                 --output {output.card:q} 2>&1 | tee {log:q}
             """

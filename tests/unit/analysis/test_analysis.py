@@ -33,6 +33,7 @@ CONFIG = {
     "primary": ["sft_dpo", "sft"],
     "equivalence_margin": 5.0,
     "all_pairs": False,
+    "examined": [],
 }
 
 

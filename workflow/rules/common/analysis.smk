@@ -15,7 +15,8 @@ def analysis_config(**more):
 
 def contrast_config():
     keys = ("contrasts", "all_pairs", "equivalence_margin", "bootstrap")
-    return analysis_config(primary=config["analysis"].get("primary", []), **{key: config["analysis"][key] for key in keys})
+    named = {"primary": config["analysis"].get("primary", []), "examined": examined_judges()}
+    return analysis_config(**named, **{key: config["analysis"][key] for key in keys})
 
 
 def label_files(wildcards):
@@ -62,10 +63,6 @@ def both_runs(wildcards):
         for policy, seed in shared["checkpoints"]
     ]
     return files if RELEASED else {**files, "tokenizer": "<results>/models/base/tokenizer.json"}
-
-
-def base_tokenizer(wildcards, input):
-    return f"--tokenizer {shlex.quote(input.tokenizer)}" if "tokenizer" in input.keys() else ""
 
 
 def claim_config():

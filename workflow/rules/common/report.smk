@@ -21,7 +21,8 @@ def report_config(wildcards=None):
 
 
 def training_plot_config(wildcards):
-    return step(order=POLICIES, trainers={policy: method_of(policy)["trainer"] for policy in TRAINED})
+    trained = [policy for policy in TRAINED for _ in seeds_of(policy)]
+    return step(order=POLICIES, trained=trained, trainers={policy: method_of(policy)["trainer"] for policy in TRAINED})
 
 
 def compared():

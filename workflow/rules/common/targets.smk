@@ -40,9 +40,14 @@ def released_reward_files():
     return reward_files(judges=judges_from("released"))
 
 
+def examined_judges():
+    """The judges with weights; a released study has no pairs to examine them on."""
+    return [] if RELEASED else sorted(judges_from("hub", "local", "scratch"))
+
+
 def pair_files():
-    """The held-out pairs that the judges with weights are examined on; a released study has no pairs."""
-    return [] if RELEASED else expand("<results>/rewards/{judge}/pairs.parquet", judge=sorted(judges_from("hub", "local", "scratch")))
+    """The held-out pairs that these judges are examined on."""
+    return expand("<results>/rewards/{judge}/pairs.parquet", judge=examined_judges())
 
 
 def drift_files():

@@ -97,7 +97,7 @@ def judge_against_oracle(path: Path) -> None:
         say(f"judge minus oracle, {row['policy']} seed {row['seed']}, {row['axis']}: {gap:+.1f} points, agreement {row['agreement']:.1f} %")
 
 
-def judge_on_pairs(path: Path, preferences: Path, oracle: Oracle) -> None:
+def judge_on_pairs(judge: str, path: Path, preferences: Path, oracle: Oracle) -> None:
     """Print how often a judge prefers the truly good reply, by axis and by the kind of the bad reply."""
     replies = {tuple(row[key] for key in KEY): row for row in read_table(preferences, SCHEMA.names).to_pylist()}
     right: dict[str, list[bool]] = {}
@@ -112,15 +112,15 @@ def judge_on_pairs(path: Path, preferences: Path, oracle: Oracle) -> None:
             for group in (row["axis"], f"{row['axis']}, bad reply {verdicts[truths[0]].kind}"):
                 right.setdefault(group, []).append(agrees)
     for group, found in sorted(right.items()):
-        say(f"judge {path.parent.name} prefers the truly good reply, {group}: {100 * sum(found) / len(found):.1f} % of {len(found)} pairs")
+        say(f"judge {judge} prefers the truly good reply, {group}: {100 * sum(found) / len(found):.1f} % of {len(found)} pairs")
 
 
 def main() -> None:
     args = parse(__doc__, config="config", words="path", labels="path", oracle="path", preferences="path", pairs="paths", output="path")
     labels = read_table(args.labels, ["policy", "seed", "axis", "prompt_id", "accepted", "good"]).to_pandas()
     rows = check(labels, ending(args.oracle), args.config)
-    for path in args.pairs:
-        judge_on_pairs(path, args.preferences, Oracle(load_words(args.words)))
+    for judge, path in zip(args.config["examined"], args.pairs, strict=True):
+        judge_on_pairs(judge, path, args.preferences, Oracle(load_words(args.words)))
     judge_against_oracle(args.oracle)
     for row in rows:
         interval = "" if row["ci_low"] is None else f" [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"

@@ -281,26 +281,26 @@ def against_chosen(
     return rows
 
 
-def read_chosen(prompts: dict[str, pd.DataFrame], pairs: list[Path], judges: dict[str, dict]) -> dict[tuple[str, str], np.ndarray]:
+def read_chosen(prompts: dict[str, pd.DataFrame], pairs: dict[str, Path], judges: dict[str, dict]) -> dict[tuple[str, str], np.ndarray]:
     """(judge, axis) -> the judge's reward of the dataset's chosen reply to each prompt, NaN where the pair is not among the scored ones."""
     found = {}
-    for path in pairs:
+    for judge, path in pairs.items():
         table = read_table(path, ["axis", "subset", "row", "format", "chosen_reward"]).to_pandas()
         scored = table[table["format"] == "as evaluated"].set_index(["axis", "subset", "row"])["chosen_reward"]
-        for axis in judged_axes(judges[path.parent.name]):
+        for axis in judged_axes(judges[judge]):
             frame = prompts[axis]
             keys = [(axis, subset, line) for subset, line in zip(frame["subset"], frame["row"], strict=True)]
-            found[path.parent.name, axis] = scored.reindex(keys).to_numpy(float)
-            missing = int(np.isnan(found[path.parent.name, axis]).sum())
+            found[judge, axis] = scored.reindex(keys).to_numpy(float)
+            missing = int(np.isnan(found[judge, axis]).sum())
             if missing:
-                say(f"{axis}: {missing} of {len(frame)} prompts have no scored chosen reply ({path.parent.name})")
+                say(f"{axis}: {missing} of {len(frame)} prompts have no scored chosen reply ({judge})")
     return found
 
 
 def main() -> None:
     args = parse(__doc__, config="config", ratings="path", pairs="paths?", judge="path?", output="path")
-    rated = read_ratings(args.ratings)
-    chosen = read_chosen(rated.prompts, args.pairs, args.config["judges"]) if args.pairs else None
+    rated, pairs = read_ratings(args.ratings), dict(zip(args.config["examined"], args.pairs, strict=True))
+    chosen = read_chosen(rated.prompts, pairs, args.config["judges"]) if pairs else None
     rows = compare(rated.ratings, rated.clusters, args.config, chosen, read_reliability(args.judge))
     inputs = [args.ratings, *args.pairs, *([args.judge] if args.judge else [])]
     write_table(args.output, rows, COMPARISONS, provenance(args.config, inputs))

@@ -148,10 +148,10 @@ def examine(frame: pd.DataFrame) -> list[dict]:
 def main() -> None:
     args = parse(__doc__, config="config", pairs="paths", output="path", calibration="path", roc="path")
     rows, bins, points = [], [], []
-    for path in args.pairs:
+    for judge, path in zip(args.config["judges"], args.pairs, strict=True):
         table = read_table(path).to_pandas()
         for (axis, subset), frame in table.groupby(["axis", "subset"], sort=True):
-            place = {"judge": path.parent.name, "axis": axis, "subset": subset}
+            place = {"judge": judge, "axis": axis, "subset": subset}
             own = args.config["own"][axis] == subset
             rows += [{**place, "own_subset": own, **row} for row in examine(frame)]
             main = frame[frame["format"] == AS_EVALUATED]

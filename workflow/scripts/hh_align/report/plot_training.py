@@ -20,9 +20,9 @@ STARTS = {"dpo": log(2), "kto": 0.5}
 POINTS = 50
 
 
-def curves(logs: list[Path]) -> list[tuple[str, pd.DataFrame]]:
-    """(policy, steps) of every .../<policy>/seed-<seed>/train_log.parquet."""
-    return [(path.parent.parent.name, read_table(path, ["step", "loss", "accuracies"]).to_pandas()) for path in logs]
+def curves(policies: list[str], logs: list[Path]) -> list[tuple[str, pd.DataFrame]]:
+    """(policy, steps) of every training log, of these policies."""
+    return [(policy, read_table(path, ["step", "loss", "accuracies"]).to_pandas()) for policy, path in zip(policies, logs, strict=True)]
 
 
 def smooth(values: pd.Series) -> pd.Series:
@@ -60,7 +60,7 @@ def plot(found: list[tuple[str, pd.DataFrame]], order: list[str], trainers: dict
 def main() -> None:
     args = parse(__doc__, config="config", logs="paths", curves="path")
     with plt.rc_context(PLAIN):
-        save(plot(curves(args.logs), args.config["order"], args.config["trainers"]), args.curves)
+        save(plot(curves(args.config["trained"], args.logs), args.config["order"], args.config["trainers"]), args.curves)
 
 
 if __name__ == "__main__":
