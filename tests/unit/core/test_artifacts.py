@@ -74,7 +74,7 @@ def test_a_file_that_is_not_its_manifests_is_found_and_moved_aside(tmp_path, dam
     assert not (tmp_path / "manifest.json").exists()
 
 
-def test_logical_names_do_not_depend_on_the_place_of_the_repository(tmp_path):
+def test_logical_names_do_not_depend_on_where_the_repository_lies(tmp_path):
     assert artifacts.logical_name(tmp_path / "results/demo/prompts/prompts.parquet") == "demo/prompts/prompts.parquet"
     assert artifacts.logical_name("/data/hh/helpful-base/test.jsonl.gz") == "hh/helpful-base/test.jsonl.gz"
     assert artifacts.logical_name("resources/outside.txt") == "resources/outside.txt"  # whatever the clone is called
@@ -87,28 +87,29 @@ def write_script(root, name, text):
 
 
 def code_hashes(folder, files, edits):
-    """The hash of `a.step` as it stands in `files`, and after each edit (a file's name and its new text)."""
+    """The hash of `p.a.step` as it stands in `files`, and after each edit (a file's name and its new text)."""
     hashes = []
     for number, edit in enumerate([{}, *({name: text} for name, text in edits)]):
         for name, text in {**files, **edit}.items():
             write_script(folder / str(number), name, text)
-        hashes.append(code_hash("a.step", folder / str(number)))
+        hashes.append(code_hash("p.a.step", folder / str(number)))
     return hashes
 
 
 def test_code_hash_follows_imports_and_ignores_what_does_not_run(tmp_path):
     # a comment must not retrain a policy, an edit in an imported module must
     files = {
-        "a/step.py": "from b.x import f\nf()\n",
-        "b/x.py": "from b import y\ndef f():\n    return y.z\n",
-        "b/y.py": "z = 1\n",
-        "b/unrelated.py": "q = 1\n",
+        "p/a/step.py": "import library\nfrom p.b.x import f\nf()\n",
+        "p/b/x.py": "from p.b import y\ndef f():\n    return y.z\n",
+        "p/b/y.py": "z = 1\n",
+        "p/b/unrelated.py": "q = 1\n",
+        "library.py": "v = 1\n",  # as it lies beside an installed package: its version is in every artifact's provenance
     }
-    edits = [("b/y.py", '"""Doc."""\nz = (1)  # a comment\n'), ("b/unrelated.py", "q = 2\n"), ("b/y.py", "z = 2\n")]
-    before, documented, unrelated, changed = code_hashes(tmp_path, files, edits)
-    assert documented == before and unrelated == before and changed != before
-    with pytest.raises(FileNotFoundError, match=r"no module a\.other"):
-        code_hash("a.other", tmp_path / "0")
+    others = [("p/b/y.py", '"""Doc."""\nz = (1)  # a comment\n'), ("p/b/unrelated.py", "q = 2\n"), ("library.py", "v = 2\n")]
+    before, *alike, changed = code_hashes(tmp_path, files, [*others, ("p/b/y.py", "z = 2\n")])
+    assert alike == [before] * 3 and changed != before
+    with pytest.raises(FileNotFoundError, match=r"no module p\.a\.other"):
+        code_hash("p.a.other", tmp_path / "0")
 
 
 @pytest.mark.parametrize(
@@ -116,21 +117,22 @@ def test_code_hash_follows_imports_and_ignores_what_does_not_run(tmp_path):
     [("a/y.py", "from .y import z"), ("a/y.py", "from . import y"), ("b/y.py", "from ..b.y import z"), ("b/y.py", "from ..b import y")],
 )
 def test_code_hash_follows_relative_imports(tmp_path, name, statement):
-    before, changed = code_hashes(tmp_path, {"a/step.py": statement + "\n", name: "z = 1\n"}, [(name, "z = 2\n")])
+    before, changed = code_hashes(tmp_path, {"p/a/step.py": statement + "\n", f"p/{name}": "z = 1\n"}, [(f"p/{name}", "z = 2\n")])
     assert changed != before
 
 
 def test_code_hash_follows_relative_imports_of_a_package(tmp_path):
     # in an __init__.py one dot means the package itself
-    files = {"a/step.py": "from b import y\n", "b/__init__.py": "from .y import z\n", "b/y.py": "z = 1\n"}
-    before, changed = code_hashes(tmp_path, files, [("b/y.py", "z = 2\n")])
+    files = {"p/a/step.py": "from p.b import y\n", "p/b/__init__.py": "from .y import z\n", "p/b/y.py": "z = 1\n"}
+    before, changed = code_hashes(tmp_path, files, [("p/b/y.py", "z = 2\n")])
     assert changed != before
 
 
-@pytest.mark.parametrize("name", ["a/__init__.py", "b/__init__.py", "b/c/__init__.py"])
+@pytest.mark.parametrize("name", ["p/__init__.py", "p/a/__init__.py", "p/b/__init__.py", "p/b/c/__init__.py"])
 def test_code_hash_holds_the_code_of_every_package_on_the_way(tmp_path, name):
-    # importing b.c.x runs b and b.c first, and a.step runs a
-    files = {"a/step.py": "import b.c.x\n", "b/c/x.py": "", "a/__init__.py": "", "b/__init__.py": "", "b/c/__init__.py": ""}
+    # importing p.b.c.x runs p, p.b and p.b.c first, and p.a.step runs p.a
+    packages = {f"p/{folder}__init__.py": "" for folder in ("", "a/", "b/", "b/c/")}
+    files = {"p/a/step.py": "import p.b.c.x\n", "p/b/c/x.py": "", **packages}
     before, changed = code_hashes(tmp_path, files, [(name, "import os\nos.umask(0)\n")])
     assert changed != before
 

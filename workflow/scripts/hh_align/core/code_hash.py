@@ -1,4 +1,4 @@
-"""Content hash of a module and of the modules here that it imports: comments, docstrings, formatting and file times do not count."""
+"""Content hash of a module and of the modules of its package that it imports: comments, docstrings, formatting and file times do not count."""
 
 import ast
 import functools
@@ -9,8 +9,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def code_hash(module: str, root: Path = ROOT) -> str:
-    """Hash (16 hex digits) of a module (dotted name) below `root` and of everything below `root` that it imports, directly or not: absolute
-    and relative imports, and the `__init__` of each package on the way. Raises FileNotFoundError where there is no such module."""
+    """Hash (16 hex digits) of a module (dotted name) below `root` and of everything of its top-level package that it imports, directly or
+    not: absolute and relative imports, and the `__init__` of each package on the way. What else lies below `root`, as libraries do beside an
+    installed package, is not followed. Raises FileNotFoundError where there is no such module."""
     if not _file(module, root):
         raise FileNotFoundError(f"no module {module} below {root}")
     digest = hashlib.sha256()
@@ -21,10 +22,10 @@ def code_hash(module: str, root: Path = ROOT) -> str:
 
 def _closure(module: str, root: Path) -> list[str]:
     seen: set[str] = set()
-    ahead = [module]
+    package, ahead = module.partition(".")[0], [module]
     while ahead:
         name = ahead.pop()
-        if name not in seen and _file(name, root):
+        if name not in seen and name.partition(".")[0] == package and _file(name, root):
             seen.add(name)
             ahead += [*_parsed(name, root)[1], name.rpartition(".")[0]]
     return sorted(seen)
@@ -59,7 +60,5 @@ def _absolute(node: ast.ImportFrom, package: str) -> str:
 
 @functools.cache
 def _file(module: str, root: Path) -> Path | None:
-    if not module:
-        return None
     path = root.joinpath(*module.split("."))
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
