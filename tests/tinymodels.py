@@ -79,23 +79,10 @@ def write_opt(
         save_file(tensors, folder / "model.safetensors", {"format": "pt"})
 
 
-def write_judge(
-    folder: Path,
-    texts: Iterable[str] = (),
-    words: int = 500,
-    hidden: int = 16,
-    labels: tuple[str, ...] = ("LABEL_0",),
-    problem: str | None = None,
-) -> None:
-    """A repository laid out as OpenAssistant/reward-model-deberta-v3-large-v2: one label or these, a fp32 .bin, tokenizer.json.
-
-    The vocabulary is printable ASCII and the most frequent words of `texts`. The .bin holds the index buffer that
-    transformers used to store.
-    """
-    import torch
+def write_judge_tokenizer(folder: Path, texts: Iterable[str], words: int) -> int:
+    """The tokenizer of write_judge; returns the size of its vocabulary."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
     from tokenizers.models import Unigram
-    from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
     frequent = Counter("▁" + word for text in texts for word in text.split())
     known = dict.fromkeys(["▁", *(chr(code) for code in range(33, 127)), *(word for word, _ in frequent.most_common(words))])
@@ -114,9 +101,27 @@ def write_judge(
     named |= {"bos_token": "[CLS]", "eos_token": "[SEP]"}
     write(folder / "special_tokens_map.json", named)
     write(folder / "tokenizer_config.json", named | {"do_lower_case": False, "tokenizer_class": "DebertaV2Tokenizer", "vocab_type": "spm"})
+    return tokenizer.get_vocab_size()
+
+
+def write_judge(
+    folder: Path,
+    texts: Iterable[str] = (),
+    words: int = 500,
+    hidden: int = 16,
+    labels: tuple[str, ...] = ("LABEL_0",),
+    problem: str | None = None,
+) -> None:
+    """A repository laid out as OpenAssistant/reward-model-deberta-v3-large-v2: one label or these, a fp32 .bin, tokenizer.json.
+
+    The vocabulary is printable ASCII and the most frequent words of `texts`. The .bin holds the index buffer that
+    transformers used to store.
+    """
+    import torch
+    from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
     settings = {
-        "vocab_size": tokenizer.get_vocab_size() + 9,
+        "vocab_size": write_judge_tokenizer(folder, texts, words) + 9,
         "hidden_size": hidden,
         "pooler_hidden_size": hidden,
         "num_hidden_layers": 2,
