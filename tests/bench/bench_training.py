@@ -111,10 +111,10 @@ def prepared(name: str, kind: str):
     model = build_model(case["architecture"], case["vocabulary"], 1)
     if kind == "sft":
         views = transcript_view(rows, encoder(tokenizer), 2, 2, case["max_length"], "transcript")
-        sizes = [len(view["input_ids"]) for view in views]
+        sizes = [len(view.input_ids) for view in views]
     else:
         views = pair_view(rows, encoder(tokenizer), 2, 2, case["max_length"], case["max_prompt_length"])
-        sizes = [len(view["prompt_ids"]) + len(view["chosen_ids"]) + len(view["rejected_ids"]) for view in views]
+        sizes = [len(view.prompt_ids) + len(view.chosen_ids) + len(view.rejected_ids) for view in views]
     return case, model, tokenizer, views, training_order(sizes, 1, BATCH, 1)
 
 
@@ -137,7 +137,7 @@ def run_theirs(name: str, kind: str, peer: str, device: str) -> dict:
         "train_sampling_strategy": "group_by_length" if best and kind == "sft" else "sequential", "use_cpu": device == "cpu",
         "report_to": "none", "disable_tqdm": True, "save_strategy": "no", **PEERS[peer],
     }  # fmt: skip
-    dataset = Dataset.from_list([{key: value for key, value in views[row].items() if key.endswith("ids")} for row in order])
+    dataset = Dataset.from_list([{key: value for key, value in views[row]._asdict().items() if key.endswith("ids")} for row in order])
     passes = []
     if kind == "sft":
         trainer = SFTTrainer(

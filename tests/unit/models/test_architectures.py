@@ -4,72 +4,41 @@ import json
 import math
 import random
 
-import pyarrow.parquet as pq
 import pytest
 import torch
-from test_training import COMMON, call, preference
+from architectures import ARCHITECTURES, ROWS, import_policy, write_source
+from training_study import DPO, SFT, dpo, references, sft
 
 from hh_align.core.artifacts import write_table
 from hh_align.core.errors import StudyError
 from hh_align.data.preferences import SCHEMA
 from hh_align.evaluation.generate_responses import continue_greedily
 from hh_align.evaluation.measure_drift import reply_distributions, text_examples
-from hh_align.models import import_model
 from hh_align.models.batches import Item
-from hh_align.models.bpe import train_tokenizer
 from hh_align.models.decoding import prompt_ids
 from hh_align.models.folders import load_policy, positions_of
 from hh_align.models.packing import pack, reply_logps, use_packing
-from hh_align.training import compute_references, train_dpo, train_sft
 from hh_align.training.throughput import Work, training_flops
-
-ROWS = [preference(number) for number in range(16)]
-SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 128, "initializer_range": 0.2}
-GATED = SIZES | {"intermediate_size": 64, "num_key_value_heads": 2}
-ARCHITECTURES = {  # class of the config, its settings, LoRA targets, what the tokenizer puts before a text, spare rows of the embedding
-    "gpt_neox": ("GPTNeoXConfig", SIZES | {"intermediate_size": 64}, ["query_key_value"], "$A", 5),
-    "llama": ("LlamaConfig", GATED | {"tie_word_embeddings": True}, ["q_proj", "v_proj"], "<s> $A", 0),
-    "qwen2": ("Qwen2Config", GATED | {"tie_word_embeddings": True}, ["q_proj", "v_proj"], "$A", 5),
-    "qwen3": ("Qwen3Config", GATED | {"head_dim": 8}, ["q_proj", "v_proj"], "$A", 0),
-    "gpt2": ("GPT2Config", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128, "initializer_range": 0.2}, ["c_attn"], "$A", 5),
-}
-
-
-def write_source(folder, kind, **more):
-    """A repository of a small random model of this kind; its tokenizer names no token for padding, and a bos that it may not use."""
-    import transformers
-
-    name, settings, _, template, spare = ARCHITECTURES.get(kind, (kind, {}, [], "$A", 5))
-    tokenizer = train_tokenizer([row["prompt"] + row["chosen"] for row in ROWS], 300, template)
-    settings = settings | more | {"vocab_size": len(tokenizer) + spare, "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": None}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = transformers.AutoModelForCausalLM.from_config(getattr(transformers, name)(**settings))
-    model.save_pretrained(folder)
-    tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
-    named = {"bos_token": "<s>", "eos_token": "</s>", "tokenizer_class": "PreTrainedTokenizerFast"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(named))
-    return folder
-
-
-def bring(source, manifest):
-    call(import_model, {"kind": "policy", "notice": "a notice"}, source=source, manifest=manifest)
-    return manifest
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
-def place(request, tmp_path_factory):
-    """A folder with preferences and the imported base; `kind` says of which architecture."""
-    folder = tmp_path_factory.mktemp(request.param)
-    bring(write_source(folder / "source", request.param), folder / "base/manifest.json")
+def kind(request):
+    """Of the architecture."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def study(kind, tmp_path_factory):
+    """A folder with preferences and the imported base."""
+    folder = tmp_path_factory.mktemp(kind)
+    import_policy(write_source(folder / "source", kind), folder / "base/manifest.json")
     write_table(folder / "preferences.parquet", ROWS, SCHEMA, {})
-    return folder, request.param
+    return folder
 
 
-def test_an_import_says_what_begins_a_text_and_what_fills_up(place):
+def test_an_import_says_what_begins_a_text_and_what_fills_up(study, kind):
     # a bos that the tokenizer itself does not use must not be put there by us; padding is never the end
-    folder, kind = place
-    _, tokenizer = load_policy(folder / "base/manifest.json")
+    _, tokenizer = load_policy(study / "base/manifest.json")
     assert tokenizer.bos_token == ("<s>" if kind == "llama" else None)
     assert tokenizer.eos_token == "</s>" and tokenizer.pad_token == "<pad>"
     prompts = [{"prompt_id": "p", "prompt": ROWS[0]["prompt"]}]
@@ -77,9 +46,8 @@ def test_an_import_says_what_begins_a_text_and_what_fills_up(place):
     assert prompt_ids(tokenizer, prompts, config, 128)[0] == [tokenizer(ROWS[0]["prompt"])["input_ids"]]
 
 
-def test_packed_log_probabilities_are_those_of_each_sequence(place):
-    folder, _ = place
-    model, _ = load_policy(folder / "base/manifest.json")
+def test_packed_log_probabilities_are_those_of_each_sequence(study):
+    model, _ = load_policy(study / "base/manifest.json")
     trees = [([12, 5, 6], [[7, 8, 2], [9, 2]]), ([12], [[5, 6, 7, 8, 2]]), ([12, 3, 3], [[11, 2], [], [8]])]
     expected = []
     for prompt, replies in trees:
@@ -90,13 +58,14 @@ def test_packed_log_probabilities_are_those_of_each_sequence(place):
     assert reply_logps(model, pack(trees, 16)).tolist() == pytest.approx(expected, abs=1e-4)
 
 
-def test_greedy_ids_are_those_of_generate(place):
-    folder, _ = place
-    model, _ = load_policy(folder / "base/manifest.json")
+def test_greedy_ids_are_those_of_generate(study):
+    model, _ = load_policy(study / "base/manifest.json")
     stream = random.Random(1)
     prompts = [stream.choices(range(4, 250), k=stream.randint(1, 40)) for _ in range(24)]
-    found, gaps = continue_greedily(model, [Item(n, ids, {"prompt_id": str(n)}) for n, ids in enumerate(prompts)], 20, 2, lambda ids: False)
-    for ids, part, gap in zip(prompts, found, gaps, strict=True):
+    continuations, gaps = continue_greedily(
+        model, [Item(n, ids, {"prompt_id": str(n)}) for n, ids in enumerate(prompts)], 20, 2, lambda ids: False
+    )
+    for ids, part, gap in zip(prompts, continuations, gaps, strict=True):
         written = model.generate(
             torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long), do_sample=False, max_new_tokens=20, eos_token_id=2,
             pad_token_id=1,
@@ -105,88 +74,53 @@ def test_greedy_ids_are_those_of_generate(place):
     assert sum(gap < 1e-4 for gap in gaps) < 3
 
 
-def test_drift_reads_padded_batches_as_single_sequences(place):
+def test_drift_reads_padded_batches_as_single_sequences(study):
     # left padding must not move a prompt's positions
-    folder, _ = place
-    model, tokenizer = load_policy(folder / "base/manifest.json")
+    model, tokenizer = load_policy(study / "base/manifest.json")
     prompts, replies = [[12, 5, 6, 7, 8, 9], [12, 4]], [[7], [9, 2, 5]]
     with torch.no_grad():
-        for prompt, reply, found in zip(
-            prompts, replies, reply_distributions(model, prompts, replies, tokenizer.pad_token_id), strict=True
-        ):
+        distributions = reply_distributions(model, prompts, replies, tokenizer.pad_token_id)
+        for prompt, reply, logps in zip(prompts, replies, distributions, strict=True):
             alone = model(input_ids=torch.tensor([prompt + reply])).logits[0].log_softmax(1)[len(prompt) - 1 : -1]
-            assert torch.allclose(found, alone, atol=1e-4)
+            assert torch.allclose(logps, alone, atol=1e-4)
     examples = text_examples("a text of some length " * 40, tokenizer, 64)
     assert all(len(row["prompt_ids"]) == 1 and 0 < len(row["reply_ids"]) < 64 for row in examples)
 
 
-def train(folder, name, module, method, **options):
-    out = {key: folder / name / key for key in ("train_log", "quarantine", "timing")} | {"state": folder / "state" / name}
-    out |= {
-        "manifest": folder / name / "manifest.json",
-        "parent": folder / "base/manifest.json",
-        "preferences": folder / "preferences.parquet",
-    }
-    config = {"method": method, "train_split": "train", "device": "cpu"}
-    call(module, config, seed=1, threads=1, checkpoint_seconds=1000, **out, **options)
-    return pq.read_table(folder / name / "train_log").to_pylist()
-
-
-def test_sft_lowers_the_loss_and_its_policy_loads(place):
-    folder, _ = place
-    log = train(folder, "sft", train_sft, COMMON | {"trainer": "sft", "loss_on": "reply", "rows": "all", "epochs": 1})
+def test_sft_lowers_the_loss_and_its_policy_loads(study):
+    _, log = sft(study, "sft", SFT | {"loss_on": "reply", "epochs": 1})
     assert log[-1]["loss"] < log[0]["loss"]
-    model, tokenizer = load_policy(folder / "sft/manifest.json")
+    model, tokenizer = load_policy(study / "sft/manifest.json")
     assert tokenizer.eos_token == "</s>" and tokenizer.pad_token == "<pad>"
-    base, _ = load_policy(folder / "base/manifest.json")
+    base, _ = load_policy(study / "base/manifest.json")
     tied = [m.get_input_embeddings().weight.data_ptr() == m.get_output_embeddings().weight.data_ptr() for m in (base, model)]
     assert tied[0] == tied[1]
 
 
-def test_the_first_dpo_loss_is_ln_2(place):
-    folder, kind = place
+def test_the_first_dpo_loss_is_ln_2(study, kind):
     lora = {"r": 2, "alpha": 4, "dropout": 0.0, "targets": ARCHITECTURES[kind][2]}
-    method = COMMON | {
-        "trainer": "dpo",
-        "loss": "sigmoid",
-        "beta": 0.1,
-        "epochs": 1,
-        "max_prompt_length": 32,
-        "dropout": "disabled",
-        "lora": lora,
-    }
-    config = {"view": method, "train_split": "train", "batch_tokens": 512, "device": "cpu"}
-    paths = {
-        "policy": folder / "base/manifest.json",
-        "preferences": folder / "preferences.parquet",
-        "output": folder / "r",
-        "timing": folder / "t",
-    }
-    call(compute_references, config, threads=1, state=folder / "state/r", **paths)
-    log = train(folder, "dpo", train_dpo, method, references=folder / "r")
+    _, log = dpo(study, "dpo", DPO | {"epochs": 1, "lora": lora}, references(study))
     assert log[0]["loss"] == pytest.approx(math.log(2), abs=1e-5) and log[-1]["loss"] < log[0]["loss"]
-    load_policy(folder / "dpo/manifest.json")
+    load_policy(study / "dpo/manifest.json")
 
 
-def test_importing_an_import_changes_nothing(place, tmp_path):
-    folder, _ = place
-    again = bring(folder / "base", tmp_path / "again/manifest.json")
-    one, other = (json.loads(path.read_text()) for path in (folder / "base/manifest.json", again))
+def test_importing_an_import_changes_nothing(study, tmp_path):
+    again = import_policy(study / "base", tmp_path / "again/manifest.json")
+    one, other = (json.loads(path.read_text()) for path in (study / "base/manifest.json", again))
     same = ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
     assert [one[name] for name in same] == [other[name] for name in same]
 
 
-def test_a_row_longer_than_the_positions_is_refused(place, tmp_path):
+def test_a_row_longer_than_the_positions_is_refused(kind, tmp_path):
     # rotary positions would go on without a word
-    _, kind = place
-    base = bring(
+    base = import_policy(
         write_source(tmp_path / "source", kind, **({"n_positions": 24} if kind == "gpt2" else {"max_position_embeddings": 24})),
         tmp_path / "base/manifest.json",
     )
     assert positions_of(load_policy(base)[0].config) == 24
     write_table(tmp_path / "preferences.parquet", ROWS, SCHEMA, {})
     with pytest.raises(StudyError, match="the model reads at most 24: lower max_length"):
-        train(tmp_path, "sft", train_sft, COMMON | {"trainer": "sft", "loss_on": "transcript", "rows": "all"})
+        sft(tmp_path, "sft")
 
 
 def test_the_window_of_the_attention_bounds_what_is_read():
@@ -212,11 +146,11 @@ def test_a_model_that_cannot_be_packed_is_refused(tmp_path, kind):
     # tokens of one reply would see another's
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "initializer_range": 0.3} | ({"n_head": 4} if kind == "BloomConfig" else {})
     with pytest.raises(StudyError, match=r"packed rows.*Take a causal model"):
-        bring(write_source(tmp_path / "source", kind, **sizes), tmp_path / "base/manifest.json")
+        import_policy(write_source(tmp_path / "source", kind, **sizes), tmp_path / "base/manifest.json")
 
 
 def test_a_tokenizer_without_an_end_is_refused(tmp_path):
     source = write_source(tmp_path / "source", "llama")
     (source / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
     with pytest.raises(StudyError, match="the tokenizer has no end token"):
-        bring(source, tmp_path / "base/manifest.json")
+        import_policy(source, tmp_path / "base/manifest.json")

@@ -3,20 +3,18 @@
 import json
 
 import pytest
+from architectures import ROWS, import_policy, write_source
 from configs import SCHEMA, load, merged
-from test_architectures import ROWS, train, write_source
-from test_training import COMMON, DPO, call
+from training_study import DPO, SFT, sft
 
 from hh_align.config.resolve import resolve
 from hh_align.core.artifacts import write_table
 from hh_align.core.errors import StudyError
 from hh_align.data.preferences import SCHEMA as PREFERENCES
-from hh_align.models import import_model
 from hh_align.models.chat import as_read, messages
 from hh_align.models.decoding import prompt_ids
 from hh_align.models.folders import load_policy
-from hh_align.training import train_sft
-from hh_align.training.pairs import pairs
+from hh_align.training.pairs import usable_pairs
 
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{{ '[' + message.role + ']\n' + message.content }}{% if message.role == 'assistant' %}"
@@ -26,20 +24,19 @@ DIALOGUE = "\n\nHuman: Hi.\n\nAssistant: Yes?\n\nHuman: One.\n\nTwo.\n\nAssistan
 ASKED = {"max_new_tokens": 8, "cue": True, "long_prompts": "error"}
 
 
-def bring(folder, template, chat=True):
-    """The imported model, of a source with this template (None: with none)."""
+def import_chat(folder, template, chat=True):
+    """The manifest of the imported model, of a source with this template (None: with none)."""
     source = write_source(folder / "source", "llama")
-    named = json.loads((source / "tokenizer_config.json").read_text())
-    (source / "tokenizer_config.json").write_text(json.dumps(named | ({"chat_template": template} if template else {})))
-    manifest = folder / "base/manifest.json"
-    call(import_model, {"kind": "policy", "notice": ""} | ({"chat_template": True} if chat else {}), source=source, manifest=manifest)
-    return manifest
+    settings = json.loads((source / "tokenizer_config.json").read_text())
+    (source / "tokenizer_config.json").write_text(json.dumps(settings | ({"chat_template": template} if template else {})))
+    return import_policy(source, folder / "base/manifest.json", **({"chat_template": True} if chat else {}))
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def study(tmp_path_factory):
+    """A folder with preferences and a base that has a chat template."""
     folder = tmp_path_factory.mktemp("chat")
-    bring(folder, TEMPLATE)
+    import_chat(folder, TEMPLATE)
     write_table(folder / "preferences.parquet", ROWS, PREFERENCES, {})
     return folder
 
@@ -59,36 +56,35 @@ def test_turns_become_messages(prompt, turns):
     assert messages(prompt) == [{"role": role, "content": text} for role, text in turns]
 
 
-def test_generation_reads_what_the_template_writes(place):
-    _, tokenizer = load_policy(place / "base/manifest.json")
+def test_generation_reads_what_the_template_writes(study):
+    _, tokenizer = load_policy(study / "base/manifest.json")
     texts = {
         DIALOGUE: "<s>[user]\nHi.\n[assistant]\nYes?</s>\n[user]\nOne.\n\nTwo.\n[assistant]\n",
         "Human: Hi.\n\nAssistant: Yes": "<s>[user]\nHi.\n[assistant]\nYes",
     }
-    found, _ = prompt_ids(tokenizer, [{"prompt_id": "p", "prompt": prompt} for prompt in texts], ASKED, 128)
-    assert found == [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts.values()]
+    ids, _ = prompt_ids(tokenizer, [{"prompt_id": "p", "prompt": prompt} for prompt in texts], ASKED, 128)
+    assert ids == [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts.values()]
 
 
-def test_pairs_are_the_templates_own_tokens_and_end_with_its_end(place):
-    _, tokenizer = load_policy(place / "base/manifest.json")
-    rows, examples, _ = pairs(ROWS, tokenizer, DPO | {"max_length": 200, "max_prompt_length": 150}, "train")
-    for row, original, example in zip(rows, ROWS, examples, strict=True):
+def test_pairs_are_the_templates_own_tokens_and_end_with_its_end(study):
+    _, tokenizer = load_policy(study / "base/manifest.json")
+    rows, pairs, _ = usable_pairs(ROWS, tokenizer, DPO | {"max_length": 200, "max_prompt_length": 150}, "train")
+    for row, original, pair in zip(rows, ROWS, pairs, strict=True):
         for side in ("chosen", "rejected"):
             said = [*messages(original["prompt"]), {"role": "assistant", "content": original[side].strip()}]
             whole = tokenizer.apply_chat_template(said, tokenize=False).rstrip()
-            assert example["prompt_ids"] + example[f"{side}_ids"] == tokenizer(whole, add_special_tokens=False)["input_ids"]
+            assert pair.prompt_ids + getattr(pair, f"{side}_ids") == tokenizer(whole, add_special_tokens=False)["input_ids"]
         assert row["row"] == original["row"]
 
 
-def test_a_trained_policy_keeps_the_template(place):
-    method = COMMON | {"trainer": "sft", "loss_on": "reply", "rows": "all", "epochs": 1}
-    train(place, "sft", train_sft, method)
-    one, other = (load_policy(place / name / "manifest.json")[1] for name in ("base", "sft"))
+def test_a_trained_policy_keeps_the_template(study):
+    sft(study, "sft", SFT | {"loss_on": "reply", "epochs": 1})
+    one, other = (load_policy(study / name / "manifest.json")[1] for name in ("base", "sft"))
     assert one.chat_template == other.chat_template == TEMPLATE
 
 
 def test_without_the_key_a_template_is_of_no_account(tmp_path):
-    _, tokenizer = load_policy(bring(tmp_path, TEMPLATE, chat=False))
+    _, tokenizer = load_policy(import_chat(tmp_path, TEMPLATE, chat=False))
     assert tokenizer.chat_template is None and as_read(ROWS, tokenizer) == ROWS
     assert "chat_template" not in (tmp_path / "base/tokenizer_config.json").read_text()
     prompt = [{"prompt_id": "p", "prompt": "Human: Hi."}]
@@ -106,12 +102,12 @@ def test_without_the_key_a_template_is_of_no_account(tmp_path):
 )
 def test_a_model_whose_template_cannot_serve_is_refused(tmp_path, template, said):
     with pytest.raises(StudyError, match=said):
-        bring(tmp_path, template)
+        import_chat(tmp_path, template)
     assert not (tmp_path / "base").exists()
 
 
-def test_a_prompt_that_the_template_refuses_is_named(place):
-    _, tokenizer = load_policy(place / "base/manifest.json")
+def test_a_prompt_that_the_template_refuses_is_named(study):
+    _, tokenizer = load_policy(study / "base/manifest.json")
     tokenizer.chat_template = TEMPLATE + "{{ raise_exception('roles must alternate') }}"
     with pytest.raises(StudyError, match=r"^p-7: the model's chat template refuses this prompt \(roles must alternate\)"):
         prompt_ids(tokenizer, [{"prompt_id": "p-7", "prompt": "Human: Hi."}], ASKED, 128)

@@ -6,7 +6,7 @@ import torch
 
 from hh_align.core.errors import StudyError
 from hh_align.core.plan import micro_batches
-from hh_align.models.packing import pack, reply_logps, token_logps, use_packing
+from hh_align.models.packing import Tree, idle_tree, pack, reply_logps, token_logps, use_packing
 from hh_align.models.tokens import check_boundaries
 from hh_align.training.pretrain_base import build_model
 from hh_align.training.train_dpo import pair_losses
@@ -14,7 +14,9 @@ from hh_align.training.train_dpo import pair_losses
 ARCHITECTURE = {
     "hidden_size": 32, "layers": 2, "heads": 4, "ffn_dim": 64, "word_embed_proj_dim": 16, "max_positions": 64, "init_std": 0.3, "dropout": 0.0,
 }  # fmt: skip
-TREES = [([2, 5, 6], [[7, 8, 2], [9, 2]]), ([2, 9], [[4, 4, 4, 2]]), ([2, 3, 3, 3, 3], [[1, 2], [], [8, 8]]), ([2], [[5, 6, 7, 8, 2]])]
+TREES = [
+    Tree([2, 5, 6], [[7, 8, 2], [9, 2]]), Tree([2, 9], [[4, 4, 4, 2]]), Tree([2, 3, 3, 3, 3], [[1, 2], [], [8, 8]]), Tree([2], [[5, 6, 7, 8, 2]]),
+]  # fmt: skip
 
 
 def sequences(trees):
@@ -24,7 +26,7 @@ def sequences(trees):
 def alone(model, prompt, reply):
     """Sum of log p of the reply's tokens, in a pass of its own."""
     logits = model(input_ids=torch.tensor([prompt + reply])).logits[0].log_softmax(1)
-    return sum((logits[len(prompt) - 1 + place, token] for place, token in enumerate(reply)), torch.zeros(()))
+    return sum((logits[len(prompt) - 1 + number, token] for number, token in enumerate(reply)), torch.zeros(()))
 
 
 def grown(model):
@@ -40,9 +42,9 @@ def test_a_packed_row_gives_each_replys_log_probability_and_gradient(seed):
     gradient = grown(model)
     model.zero_grad()
     use_packing(model)
-    found = reply_logps(model, pack(TREES))
-    assert torch.allclose(found, expected, atol=1e-4) and found[4] == 0.0
-    (weights * found).sum().backward()
+    logps = reply_logps(model, pack(TREES))
+    assert torch.allclose(logps, expected, atol=1e-4) and logps[4] == 0.0
+    (weights * logps).sum().backward()
     assert all(torch.allclose(tensor, gradient[name], atol=2e-3) for name, tensor in grown(model).items())
 
 
@@ -50,9 +52,9 @@ def test_filling_up_changes_no_result():
     model = build_model(ARCHITECTURE, 50, 1)
     use_packing(model)
     plain, filled = pack(TREES), pack(TREES, 16)
-    assert (plain["input_ids"].shape[1], filled["input_ids"].shape[1], len(filled["score"])) == (29, 32, 32)
+    assert (plain.input_ids.shape[1], filled.input_ids.shape[1], len(filled.score)) == (29, 32, 32)
     assert reply_logps(model, filled).tolist() == pytest.approx(reply_logps(model, plain).tolist(), abs=1e-4)
-    assert token_logps(model, filled)[len(plain["score"]) :].abs().sum() == 0
+    assert token_logps(model, filled)[len(plain.score) :].abs().sum() == 0
 
 
 def test_exchanged_replies_exchange_their_log_probabilities():
@@ -60,26 +62,38 @@ def test_exchanged_replies_exchange_their_log_probabilities():
     model = build_model(ARCHITECTURE, 50, 1)
     use_packing(model)
     (chosen, rejected), (second, first) = (
-        reply_logps(model, pack([([2, 5, 6], replies)])).tolist() for replies in ([[7, 8, 2], [9, 2]], [[9, 2], [7, 8, 2]])
+        reply_logps(model, pack([Tree([2, 5, 6], replies)])).tolist() for replies in ([[7, 8, 2], [9, 2]], [[9, 2], [7, 8, 2]])
     )
     assert (chosen, rejected) == pytest.approx((first, second), abs=1e-4) and chosen != rejected
 
 
 def test_only_replies_are_scored_and_each_token_once():
     batch = pack(TREES)
-    assert batch["labels"].tolist() == [token for _, reply in sequences(TREES) for token in reply]
-    assert batch["owner"].tolist() == [number for number, (_, reply) in enumerate(sequences(TREES)) for _ in reply]
-    assert batch["lengths"] == [8, 6, 9, 6] and batch["input_ids"].shape == batch["position_ids"].shape == (1, 29)
-    assert batch["position_ids"][0, :8].tolist() == [0, 1, 2, 3, 4, 5, 3, 4]
+    assert batch.labels.tolist() == [token for _, reply in sequences(TREES) for token in reply]
+    assert batch.owner.tolist() == [number for number, (_, reply) in enumerate(sequences(TREES)) for _ in reply]
+    assert batch.reply_tokens.tolist() == [len(reply) for _, reply in sequences(TREES)]
+    assert batch.lengths == [8, 6, 9, 6] and batch.input_ids.shape == batch.position_ids.shape == (1, 29)
+    assert batch.position_ids[0, :8].tolist() == [0, 1, 2, 3, 4, 5, 3, 4]
     with pytest.raises(ValueError, match="at least one token"):
-        pack([([], [[1, 2]])])
+        pack([Tree([], [[1, 2]])])
+
+
+def test_a_batch_moves_with_all_its_tensors():
+    # accelerate moves what has a `to`; a mask that stayed behind would fail on a GPU only
+    batch, moved = pack(TREES), pack(TREES).to("meta")
+    tensors = [
+        *(value for value in vars(moved).values() if isinstance(value, torch.Tensor)),
+        *filter(lambda mask: mask is not None, moved.masks),
+    ]
+    assert len(tensors) == 8 and {tensor.device.type for tensor in tensors} == {"meta"}
+    assert moved.lengths == batch.lengths and moved.masks[1] is None
 
 
 def test_an_empty_micro_batch_has_no_loss_and_a_gradient_of_zero():
     # of two processes that share a last, short step the second may have nothing to do, and still has to take part
     model = build_model(ARCHITECTURE, 50, 1)
     use_packing(model)
-    loss = token_logps(model, pack([([2], [])])).sum()
+    loss = token_logps(model, pack([idle_tree(2)])).sum()
     loss.backward()
     assert loss.item() == 0 and all(float(tensor.abs().sum()) == 0 for tensor in grown(model).values())
 

@@ -6,7 +6,9 @@ import pytest
 from study_folder import SHARED
 
 from hh_align.core.plan import token_batches, training_order
-from hh_align.models.tokens import encoder, pair_view, published_pair_view, transcript_view
+from hh_align.models.bpe import train_tokenizer
+from hh_align.models.judging import pair_ids
+from hh_align.models.tokens import Pair, Transcript, encoder, pair_view, published_pair_view, transcript_view
 
 BOS = EOS = 2
 
@@ -39,40 +41,34 @@ def gpt2():
 def test_transcript_view_has_one_start_and_one_end():
     # </s> at the end must be learnt, or the policy never stops
     (example,) = transcript_view([ROW], letters, BOS, EOS, 99, "transcript")
-    assert example == {"input_ids": [2, *ids("Pq: ab"), 2], "labels": [2, *ids("Pq: ab"), 2], "cut": 0}
+    assert example == Transcript([2, *ids("Pq: ab"), 2], [2, *ids("Pq: ab"), 2], cut=0)
 
 
 def test_reply_loss_covers_no_prompt_token():
     (example,) = transcript_view([ROW], letters, BOS, EOS, 99, "reply")
-    assert example["labels"] == [-100] * 4 + ids(" ab") + [2]
-    assert example["input_ids"] == [2, *ids("Pq: ab"), 2]
+    assert example.labels == [-100] * 4 + ids(" ab") + [2]
+    assert example.input_ids == [2, *ids("Pq: ab"), 2]
 
 
 def test_a_long_transcript_loses_its_end_and_the_loss_is_counted():
     (example,) = transcript_view([ROW], letters, BOS, EOS, 5, "transcript")
-    assert example == {"input_ids": [2, *ids("Pq: ")], "labels": [2, *ids("Pq: ")], "cut": 3}
+    assert example == Transcript([2, *ids("Pq: ")], [2, *ids("Pq: ")], cut=3)
 
 
 def test_pair_view_keeps_the_prompts_end_and_the_replies_beginning():
     (whole,) = pair_view([ROW], letters, BOS, EOS, 99, 50)
-    assert whole == {
-        "prompt_ids": [2, *ids("Pq:")],
-        "chosen_ids": [*ids(" ab"), 2],
-        "rejected_ids": [*ids(" acd"), 2],
-        "cut_prompt": 0,
-        "cut_reply": 0,
-    }
+    assert whole == Pair([2, *ids("Pq:")], [*ids(" ab"), 2], [*ids(" acd"), 2], cut_prompt=0, cut_reply=0)
     (cut,) = pair_view([ROW], letters, BOS, EOS, 6, 3)
-    assert cut == {"prompt_ids": [2, *ids("q:")], "chosen_ids": ids(" ab"), "rejected_ids": ids(" ac"), "cut_prompt": 1, "cut_reply": 1 + 2}
+    assert cut == Pair([2, *ids("q:")], ids(" ab"), ids(" ac"), cut_prompt=1, cut_reply=1 + 2)
 
 
 def test_published_view_splits_inside_the_reply_and_has_no_start():
     # what the author's trainer did: the longest common beginning in characters
     (example,) = published_pair_view([ROW], letters, EOS, 99, 50)
-    assert example["prompt_ids"] == ids("Pq: a")
-    assert (example["chosen_ids"], example["rejected_ids"]) == ([*ids("b"), 2], [*ids("cd"), 2])
+    assert example.prompt_ids == ids("Pq: a")
+    assert (example.chosen_ids, example.rejected_ids) == ([*ids("b"), 2], [*ids("cd"), 2])
     (spaced,) = published_pair_view([ROW | {"chosen": " b", "rejected": " c"}], letters, EOS, 99, 50)
-    assert spaced["prompt_ids"] == ids("Pq:")
+    assert spaced.prompt_ids == ids("Pq:")
 
 
 def test_real_tokens_of_prompt_and_reply_join_to_those_of_the_transcript(gpt2):
@@ -95,15 +91,15 @@ REAL = {
 
 def test_real_views_have_exactly_these_ids(gpt2):
     (whole,) = transcript_view([REAL], gpt2, BOS, EOS, 512, "transcript")
-    assert whole == {"input_ids": [2, *EGG, *GOOD, 2], "labels": [2, *EGG, *GOOD, 2], "cut": 0}
+    assert whole == Transcript([2, *EGG, *GOOD, 2], [2, *EGG, *GOOD, 2], cut=0)
     (reply,) = transcript_view([REAL], gpt2, BOS, EOS, 512, "reply")
-    assert reply == {"input_ids": [2, *EGG, *GOOD, 2], "labels": [-100] * 16 + GOOD + [2], "cut": 0}
+    assert reply == Transcript([2, *EGG, *GOOD, 2], [-100] * 16 + GOOD + [2], cut=0)
     (pair,) = pair_view([REAL], gpt2, BOS, EOS, 1024, 512)
-    assert pair == {"prompt_ids": [2, *EGG], "chosen_ids": [*GOOD, 2], "rejected_ids": [*BAD, 2], "cut_prompt": 0, "cut_reply": 0}
+    assert pair == Pair([2, *EGG], [*GOOD, 2], [*BAD, 2], cut_prompt=0, cut_reply=0)
     (short,) = pair_view([REAL], gpt2, BOS, EOS, 9, 4)  # 1 + 3 tokens of the prompt, 5 of each reply
-    assert short == {"prompt_ids": [2, *EGG[-3:]], "chosen_ids": GOOD[:5], "rejected_ids": BAD, "cut_prompt": 12, "cut_reply": 5}
+    assert short == Pair([2, *EGG[-3:]], GOOD[:5], BAD, cut_prompt=12, cut_reply=5)
     (published,) = published_pair_view([REAL], gpt2, EOS, 1024, 512)
-    assert published == {"prompt_ids": EGG, "chosen_ids": [*GOOD, 2], "rejected_ids": [*BAD, 2], "cut_prompt": 0, "cut_reply": 0}
+    assert published == Pair(EGG, [*GOOD, 2], [*BAD, 2], cut_prompt=0, cut_reply=0)
 
 
 def test_every_epoch_holds_every_row_once_and_steps_are_sorted_by_length():
@@ -143,3 +139,14 @@ def test_token_batches_hold_every_row_once_within_the_budget():
     batches = token_batches(lengths, 100)
     assert sorted(row for batch in batches for row in batch) == list(range(8))
     assert all(len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= 100 for batch in batches)
+
+
+def test_a_judge_reads_a_long_pair_without_the_beginning_of_its_prompt():
+    tokenizer = train_tokenizer(["abc"], 300, "<s> $A </s>", "<s> $A </s> $B </s>")
+    (whole, cut), lost = pair_ids(tokenizer, ["abcdef", "abcdef"], ["xy", "xy"], None), [0, 0]
+    assert cut == lost
+    (short,), (count,) = pair_ids(tokenizer, ["abcdef"], ["xy"], 8)
+    special, text = 3, len(whole[0]) - 3
+    assert len(short) == 8 and count == text + special - 8
+    assert short[0] == whole[0][0] and short[-7:] == whole[0][-7:]
+    assert whole[0] == tokenizer("abcdef", "xy")["input_ids"]

@@ -22,7 +22,7 @@ from hh_align.models.chat import as_read
 from hh_align.models.compute import use_device, write_timing
 from hh_align.models.decoding import Continuation, decode, prompt_ids
 from hh_align.models.folders import load_policy, positions_of
-from hh_align.models.packing import pack, reply_logps, to_device, use_packing
+from hh_align.models.packing import Tree, pack, reply_logps, use_packing
 from hh_align.models.tokens import encoder, pair_view, start
 
 DRIFT = pa.schema(
@@ -129,8 +129,8 @@ def measure_replies(policy, examples: list[dict], batch_tokens: int, parts: Part
     sizes = [len(row["prompt_ids"]) + len(row["reply_ids"]) for row in examples]
 
     def compute(batch: Sequence[int]) -> list[float]:
-        packed = pack([(examples[row]["prompt_ids"], [examples[row]["reply_ids"]]) for row in batch])
-        return reply_logps(policy, to_device(packed, policy.device)).tolist()
+        packed = pack([Tree(examples[row]["prompt_ids"], [examples[row]["reply_ids"]]) for row in batch])
+        return reply_logps(policy, packed.to(policy.device)).tolist()
 
     logps = by_batches(token_batches(sizes, batch_tokens), sizes, compute, parts, Progress(len(examples), "text"))
     return [
@@ -142,10 +142,10 @@ def measure_replies(policy, examples: list[dict], batch_tokens: int, parts: Part
 def chosen_examples(rows: list[dict], tokenizer, positions: int) -> list[dict]:
     """Held-out chosen replies behind their prompts, as DPO reads them, within the policy's positions."""
     length = min(2 * TEXT_WINDOW, positions)
-    views = pair_view(as_read(rows, tokenizer), encoder(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id, length, length // 2)
+    pairs = pair_view(as_read(rows, tokenizer), encoder(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id, length, length // 2)
     return [
-        {"measure": "chosen", "axis": row["axis"], "key": row_name(row), "prompt_ids": view["prompt_ids"], "reply_ids": view["chosen_ids"]}
-        for row, view in zip(rows, views, strict=True)
+        {"measure": "chosen", "axis": row["axis"], "key": row_name(row), "prompt_ids": pair.prompt_ids, "reply_ids": pair.chosen_ids}
+        for row, pair in zip(rows, pairs, strict=True)
     ]
 
 

@@ -1,14 +1,20 @@
 """Sequences side by side in one row: no token of padding is computed, and a prompt is read once for all its replies."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from transformers import AttentionInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
-Tree = tuple[list[int], list[list[int]]]
-"""A prompt (ids, at least one) and its replies."""
+
+class Tree(NamedTuple):
+    """A prompt (ids, at least one) and its replies (ids each): what a model reads together."""
+
+    prompt: list[int]
+    replies: list[list[int]]
 
 
 def tree_size(tree: Tree) -> int:
@@ -17,34 +23,59 @@ def tree_size(tree: Tree) -> int:
     return len(prompt) + sum(map(len, replies))
 
 
+def idle_tree(token: int) -> Tree:
+    """A tree without a reply: what a process reads that has nothing to do in a last, short step, and still has to take part."""
+    return Tree([token], [])
+
+
 MULTIPLE = {"float32": 1, "bfloat16": 64}
 """What a packed row is filled up to: a CPU makes a new kernel for every bfloat16 shape that it has not seen yet, in float32 it does not."""
 
 
-def pack(trees: Sequence[Tree], multiple: int = 1) -> dict:
-    """One row of all trees: what a model needs to read it, and what its replies are scored on.
+@dataclass
+class Batch:
+    """Trees packed into one row: what a model needs to read them, and what their replies are scored on.
 
     input_ids, position_ids: shape (1, tokens); every reply's positions follow its prompt's. lengths: tokens of each tree; masks: per
-    tree None where a token sees all before it, else which token (row) sees which (column), as replies do not see each other.
-    score: the places, shape (scored,), whose logits predict the reply tokens `labels`; owner: the number of each one's reply, counted
-    over all trees. `shift_labels` is for the trainer, which counts them. Tokens and places are filled up to a `multiple` with tokens
-    that nothing sees, and labels (-100) that count nowhere.
+    tree None where a token sees all before it, else shape (tokens of the tree, the same), which token (row) sees which (column), as
+    replies do not see each other. score: the places, shape (scored,), whose logits predict the reply tokens `labels`, shape (scored,);
+    owner: shape (scored,), the number of each one's reply, counted over all trees; reply_tokens: shape (replies,). Tokens and places
+    may be filled up with tokens that nothing sees, and labels (-100) that count nowhere.
     """
-    ids, positions, score, labels, owner, masks, replies_before = [], [], [], [], [], [], 0
+
+    input_ids: torch.Tensor
+    position_ids: torch.Tensor
+    lengths: list[int]
+    masks: list[torch.Tensor | None]
+    score: torch.Tensor
+    labels: torch.Tensor
+    owner: torch.Tensor
+    reply_tokens: torch.Tensor
+
+    def to(self, device: torch.device | str, **options: bool) -> "Batch":
+        """The batch with its tensors on a device; accelerate moves it by this, too."""
+        tensors = {field.name: value for field in fields(self) if isinstance(value := getattr(self, field.name), torch.Tensor)}
+        masks = [None if mask is None else mask.to(device, **options) for mask in self.masks]
+        return replace(self, masks=masks, **{name: tensor.to(device, **options) for name, tensor in tensors.items()})
+
+
+def pack(trees: Sequence[Tree], multiple: int = 1) -> Batch:
+    """One row of all trees, its tokens and its scored places filled up to a `multiple`."""
+    ids, positions, score, labels, owner, masks, reply_tokens = [], [], [], [], [], [], []
     for prompt, replies in trees:
         if not prompt:
             raise ValueError("a reply needs a prompt of at least one token")
         start = len(ids)
         ids += prompt
         positions += range(len(prompt))
-        for number, reply in enumerate(replies):
+        for reply in replies:
             here = len(ids)
             score += [start + len(prompt) - 1, *range(here, here + len(reply) - 1)] if reply else []
             labels += reply
-            owner += [replies_before + number] * len(reply)
+            owner += [len(reply_tokens)] * len(reply)
             ids += reply
             positions += range(len(prompt), len(prompt) + len(reply))
-        replies_before += len(replies)
+            reply_tokens.append(len(reply))
         masks.append(_sees(len(prompt), [len(reply) for reply in replies]) if len(replies) > 1 else None)
     lengths = [tree_size(tree) for tree in trees]
     if fill := -len(ids) % multiple:
@@ -54,17 +85,9 @@ def pack(trees: Sequence[Tree], multiple: int = 1) -> dict:
         masks.append(None)
     idle = -len(score) % multiple
     score, labels, owner = score + [0] * idle, labels + [-100] * idle, owner + [0] * idle
-    return {
-        "input_ids": torch.tensor([ids]),
-        "position_ids": torch.tensor([positions]),
-        "lengths": lengths,
-        "masks": masks,
-        "score": torch.tensor(score, dtype=torch.long),
-        "labels": torch.tensor(labels, dtype=torch.long),
-        "shift_labels": torch.tensor(labels, dtype=torch.long),
-        "owner": torch.tensor(owner, dtype=torch.long),
-        "replies": replies_before,
-    }
+    rows = (torch.tensor([numbers]) for numbers in (ids, positions))
+    scored = (torch.tensor(numbers, dtype=torch.long) for numbers in (score, labels, owner, reply_tokens))
+    return Batch(*rows, lengths, masks, *scored)
 
 
 def _sees(prompt: int, replies: list[int]) -> torch.Tensor:
@@ -78,24 +101,29 @@ def _sees(prompt: int, replies: list[int]) -> torch.Tensor:
     return mask
 
 
-def _attention(module, query, key, value, attention_mask, dropout=0.0, scaling=None, lengths=None, masks=None, **kwargs):
-    """Attention within each tree; shapes (1, heads, tokens, head size). On a CPU in float32: its bfloat16 backward pass is slow."""
+def attend_within_trees(module, query, key, value, attention_mask, **options):
+    """Attention within each tree; shapes (1, heads, tokens, head size) -> (1, tokens, heads, head size). On a CPU in float32: its bfloat16
+    backward pass is slow.
+
+    options: transformers' `dropout` and `scaling`, and a Batch's `lengths` and `masks`, without which all is one sequence.
+    """
     device, grouped = query.device.type, query.shape[1] != key.shape[1]
-    lengths, masks = (lengths, masks) if lengths else ([query.shape[2]], [None])
+    lengths, masks = (options["lengths"], options["masks"]) if options.get("lengths") else ([query.shape[2]], [None])
+    dropout, scale = options.get("dropout", 0.0), options.get("scaling")
     with torch.autocast(device, enabled=False):
         if device == "cpu":
             query, key, value = query.float(), key.float(), value.float()
         parts = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), masks, strict=True)
-        found = [
+        read = [
             F.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, is_causal=mask is None, dropout_p=dropout, scale=scaling, enable_gqa=grouped
+                q, k, v, attn_mask=mask, is_causal=mask is None, dropout_p=dropout, scale=scale, enable_gqa=grouped
             )
             for q, k, v, mask in parts
         ]
-    return torch.cat(found, dim=2).transpose(1, 2), None
+    return torch.cat(read, dim=2).transpose(1, 2), None
 
 
-AttentionInterface.register("packed", _attention)
+AttentionInterface.register("packed", attend_within_trees)
 ALL_MASK_ATTENTION_FUNCTIONS.register("packed", lambda *args, **kwargs: None)
 
 
@@ -104,31 +132,20 @@ def use_packing(model) -> None:
     model.set_attn_implementation("packed")
 
 
-def token_logps(model, batch: dict) -> torch.Tensor:
+def token_logps(model, batch: Batch) -> torch.Tensor:
     """log p(token | its prompt and reply so far) of each scored token of a packed batch, shape (scored,), float32; 0 where it was filled up."""
     output = model(
-        input_ids=batch["input_ids"],
-        position_ids=batch["position_ids"],
-        logits_to_keep=batch["score"],
-        lengths=batch["lengths"],
-        masks=batch["masks"],
+        input_ids=batch.input_ids,
+        position_ids=batch.position_ids,
+        logits_to_keep=batch.score,
+        lengths=batch.lengths,
+        masks=batch.masks,
         use_cache=False,
     )
-    return -F.cross_entropy(output.logits[0].float(), batch["labels"], reduction="none")
+    return -F.cross_entropy(output.logits[0].float(), batch.labels, reduction="none")
 
 
-def reply_logps(model, batch: dict) -> torch.Tensor:
+def reply_logps(model, batch: Batch) -> torch.Tensor:
     """Sum of log p over each reply's tokens, shape (replies,), float32: log pi(y | x) of arXiv 2305.18290, equation 7."""
     logps = token_logps(model, batch)
-    return logps.new_zeros(batch["replies"]).index_add(0, batch["owner"], logps)
-
-
-def to_device(batch: dict, device: str) -> dict:
-    """The batch with its tensors on a device."""
-
-    def move(value):
-        return (
-            value.to(device) if isinstance(value, torch.Tensor) else [move(entry) for entry in value] if isinstance(value, list) else value
-        )
-
-    return {name: move(value) for name, value in batch.items()}
+    return logps.new_zeros(len(batch.reply_tokens)).index_add(0, batch.owner, logps)

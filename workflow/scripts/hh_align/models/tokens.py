@@ -2,10 +2,32 @@
 
 import os
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from hh_align.core.errors import StudyError
 
 Encode = Callable[[list[str]], list[list[int]]]
+"""Texts -> ids of each, without special tokens."""
+
+
+class Transcript(NamedTuple):
+    """A prompt with its chosen reply, as SFT reads it: ids, labels (the ids, or -100 where they are not in the loss; equally many), and
+    the tokens lost at its end."""
+
+    input_ids: list[int]
+    labels: list[int]
+    cut: int
+
+
+class Pair(NamedTuple):
+    """A preference pair, as DPO and KTO read it: ids of the prompt and of both replies, and the tokens lost of the prompt and of both
+    replies together."""
+
+    prompt_ids: list[int]
+    chosen_ids: list[int]
+    rejected_ids: list[int]
+    cut_prompt: int
+    cut_reply: int
 
 
 def encoder(tokenizer) -> Encode:
@@ -32,8 +54,8 @@ def start(bos: int | None) -> list[int]:
     return [] if bos is None else [bos]
 
 
-def transcript_view(rows: Sequence[dict], encode: Encode, bos: int | None, eos: int, max_length: int, loss_on: str) -> list[dict]:
-    """One example per row: input_ids, labels (-100: not in the loss), cut (tokens lost at the end).
+def transcript_view(rows: Sequence[dict], encode: Encode, bos: int | None, eos: int, max_length: int, loss_on: str) -> list[Transcript]:
+    """One transcript per row, in the rows' order; rows: prompt and chosen, as the model reads them.
 
     loss_on = `transcript`: every token counts (the paper); `reply`: prompt and reply are encoded apart and only the reply counts.
     One leading bos where there is one; one trailing eos, unless the row is cut.
@@ -44,17 +66,17 @@ def transcript_view(rows: Sequence[dict], encode: Encode, bos: int | None, eos: 
     else:
         prompts = encode([row["prompt"] for row in rows])
         replies = encode([row["chosen"] for row in rows])
-    examples = []
+    transcripts = []
     for prompt, reply in zip(prompts, replies, strict=True):
         ids = [*start(bos), *prompt, *reply, eos]
         masked = len(start(bos)) + len(prompt) if loss_on == "reply" else 0
         labels = [-100] * masked + ids[masked:]
-        examples.append({"input_ids": ids[:max_length], "labels": labels[:max_length], "cut": max(0, len(ids) - max_length)})
-    return examples
+        transcripts.append(Transcript(ids[:max_length], labels[:max_length], max(0, len(ids) - max_length)))
+    return transcripts
 
 
-def pair_view(rows: Sequence[dict], encode: Encode, bos: int | None, eos: int, max_length: int, max_prompt_length: int) -> list[dict]:
-    """One example per pair: prompt_ids, chosen_ids, rejected_ids, cut_prompt and cut_reply (tokens lost).
+def pair_view(rows: Sequence[dict], encode: Encode, bos: int | None, eos: int, max_length: int, max_prompt_length: int) -> list[Pair]:
+    """One pair per row, in the rows' order; rows: prompt, chosen and rejected, as the model reads them.
 
     The prompt ends with the cue and keeps its last tokens behind one leading bos where there is one, as in generation; a reply
     begins with its space and ends with eos unless it is cut at max_length.
@@ -64,7 +86,7 @@ def pair_view(rows: Sequence[dict], encode: Encode, bos: int | None, eos: int, m
     return [_pair(start(bos), prompt, good, bad, eos, max_length, max_prompt_length) for prompt, good, bad in views]
 
 
-def published_pair_view(rows: Sequence[dict], encode: Encode, eos: int, max_length: int, max_prompt_length: int) -> list[dict]:
+def published_pair_view(rows: Sequence[dict], encode: Encode, eos: int, max_length: int, max_prompt_length: int) -> list[Pair]:
     """As pair_view, but as the paper's trainer cut pairs: the prompt is the longest common beginning of the two transcripts in
     characters (a space at its end goes to the replies), and there is no leading </s>."""
     split = [_common_beginning(row) for row in rows]
@@ -82,15 +104,10 @@ def _common_beginning(row: dict) -> tuple[str, str, str]:
     return chosen[:length], chosen[length:], rejected[length:]
 
 
-def _pair(start: list[int], prompt: list[int], chosen: list[int], rejected: list[int], eos: int, max_length: int, max_prompt: int) -> dict:
+def _pair(start: list[int], prompt: list[int], chosen: list[int], rejected: list[int], eos: int, max_length: int, max_prompt: int) -> Pair:
     room = max_prompt - len(start)
-    kept = start + prompt[-room:]
+    prompt_ids = start + prompt[-room:]
     replies = [[*reply, eos] for reply in (chosen, rejected)]
-    limit = max_length - len(kept)
-    return {
-        "prompt_ids": kept,
-        "chosen_ids": replies[0][:limit],
-        "rejected_ids": replies[1][:limit],
-        "cut_prompt": max(0, len(prompt) - room),
-        "cut_reply": sum(max(0, len(reply) - limit) for reply in replies),
-    }
+    limit = max_length - len(prompt_ids)
+    cut_reply = sum(max(0, len(reply) - limit) for reply in replies)
+    return Pair(prompt_ids, *(reply[:limit] for reply in replies), max(0, len(prompt) - room), cut_reply)

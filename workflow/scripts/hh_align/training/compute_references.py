@@ -18,8 +18,9 @@ from hh_align.data.preferences import KEY, SCHEMA, row_name
 from hh_align.models.batches import Parts, by_batches
 from hh_align.models.compute import use_device, write_timing
 from hh_align.models.folders import load_policy
-from hh_align.models.packing import MULTIPLE, pack, reply_logps, to_device, tree_size, use_packing
-from hh_align.training.pairs import check_pairs, pair_tree, pairs
+from hh_align.models.packing import MULTIPLE, pack, reply_logps, tree_size, use_packing
+from hh_align.models.tokens import Pair
+from hh_align.training.pairs import check_pairs, pair_tree, usable_pairs
 
 REFERENCES = pa.schema(
     [
@@ -37,12 +38,12 @@ REFERENCES = pa.schema(
 )
 
 
-def reference_rows(rows: list[dict], examples: list[dict], found: list[list[float]]) -> list[dict]:
-    """Rows of the artifact: keys, the log-probabilities (chosen, rejected) found, tokens and cuts."""
+def reference_rows(rows: list[dict], pairs: list[Pair], logps: list[list[float]]) -> list[dict]:
+    """Rows of the artifact: keys, log ref of (chosen, rejected), tokens and cuts."""
     table = []
-    for row, example, (chosen, rejected) in zip(rows, examples, found, strict=True):
-        counts = {f"{part}_tokens": len(example[f"{part}_ids"]) for part in ("prompt", "chosen", "rejected")}
-        cut = {key: example[key] for key in ("cut_prompt", "cut_reply")}
+    for row, pair, (chosen, rejected) in zip(rows, pairs, logps, strict=True):
+        counts = {f"{part}_tokens": len(getattr(pair, f"{part}_ids")) for part in ("prompt", "chosen", "rejected")}
+        cut = {"cut_prompt": pair.cut_prompt, "cut_reply": pair.cut_reply}
         table.append({**{key: row[key] for key in KEY}, "ref_chosen_logps": chosen, "ref_rejected_logps": rejected, **counts, **cut})
     return table
 
@@ -57,26 +58,26 @@ def main() -> None:
     made_by = provenance(args.config, [args.policy, args.preferences], device=device, threads=args.threads)
     model, tokenizer = load_policy(args.policy, device=device)
     use_packing(model)
-    rows, examples, _ = pairs(read_table(args.preferences, SCHEMA).to_pylist(), tokenizer, view, args.config["train_split"])
-    check_pairs(model.config, examples)
-    say(f"{len(rows):,} pairs; prompt cut in {sum(example['cut_prompt'] > 0 for example in examples):,}")
+    rows, pairs, _ = usable_pairs(read_table(args.preferences, SCHEMA).to_pylist(), tokenizer, view, args.config["train_split"])
+    check_pairs(model.config, pairs)
+    say(f"{len(rows):,} pairs; prompt cut in {sum(pair.cut_prompt > 0 for pair in pairs):,}")
 
-    trees = [pair_tree(example) for example in examples]
+    trees = [pair_tree(pair) for pair in pairs]
     sizes = [tree_size(tree) for tree in trees]
     batches = token_batches(sizes, args.config["batch_tokens"])
 
     def compute(batch: Sequence[int]) -> list[list[float]]:
         with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=view["precision"] == "bfloat16"):
             packed = pack([trees[row] for row in batch], MULTIPLE[view["precision"]])
-            logps = reply_logps(model, to_device(packed, device)).view(-1, 2).tolist()
-        for row, pair in zip(batch, logps, strict=True):
-            if not all(map(math.isfinite, pair)):
-                raise StudyError(f"{row_name(rows[row])}: the reference's log-probabilities are {pair}. The weights are damaged.")
+            logps = reply_logps(model, packed.to(device)).view(-1, 2).tolist()
+        for row, both in zip(batch, logps, strict=True):
+            if not all(map(math.isfinite, both)):
+                raise StudyError(f"{row_name(rows[row])}: the reference's log-probabilities are {both}. The weights are damaged.")
         return logps
 
     with state_folder(args.state, fingerprint(made_by, code_hash("hh_align.training.compute_references")), started) as state:
-        found = by_batches(batches, sizes, compute, Parts(state), Progress(len(rows), "pair"))
-        write_table(args.output, reference_rows(rows, examples, found), REFERENCES, made_by)
+        logps = by_batches(batches, sizes, compute, Parts(state), Progress(len(rows), "pair"))
+        write_table(args.output, reference_rows(rows, pairs, logps), REFERENCES, made_by)
     write_timing(args.timing, state.started, state.continuations, pairs=len(rows), tokens=state.tokens)
 
 

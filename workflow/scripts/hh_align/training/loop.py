@@ -5,6 +5,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ from hh_align.core.progress import Progress
 from hh_align.core.state import State, latest_checkpoint, seal_checkpoint
 from hh_align.models.compute import out_of_memory
 from hh_align.models.folders import writing
+from hh_align.training.plan import Plan
 
 # TRL 1.16 still reads the name that transformers 5 renamed
 warnings.filterwarnings("ignore", message=".*gradient_checkpointing` is deprecated", category=FutureWarning)
@@ -57,7 +59,26 @@ LOGGED = {
 QUARANTINE_SCHEMA = pa.schema([("split", pa.string()), ("subset", pa.string()), ("row", pa.int64()), ("reason", pa.string())])
 
 
-def trl_arguments(settings: dict, folder: Path, seed: int, device: str, planned: bool = True) -> dict:
+@dataclass
+class Session:
+    """What every training has, whatever it learns: its seed, `cpu` or `cuda`, seconds between checkpoints, and its state between kills."""
+
+    seed: int
+    device: str
+    checkpoint_seconds: float
+    state: State
+
+
+def counted(items: int) -> dict[str, torch.Tensor]:
+    """Entries of a micro-batch by which transformers' Trainer counts it as `items`.
+
+    Its num_items_in_batch, by which a step's losses are divided, is the number of `shift_labels` that are not -100, summed over the
+    step's micro-batches and all processes; it counts nothing in a batch without `labels`. No loss here reads the two.
+    """
+    return dict.fromkeys(("labels", "shift_labels"), torch.zeros(items, dtype=torch.long))
+
+
+def trl_arguments(settings: dict, session: Session, planned: bool = True) -> dict:
     """Arguments that SFTConfig, DPOConfig and RewardConfig share. Everything that matters is explicit: TRL's defaults move.
 
     The dataset comes in the order of training with its epochs joined, hence one sequential pass. planned: its entries are
@@ -70,8 +91,8 @@ def trl_arguments(settings: dict, folder: Path, seed: int, device: str, planned:
             f"for {processes()} processes. Lower micro_batch, or compute.processes."
         )
     return {
-        "output_dir": str(folder),
-        "seed": seed,
+        "output_dir": str(session.state.folder),
+        "seed": session.seed,
         "num_train_epochs": 1,
         "train_sampling_strategy": "sequential",
         "per_device_train_batch_size": 1 if planned else settings["micro_batch"],
@@ -86,8 +107,8 @@ def trl_arguments(settings: dict, folder: Path, seed: int, device: str, planned:
         "optim": "adamw_torch_fused",
         "bf16": settings["precision"] == "bfloat16",
         "gradient_checkpointing": False,
-        "use_cpu": device == "cpu",
-        "dataloader_pin_memory": device == "cuda",
+        "use_cpu": session.device == "cpu",
+        "dataloader_pin_memory": session.device == "cuda",
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "save_strategy": "no",
@@ -99,25 +120,18 @@ def trl_arguments(settings: dict, folder: Path, seed: int, device: str, planned:
 
 
 class Watch(TrainerCallback):
-    """Stops at a loss that is no number, prints progress, and seals a checkpoint every `seconds`."""
+    """Stops at a loss that is no number, prints progress, and seals a checkpoint every `checkpoint_seconds` of the session."""
 
-    def __init__(
-        self,
-        tokens: Sequence[int],
-        done: int,
-        seconds: float,
-        rows_of: Callable[[int], str],
-        check: Callable[[dict], None],
-        state: State,
-    ) -> None:
-        """tokens: of each step."""
-        self.tokens, self.progress, self.state = tokens, Progress(len(tokens), "step", done=done), state
-        self.rows_of, self.check = rows_of, check
-        self.seconds, self.saved, self.stepped = seconds, time.monotonic(), 0.0
+    def __init__(self, session: Session, plan: Plan, done: int, check_first: Callable[[dict], None]) -> None:
+        """done: steps of the processes before this one."""
+        self.session, self.names, self.steps, self.check_first = session, plan.names, plan.steps, check_first
+        self.tokens = [sum(plan.sizes[row] for row in step) for step in plan.steps]
+        self.progress = Progress(len(self.steps), "step", done=done)
+        self.saved, self.stepped = time.monotonic(), 0.0
 
     def on_step_end(self, args, state, control, **kwargs):
         self.stepped = time.monotonic()
-        due = [self.stepped - self.saved > self.seconds and state.global_step < state.max_steps]
+        due = [self.stepped - self.saved > self.session.checkpoint_seconds and state.global_step < state.max_steps]
         if processes() > 1:
             broadcast_object_list(due)
         control.should_save = control.should_save or due[0]
@@ -129,10 +143,10 @@ class Watch(TrainerCallback):
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise StudyError(
                 f"the loss is {loss} and the gradient's norm {norm} at step {state.global_step} (learning rate {logs['learning_rate']:g}, "
-                f"rows {self.rows_of(state.global_step)}). Lower learning_rate, or look at these rows."
+                f"rows {', '.join(self.names[row] for row in self.steps[state.global_step - 1])}). Lower learning_rate, or look at these rows."
             )
         if state.global_step == 1:
-            self.check(logs)
+            self.check_first(logs)
         self.progress.add(1, self.tokens[state.global_step - 1], note=f"loss {logs['loss']:.4f}")
 
     def on_save(self, args, state, control, **kwargs):
@@ -140,9 +154,9 @@ class Watch(TrainerCallback):
             torch.distributed.barrier()
         if is_first():
             seal_checkpoint(Path(args.output_dir) / f"checkpoint-{state.global_step}")
-            self.state.checkpoints += 1
-            self.state.checkpoint_seconds += time.monotonic() - self.stepped
-            self.state.spend()
+            self.session.state.checkpoints += 1
+            self.session.state.checkpoint_seconds += time.monotonic() - self.stepped
+            self.session.state.spend()
         self.saved = time.monotonic()
 
 
@@ -168,43 +182,36 @@ def check_moved(before: dict[str, tuple[float, float]], model: torch.nn.Module, 
 
 def fit(
     trainer: Trainer,
-    state: State,
-    steps: Sequence[Sequence[int]],
-    tokens: Sequence[int],
-    cuts: Sequence[int],
-    names: Sequence[str],
-    checkpoint_seconds: float,
+    session: Session,
+    plan: Plan,
     check_first: Callable[[dict], None] = lambda logs: None,
     may_stay: tuple[str, ...] = ("k_proj.bias",),
 ) -> tuple[list[dict], float]:
-    """Train to the end, continuing from the newest valid checkpoint of `state`; return the rows of train_log and the seconds it took.
+    """Train to the end, continuing from the newest valid checkpoint of the session's state; return the rows of train_log and the seconds it took.
 
-    steps: the rows of each optimizer step; `tokens`, `cuts` and `names` are per row. `check_first` sees the log of step 1; `may_stay`
-    names parameters that the loss does not depend on (softmax takes no notice of a key's bias). Raises
-    StudyError where a loss is no number, memory runs out, the disk takes no checkpoint, or a parameter has not moved as it should.
+    `check_first` sees the log of step 1; `may_stay` names parameters that the loss does not depend on (softmax takes no notice of a
+    key's bias). Raises StudyError where a loss is no number, memory runs out, the disk takes no checkpoint, or a parameter has not
+    moved as it should.
     """
-    checkpoint = latest_checkpoint(state.folder)
+    checkpoint = latest_checkpoint(session.state.folder)
     done = int(checkpoint.name.split("-")[1]) if checkpoint else 0
     if checkpoint:
-        say(f"continuing from step {done} of {len(steps)}")
+        say(f"continuing from step {done} of {len(plan.steps)}")
     trainer.remove_callback(PrinterCallback)
-    step_tokens = [sum(tokens[row] for row in step) for step in steps]
-    trainer.add_callback(
-        Watch(step_tokens, done, checkpoint_seconds, lambda step: ", ".join(names[row] for row in steps[step - 1]), check_first, state)
-    )
+    trainer.add_callback(Watch(session, plan, done, check_first))
     before, started = tensor_sums(trainer.model), time.monotonic()
     gc.freeze()  # what is imported by now lives to the end: not looked at again
     try:
-        with writing(state.folder):
+        with writing(session.state.folder):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        raise StudyError(memory_advice(trainer, max(map(len, steps)), max(tokens))) from None
-    seconds = time.monotonic() - started + state.earlier
-    if len(steps) > 2:  # before, an adapter's first factor has no gradient
+        raise StudyError(memory_advice(trainer, max(map(len, plan.steps)), max(plan.sizes))) from None
+    seconds = time.monotonic() - started + session.state.earlier
+    if len(plan.steps) > 2:  # before, an adapter's first factor has no gradient
         check_moved(before, trainer.model, may_stay)
-    return log_rows(trainer.state.log_history, steps, tokens, cuts), seconds
+    return log_rows(trainer.state.log_history, plan), seconds
 
 
 def memory_advice(trainer: Trainer, batch_size: int, longest: int) -> str:
@@ -219,14 +226,14 @@ def memory_advice(trainer: Trainer, batch_size: int, longest: int) -> str:
     )
 
 
-def log_rows(history: Sequence[dict], steps: Sequence[Sequence[int]], tokens: Sequence[int], cuts: Sequence[int]) -> list[dict]:
+def log_rows(history: Sequence[dict], plan: Plan) -> list[dict]:
     """One row per optimizer step; examples, tokens and cut tokens are cumulative, an epoch is one pass over the rows."""
     logged = {entry["step"]: entry for entry in history if "loss" in entry}
     rows, examples, seen, cut = [], 0, 0, 0
-    for number, step in enumerate(steps, start=1):
+    for number, step in enumerate(plan.steps, start=1):
         examples += len(step)
-        seen += sum(tokens[row] for row in step)
-        cut += sum(cuts[row] for row in step)
-        counts = {"step": number, "epoch": examples / len(tokens), "examples": examples, "tokens": seen, "cut_tokens": cut}
+        seen += sum(plan.sizes[row] for row in step)
+        cut += sum(plan.cuts[row] for row in step)
+        counts = {"step": number, "epoch": examples / len(plan.sizes), "examples": examples, "tokens": seen, "cut_tokens": cut}
         rows.append(counts | {column: logged[number].get(name) for name, column in LOGGED.items()})
     return rows

@@ -1,27 +1,59 @@
-"""What the trainings on pairs share: references from the artifact, checks of the first step, the log, and what a training leaves."""
+"""What the trainings on pairs share: all that stands before the training, what a micro-batch holds, and what a training leaves."""
 
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from accelerate.utils import gather_object
-from transformers import Trainer
+from peft import LoraConfig
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, Trainer
 
-from hh_align.core.artifacts import read_table, say, write_table
+from hh_align.core.artifacts import provenance, read_table, write_table
+from hh_align.core.code_hash import code_hash
 from hh_align.core.errors import StudyError
-from hh_align.core.processes import processes
-from hh_align.core.state import State
-from hh_align.data.preferences import KEY, row_name
-from hh_align.models.compute import write_timing
-from hh_align.models.folders import read_notice, save_model
-from hh_align.models.packing import reply_logps
-from hh_align.training.adapters import merge
-from hh_align.training.loop import LOG_SCHEMA, QUARANTINE_SCHEMA
+from hh_align.core.state import fingerprint, state_folder
+from hh_align.data.preferences import KEY, SCHEMA, row_name
+from hh_align.models.compute import use_device, write_timing
+from hh_align.models.folders import load_policy, read_notice, save_model
+from hh_align.models.packing import MULTIPLE, Tree, idle_tree, tree_size, use_packing
+from hh_align.models.tokens import Pair
+from hh_align.training.adapters import lora_config, merge
+from hh_align.training.loop import LOG_SCHEMA, QUARANTINE_SCHEMA, Session
+from hh_align.training.pair_trainer import PairCollator
+from hh_align.training.pairs import check_pairs, pair_tree, published_trees, usable_pairs
+from hh_align.training.plan import Plan, plan_training
 from hh_align.training.snapshots import SNAPSHOTS, read_snapshots
-from hh_align.training.throughput import Work, throughput
+from hh_align.training.throughput import throughput, work_done
 
-TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
-REWARDS = ("chosen", "rejected", "margins", "distance")
+OPTIONS = {
+    "config": "config", "seed": "int", "parent": "path", "preferences": "path", "references": "path?", "threads": "int",
+    "checkpoint_seconds": "int", "state": "path", "manifest": "path", "train_log": "path", "quarantine": "path", "timing": "path",
+    "snapshot_steps": "config?", "snapshots": "path?",
+}  # fmt: skip
+"""Of the command line."""
+
+
+@dataclass
+class PairTraining:
+    """A training on pairs before it begins: the policy, what it reads, and when.
+
+    adapter: None where all weights are trained. Of each pair in file order: pairs, trees (those that it is packed as) and references,
+    the reference's log-probabilities (chosen, rejected), none where the reference runs in the loop. left_out: rows with their `reason`.
+    """
+
+    method: dict
+    device: str
+    made_by: dict
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    adapter: LoraConfig | None
+    pairs: list[Pair]
+    trees: list[list[Tree]]
+    references: list[tuple[float, float]]
+    left_out: list[dict]
+    plan: Plan
 
 
 def disable_dropout(model: torch.nn.Module) -> None:
@@ -34,85 +66,75 @@ def disable_dropout(model: torch.nn.Module) -> None:
             module.p = 0.0
 
 
-def check_first_rewards(method: str, logs: dict, loss: float, tolerance: float, names: tuple[str, ...] = REWARDS) -> None:
-    """Before the first update policy and reference are equal: implicit rewards (`names`) are 0 and the loss is `loss`. Raises StudyError."""
-    rewards = {name: logs[f"rewards/{name}"] for name in names}
-    say(f"first implicit rewards {rewards}, loss {logs['loss']:.6f} (expected {loss:.6f})")
-    if max(abs(logs["loss"] / loss - 1), *(abs(reward) for reward in rewards.values())) > tolerance:
-        raise StudyError(
-            f"the first {method} loss is {logs['loss']:.6f}, not {loss:.6f}, with implicit rewards {rewards} (tolerance {tolerance}): "
-            "policy and reference differ before the first update. Is dropout on, or do the references belong to other weights?"
-        )
-
-
-def join_references(rows: list[dict], examples: list[dict], path: Path) -> list[tuple[float, float]]:
+def join_references(rows: list[dict], pairs: list[Pair], path: Path) -> list[tuple[float, float]]:
     """The reference log-probabilities (chosen, rejected) of the rows. Raises StudyError where a row has none or another token view."""
     names = ["ref_chosen_logps", "ref_rejected_logps"]
     counts = ["prompt_tokens", "chosen_tokens", "rejected_tokens"]
-    found = {tuple(row[key] for key in KEY): row for row in read_table(path, [*KEY, *names, *counts]).to_pylist()}
-    for row, example in zip(rows, examples, strict=True):
-        reference = found.get(tuple(row[key] for key in KEY), {})
-        if [reference.get(count) for count in counts] != [len(example[count.replace("tokens", "ids")]) for count in counts]:
+    references = {tuple(row[key] for key in KEY): row for row in read_table(path, [*KEY, *names, *counts]).to_pylist()}
+    for row, pair in zip(rows, pairs, strict=True):
+        reference = references.get(tuple(row[key] for key in KEY), {})
+        if [reference.get(count) for count in counts] != [len(ids) for ids in (pair.prompt_ids, pair.chosen_ids, pair.rejected_ids)]:
             raise StudyError(f"{path}: no reference for {row_name(row)} in this token view. Delete the file; the next run rebuilds it.")
-    return [tuple(found[tuple(row[key] for key in KEY)][name] for name in names) for row in rows]
+    return [tuple(references[tuple(row[key] for key in KEY)][name] for name in names) for row in rows]
 
 
-class OnPairs:
-    """Put before a TRL trainer with references: packed pairs as they are planned. `method` is the config's entry."""
+def prepare_pairs(args: Namespace, method: dict) -> PairTraining:
+    """Load the policy, read the pairs and their references, check them, and plan their training; without dropout, unless the method is
+    `as_published`.
 
-    loss_is_scaled_for_ga = True
-
-    def __init__(self, *args, method: dict, **kwargs) -> None:
-        self.method = method
-        super().__init__(*args, **kwargs)
-
-    def _prepare_dataset(self, dataset, *args, **kwargs):
-        return dataset
-
-    def _precompute_ref_logps(self, dataset, *args, **kwargs):
-        return dataset
-
-    def log_pairs(self, ratios: torch.Tensor, logps: torch.Tensor) -> None:
-        """Give the log each pair's rewards and log-probabilities, of all processes, and the farther reward's distance from 0.
-
-        ratios: log(pi/ref), shape (pairs, 2).
-        """
-        margins = ratios[:, 0] - ratios[:, 1]
-        with torch.no_grad():
-            rewards = self.method["beta"] * torch.stack([ratios[:, 0], ratios[:, 1], margins])
-            farthest = rewards[:2].abs().amax(0, keepdim=True)
-            found = torch.cat([rewards, (margins > 0)[None], logps.view(-1, 2).T, farthest]).T.tolist()
-        if processes() > 1:
-            found = gather_object(found)
-        names = ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen", "logps/rejected")
-        for name, values in zip((*names, "rewards/distance"), zip(*found, strict=True), strict=False):
-            self._metrics["train"][name] += values
-
-    def check_repeatable(self, model, inputs: dict, logps: torch.Tensor) -> None:
-        """After the first update, raise StudyError where a second pass in training mode gives other log-probabilities: some dropout is
-        still on that the config does not ask for."""
-        if self.state.global_step != 1 or self.method.get("lora", {}).get("dropout"):
-            return
-        with torch.no_grad():
-            difference = (reply_logps(model, inputs) - logps).abs().max().item()
-        if difference > 1e-3:
-            raise StudyError(f"two passes over the same pairs differ by {difference:.3g} nats: dropout is on, or the device is at fault.")
-
-
-def deliver(
-    args: Namespace, trainer: Trainer, state: State, log: list[dict], left_out: list[dict], work: Work, ids: list[int], made_by: dict
-) -> None:
-    """Write what a training on pairs leaves: its log, the rows left out, its snapshots, its timing, and the policy, its adapter merged.
-
-    ids: tokens on which merged weights and adapter are compared.
+    Raises StudyError where an artifact is damaged, a pair is longer than the policy reads, or lacks its reference.
     """
+    device = use_device(args.config["device"], args.threads)
+    inputs = [path for path in (args.parent, args.preferences, args.references) if path]
+    made_by = provenance(args.config, inputs, seed=args.seed, device=device, threads=args.threads)
+    model, tokenizer = load_policy(args.parent)
+    adapter = lora_config(model, method.get("lora"))
+    table = read_table(args.preferences, SCHEMA).to_pylist()
+    rows, pairs, left_out = usable_pairs(table, tokenizer, method, args.config["train_split"])
+    check_pairs(model.config, pairs)
+    references = []
+    if method["dropout"] == "as_published":
+        trees = [published_trees(pair) for pair in pairs]
+    else:
+        disable_dropout(model)
+        references = join_references(rows, pairs, args.references)
+        trees = [[pair_tree(pair)] for pair in pairs]
+    use_packing(model)
+    sizes = [sum(map(tree_size, of_pair)) for of_pair in trees]
+    plan = plan_training(rows, sizes, [pair.cut_prompt + pair.cut_reply for pair in pairs], method, args.seed, "pair")
+    return PairTraining(method, device, made_by, model, tokenizer, adapter, pairs, trees, references, left_out, plan)
+
+
+def pair_collator(training: PairTraining) -> PairCollator:
+    """What makes micro-batches of the training's pairs."""
+    idle = idle_tree(training.tokenizer.eos_token_id)
+    return PairCollator(training.trees, training.references, idle, MULTIPLE[training.method["precision"]])
+
+
+@contextmanager
+def continued(args: Namespace, training: PairTraining, step: str, started: float) -> Iterator[Session]:
+    """The session of a training by the module `step`, which began at `started` (time.monotonic). It continues what a killed one of the same
+    inputs, code and snapshots has left."""
+    mark = fingerprint(training.made_by | {"snapshot_steps": args.snapshot_steps}, code_hash(step))
+    with state_folder(args.state, mark, started) as state:
+        yield Session(args.seed, training.device, args.checkpoint_seconds, state)
+
+
+def save_training(args: Namespace, training: PairTraining, trainer: Trainer, session: Session, log: list[dict], seconds: float) -> None:
+    """Write what a training leaves: its log, the rows left out, its snapshots, its timing, and the policy, its adapter merged.
+
+    log, seconds: as fit returns them. Raises StudyError where merged weights and adapter differ.
+    """
+    made_by, plan, state = training.made_by, training.plan, session.state
     write_table(args.train_log, log, LOG_SCHEMA, made_by)
-    write_table(args.quarantine, left_out, QUARANTINE_SCHEMA, made_by)
+    write_table(args.quarantine, training.left_out, QUARANTINE_SCHEMA, made_by)
     if args.snapshots:
         write_table(args.snapshots, read_snapshots(state.folder, args.snapshot_steps or []), SNAPSHOTS, made_by)
     trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # merged and compared in float32
-    speed = state.checkpointing() | throughput(trained.config, work, trainer.args.device.type, args.config["method"]["precision"])
+    work = work_done(plan, seconds, frozen=training.adapter is not None)
+    speed = state.checkpointing() | throughput(trained.config, work, session.device, training.method["precision"])
     write_timing(args.timing, state.started, state.continuations, speed, pairs=work.examples, tokens=log[-1]["tokens"])
-    if work.frozen:
-        trained = merge(trained, ids, trainer.args.device)
+    if training.adapter:
+        first = training.pairs[plan.order[0]]
+        trained = merge(trained, first.prompt_ids + first.chosen_ids, trainer.args.device)
     save_model(args.manifest, trained, trainer.processing_class, made_by, read_notice(args.parent))

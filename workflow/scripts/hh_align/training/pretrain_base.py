@@ -13,7 +13,7 @@ from hh_align.data.preferences import SCHEMA, training_rows
 from hh_align.models.bpe import train_tokenizer
 from hh_align.models.compute import use_device, write_timing
 from hh_align.models.folders import prepare, save_model
-from hh_align.training.loop import LOG_SCHEMA
+from hh_align.training.loop import LOG_SCHEMA, Session
 from hh_align.training.sft import train_on_transcripts
 from hh_align.training.throughput import throughput
 
@@ -66,13 +66,12 @@ def main() -> None:
     model = build_model(args.config["architecture"], len(tokenizer), seed)
     say(f"{len(tokenizer):,} tokens in the vocabulary, {model.num_parameters():,} parameters")
     with state_folder(args.state, fingerprint(made_by, code_hash("hh_align.training.pretrain_base")), started) as state:
-        model, log, _, work = train_on_transcripts(
-            model, tokenizer, rows, settings, "transcript", seed, device, state, args.checkpoint_seconds
-        )
+        session = Session(seed, device, args.checkpoint_seconds, state)
+        trained, log, _, work = train_on_transcripts(model, tokenizer, rows, settings | {"loss_on": "transcript"}, session)
         write_table(args.train_log, log, LOG_SCHEMA, made_by)
-        speed = state.checkpointing() | throughput(model.config, work, device, settings["precision"])
+        speed = state.checkpointing() | throughput(trained.config, work, device, settings["precision"])
         write_timing(args.timing, state.started, state.continuations, speed, rows=log[-1]["examples"], tokens=log[-1]["tokens"])
-        save_model(args.manifest, model, tokenizer, made_by, args.config["notice"])
+        save_model(args.manifest, trained, tokenizer, made_by, args.config["notice"])
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from transformers import AutoModelForCausalLM
 
+from hh_align.training.plan import Plan
+
 
 @dataclass
 class Work:
@@ -16,6 +18,11 @@ class Work:
     examples: int
     seconds: float
     frozen: bool
+
+
+def work_done(plan: Plan, seconds: float, frozen: bool) -> Work:
+    """The work of a training that has read its whole plan."""
+    return Work([plan.sizes[row] for row in plan.order], len(plan.order), seconds, frozen)
 
 
 def training_flops(config, work: Work) -> float:

@@ -3,28 +3,21 @@
 import math
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
-from hh_align.core.artifacts import provenance, read_table, say
-from hh_align.core.code_hash import code_hash
 from hh_align.core.command import parse, run
-from hh_align.core.plan import micro_batches, steps_of, training_order
+from hh_align.core.plan import micro_batches
 from hh_align.core.processes import is_first, processes
-from hh_align.core.state import fingerprint, state_folder
-from hh_align.data.preferences import SCHEMA, row_name
-from hh_align.models.compute import use_device
-from hh_align.models.folders import load_policy
-from hh_align.models.packing import MULTIPLE, Tree, pack, reply_logps, tree_size, use_packing
-from hh_align.training.adapters import lora_config
+from hh_align.models.packing import reply_logps
 from hh_align.training.loop import fit, trl_arguments
-from hh_align.training.pair_training import TOLERANCE, OnPairs, check_first_rewards, deliver, disable_dropout, join_references
-from hh_align.training.pairs import check_pairs, pair_tree, pairs
+from hh_align.training.pair_trainer import TOLERANCE, OnPairs, check_first_rewards
+from hh_align.training.pair_training import OPTIONS, PairTraining, continued, pair_collator, prepare_pairs, save_training
 from hh_align.training.snapshots import save_snapshots
-from hh_align.training.throughput import Work
 
 
 def pair_losses(ratios: torch.Tensor, tokens: torch.Tensor, method: dict) -> torch.Tensor:
@@ -53,19 +46,30 @@ def pair_losses(ratios: torch.Tensor, tokens: torch.Tensor, method: dict) -> tor
     return -F.logsigmoid(beta * (per_token[:, 0] - per_token[:, 1]))
 
 
-def first_loss(method: dict, references: list[tuple[float, float]], examples: list[dict], step: Sequence[int]) -> float:
+def first_loss(training: PairTraining) -> float:
     """The loss of step 1, where policy and reference are equal: that of ratios of 0, and the SFT term by the reference's own
     log-probabilities of the step's chosen replies."""
+    method, step = training.method, training.plan.steps[0]
     loss = float(pair_losses(torch.zeros(1, 2), torch.ones(1, 2), method))
     if not method.get("sft_weight"):
         return loss
-    tokens = sum(len(examples[row]["chosen_ids"]) for row in step)
-    return loss - method["sft_weight"] * sum(references[row][0] for row in step) / tokens
+    return loss - method["sft_weight"] * sum(training.references[row][0] for row in step) / chosen_tokens(training, step)
 
 
-def published_trees(example: dict) -> list[Tree]:
-    """Chosen and rejected with a prompt of their own each, as the author's trainer read them: under dropout they are not the same."""
-    return [(example["prompt_ids"], [example[name]]) for name in ("chosen_ids", "rejected_ids")]
+def chosen_tokens(training: PairTraining, step: Sequence[int]) -> int:
+    """Tokens of the chosen replies of an optimizer step's pairs."""
+    return sum(len(training.pairs[row].chosen_ids) for row in step)
+
+
+def planned_batches(training: PairTraining) -> Dataset:
+    """The trainer's dataset, a row for each micro-batch in the order of training: the numbers of its `pairs`, and `step_chosen_tokens`, those
+    of the chosen replies of its whole optimizer step."""
+    size, micro = training.method["batch_size"], training.method["micro_batch"]
+    planned = micro_batches(training.plan.order, size, micro, processes())
+    of_step = [chosen_tokens(training, step) for step in training.plan.steps]
+    return Dataset.from_dict(
+        {"pairs": planned, "step_chosen_tokens": [of_step[number // (size // micro)] for number in range(len(planned))]}
+    )
 
 
 class PackedDPOTrainer(OnPairs, DPOTrainer):
@@ -79,14 +83,15 @@ class PackedDPOTrainer(OnPairs, DPOTrainer):
         """Mean loss over the pairs of the whole optimizer step, and sft_weight times the mean negative log-likelihood over the tokens of all
         chosen replies of the step (TRL's loss_type "sft", whose mean is over a micro-batch); the log gets each pair's rewards and
         log-probabilities."""
-        logps = reply_logps(model, inputs)
+        packed = inputs["packed"]
+        logps = reply_logps(model, packed)
         if not self.published:
-            self.check_repeatable(model, inputs, logps)
+            self.check_repeatable(model, packed, logps)
         ratios = (logps - self.references(model, inputs)).view(-1, 2)
         self.log_pairs(ratios, logps)
-        loss = pair_losses(ratios, inputs["reply_tokens"].view(-1, 2), self.method).sum() / num_items_in_batch
+        loss = pair_losses(ratios, packed.reply_tokens.view(-1, 2), self.method).sum() / num_items_in_batch
         if weight := self.method.get("sft_weight"):
-            loss = loss - weight * logps.view(-1, 2)[:, 0].sum() / inputs["chosen_tokens"]
+            loss = loss - weight * logps.view(-1, 2)[:, 0].sum() / inputs["step_chosen_tokens"]
         return loss * self.accelerator.num_processes
 
     def references(self, model, inputs) -> torch.Tensor:
@@ -94,93 +99,36 @@ class PackedDPOTrainer(OnPairs, DPOTrainer):
         if not self.published:
             return inputs["references"]
         with torch.no_grad(), self.accelerator.unwrap_model(model).disable_adapter():
-            return reply_logps(model, inputs)
+            return reply_logps(model, inputs["packed"])
 
 
 def main() -> None:
     started = time.monotonic()
-    args = parse(
-        __doc__, config="config", seed="int", parent="path", preferences="path", references="path?", threads="int",
-        checkpoint_seconds="int", state="path", manifest="path", train_log="path", quarantine="path", timing="path",
-        snapshot_steps="config?", snapshots="path?",
-    )  # fmt: skip
+    args = parse(__doc__, **OPTIONS)
     method = args.config["method"]
     published = method["dropout"] == "as_published"
-    device = use_device(args.config["device"], args.threads)
-    inputs = [path for path in (args.parent, args.preferences, args.references) if path]
-    made_by = provenance(args.config, inputs, seed=args.seed, device=device, threads=args.threads)
-
-    model, tokenizer = load_policy(args.parent)
-    adapter = lora_config(model, method.get("lora"))
-    rows, examples, left_out = pairs(read_table(args.preferences, SCHEMA).to_pylist(), tokenizer, method, args.config["train_split"])
-    check_pairs(model.config, examples)
-    references = []
-    if not published:
-        disable_dropout(model)
-        references = join_references(rows, examples, args.references)
-    trees = [published_trees(example) if published else [pair_tree(example)] for example in examples]
-    sizes = [sum(map(tree_size, found)) for found in trees]
-    cuts = [example["cut_prompt"] + example["cut_reply"] for example in examples]
-    say(f"{len(rows):,} pairs, {sum(sizes):,} tokens; {sum(cut > 0 for cut in cuts):,} pairs cut, {sum(cuts):,} tokens lost")
-    order = training_order(sizes, method["epochs"], method["batch_size"], args.seed, method.get("batching") == "by_length")
-    steps = steps_of(order, method["batch_size"])
-    planned = micro_batches(order, method["batch_size"], method["micro_batch"], processes())
-    chosen_tokens = [sum(len(examples[row]["chosen_ids"]) for row in step) for step in steps]
-    parts = method["batch_size"] // method["micro_batch"]  # micro-batches of a step
-
-    def collate(batch: list[dict]) -> dict:
-        """A packed micro-batch; `shift_labels` has one entry per pair, for the trainer counts them. reply_tokens: shape (replies,);
-        chosen_tokens: of the whole step."""
-        numbers = batch[0]["rows"]
-        read = [tree for number in numbers for tree in trees[number]]
-        packed = pack(read or [([tokenizer.eos_token_id], [])], MULTIPLE[method["precision"]])
-        packed["reply_tokens"] = torch.tensor([len(reply) for _, replies in read for reply in replies])
-        packed["chosen_tokens"] = batch[0]["chosen_tokens"]
-        packed["shift_labels"] = torch.zeros(len(numbers), dtype=torch.long)
-        if not published:
-            packed["references"] = torch.tensor([value for number in numbers for value in references[number]])
-        return packed
-
-    with state_folder(
-        args.state, fingerprint(made_by | {"snapshot_steps": args.snapshot_steps}, code_hash("hh_align.training.train_dpo")), started
-    ) as state:
-        use_packing(model)
+    training = prepare_pairs(args, method)
+    with continued(args, training, "hh_align.training.train_dpo", started) as session:
         trainer = PackedDPOTrainer(
             method=method,
-            model=model,
+            model=training.model,
             args=DPOConfig(
-                **trl_arguments(method, state.folder, args.seed, device),
+                **trl_arguments(method, session),
                 beta=method["beta"],
                 precompute_ref_log_probs=not published,
                 disable_dropout=False,
             ),
-            train_dataset=Dataset.from_dict(
-                {"rows": planned, "chosen_tokens": [chosen_tokens[number // parts] for number in range(len(planned))]}
-            ),
-            data_collator=collate,
-            processing_class=tokenizer,
-            peft_config=adapter,
+            train_dataset=planned_batches(training),
+            data_collator=pair_collator(training),
+            processing_class=training.tokenizer,
+            peft_config=training.adapter,
         )
-        if args.snapshot_steps:
-            save_snapshots(trainer, args.snapshot_steps, len(steps), state.folder)
+        save_snapshots(trainer, args.snapshot_steps or [], len(training.plan.steps), session.state.folder)
         tolerance = math.inf if published else TOLERANCE[method["precision"]]
-        expected = first_loss(method, references, examples, steps[0])
-        names = [row_name(row) for row in rows]
-        log, seconds = fit(
-            trainer,
-            state,
-            steps,
-            sizes,
-            cuts,
-            names,
-            args.checkpoint_seconds,
-            lambda logs: check_first_rewards("DPO", logs, expected, tolerance),
-        )
-        if not is_first():
-            return
-        work = Work([sizes[row] for row in order], len(order), seconds, frozen=adapter is not None)
-        example = examples[order[0]]
-        deliver(args, trainer, state, log, left_out, work, example["prompt_ids"] + example["chosen_ids"], made_by)
+        check = partial(check_first_rewards, "DPO", loss=first_loss(training), tolerance=tolerance)
+        log, seconds = fit(trainer, session, training.plan, check)
+        if is_first():
+            save_training(args, training, trainer, session, log, seconds)
 
 
 if __name__ == "__main__":

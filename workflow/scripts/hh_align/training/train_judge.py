@@ -12,7 +12,7 @@ from hh_align.core.axes import AXES
 from hh_align.core.code_hash import code_hash
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
-from hh_align.core.plan import steps_of, training_order
+from hh_align.core.plan import training_order
 from hh_align.core.progress import Progress
 from hh_align.core.state import fingerprint, state_folder
 from hh_align.data.preferences import SCHEMA, row_name, training_rows
@@ -21,7 +21,8 @@ from hh_align.models.bpe import train_tokenizer
 from hh_align.models.compute import use_device, write_timing
 from hh_align.models.folders import prepare, save_model
 from hh_align.models.judging import pair_ids, rewards
-from hh_align.training.loop import LOG_SCHEMA, fit, trl_arguments
+from hh_align.training.loop import LOG_SCHEMA, Session, fit, trl_arguments
+from hh_align.training.plan import Plan
 
 CALIBRATION_TOKENS = 8192
 
@@ -102,6 +103,37 @@ def score(model, tokenizer, rows: Sequence[dict], reply: str, max_length: int | 
     return rewards(model, ids, tokenizer.pad_token_id, CALIBRATION_TOKENS, Progress(len(ids), "pair"))
 
 
+def calibrate(model, tokenizer, pairs: dict[str, list[dict]], max_length: int | None) -> dict[str, dict]:
+    """Axis -> how many of its held-out pairs there are, and what youden says of the rewards of their replies."""
+    calibration = {}
+    for axis, rows in pairs.items():
+        sides = (score(model, tokenizer, rows, reply, max_length) for reply in ("chosen", "rejected"))
+        calibration[axis] = {"pairs": len(rows), **youden(*sides)}
+        say(f"{axis}: " + ", ".join(f"{name} {value:.4g}" for name, value in calibration[axis].items()))
+    return calibration
+
+
+def split_pairs(table: list[dict], config: dict) -> tuple[list[dict], list[dict]]:
+    """(rows to train on, rows held out to calibrate) of preferences.parquet; all pairs of a prompt are on one side."""
+    split, share = config["train_split"], config["calibration_share"]
+    usable = training_rows(table, split, "use_dpo", None)
+    others = [row for row in usable if not held_out(row["prompt"], share)]
+    rows = training_rows(others, split, "use_dpo", config["training"].get("max_rows"))
+    return rows, [row for row in usable if held_out(row["prompt"], share)]
+
+
+def planned_pairs(rows: list[dict], tokenizer, settings: dict, seed: int) -> tuple[dict[str, list[list[int]]], Plan]:
+    """(columns, plan): the ids that the judge reads of each pair, chosen_ids and rejected_ids, in file order, and the order of training."""
+    prompts, ids, cuts = [judged_prompt(row["prompt"]) for row in rows], {}, {}
+    for reply in ("chosen", "rejected"):
+        ids[reply], cuts[reply] = pair_ids(tokenizer, prompts, [row[reply].strip() for row in rows], settings["max_length"])
+    both = list(zip(*ids.values(), strict=True))
+    order = training_order([max(map(len, pair)) for pair in both], settings["epochs"], settings["batch_size"], seed)
+    tokens, lost = [sum(map(len, pair)) for pair in both], [sum(pair) for pair in zip(*cuts.values(), strict=True)]
+    columns = {f"{reply}_ids": read for reply, read in ids.items()}
+    return columns, Plan([row_name(row) for row in rows], tokens, lost, order, settings["batch_size"])
+
+
 def main() -> None:
     started = time.monotonic()
     args = parse(
@@ -113,48 +145,33 @@ def main() -> None:
     device = use_device(config["device"], args.threads)
     made_by = provenance(config, [args.preferences], seed=seed, device=device, threads=args.threads)
 
-    table = read_table(args.preferences, SCHEMA).to_pylist()
-    usable = training_rows(table, config["train_split"], "use_dpo", None)
-    left_out = [row for row in usable if held_out(row["prompt"], config["calibration_share"])]
+    rows, left_out = split_pairs(read_table(args.preferences, SCHEMA).to_pylist(), config)
     calibration = calibration_pairs(left_out, config["axes"], config["subsets"])
-    training = [row for row in usable if not held_out(row["prompt"], config["calibration_share"])]
-    rows = training_rows(training, config["train_split"], "use_dpo", settings.get("max_rows"))
     texts = [judged_prompt(row["prompt"]) + row[reply] for row in rows for reply in ("chosen", "rejected")]
     tokenizer = train_tokenizer(texts, config["architecture"]["vocab_size"], "<s> $A </s>", "<s> $A </s> $B </s>")
     model = build_model(config["architecture"], len(tokenizer), seed)
-    prompts = [judged_prompt(row["prompt"]) for row in rows]
-    chosen, cut_chosen = pair_ids(tokenizer, prompts, [row["chosen"].strip() for row in rows], settings["max_length"])
-    rejected, cut_rejected = pair_ids(tokenizer, prompts, [row["rejected"].strip() for row in rows], settings["max_length"])
-    lengths = [max(len(good), len(bad)) for good, bad in zip(chosen, rejected, strict=True)]
-    tokens = [len(good) + len(bad) for good, bad in zip(chosen, rejected, strict=True)]
-    cuts = [good + bad for good, bad in zip(cut_chosen, cut_rejected, strict=True)]
-    say(
-        f"{len(rows):,} pairs, {len(left_out):,} more held out; {sum(tokens):,} tokens, {sum(cuts):,} cut; {model.num_parameters():,} parameters"
-    )
-    order = training_order(lengths, settings["epochs"], settings["batch_size"], seed)
+    columns, plan = planned_pairs(rows, tokenizer, settings, seed)
+    counts = f"{sum(plan.sizes):,} tokens, {sum(plan.cuts):,} cut; {model.num_parameters():,} parameters"
+    say(f"{len(rows):,} pairs, {len(left_out):,} more held out; {counts}")
 
     from datasets import Dataset
     from trl import RewardConfig, RewardTrainer
 
     with state_folder(args.state, fingerprint(made_by, code_hash("hh_align.training.train_judge")), started) as state:
+        session = Session(seed, device, args.checkpoint_seconds, state)
         trainer = RewardTrainer(
             model=model,
-            args=RewardConfig(**trl_arguments(settings, state.folder, seed, device, planned=False)),
-            train_dataset=Dataset.from_dict({"chosen_ids": chosen, "rejected_ids": rejected}).select(order),
+            args=RewardConfig(**trl_arguments(settings, session, planned=False)),
+            train_dataset=Dataset.from_dict(columns).select(plan.order),
             processing_class=tokenizer,
         )
-        steps = steps_of(order, settings["batch_size"])
-        names = [row_name(row) for row in rows]
-        log, _ = fit(trainer, state, steps, tokens, cuts, names, args.checkpoint_seconds, may_stay=("key_proj.bias", "classifier.bias"))
+        log, _ = fit(trainer, session, plan, may_stay=("key_proj.bias", "classifier.bias"))
         judge = trainer.model.eval()
-        found = {}
-        for axis, pairs in calibration.items():
-            sides = (score(judge, tokenizer, pairs, reply, config.get("max_length")) for reply in ("chosen", "rejected"))
-            found[axis] = {"pairs": len(pairs), **youden(*sides)}
-            say(f"{axis}: " + ", ".join(f"{name} {value:.4g}" for name, value in found[axis].items()))
         write_table(args.train_log, log, LOG_SCHEMA, made_by)
-        write_json(args.calibration, found)
-        write_timing(args.timing, state.started, state.continuations, state.checkpointing(), pairs=len(order), tokens=log[-1]["tokens"])
+        write_json(args.calibration, calibrate(judge, tokenizer, calibration, config.get("max_length")))
+        write_timing(
+            args.timing, state.started, state.continuations, state.checkpointing(), pairs=len(plan.order), tokens=log[-1]["tokens"]
+        )
         save_model(args.manifest, judge, tokenizer, made_by, config["notice"])
 
 

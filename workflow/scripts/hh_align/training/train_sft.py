@@ -11,7 +11,7 @@ from hh_align.core.state import fingerprint, state_folder
 from hh_align.data.preferences import SCHEMA, training_rows
 from hh_align.models.compute import use_device, write_timing
 from hh_align.models.folders import load_policy, read_notice, save_model
-from hh_align.training.loop import LOG_SCHEMA, QUARANTINE_SCHEMA
+from hh_align.training.loop import LOG_SCHEMA, QUARANTINE_SCHEMA, Session
 from hh_align.training.sft import train_on_transcripts
 from hh_align.training.throughput import throughput
 
@@ -30,16 +30,15 @@ def main() -> None:
     use = "use_sft" if method["rows"] == "fit" else None
     rows = training_rows(read_table(args.preferences, SCHEMA).to_pylist(), args.config["train_split"], use, method.get("max_rows"))
     with state_folder(args.state, fingerprint(made_by, code_hash("hh_align.training.train_sft")), started) as state:
-        model, log, left_out, work = train_on_transcripts(
-            model, tokenizer, rows, method, method["loss_on"], args.seed, device, state, args.checkpoint_seconds
-        )
+        session = Session(args.seed, device, args.checkpoint_seconds, state)
+        trained, log, left_out, work = train_on_transcripts(model, tokenizer, rows, method, session)
         if not is_first():
             return
         write_table(args.train_log, log, LOG_SCHEMA, made_by)
         write_table(args.quarantine, left_out, QUARANTINE_SCHEMA, made_by)
-        speed = state.checkpointing() | throughput(model.config, work, device, method["precision"])
+        speed = state.checkpointing() | throughput(trained.config, work, device, method["precision"])
         write_timing(args.timing, state.started, state.continuations, speed, rows=log[-1]["examples"], tokens=log[-1]["tokens"])
-        save_model(args.manifest, model, tokenizer, made_by, read_notice(args.parent))
+        save_model(args.manifest, trained, tokenizer, made_by, read_notice(args.parent))
 
 
 if __name__ == "__main__":

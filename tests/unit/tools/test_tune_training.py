@@ -1,0 +1,36 @@
+"""Tuning: every precision and micro-batch of a method is really trained for a few steps."""
+
+import json
+
+import pytest
+from training_study import DPO, KTO, VIEW_KEYS, call, make_study
+
+from hh_align.tools import tune_training
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A folder with 17 preferences and a random base policy."""
+    return make_study(tmp_path_factory.mktemp("tuning"))
+
+
+def config(method):
+    return {"method": method, "view_keys": VIEW_KEYS, "train_split": "train", "batch_tokens": 512, "device": "cpu"}
+
+
+def test_tuning_measures_every_setting(study, tmp_path, capsys):
+    method = DPO | {"batch_size": 1, "micro_batch": 1}
+    inputs = {"parent": study / "base/manifest.json", "preferences": study / "preferences.parquet"}
+    call(tune_training, config(method), **inputs, threads=1, output=tmp_path / "tuned.json")
+    measured = json.loads((tmp_path / "tuned.json").read_text())
+    assert [(row["precision"], row["micro_batch"]) for row in measured] == [("float32", 1), ("bfloat16", 1)]
+    assert all(row["examples_per_second"] > 0 for row in measured)
+    assert capsys.readouterr().out.count("fastest: {precision:") == 2
+
+
+def test_tuning_measures_kto(study, tmp_path):
+    method = KTO | {"batch_size": 2, "micro_batch": 1}
+    measured = tune_training.measure(
+        method | {"max_rows": 4, "epochs": 1}, config(method), study / "base/manifest.json", study / "preferences.parquet", 1, tmp_path
+    )
+    assert measured["examples_per_second"] > 0
