@@ -37,7 +37,7 @@ def stands_in(name: str) -> bool:
 
 
 def test_the_page_names_functions_and_tables():
-    assert len(NAMES) > 30 and len(TABLES) > 4
+    assert len(NAMES) > 50 and len(TABLES) > 6
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -63,8 +63,6 @@ def test_the_page_says_what_a_wing_imports(wing):
 
 
 def test_the_wings_stand_in_the_order_of_the_data():
-    # each heading once, and no arrow that leads down
-    headings = re.findall(r"^### (\w+)$", PAGE.split("\n## A score's way")[0], re.MULTILINE)
+    headings = re.findall(r"^### (\w+)$", PAGE.split("\n## A row's way")[0], re.MULTILINE)
     assert headings == ["core", *wings.WINGS]
     assert set(headings) == {path.name for path in wings.PACKAGE.iterdir() if (path / "__init__.py").is_file()}
-    assert [link for link in wings.imports() if headings.index(link[0]) < headings.index(link[1])] == []
