@@ -1,44 +1,43 @@
+# needs: a dataset of the hub, of a local folder, or of the demo's words; or a release of prompts, responses and ratings
+# makes: data/{dataset}/preferences.parquet, prompts/prompts.parquet, overrefusal/prompts.parquet; hub downloads under results/hub/
+
+
 rule data:
     input:
         preference_files(),
+    localrule: True
 
 
-rule fetch_hub:
+rule prompts:
     input:
-        checksums=named(config["checksums"]),
+        "<results>/prompts/prompts.parquet",
+    localrule: True
+
+
+use rule step as fetch_hub with:
+    input:
+        checksums=config_file(config["checksums"]),
     output:
         manifest=local(f"{HUB}/{{kind}}/{{repo}}/{{revision}}/{{manifest}}.json"),
-        timing="<timings>/fetch_hub/{kind}-{repo}-{revision}-{manifest}.json",
-    log:
-        "<logs>/fetch_hub/{kind}-{repo}-{revision}-{manifest}.log",
-    benchmark:
-        "<benchmarks>/fetch_hub/{kind}-{repo}-{revision}-{manifest}.tsv"
+        timing="<timings>/<job>.json",
+    pathvars:
+        job="fetch_hub/{kind}-{repo}-{revision}-{manifest}",
     wildcard_constraints:
         kind="datasets|models",
         repo="[^/]+",
         revision="[0-9a-f]{40}",
         manifest="manifest(-[0-9a-f]{8})?",
-    conda:
-        "../../environment.yml"
+    localrule: True
     resources:
         mem_mb=1000,
         runtime=240,
     params:
-        cfg=hub_request,
-        code=code_hash("hh_align.data.fetch_hub"),
-    shell:
-        r"""
-        python -m hh_align.data.fetch_hub \
-            --config {params.cfg:q} \
-            --checksums {input.checksums:q} \
-            --manifest {output.manifest:q} \
-            --timing {output.timing:q} 2>&1 | tee {log:q}
-        """
+        **runs("data.fetch_hub", hub_request),
 
 
-rule generate_corpus:
+use rule step as generate_corpus with:
     input:
-        words=local("resources/synthetic.yaml"),
+        words=local(of_workflow("resources/synthetic.yaml")),
     output:
         expand(
             "<results>/data/{dataset}/raw/{subset}/{split}.jsonl.gz",
@@ -46,127 +45,94 @@ rule generate_corpus:
             split=["train", "test"],
             allow_missing=True,
         ),
-    log:
-        "<logs>/generate_corpus/{dataset}.log",
-    benchmark:
-        "<benchmarks>/generate_corpus/{dataset}.tsv"
-    conda:
-        "../../environment.yml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
+    pathvars:
+        job="generate_corpus/{dataset}",
     params:
-        cfg=corpus_config,
-        code=code_hash("hh_align.data.generate_corpus"),
-    shell:
-        r"""
-        python -m hh_align.data.generate_corpus \
-            --config {params.cfg:q} \
-            --words {input.words:q} \
-            --output {output:q} 2>&1 | tee {log:q}
-        """
+        **runs("data.generate_corpus", corpus_config),
 
 
-rule prepare_preferences:
+use rule step as prepare_preferences with:
     input:
         dataset_inputs,
     output:
         preferences="<results>/data/{dataset}/preferences.parquet",
         quarantine="<results>/data/{dataset}/quarantine.parquet",
-    log:
-        "<logs>/prepare_preferences/{dataset}.log",
-    benchmark:
-        "<benchmarks>/prepare_preferences/{dataset}.tsv"
+    pathvars:
+        job="prepare_preferences/{dataset}",
     wildcard_constraints:
         dataset=one_of(name for name, dataset in DATASETS.items() if "source" in dataset),
-    conda:
-        "../../environment.yml"
     resources:
-        mem_mb=growing(4000),
+        mem_mb=per_attempt(4000),
         runtime=20,
     params:
-        files=dataset_files,
-        manifest=dataset_manifest_option,
-        cfg=step(),
-        code=code_hash("hh_align.data.prepare_preferences"),
-    shell:
-        r"""
-        python -m hh_align.data.prepare_preferences \
-            --config {params.cfg:q} \
-            --files {params.files:q} {params.manifest} \
-            --preferences {output.preferences:q} \
-            --quarantine {output.quarantine:q} 2>&1 | tee {log:q}
-        """
+        **runs("data.prepare_preferences"),
+        more=dataset_options,
 
 
-rule derive_dataset:
+use rule step as derive_dataset with:
     input:
         unpack(derived_inputs),
     output:
-        preferences="<results>/data/{dataset}/preferences.parquet",
+        "<results>/data/{dataset}/preferences.parquet",
         census="<results>/data/{dataset}/census.parquet",
         dropped="<results>/data/{dataset}/dropped.parquet",
         contaminated="<results>/data/{dataset}/contaminated.parquet",
-    log:
-        "<logs>/derive_dataset/{dataset}.log",
-    benchmark:
-        "<benchmarks>/derive_dataset/{dataset}.tsv"
+    pathvars:
+        job="derive_dataset/{dataset}",
     wildcard_constraints:
         dataset=one_of(name for name, dataset in DATASETS.items() if "from" in dataset),
-    conda:
-        "../../environment.yml"
     resources:
-        mem_mb=growing(4000),
+        mem_mb=per_attempt(4000),
         runtime=20,
     params:
-        cfg=derived_config,
-        code=code_hash("hh_align.data.derive_dataset"),
-        given=options("prompts", "margins"),
-    shell:
-        r"""
-        python -m hh_align.data.derive_dataset \
-            --config {params.cfg:q} \
-            --preferences {input.preferences:q} {params.given} \
-            --census {output.census:q} \
-            --dropped {output.dropped:q} \
-            --contaminated {output.contaminated:q} \
-            --output {output.preferences:q} 2>&1 | tee {log:q}
-        """
+        **runs("data.derive_dataset", derived_config),
 
 
-rule score_training_pairs:
-    input:
-        unpack(margin_inputs),
-        judge_files=beside(margin_judge),
-    output:
-        margins="<results>/data/{dataset}/margins.parquet",
-        timing="<timings>/score_training_pairs/{dataset}.json",
-    log:
-        "<logs>/score_training_pairs/{dataset}.log",
-    benchmark:
-        "<benchmarks>/score_training_pairs/{dataset}.tsv"
-    wildcard_constraints:
-        dataset=one_of(name for name, dataset in DATASETS.items() if "judge_margin" in dataset),
-    conda:
-        "../../environment.yml"
-    threads: config["compute"]["threads"]
-    resources:
-        gpu=ONE_GPU,
-        mem_mb=growing(8000),
-        runtime=growing(720),
-    params:
-        state=f"{STUDY}/state/score_training_pairs/{{dataset}}",
-        cfg=margin_config,
-        code=code_hash("hh_align.evaluation.score_training_pairs"),
-        given=options("prompts"),
-    shell:
-        r"""
-        python -m hh_align.evaluation.score_training_pairs \
-            --config {params.cfg:q} \
-            --judge {input.judge:q} \
-            --preferences {input.preferences:q} {params.given} \
-            --threads {threads} \
-            --state {params.state:q} \
-            --output {output.margins:q} \
-            --timing {output.timing:q} 2>&1 | tee {log:q}
-        """
+if RELEASED:
+
+    use rule step as import_release with:
+        input:
+            release_inputs,
+        output:
+            prompts="<results>/prompts/prompts.parquet",
+            responses=response_files(),
+            rewards=reward_files(judges_from("released")),
+        pathvars:
+            job="import_release",
+        params:
+            **runs("data.import_release", as_json(**{key: config["release"][key] for key in ("judge", "policies", "sums")})),
+            more=f"--release {shlex.quote(release_folder())}",
+
+    use rule step as fetch_release with:
+        output:
+            manifest=local(f"{HUB}/releases/{{repo}}/{{revision}}/manifest.json"),
+        pathvars:
+            job="fetch_release/{repo}-{revision}",
+        localrule: True
+        params:
+            **runs("data.fetch_release", as_json(**{key: config["release"].get(key) for key in ("repo", "revision", "endpoint", "sums")})),
+
+else:
+
+    use rule step as select_prompts with:
+        input:
+            preferences=f"<results>/data/{prompts_dataset()}/preferences.parquet",
+        output:
+            "<results>/prompts/prompts.parquet",
+        pathvars:
+            job="select_prompts",
+        params:
+            **runs("data.select_prompts", as_json(**config["prompts"])),
+
+
+if OVERREFUSAL:
+
+    use rule step as select_twins with:
+        input:
+            questions=config_file(OVERREFUSAL["path"]),
+        output:
+            "<results>/overrefusal/prompts.parquet",
+        pathvars:
+            job="select_twins",
+        params:
+            **runs("data.select_twins"),

@@ -1,372 +1,208 @@
+# needs: prompts/prompts.parquet, the policies' and judges' models, or responses and ratings from elsewhere; data/{dataset}/preferences.parquet
+# makes: responses/{policy}/seed-{seed}.parquet, rewards/{judge}/{policy}/seed-{seed}.parquet, rewards/{judge}/pairs.parquet,
+#        drift/{policy}/seed-{seed}.parquet, data/{dataset}/margins.parquet; the same of the twins under overrefusal/
+
+
 rule responses:
     input:
         response_files(),
+    localrule: True
 
 
 rule rewards:
     input:
         reward_files(),
+    localrule: True
 
 
-rule score_responses:
+use rule step_on_device as generate_responses with:
     input:
+        files=model_files(policy_input),
+        policy=policy_input,
+        prompts="<results>/prompts/prompts.parquet",
+    output:
+        shard("<results>/responses/{policy}/seed-{seed}.parquet"),
+        timing="<timings>/<job>.json",
+    pathvars:
+        job=shard("generate_responses/{policy}-seed-{seed}"),
+    wildcard_constraints:
+        policy=one_of(policy for policy in WITH_WEIGHTS if policy not in IMPORTED_RESPONSES),
+    params:
+        **runs("evaluation.generate_responses", as_json(device=config["compute"]["device"], **config["generation"])),
+
+
+use rule step as import_responses with:
+    input:
+        prompts="<results>/prompts/prompts.parquet",
+        file=imported_file,
+    output:
+        "<results>/responses/{policy}/seed-{seed}.parquet",
+    pathvars:
+        job="import_responses/{policy}-seed-{seed}",
+    wildcard_constraints:
+        policy=one_of(IMPORTED_RESPONSES),
+    params:
+        **runs("evaluation.import_responses", import_config),
+
+
+use rule step_on_device as score_responses with:
+    input:
+        files=model_files("<results>/models/judges/{judge}/manifest.json"),
         judge="<results>/models/judges/{judge}/manifest.json",
-        judge_files=beside("<results>/models/judges/{judge}/manifest.json"),
         prompts="<results>/prompts/prompts.parquet",
         responses="<results>/responses/{policy}/seed-{seed}.parquet",
     output:
-        rewards=shard("<results>/rewards/{judge}/{policy}/seed-{seed}.parquet"),
-        timing=shard("<timings>/score_responses/{judge}/{policy}-seed-{seed}.json"),
-    log:
-        shard("<logs>/score_responses/{judge}/{policy}-seed-{seed}.log"),
-    benchmark:
-        shard("<benchmarks>/score_responses/{judge}/{policy}-seed-{seed}.tsv")
+        shard("<results>/rewards/{judge}/{policy}/seed-{seed}.parquet"),
+        timing="<timings>/<job>.json",
+    pathvars:
+        job=shard("score_responses/{judge}/{policy}-seed-{seed}"),
     wildcard_constraints:
         judge=one_of(judges_from("hub", "local", "scratch")),
-    conda:
-        "../../environment.yml"
-    threads: config["compute"]["threads"]
-    resources:
-        gpu=ONE_GPU,
-        mem_mb=growing(8000),
-        runtime=growing(120),
     params:
-        state=shard(f"{STUDY}/state/score_responses/{{judge}}/{{policy}}-seed-{{seed}}"),
-        shard=SHARD_OPTION,
-        cfg=scoring_config,
-        code=code_hash("hh_align.evaluation.score_responses"),
-    shell:
-        r"""
-        python -m hh_align.evaluation.score_responses \
-            --config {params.cfg:q} \
-            --judge {input.judge:q} \
-            --prompts {input.prompts:q} \
-            --responses {input.responses:q} {params.shard} \
-            --threads {threads} \
-            --state {params.state:q} \
-            --output {output.rewards:q} \
-            --timing {output.timing:q} 2>&1 | tee {log:q}
-        """
+        **runs("evaluation.score_responses", scoring_config),
 
 
-rule import_ratings:
+use rule step as import_ratings with:
     input:
-        ratings=ratings_source,
+        ratings=ratings_file,
         prompts="<results>/prompts/prompts.parquet",
         responses=response_files(),
     output:
-        rewards=reward_files(judges=["{judge}"]),
-    log:
-        "<logs>/import_ratings/{judge}.log",
-    benchmark:
-        "<benchmarks>/import_ratings/{judge}.tsv"
+        rewards=reward_files(["{judge}"]),
+    pathvars:
+        job="import_ratings/{judge}",
     wildcard_constraints:
         judge=one_of(judges_from("imported")),
-    conda:
-        "../../environment.yml"
-    resources:
-        mem_mb=growing(2000),
-        runtime=10,
     params:
-        cfg=ratings_config,
-        code=code_hash("hh_align.evaluation.import_ratings"),
-    shell:
-        r"""
-        python -m hh_align.evaluation.import_ratings \
-            --config {params.cfg:q} \
-            --ratings {input.ratings:q} \
-            --prompts {input.prompts:q} \
-            --responses {input.responses:q} \
-            --rewards {output.rewards:q} 2>&1 | tee {log:q}
-        """
+        **runs("evaluation.import_ratings", ratings_config),
 
 
-rule ask_endpoint:
+use rule step as ask_endpoint with:
     input:
         rubrics=rubric_files,
         prompts="<results>/prompts/prompts.parquet",
         responses="<results>/responses/{policy}/seed-{seed}.parquet",
     output:
-        rewards="<results>/rewards/{judge}/{policy}/seed-{seed}.parquet",
+        "<results>/rewards/{judge}/{policy}/seed-{seed}.parquet",
         quarantine="<results>/rewards/{judge}/{policy}/quarantine-seed-{seed}.parquet",
-        timing="<timings>/ask_endpoint/{judge}/{policy}-seed-{seed}.json",
-    log:
-        "<logs>/ask_endpoint/{judge}/{policy}-seed-{seed}.log",
-    benchmark:
-        "<benchmarks>/ask_endpoint/{judge}/{policy}-seed-{seed}.tsv"
+        timing="<timings>/<job>.json",
+    pathvars:
+        job="ask_endpoint/{judge}/{policy}-seed-{seed}",
     wildcard_constraints:
         judge=one_of(judges_from("endpoint")),
-    conda:
-        "../../environment.yml"
     resources:
         mem_mb=1000,
         runtime=720,
-        timeout_s=asking_effort("timeout"),
-        tries=asking_effort("tries"),
-        price=asking_price,
     params:
-        state=f"{STUDY}/state/ask_endpoint/{{judge}}/{{policy}}-seed-{{seed}}",
-        cfg=asking_config,
-        code=code_hash("hh_align.evaluation.ask_endpoint"),
-    shell:
-        r"""
-        python -m hh_align.evaluation.ask_endpoint \
-            --config {params.cfg:q} \
-            --timeout {resources.timeout_s} \
-            --tries {resources.tries} \
-            --price {resources.price:q} \
-            --rubrics {input.rubrics:q} \
-            --prompts {input.prompts:q} \
-            --responses {input.responses:q} \
-            --state {params.state:q} \
-            --output {output.rewards:q} \
-            --quarantine {output.quarantine:q} \
-            --timing {output.timing:q} 2>&1 | tee {log:q}
-        """
+        **runs("evaluation.ask_endpoint", asking_config),
+        options=options_of_long_step,
+        more=asking_effort,
 
 
 if SHARDS > 1:
 
-    localrules:
-        gather_shards,
-
     ruleorder: import_ratings > gather_shards
     ruleorder: ask_endpoint > gather_shards
+    ruleorder: import_responses > gather_shards
 
-    rule gather_shards:
+    use rule step as gather_shards with:
         input:
-            gather.evaluation("<results>/shards/{{table}}/{{item}}/{scatteritem}.parquet"),
+            shards=gather.evaluation("<results>/shards/{{table}}/{{item}}/{scatteritem}.parquet"),
         output:
             "<results>/{table}/{item}.parquet",
-        log:
-            "<logs>/gather_shards/{table}/{item}.log",
-        benchmark:
-            "<benchmarks>/gather_shards/{table}/{item}.tsv"
+        pathvars:
+            job="gather_shards/{table}/{item}",
         wildcard_constraints:
             table="responses|rewards",
             item=r".+/seed-\d+",
-        conda:
-            "../../environment.yml"
+        localrule: True
         params:
-            code=code_hash("hh_align.evaluation.gather_shards"),
-        shell:
-            r"""
-            python -m hh_align.evaluation.gather_shards \
-                --shards {input:q} \
-                --output {output:q} 2>&1 | tee {log:q}
-            """
+            **runs("evaluation.gather_shards"),
 
 
-if RELEASED:
+use rule step_on_device as score_pairs with:
+    input:
+        files=model_files("<results>/models/judges/{judge}/manifest.json"),
+        judge="<results>/models/judges/{judge}/manifest.json",
+        preferences=f"<results>/data/{prompts_dataset()}/preferences.parquet",
+        seen=seen_files,
+    output:
+        "<results>/rewards/{judge}/pairs.parquet",
+        timing="<timings>/<job>.json",
+    pathvars:
+        job="score_pairs/{judge}",
+    wildcard_constraints:
+        judge=one_of(examined_judges()),
+    params:
+        **runs("evaluation.score_pairs", pairs_config),
 
-    if SHARDS > 1:
 
-        ruleorder: import_release > gather_shards
+use rule step_on_device as score_training_pairs with:
+    input:
+        unpack(margin_inputs),
+        files=model_files(margin_judge),
+    output:
+        "<results>/data/{dataset}/margins.parquet",
+        timing="<timings>/<job>.json",
+    pathvars:
+        job="score_training_pairs/{dataset}",
+    wildcard_constraints:
+        dataset=one_of(name for name, dataset in DATASETS.items() if "judge_margin" in dataset),
+    resources:
+        gpu=ONE_GPU,
+        mem_mb=per_attempt(8000),
+        runtime=per_attempt(720),
+    params:
+        **runs("evaluation.score_training_pairs", margin_config),
 
-    rule import_release:
+
+use rule step_on_device as measure_drift with:
+    input:
+        files=model_files(policy_input, drift_reference_files),
+        policy=policy_input,
+        references=drift_reference_files,
+        prompts="<results>/prompts/prompts.parquet",
+        preferences=f"<results>/data/{prompts_dataset()}/preferences.parquet",
+        seen=seen_files,
+        text=config_file(config["drift"]["text"]) if "drift" in config else [],
+    output:
+        "<results>/drift/{policy}/seed-{seed}.parquet",
+        timing="<timings>/<job>.json",
+    pathvars:
+        job="measure_drift/{policy}-seed-{seed}",
+    resources:
+        gpu=ONE_GPU,
+        mem_mb=per_attempt(16000),
+        runtime=per_attempt(360),
+    params:
+        **runs("evaluation.measure_drift", drift_config),
+
+
+if OVERREFUSAL:
+
+    use rule generate_responses as answer_twins with:
         input:
-            release_inputs,
-        output:
-            prompts="<results>/prompts/prompts.parquet",
-            responses=response_files(),
-            rewards=released_reward_files(),
-        log:
-            "<logs>/import_release.log",
-        benchmark:
-            "<benchmarks>/import_release.tsv"
-        conda:
-            "../../environment.yml"
-        resources:
-            mem_mb=1000,
-            runtime=10,
-        params:
-            release=release_folder(),
-            cfg=step(**{key: config["release"][key] for key in ("judge", "policies", "sums")}),
-            code=code_hash("hh_align.evaluation.import_release"),
-        shell:
-            r"""
-            python -m hh_align.evaluation.import_release \
-                --config {params.cfg:q} \
-                --release {params.release:q} \
-                --prompts {output.prompts:q} \
-                --responses {output.responses:q} \
-                --rewards {output.rewards:q} 2>&1 | tee {log:q}
-            """
-
-    localrules:
-        fetch_release,
-
-    rule fetch_release:
-        output:
-            manifest=local(f"{HUB}/releases/{{repo}}/{{revision}}/manifest.json"),
-        log:
-            "<logs>/fetch_release/{repo}-{revision}.log",
-        benchmark:
-            "<benchmarks>/fetch_release/{repo}-{revision}.tsv"
-        conda:
-            "../../environment.yml"
-        resources:
-            mem_mb=1000,
-            runtime=30,
-        params:
-            cfg=release_request,
-            code=code_hash("hh_align.data.fetch_release"),
-        shell:
-            r"""
-            python -m hh_align.data.fetch_release \
-                --config {params.cfg:q} \
-                --manifest {output.manifest:q} 2>&1 | tee {log:q}
-            """
-
-else:
-
-    if SHARDS > 1:
-
-        ruleorder: import_responses > gather_shards
-
-    rule import_responses:
-        input:
-            prompts="<results>/prompts/prompts.parquet",
-            file=brought_file,
-        output:
-            responses="<results>/responses/{policy}/seed-{seed}.parquet",
-        log:
-            "<logs>/import_responses/{policy}-seed-{seed}.log",
-        benchmark:
-            "<benchmarks>/import_responses/{policy}-seed-{seed}.tsv"
-        wildcard_constraints:
-            policy=one_of(BROUGHT),
-        conda:
-            "../../environment.yml"
-        resources:
-            mem_mb=growing(2000),
-            runtime=10,
-        params:
-            cfg=brought_config,
-            code=code_hash("hh_align.evaluation.import_responses"),
-        shell:
-            r"""
-            python -m hh_align.evaluation.import_responses \
-                --config {params.cfg:q} \
-                --file {input.file:q} \
-                --prompts {input.prompts:q} \
-                --output {output.responses:q} 2>&1 | tee {log:q}
-            """
-
-    rule generate_responses:
-        input:
+            files=model_files(policy_input),
             policy=policy_input,
-            policy_files=beside(policy_input),
-            prompts="<results>/prompts/prompts.parquet",
+            prompts="<results>/overrefusal/prompts.parquet",
         output:
-            responses=shard("<results>/responses/{policy}/seed-{seed}.parquet"),
-            timing=shard("<timings>/generate_responses/{policy}-seed-{seed}.json"),
-        log:
-            shard("<logs>/generate_responses/{policy}-seed-{seed}.log"),
-        benchmark:
-            shard("<benchmarks>/generate_responses/{policy}-seed-{seed}.tsv")
+            "<results>/overrefusal/responses/{policy}/seed-{seed}.parquet",
+            timing="<timings>/<job>.json",
+        pathvars:
+            job="answer_twins/{policy}-seed-{seed}",
         wildcard_constraints:
-            policy=one_of(policy for policy in POLICIES if policy not in BROUGHT),
-        conda:
-            "../../environment.yml"
-        threads: config["compute"]["threads"]
-        resources:
-            gpu=ONE_GPU,
-            mem_mb=growing(8000),
-            runtime=growing(120),
-        params:
-            state=shard(f"{STUDY}/state/generate_responses/{{policy}}-seed-{{seed}}"),
-            shard=SHARD_OPTION,
-            cfg=generation_config(),
-            code=code_hash("hh_align.evaluation.generate_responses"),
-        shell:
-            r"""
-            python -m hh_align.evaluation.generate_responses \
-                --config {params.cfg:q} \
-                --policy {input.policy:q} \
-                --prompts {input.prompts:q} {params.shard} \
-                --threads {threads} \
-                --state {params.state:q} \
-                --output {output.responses:q} \
-                --timing {output.timing:q} 2>&1 | tee {log:q}
-            """
+            policy=one_of(WITH_WEIGHTS),
 
-    rule score_pairs:
+    use rule score_responses as score_twins with:
         input:
+            files=model_files("<results>/models/judges/{judge}/manifest.json"),
             judge="<results>/models/judges/{judge}/manifest.json",
-            judge_files=beside("<results>/models/judges/{judge}/manifest.json"),
-            preferences=f"<results>/data/{prompts_dataset()}/preferences.parquet",
-            seen=seen_files,
+            prompts="<results>/overrefusal/prompts.parquet",
+            responses="<results>/overrefusal/responses/{policy}/seed-{seed}.parquet",
         output:
-            pairs="<results>/rewards/{judge}/pairs.parquet",
-            timing="<timings>/score_pairs/{judge}.json",
-        log:
-            "<logs>/score_pairs/{judge}.log",
-        benchmark:
-            "<benchmarks>/score_pairs/{judge}.tsv"
-        conda:
-            "../../environment.yml"
-        threads: config["compute"]["threads"]
-        resources:
-            gpu=ONE_GPU,
-            mem_mb=growing(8000),
-            runtime=growing(240),
+            "<results>/overrefusal/rewards/{judge}/{policy}/seed-{seed}.parquet",
+            timing="<timings>/<job>.json",
+        pathvars:
+            job="score_twins/{judge}/{policy}-seed-{seed}",
         params:
-            state=f"{STUDY}/state/score_pairs/{{judge}}",
-            cfg=pairs_config,
-            code=code_hash("hh_align.evaluation.score_pairs"),
-            given=options("seen"),
-        shell:
-            r"""
-            python -m hh_align.evaluation.score_pairs \
-                --config {params.cfg:q} \
-                --judge {input.judge:q} \
-                --preferences {input.preferences:q} {params.given} \
-                --threads {threads} \
-                --state {params.state:q} \
-                --output {output.pairs:q} \
-                --timing {output.timing:q} 2>&1 | tee {log:q}
-            """
-
-    rule measure_drift:
-        input:
-            policy=policy_input,
-            policy_files=beside(policy_input),
-            references=drift_reference_files,
-            reference_files=beside(drift_reference_files),
-            prompts="<results>/prompts/prompts.parquet",
-            preferences=f"<results>/data/{prompts_dataset()}/preferences.parquet",
-            seen=seen_files,
-            text=named(config["drift"]["text"]) if "drift" in config else [],
-        output:
-            drift="<results>/drift/{policy}/seed-{seed}.parquet",
-            timing="<timings>/measure_drift/{policy}-seed-{seed}.json",
-        log:
-            "<logs>/measure_drift/{policy}-seed-{seed}.log",
-        benchmark:
-            "<benchmarks>/measure_drift/{policy}-seed-{seed}.tsv"
-        conda:
-            "../../environment.yml"
-        threads: config["compute"]["threads"]
-        resources:
-            gpu=ONE_GPU,
-            mem_mb=growing(16000),
-            runtime=growing(360),
-        params:
-            state=f"{STUDY}/state/measure_drift/{{policy}}-seed-{{seed}}",
-            cfg=drift_config,
-            code=code_hash("hh_align.evaluation.measure_drift"),
-            given=options("references", "seen"),
-        shell:
-            r"""
-            python -m hh_align.evaluation.measure_drift \
-                --config {params.cfg:q} \
-                --policy {input.policy:q} \
-                --prompts {input.prompts:q} \
-                --preferences {input.preferences:q} {params.given} \
-                --text {input.text:q} \
-                --threads {threads} \
-                --state {params.state:q} \
-                --output {output.drift:q} \
-                --timing {output.timing:q} 2>&1 | tee {log:q}
-            """
+            cfg=twin_scoring_config,

@@ -18,7 +18,7 @@ from hh_align.analysis.ratings import read_ratings
 from hh_align.core.artifacts import write_table
 from hh_align.core.errors import StudyError
 from hh_align.core.tables import REWARDS
-from hh_align.evaluation import import_release
+from hh_align.data import import_release
 from hh_align.report import export_csv, plot_figures, summarize_study
 
 RELEASE = SHARED / "paper-release"
@@ -357,7 +357,7 @@ def test_the_analysis_needs_no_torch():
     steps = [path for wing in ("analysis", "report") for path in (REPOSITORY / "workflow/scripts/hh_align" / wing).glob("*.py")]
     names = [
         "hh_align.data.fetch_release",
-        "hh_align.evaluation.import_release",
+        "hh_align.data.import_release",
         *(f"hh_align.{path.parent.name}.{path.stem}" for path in steps),
     ]
     code = f"import sys; import {', '.join(names)}; sys.exit('torch' in sys.modules)"

@@ -12,7 +12,7 @@ from study_folder import REPOSITORY, SHARED
 from hh_align.analysis.check_claims import check, compare_spreads, conclude
 from hh_align.analysis.gather_ratings import gather
 from hh_align.analysis.ratings import split
-from hh_align.evaluation import import_release
+from hh_align.data import import_release
 
 DEFAULTS = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
 RELEASE = SHARED / "paper-release"

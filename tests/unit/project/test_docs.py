@@ -157,8 +157,7 @@ def test_every_message_in_troubleshooting_is_one_of_the_code():
     scripts = REPOSITORY / "workflow/scripts"
     files = [
         *scripts.rglob("*.py"),
-        *(REPOSITORY / "workflow/rules").glob("common/*.smk"),
-        REPOSITORY / "workflow/rules/common.smk",
+        *(REPOSITORY / "workflow/rules/common").glob("*.smk"),
         snakemake,
     ]
     known = [text for path in files for text in templates(path)]

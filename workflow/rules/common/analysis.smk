@@ -1,4 +1,7 @@
-"""What the steps of the analysis ask for."""
+"""The analysis of a study: what its steps are asked, and which tables there are."""
+
+RATINGS = "<results>/analysis/ratings.parquet"
+RESCORED = RELEASED and len(JUDGES) > 1
 
 
 def thresholds():
@@ -7,67 +10,17 @@ def thresholds():
     return {name: {LIMITS[axis]: judge[LIMITS[axis]] for axis in axes_of(name)} | failed.get(name, {}) for name, judge in JUDGES.items()}
 
 
-def analysis_config(**more):
+def analysis_config(*keys, **more):
+    """The graph of the policies and the judges' thresholds, these entries of `analysis`, and more."""
     parents = {policy: {"parent": GRAPH[policy].get("parent")} for policy in POLICIES}
     fixed = {policy: {**parents[policy], "fixed": True} for policy in POLICIES if is_fixed(policy)}
-    return step(judges=thresholds(), policies=parents | fixed, order=POLICIES, seeds=config["seeds"], **more)
+    chosen = {key: config["analysis"][key] for key in keys}
+    return as_json(judges=thresholds(), policies=parents | fixed, order=POLICIES, seeds=config["seeds"], **chosen, **more)
 
 
-def contrast_config():
-    keys = ("contrasts", "all_pairs", "equivalence_margin", "bootstrap")
-    named = {"primary": config["analysis"].get("primary", []), "examined": examined_judges()}
-    return analysis_config(**named, **{key: config["analysis"][key] for key in keys})
-
-
-def label_files(wildcards):
-    """What people (or the oracle) said of some responses."""
-    labels = config["analysis"].get("labels", {})
-    return {name: named(labels[key]) for name, key in (("labels", "path"), ("choices", "choices")) if key in labels}
-
-
-def label_config(wildcards):
-    """Of the declared contrasts, and which labels of the file count."""
-    labels = config["analysis"].get("labels", {})
-    keys = ("contrasts", "equivalence_margin")
-    settings = {key: config["analysis"][key] for key in keys}
-    sample = {"sample": labels["sample"]} if "sample" in labels else {}
-    return analysis_config(primary=config["analysis"].get("primary", []), seed=labels.get("seed", 1), **settings, **sample)
-
-
-def drift_analysis_config():
-    references = {policy: drift_references(policy) for policy in WITH_WEIGHTS}
-    measured = [(policy, seed) for policy in WITH_WEIGHTS for seed in seeds_of(policy)]
-    return step(references=references, measured=measured, bootstrap=config["analysis"]["bootstrap"])
-
-
-def held_against():
-    """The judges and the (policy, seed) that this study shares with the run that it is held against."""
-    other = config["reproduction"]
-    return {"judges": other["judges"], "checkpoints": [(policy, seeds_of(policy)[0]) for policy in other.get("policies", POLICIES)]}
-
-
-def reproduction_config(wildcards):
-    return analysis_config(bootstrap=config["analysis"]["bootstrap"], held_against=held_against())
-
-
-def both_runs(wildcards):
-    """Prompts and responses of this study and of the run that it is held against, this one's ratings and that one's rewards."""
-    theirs, shared = config["reproduction"]["folder"], held_against()
-    files = {"ratings": "<results>/analysis/ratings.parquet"}
-    for whose, folder in (("our", STUDY), ("their", theirs)):
-        files[f"{whose}_prompts"] = named(f"{folder}/prompts/prompts.parquet")
-        files[f"{whose}_responses"] = [named(f"{folder}/responses/{policy}/seed-{seed}.parquet") for policy, seed in shared["checkpoints"]]
-    files["their_rewards"] = [
-        named(f"{theirs}/rewards/{judge}/{policy}/seed-{seed}.parquet")
-        for judge in shared["judges"]
-        for policy, seed in shared["checkpoints"]
-    ]
-    return files if RELEASED else {**files, "tokenizer": "<results>/models/base/tokenizer.json"}
-
-
-def claim_config():
-    keys = ("equivalence_margin", "bootstrap")
-    return analysis_config(claims=config["claims"], **{key: config["analysis"][key] for key in keys})
+def is_plain(method):
+    """DPO that takes every label for right."""
+    return method["trainer"] == "dpo" and method["loss"] == "sigmoid" and not method.get("label_smoothing") and not method.get("sft_weight")
 
 
 def noise_arms():
@@ -89,19 +42,122 @@ def noise_arms():
     return sorted(rows, key=lambda row: (POLICIES.index(row["series"]), row["noise"])) if is_synthetic() else []
 
 
-def is_plain(method):
-    """DPO that takes every label for right."""
-    return method["trainer"] == "dpo" and method["loss"] == "sigmoid" and not method.get("label_smoothing") and not method.get("sft_weight")
+NOISE_ARMS = noise_arms()
 
 
-NOISE_ARMS = [] if RELEASED else noise_arms()
+def judge_examination():
+    """The examination of the judges with weights, where there are pairs for it."""
+    return ["<results>/analysis/judge.parquet"] if pair_files() else []
 
 
-def snapshot_analysis_config(wildcards):
+def judges_that_share_an_axis():
+    return any(sum(axis in axes_of(judge) for judge in JUDGES) > 1 for axis in AXES)
+
+
+def analysis_tables():
+    """The tables of the report, in its order: those that the config asks for and that there is something to make of."""
+    always = [
+        "metrics",
+        "comparisons",
+        "retention",
+        "changed_prompts",
+        "thresholds",
+        "threshold_leads",
+        "threshold_flips",
+        "power",
+        "claims",
+    ]
+    where = [
+        (pair_files(), ["judge", "judge_calibration", "judge_roc"]),
+        (judges_that_share_an_axis(), ["judge_agreement"]),
+        (OVERREFUSAL, ["overrefusal"]),
+        (is_synthetic(), ["oracle"]),
+        (is_comparable(), ["agreement"]),
+        ("reproduction" in config, ["reproduction", "reproduction_summary"]),
+        ("labels" in config["analysis"], ["gold", "label_agreement"]),
+        (drift_files(), ["drift"]),
+        (RESCORED, ["rescoring"]),
+        ("sweeps" in config, ["sweep"]),
+        (NOISE_ARMS, ["noise"]),
+        (SNAPSHOTS, ["snapshots"]),
+    ]
+    return always + [table for asked, tables in where if asked for table in tables]
+
+
+def analysis_files():
+    return expand("<results>/analysis/{table}.parquet", table=analysis_tables())
+
+
+def contrast_config():
+    named = {"primary": config["analysis"].get("primary", []), "examined": examined_judges()}
+    return analysis_config("contrasts", "all_pairs", "equivalence_margin", "bootstrap", **named)
+
+
+def drift_summary_config():
+    references = {policy: drift_references(policy) for policy in WITH_WEIGHTS}
+    measured = [(policy, seed) for policy in WITH_WEIGHTS for seed in seeds_of(policy)]
+    return as_json(references=references, measured=measured, bootstrap=config["analysis"]["bootstrap"])
+
+
+def held_against():
+    """The judges and the (policy, seed) that this study shares with the run that it is held against."""
+    other = config["reproduction"]
+    return {"judges": other["judges"], "checkpoints": [(policy, seeds_of(policy)[0]) for policy in other.get("policies", POLICIES)]}
+
+
+def reproduction_config(wildcards):
+    return analysis_config("bootstrap", held_against=held_against())
+
+
+def both_runs(wildcards):
+    """Prompts and responses of this study and of the run that it is held against, this one's ratings and that one's rewards."""
+    theirs, shared = config["reproduction"]["folder"], held_against()
+    files = {"ratings": RATINGS}
+    for whose, folder in (("our", STUDY), ("their", theirs)):
+        files[f"{whose}_prompts"] = config_file(f"{folder}/prompts/prompts.parquet")
+        files[f"{whose}_responses"] = [
+            config_file(f"{folder}/responses/{policy}/seed-{seed}.parquet") for policy, seed in shared["checkpoints"]
+        ]
+    files["their_rewards"] = [
+        config_file(f"{theirs}/rewards/{judge}/{policy}/seed-{seed}.parquet")
+        for judge in shared["judges"]
+        for policy, seed in shared["checkpoints"]
+    ]
+    return {**files, "tokenizer": "<results>/models/base/tokenizer.json"} if WITH_WEIGHTS else files
+
+
+def label_files(wildcards):
+    """What people (or the oracle) said of some responses."""
+    labels = config["analysis"].get("labels", {})
+    return {name: config_file(labels[key]) for name, key in (("labels", "path"), ("choices", "choices")) if key in labels}
+
+
+def label_config(wildcards):
+    """Of the declared contrasts, and which labels of the file count."""
+    labels = config["analysis"].get("labels", {})
+    sample = {"sample": labels["sample"]} if "sample" in labels else {}
+    primary = config["analysis"].get("primary", [])
+    return analysis_config("contrasts", "equivalence_margin", primary=primary, seed=labels.get("seed", 1), **sample)
+
+
+def overrefusal_config():
+    parents = {policy: {"parent": config["policies"][policy].get("parent")} for policy in POLICIES}
+    name = OVERREFUSAL.get("judge")
+    judge = {"name": name, "higher_is": JUDGES[name]["higher_is"], "refused_from": OVERREFUSAL["refused_from"]} if name else {}
+    return as_json(policies=parents, order=POLICIES, seeds=config["seeds"], judge=judge)
+
+
+def snapshot_summary_config():
     """Each policy with snapshots: its parent, and its arms with their steps."""
     policies = {}
     for arm, snapshot in SNAPSHOTS.items():
         entry = policies.setdefault(snapshot["of"], {"parent": config["policies"][arm]["parent"], "arms": {}})
         entry["arms"][arm] = snapshot["step"]
     trained = [(policy, seed) for policy in TRAINED if policy in policies for seed in seeds_of(policy)]
-    return step(root=ROOT, policies=policies, trained=trained)
+    return as_json(root=ROOT, policies=policies, trained=trained)
+
+
+def snapshot_logs():
+    """Training logs of the policies that have snapshots."""
+    sources = {snapshot["of"] for snapshot in SNAPSHOTS.values()}
+    return [log for log in training_logs() if Path(log).parts[2] in sources]

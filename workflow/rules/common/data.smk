@@ -1,7 +1,9 @@
-"""What the steps of the data ask for."""
+"""The datasets of a study: where their rows come from, and their files."""
 
 HH_RLHF = "Anthropic/hh-rlhf"
-PAPER = yaml.safe_load((Path(workflow.basedir) / "resources/published.yaml").read_text())
+PAPER = yaml.safe_load((CHECKOUT / "resources/published.yaml").read_text())
+CLEANING = ("deduplicate", "near", "decontaminate", "drop_near_identical", "judge_margin", "balance_length", "balance_seed")
+SELECTING = ("subsets", "training_half")
 
 
 def prompts_dataset():
@@ -9,7 +11,7 @@ def prompts_dataset():
 
 
 def is_synthetic():
-    return not RELEASED and DATASETS[prompts_dataset()].get("source") == "synthetic"
+    return DATASETS.get(prompts_dataset(), {}).get("source") == "synthetic"
 
 
 def source_of(dataset):
@@ -53,74 +55,37 @@ def hub_manifest(dataset):
     return f"{hub_folder('datasets', dataset)}/manifest-{chosen}.json"
 
 
-def dataset_paths(wildcards):
+def release_folder():
+    """Where the released prompts and responses lie."""
+    release = config["release"]
+    return release["path"] if "path" in release else hub_folder("releases", release)
+
+
+def dataset_paths(name):
     """The dataset's own files, in the order in which they are read."""
-    dataset = DATASETS[wildcards.dataset]
-    synthetic = f"{STUDY}/data/{wildcards.dataset}/raw"
-    folder = {"hub": lambda: hub_folder("datasets", dataset), "local": lambda: dataset["path"], "synthetic": lambda: synthetic}[
-        dataset["source"]
-    ]()
-    return [f"{folder}/{subset}/{split}.jsonl.gz" for subset in dataset["subsets"] for split in dataset["splits"]]
+    dataset = DATASETS[name]
+    folders = {
+        "hub": lambda: hub_folder("datasets", dataset),
+        "local": lambda: dataset["path"],
+        "synthetic": lambda: f"{STUDY}/data/{name}/raw",
+    }
+    return [f"{folders[dataset['source']]()}/{file}" for file in hub_files(dataset)]
 
 
-def dataset_inputs(wildcards):
-    """What a change is looked for in: the manifest of a download, else the files themselves."""
-    dataset = DATASETS[wildcards.dataset]
-    if dataset["source"] == "hub":
-        return local(hub_manifest(dataset))
-    return dataset_paths(wildcards) if dataset["source"] == "synthetic" else [named(path) for path in dataset_paths(wildcards)]
+def preference_files():
+    return expand("<results>/data/{dataset}/preferences.parquet", dataset=DATASETS)
 
 
-def dataset_files(wildcards, input):
-    """The dataset's own files, where the step finds them."""
-    return dataset_paths(wildcards) if DATASETS[wildcards.dataset]["source"] == "hub" else [str(path) for path in input]
+def census_files():
+    """What each step of the derived datasets dropped."""
+    return expand("<results>/data/{dataset}/census.parquet", dataset=[name for name in DATASETS if "from" in DATASETS[name]])
 
 
-def dataset_manifest_option(wildcards):
-    dataset = DATASETS[wildcards.dataset]
-    return f"--manifest {hub_manifest(dataset)}" if dataset["source"] == "hub" else ""
-
-
-def corpus_config(wildcards):
-    dataset = DATASETS[wildcards.dataset]
-    return step(**{key: dataset[key] for key in ("seed", "pairs", "flips", "train_rows", "test_rows")})
-
-
-SELECTING = ("subsets", "training_half")
-CLEANING = ("deduplicate", "near", "decontaminate", "drop_near_identical", "judge_margin", "balance_length", "balance_seed")
-
-
-def derived_config(wildcards):
-    dataset = DATASETS[wildcards.dataset]
-    cleaning = {key: dataset[key] for key in CLEANING if key in dataset}
-    looked_at = {key: dataset[key] for key in ("train_split", "exclude_prompts") if cleaning}
-    selecting = {key: dataset[key] for key in (*SELECTING, "labels", "label_seed", "noise") if key in dataset}
-    return step(**selecting, **cleaning, **looked_at)
-
-
-def derived_inputs(wildcards):
-    dataset = DATASETS[wildcards.dataset]
-    reads_prompts = dataset["exclude_prompts"] or "decontaminate" in dataset
-    prompts = {"prompts": "<results>/prompts/prompts.parquet"} if reads_prompts else {}
-    margins = {"margins": "<results>/data/{dataset}/margins.parquet"} if "judge_margin" in dataset else {}
-    return {"preferences": f"<results>/data/{dataset['from']}/preferences.parquet", **prompts, **margins}
-
-
-def margin_config(wildcards):
-    """The pairs that `subsets`, `training_half` and `exclude_prompts` leave: what cleans them later is of no account here."""
-    dataset = DATASETS[wildcards.dataset]
-    selecting = {key: dataset[key] for key in (*SELECTING, "train_split") if key in dataset}
-    return step(**reading_settings(dataset["judge_margin"]["judge"]), **selecting)
-
-
-def margin_judge(wildcards):
-    return f"<results>/models/judges/{DATASETS[wildcards.dataset]['judge_margin']['judge']}/manifest.json"
-
-
-def margin_inputs(wildcards):
-    dataset = DATASETS[wildcards.dataset]
-    prompts = {"prompts": "<results>/prompts/prompts.parquet"} if dataset["exclude_prompts"] else {}
-    return {"judge": margin_judge(wildcards), "preferences": f"<results>/data/{dataset['from']}/preferences.parquet", **prompts}
+def data_files():
+    """Every file that a step of the data makes."""
+    synthetic = [path for name, dataset in DATASETS.items() if dataset.get("source") == "synthetic" for path in dataset_paths(name)]
+    margins = expand("<results>/data/{dataset}/margins.parquet", dataset=[name for name in DATASETS if "judge_margin" in DATASETS[name]])
+    return [*synthetic, *preference_files(), *margins, "<results>/prompts/prompts.parquet"]
 
 
 def hub_request(wildcards):
@@ -132,7 +97,49 @@ def hub_request(wildcards):
             continue
         request = {"kind": wildcards.kind, "repo": source["repo"], "revision": source["revision"]}
         if wildcards.kind == "models" and wanted == import_source(source):
-            return step(**request)
+            return as_json(**request)
         if wildcards.kind == "datasets" and wanted == hub_manifest(source):
-            return step(**request, files=sorted(hub_files(source)))
+            return as_json(**request, files=sorted(hub_files(source)))
     raise WorkflowError(f"{wildcards.repo} at {wildcards.revision} is no source in the config of study {config['study']}.")
+
+
+def corpus_config(wildcards):
+    dataset = DATASETS[wildcards.dataset]
+    return as_json(**{key: dataset[key] for key in ("seed", "pairs", "flips", "train_rows", "test_rows")})
+
+
+def dataset_inputs(wildcards):
+    """What a change is looked for in: the manifest of a download, else the files themselves."""
+    dataset, files = DATASETS[wildcards.dataset], dataset_paths(wildcards.dataset)
+    if dataset["source"] == "hub":
+        return local(hub_manifest(dataset))
+    return files if dataset["source"] == "synthetic" else [config_file(path) for path in files]
+
+
+def dataset_options(wildcards, input):
+    """The dataset's own files, where the step finds them, and the manifest that holds their sums."""
+    dataset = DATASETS[wildcards.dataset]
+    if dataset["source"] != "hub":
+        return f"--files {shlex.join(map(str, input))}"
+    return f"--files {shlex.join(dataset_paths(wildcards.dataset))} --manifest {hub_manifest(dataset)}"
+
+
+def derived_config(wildcards):
+    dataset = DATASETS[wildcards.dataset]
+    cleaning = {key: dataset[key] for key in CLEANING if key in dataset}
+    looked_at = {key: dataset[key] for key in ("train_split", "exclude_prompts") if cleaning}
+    selecting = {key: dataset[key] for key in (*SELECTING, "labels", "label_seed", "noise") if key in dataset}
+    return as_json(**selecting, **cleaning, **looked_at)
+
+
+def derived_inputs(wildcards):
+    dataset = DATASETS[wildcards.dataset]
+    reads_prompts = dataset["exclude_prompts"] or "decontaminate" in dataset
+    prompts = {"prompts": "<results>/prompts/prompts.parquet"} if reads_prompts else {}
+    margins = {"margins": "<results>/data/{dataset}/margins.parquet"} if "judge_margin" in dataset else {}
+    return {"preferences": f"<results>/data/{dataset['from']}/preferences.parquet", **prompts, **margins}
+
+
+def release_inputs(wildcards):
+    folder = release_folder()
+    return local([f"{folder}/{name}" for name in config["release"]["sums"]] if "path" in config["release"] else f"{folder}/manifest.json")

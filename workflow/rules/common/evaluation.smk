@@ -1,42 +1,12 @@
-"""What the steps of the evaluation ask for."""
+"""The evaluation of a study: how judges read, what is held out, and the files of responses, rewards, pairs and drift."""
 
 
-def release_folder():
-    """Where the released prompts and responses lie."""
-    release = config["release"]
-    return release["path"] if "path" in release else f"{hub_folder('releases', release)}"
-
-
-def release_inputs(wildcards):
-    folder = release_folder()
-    return local([f"{folder}/{name}" for name in config["release"]["sums"]] if "path" in config["release"] else f"{folder}/manifest.json")
-
-
-def release_request(wildcards):
-    return step(**{key: config["release"][key] for key in ("repo", "revision", "endpoint", "sums")})
-
-
-def brought_file(wildcards):
-    """The file that a policy's responses come from."""
-    check_seed(wildcards.policy, wildcards.seed)
-    return named(BROUGHT[wildcards.policy]["path"].replace("{seed}", wildcards.seed))
-
-
-def brought_config(wildcards):
-    """How that file is read."""
-    return step(**{key: BROUGHT[wildcards.policy][key] for key in ("layout", "records", "columns") if key in BROUGHT[wildcards.policy]})
-
-
-def generation_config():
-    return step(device=config["compute"]["device"], **config["generation"])
-
-
-OUTPUT_KEYS = {"label": ("output", "label", "scale", "higher_is"), "attribute": ("output", "attribute", "higher_is")}
-
-
-def output_settings(judge):
-    """Which of a judge's outputs is its reward, where there are several."""
-    return {key: judge[key] for key in OUTPUT_KEYS.get(judge.get("output"), ())}
+def shard(path):
+    """Where one job of a generation or scoring writes, with its place among the others where there are several."""
+    if SHARDS == 1:
+        return path
+    stem, suffix = re.fullmatch(r"(.*?)(\.\w+)?", path).groups()
+    return f"{stem.replace('<results>', '<results>/shards')}/{{scatteritem}}{suffix or ''}"
 
 
 def reading_settings(judge):
@@ -47,9 +17,9 @@ def reading_settings(judge):
     return {"device": config["compute"]["device"], **config["scoring"], **length, **alone, **output_settings(judge)}
 
 
-def scoring_config(wildcards):
-    axes = axes_of(wildcards.judge)
-    return step(**reading_settings(wildcards.judge), **({} if axes == list(AXES) else {"axes": axes}))
+def own_subsets():
+    """Axis -> the subset that its prompts come from."""
+    return {axis: config["prompts"][axis]["subset"] for axis in AXES}
 
 
 def held_out_subsets():
@@ -60,57 +30,10 @@ def held_out_subsets():
 
 def seen_files(wildcards):
     """Preferences of the evaluation's own split that something of this study trains on: none of their rows is held out."""
-    scratch = [source for source in (config["models"]["base"], *JUDGES.values()) if source["source"] == "scratch"]
+    scratch = [source for source in (BASE, *JUDGES.values()) if source["source"] == "scratch"]
     trained = {data_of(policy) for policy in TRAINED} | {scratch_data(source) for source in scratch}
-    splits = {place["split"] for place in held_out_subsets().values()}
+    splits = {held_out["split"] for held_out in held_out_subsets().values()}
     return [f"<results>/data/{name}/preferences.parquet" for name in sorted(trained) if DATASETS[name]["train_split"] in splits]
-
-
-def pairs_config(wildcards):
-    """The judge is examined on every subset of the dataset that the prompts come from, of its own axes."""
-    reply_tokens = config["generation"]["max_new_tokens"]
-    subsets = {name: place for name, place in held_out_subsets().items() if place["axis"] in axes_of(wildcards.judge)}
-    return step(**reading_settings(wildcards.judge), subsets=subsets, reply_tokens=reply_tokens, **config["examination"])
-
-
-def policy_seeds():
-    """Policy -> the seeds that it has responses of."""
-    return {policy: seeds_of(policy) for policy in POLICIES}
-
-
-def ratings_source(wildcards):
-    return named(JUDGES[wildcards.judge]["path"])
-
-
-def ratings_config(wildcards):
-    """What a file of ratings must hold."""
-    judge = JUDGES[wildcards.judge]
-    return step(columns=judge["columns"], axes=axes_of(wildcards.judge), policies=policy_seeds())
-
-
-ASKING_KEYS = ("url", "model", "key_env", "lowest", "highest", "seed", "max_tokens", "failed")
-
-
-def rubric_files(wildcards):
-    return [named(JUDGES[wildcards.judge]["rubric"][axis]) for axis in axes_of(wildcards.judge)]
-
-
-def asking_config(wildcards):
-    """What the answers of a judge behind an endpoint depend on."""
-    judge = JUDGES[wildcards.judge]
-    rubrics = {axis: judge["rubric"][axis] for axis in axes_of(wildcards.judge)}
-    return step(judge=wildcards.judge, rubrics=rubrics, **{key: judge[key] for key in ASKING_KEYS if key in judge})
-
-
-def asking_effort(key):
-    """A number that changes no answer: as a resource it reruns nothing."""
-    return lambda wildcards: JUDGES[wildcards.judge][key]
-
-
-def asking_price(wildcards):
-    """Of a million tokens, sent:received."""
-    judge = JUDGES[wildcards.judge]
-    return f"{judge['price_in']}:{judge['price_out']}" if "price_in" in judge else "unknown"
 
 
 def drift_references(policy):
@@ -119,20 +42,135 @@ def drift_references(policy):
     return [] if parent is None else list(dict.fromkeys([parent, ROOT]))
 
 
+def response_files():
+    return [f"<results>/responses/{policy}/seed-{seed}.parquet" for policy in POLICIES for seed in seeds_of(policy)]
+
+
+def reward_files(judges=JUDGES):
+    checkpoints = [(policy, seed) for policy in POLICIES for seed in seeds_of(policy)]
+    return [f"<results>/rewards/{judge}/{policy}/seed-{seed}.parquet" for judge in sorted(judges) for policy, seed in checkpoints]
+
+
+def examined_judges():
+    """The judges with weights, where the study has pairs to examine them on."""
+    return sorted(judges_from("hub", "local", "scratch")) if DATASETS else []
+
+
+def pair_files():
+    """The held-out pairs that these judges are examined on."""
+    return expand("<results>/rewards/{judge}/pairs.parquet", judge=examined_judges())
+
+
+def drift_files():
+    """How far each policy with weights has moved."""
+    policies = WITH_WEIGHTS if "drift" in config else []
+    return [f"<results>/drift/{policy}/seed-{seed}.parquet" for policy in policies for seed in seeds_of(policy)]
+
+
+def of_twins(files):
+    """The same of the twins of refused questions."""
+    return [path.replace("<results>", "<results>/overrefusal") for path in files] if OVERREFUSAL else []
+
+
+def twin_responses():
+    return of_twins(response_files())
+
+
+def twin_rewards():
+    return of_twins(reward_files([OVERREFUSAL["judge"]] if "judge" in OVERREFUSAL else []))
+
+
+def evaluation_files():
+    """Every file that a step of the evaluation makes."""
+    return [*response_files(), *reward_files(), *pair_files(), *drift_files(), *twin_responses(), *twin_rewards()]
+
+
+def imported_file(wildcards):
+    """The file that a policy's responses come from."""
+    check_seed(wildcards.policy, wildcards.seed)
+    return config_file(IMPORTED_RESPONSES[wildcards.policy]["path"].replace("{seed}", wildcards.seed))
+
+
+def import_config(wildcards):
+    """How that file is read."""
+    entry = IMPORTED_RESPONSES[wildcards.policy]
+    return as_json(**{key: entry[key] for key in ("layout", "records", "columns") if key in entry})
+
+
+def scoring_config(wildcards):
+    axes = axes_of(wildcards.judge)
+    return as_json(**reading_settings(wildcards.judge), **({} if axes == list(AXES) else {"axes": axes}))
+
+
+def ratings_file(wildcards):
+    return config_file(JUDGES[wildcards.judge]["path"])
+
+
+def ratings_config(wildcards):
+    """What a file of ratings must hold."""
+    policies = {policy: seeds_of(policy) for policy in POLICIES}
+    return as_json(columns=JUDGES[wildcards.judge]["columns"], axes=axes_of(wildcards.judge), policies=policies)
+
+
+ASKING_KEYS = ("url", "model", "key_env", "lowest", "highest", "seed", "max_tokens", "failed")
+
+
+def rubric_files(wildcards):
+    return [config_file(JUDGES[wildcards.judge]["rubric"][axis]) for axis in axes_of(wildcards.judge)]
+
+
+def asking_config(wildcards):
+    """What the answers of a judge behind an endpoint depend on."""
+    judge = JUDGES[wildcards.judge]
+    rubrics = {axis: judge["rubric"][axis] for axis in axes_of(wildcards.judge)}
+    return as_json(judge=wildcards.judge, rubrics=rubrics, **{key: judge[key] for key in ASKING_KEYS if key in judge})
+
+
+def asking_effort(wildcards, resources):
+    """Numbers that change no answer: as options that depend on a resource they rerun nothing. The price is of a million tokens, sent:received."""
+    judge = JUDGES[wildcards.judge]
+    price = f"{judge['price_in']}:{judge['price_out']}" if "price_in" in judge else "unknown"
+    return f"--timeout {judge['timeout']} --tries {judge['tries']} --price {price}"
+
+
+def pairs_config(wildcards):
+    """The judge is examined on every subset of the dataset that the prompts come from, of its own axes."""
+    subsets = {name: held_out for name, held_out in held_out_subsets().items() if held_out["axis"] in axes_of(wildcards.judge)}
+    reply_tokens = config["generation"]["max_new_tokens"]
+    return as_json(**reading_settings(wildcards.judge), subsets=subsets, reply_tokens=reply_tokens, **config["examination"])
+
+
+def margin_judge(wildcards):
+    return f"<results>/models/judges/{DATASETS[wildcards.dataset]['judge_margin']['judge']}/manifest.json"
+
+
+def margin_inputs(wildcards):
+    dataset = DATASETS[wildcards.dataset]
+    prompts = {"prompts": "<results>/prompts/prompts.parquet"} if dataset["exclude_prompts"] else {}
+    return {"judge": margin_judge(wildcards), "preferences": f"<results>/data/{dataset['from']}/preferences.parquet", **prompts}
+
+
+def margin_config(wildcards):
+    """The pairs that `subsets`, `training_half` and `exclude_prompts` leave: what cleans them later is of no account here."""
+    dataset = DATASETS[wildcards.dataset]
+    selecting = {key: dataset[key] for key in (*SELECTING, "train_split") if key in dataset}
+    return as_json(**reading_settings(dataset["judge_margin"]["judge"]), **selecting)
+
+
 def drift_reference_files(wildcards):
     policy_manifest(wildcards.policy, wildcards.seed)
-    names = drift_references(wildcards.policy)
-    return [policy_manifest(name, 0 if name == ROOT else wildcards.seed) for name in names]
+    return [policy_manifest(name, 0 if name == ROOT else wildcards.seed) for name in drift_references(wildcards.policy)]
 
 
 def drift_config(wildcards):
     """Responses are sampled as long as they are generated; of the prompts' own subsets the held-out replies are read."""
     drift = {key: config["drift"][key] for key in ("samples", "rows", "seed")}
-    subsets = {name: place for name, place in held_out_subsets().items() if name in own_subsets().values()}
+    subsets = {name: held_out for name, held_out in held_out_subsets().items() if name in own_subsets().values()}
     references = drift_references(wildcards.policy)
     generation = {key: config["generation"][key] for key in ("max_new_tokens", "dtype", "cue", "long_prompts", "batch_tokens")}
-    return step(device=config["compute"]["device"], drift=drift, references=references, subsets=subsets, **generation)
+    return as_json(device=config["compute"]["device"], drift=drift, references=references, subsets=subsets, **generation)
 
 
-def own_subsets():
-    return {axis: config["prompts"][axis]["subset"] for axis in ("harmlessness", "helpfulness")}
+def twin_scoring_config(wildcards):
+    """The judge's label as a probability, of both sets of questions."""
+    return as_json(**{**reading_settings(wildcards.judge), "scale": "probability"}, axes=["safe", "contrast"])

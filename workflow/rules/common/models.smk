@@ -1,4 +1,4 @@
-"""What the steps of the models ask for."""
+"""The models of a study: where they come from, and their files."""
 
 
 def import_source(source):
@@ -10,40 +10,37 @@ def import_source(source):
         raise WorkflowError(
             f"config: {source['path']} holds no model: config.json, model.safetensors and the tokenizer's files are needed."
         )
-    return [named(path) for path in files]
+    return [config_file(path) for path in files]
 
 
-def base_import_config():
-    base = config["models"]["base"]
-    chat = {"chat_template": True} if base["chat_template"] else {}
-    return step(kind="policy", notice=base["notice"], **chat)
+def scratch_data(source):
+    """The dataset that a model from nothing reads."""
+    return source.get("data", prompts_dataset())
+
+
+OUTPUT_KEYS = {"label": ("output", "label", "scale", "higher_is"), "attribute": ("output", "attribute", "higher_is")}
+
+
+def output_settings(judge):
+    """Which of a judge's outputs is its reward, where there are several."""
+    return {key: judge[key] for key in OUTPUT_KEYS.get(judge.get("output"), ())}
+
+
+def base_files():
+    """Of the root's model, where the study has weights."""
+    return ["<results>/models/base/manifest.json"] if WITH_WEIGHTS else []
+
+
+def judge_files():
+    """Of the judges with weights."""
+    return expand("<results>/models/judges/{judge}/manifest.json", judge=judges_from("hub", "local", "scratch"))
+
+
+def import_source_option(wildcards, input):
+    """What import_model reads: the one manifest, or the folder of the local files."""
+    return f"--source {shlex.quote(str(input[0] if len(input) == 1 else Path(input[0]).parent))}"
 
 
 def judge_import_config(wildcards):
     judge = JUDGES[wildcards.judge]
-    return step(kind="judge", notice=judge["notice"], **output_settings(judge))
-
-
-def import_folder(wildcards, input):
-    """What import_model reads: the one manifest, or the folder of the local files."""
-    return input[0] if len(input) == 1 else str(Path(input[0]).parent)
-
-
-def scratch_data(source):
-    return source.get("data", prompts_dataset())
-
-
-def scratch_config(source, *keys, **more):
-    """What a model from nothing depends on."""
-    settings = {key: source[key] for key in ("architecture", "seed", "notice", *keys) if key in source}
-    return step(train_split=DATASETS[scratch_data(source)]["train_split"], device=config["compute"]["device"], **settings, **more)
-
-
-def judge_scratch_data(wildcards):
-    return f"<results>/data/{scratch_data(JUDGES[wildcards.judge])}/preferences.parquet"
-
-
-def judge_scratch_config(wildcards):
-    judge, axes = JUDGES[wildcards.judge], axes_of(wildcards.judge)
-    subsets = subset_axes(config, scratch_data(judge))
-    return scratch_config(judge, "training", "max_length", "calibration_share", axes=axes, subsets=subsets)
+    return as_json(kind="judge", notice=judge["notice"], **output_settings(judge))

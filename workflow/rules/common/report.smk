@@ -1,17 +1,23 @@
-"""What the steps of the report ask for."""
+"""The report of a study: its figures, pages and cards."""
+
+
+def compared():
+    """The declared contrasts of two policies that the study trains or starts from, the primary one among them."""
+    analysis = config["analysis"]
+    return [pair for pair in [analysis.get("primary", []), *analysis["contrasts"]] if pair and set(pair) <= set(WITH_WEIGHTS)]
 
 
 def report_config(wildcards=None):
     """All that the report shows of the config: not what belongs to the machine, nor methods that no policy uses."""
     used = {policy.get("method") for policy in config["policies"].values()}
     methods = {name: method for name, method in config["methods"].items() if name in used}
-    return step(
+    return as_json(
         study={**{key: value for key, value in config.items() if key != "compute"}, "methods": methods},
         order=POLICIES,
         tables=analysis_tables(),
         figures=figure_names(),
         logs=[path.removeprefix("<results>/") for path in training_logs()],
-        differs={} if RELEASED else {f"{policy} {other}": differences(lineage(policy), lineage(other)) for policy, other in compared()},
+        differs={f"{policy} {other}": differences(lineage(policy), lineage(other)) for policy, other in compared()},
         synthetic=is_synthetic(),
         origins=origins(),
         same_source=same_source(),
@@ -20,42 +26,114 @@ def report_config(wildcards=None):
     )
 
 
-def training_plot_config(wildcards):
-    trained = [policy for policy in TRAINED for _ in seeds_of(policy)]
-    return step(order=POLICIES, trained=trained, trainers={policy: method_of(policy)["trainer"] for policy in TRAINED})
-
-
-def compared():
-    """The declared contrasts of two policies that the study trains or starts from, the primary one among them."""
-    analysis = config["analysis"]
-    return [pair for pair in [analysis.get("primary", []), *analysis["contrasts"]] if pair and set(pair) <= set(config["policies"])]
-
-
-def lineage(policy):
-    """The trainings that lead to a policy, the first one first."""
-    entry = config["policies"][policy]
-    if "method" not in entry:
-        return []
-    method = method_of(policy)
-    training = {"method": entry["method"], "trainer": method["trainer"], "parent": entry["parent"], "data": data_of(policy)}
-    ended = {"stopped_at": SNAPSHOTS[policy]["step"]} if policy in SNAPSHOTS else {}
-    return [*lineage(entry["parent"]), {**training, "settings": {key: value for key, value in method.items() if key != "trainer"} | ended}]
-
-
 def same_source():
     """The judges that are known to be trained on data of the policies' own source: the paper's, and those made of the same dataset."""
-    trained = [] if RELEASED else [data_of(policy) for policy in TRAINED]
+    trained = [data_of(policy) for policy in TRAINED]
     made = [name for name in judges_from("scratch") if source_of(scratch_data(JUDGES[name])) in map(source_of, trained)]
-    of_paper = (
-        [name for name in JUDGES if JUDGES[name].get("repo") == PAPER["judge"]] if RELEASED or HH_RLHF in map(origin, trained) else []
+    of_hh_rlhf = RELEASED or HH_RLHF in map(origin, trained)
+    papers = [name for name in JUDGES if JUDGES[name].get("repo") == PAPER["judge"]] if of_hh_rlhf else []
+    return sorted([*judges_from("released"), *made, *papers])
+
+
+def figure_names():
+    """The figures of the report, in its order."""
+    always = ["metrics", "rewards", "mean_rewards", "contrasts", "wins", "thresholds", "retention"]
+    where = [
+        (pair_files(), ["judge_roc", "judge_calibration"]),
+        (training_logs(), ["training"]),
+        (drift_files(), ["drift"]),
+        ("sweeps" in config, ["sweep"]),
+        (NOISE_ARMS, ["noise"]),
+        (SNAPSHOTS and drift_files(), ["snapshots"]),
+    ]
+    return always + [figure for asked, figures in where if asked for figure in figures]
+
+
+def figure_files():
+    return expand("<results>/report/figures/{figure}.svg", figure=figure_names())
+
+
+def card_files():
+    """A card for every policy that the study trains, and for every dataset."""
+    models = [path.replace("train_log.parquet", "README.md") for path in training_logs()]
+    return [*models, *(path.replace("preferences.parquet", "README.md") for path in preference_files())]
+
+
+def report_files():
+    tables = expand("<results>/report/{table}.csv", table=analysis_tables())
+    pages = ["<results>/report/summary.txt", "<results>/report/index.html", "<results>/report/browser.html"]
+    return [*figure_files(), *tables, *pages, *card_files()]
+
+
+def step_files():
+    """A file of every step before the report. A step that fails leaves its files missing, which Snakemake does not notice where what follows
+    is still there from before and nobody asks for them."""
+    root_is_read = TRAINED or drift_files() or ROOT not in IMPORTED_RESPONSES
+    models = [*(base_files() if root_is_read else []), *judge_files(), *policy_files(), *reference_files()]
+    unread = [] if root_is_read else base_files()
+    return [*data_files(), *(path for path in models if path not in unread), *evaluation_files(), RATINGS, *analysis_files()]
+
+
+def print_summary():
+    """The study's table, at the end of a run that was asked for the report; `make` prints it itself, after a run without a job too."""
+    outputs = {path for job in workflow.dag.jobs for path in job.output}
+    summary = Path(STUDY, "report/summary.txt")
+    asked = {f"{STUDY}/report/summary.txt", f"{STUDY}/report/index.html"} <= outputs
+    if asked and os.environ.get("HH_ALIGN_SUMMARY") != "off" and summary.is_file():
+        print(summary.read_text(encoding="utf-8"), end="", flush=True)
+
+
+def partial_report():
+    return Path(STUDY, "report/partial.html")
+
+
+def render_partial_report():
+    """What there is of the report where a step has failed, beside a complete one of an earlier run."""
+    if Path(STUDY, "analysis").is_dir():
+        options = ["--config", report_config(), "--templates", of_workflow("workflow/report"), "--output", str(partial_report())]
+        command = [sys.executable, "-m", "hh_align.report.render_report", *options]
+        subprocess.run(command, env=os.environ | {"PYTHONPATH": str(SCRIPTS)}, check=False)
+
+
+def figure(name, label):
+    return report(f"<results>/report/figures/{name}.svg", caption=f"../report/{name}.rst", category="Figures", labels={"figure": label})
+
+
+def training_plot_config(wildcards):
+    trained = [policy for policy in TRAINED for _ in seeds_of(policy)]
+    return as_json(order=POLICIES, trained=trained, trainers={policy: method_of(policy)["trainer"] for policy in TRAINED})
+
+
+def summary_config(wildcards):
+    return analysis_config(
+        study=config["study"],
+        folder=STUDY,
+        compare_published=is_comparable(),
+        synthetic=is_synthetic(),
+        same_source=same_source(),
     )
-    return sorted([*judges_from("released"), *made, *of_paper])
 
 
-def card_config(wildcards):
+def gold_files(table):
+    """What true labels make of the verdict, where the study has some."""
+    return f"<results>/analysis/{table}.parquet" if "labels" in config["analysis"] else []
+
+
+def stored_files():
+    """What the report reads beside its tables, figures and logs, to be fetched from a bucket: rows put aside, each artifact's provenance."""
+    if not IN_BUCKET:
+        return []
+    manifests = dict.fromkeys([*base_files(), *judge_files(), *policy_files()])
+    read = [*response_files(), *reward_files(), *pair_files(), *drift_files(), "<results>/prompts/prompts.parquet"]
+    read += [manifest.replace("manifest.json", "provenance.json") for manifest in manifests]
+    read += [f"<results>/data/{name}/quarantine.parquet" for name, dataset in DATASETS.items() if "source" in dataset]
+    return read + [log.replace("train_log", "quarantine") for log in training_logs()]
+
+
+def model_card_config(wildcards):
     """What a policy's card says of the study."""
     trainings = lineage(wildcards.policy)
-    return step(
+    return as_json(
         study=config["study"],
         policy=wildcards.policy,
         seed=int(wildcards.seed),
@@ -64,7 +142,7 @@ def card_config(wildcards):
         judges=thresholds(),
         same_source=same_source(),
         datasets=sorted({name for training in trainings if (name := origin(training["data"]))}),
-        base=config["models"]["base"].get("repo"),
+        base=BASE.get("repo"),
         synthetic=is_synthetic(),
         folder=f"{STUDY}/policies/{wildcards.policy}/seed-{wildcards.seed}",
         options=config_option(),
@@ -75,7 +153,7 @@ def dataset_card_config(wildcards):
     """What a dataset's card says of the study."""
     dataset, source = DATASETS[wildcards.dataset], source_of(wildcards.dataset)
     changes = ("subsets", "training_half", "exclude_prompts", *CLEANING, "labels", "noise")
-    return step(
+    return as_json(
         study=config["study"],
         dataset=wildcards.dataset,
         parent=dataset.get("from"),
@@ -89,47 +167,5 @@ def dataset_card_config(wildcards):
 
 
 def dataset_card_inputs(wildcards):
-    folder = f"<results>/data/{wildcards.dataset}"
-    files = {"preferences": f"{folder}/preferences.parquet", "template": local("workflow/report/dataset_card.md")}
-    beside = "census" if "from" in DATASETS[wildcards.dataset] else "quarantine"
-    return {**files, beside: f"{folder}/{beside}.parquet"}
-
-
-def card_files():
-    """A card for every policy that the study trains, and for every dataset."""
-    models = [path.replace("train_log.parquet", "README.md") for path in training_logs()]
-    return [*models, *(path.replace("preferences.parquet", "README.md") for path in preference_files())]
-
-
-def config_option():
-    """What a command needs to mean this study: the files that refine the default config, as seen from here."""
-    files = [os.path.relpath(path) for path in workflow.overwrite_configfiles]
-    return f" --configfile {shlex.join(files)}" if files else ""
-
-
-def print_summary():
-    """The study's table, at the end of a run that was asked for the report; `make` prints it itself, after a run without a job too."""
-    jobs = {job.rule.name: job for job in workflow.dag.jobs}
-    if "render_report" not in jobs or "summarize_study" not in jobs or os.environ.get("HH_ALIGN_SUMMARY") == "off":
-        return
-    summary = Path(jobs["summarize_study"].output[0])
-    if summary.is_file():
-        print(summary.read_text(encoding="utf-8"), end="", flush=True)
-
-
-def partial_report():
-    return Path(STUDY, "report/partial.html")
-
-
-def render_partial_report():
-    """What there is of the report where a step has failed, beside a complete one of an earlier run."""
-    if Path(STUDY, "analysis").is_dir():
-        options = ["--config", report_config(), "--templates", "workflow/report", "--output", str(partial_report())]
-        subprocess.run(
-            [sys.executable, "-m", "hh_align.report.render_report", *options], env=os.environ | {"PYTHONPATH": str(SCRIPTS)}, check=False
-        )
-
-
-def page_files(*names):
-    """The templates and styles that a page is made of."""
-    return [local(f"workflow/report/{name}") for name in names]
+    counted = "census" if "from" in DATASETS[wildcards.dataset] else "quarantine"
+    return {name: f"<results>/data/{wildcards.dataset}/{name}.parquet" for name in ("preferences", counted)}

@@ -1,45 +1,35 @@
-"""What the steps of the training ask for."""
+"""The policies of a study: what each is trained on, from and against."""
 
-
-def method_of(policy):
-    return config["methods"][config["policies"][policy]["method"]]
+VIEW_KEYS = ("trainer", "max_length", "max_prompt_length", "max_rows", "dropout", "precision")
 
 
 def data_of(policy):
     return config["policies"][policy].get("data", prompts_dataset())
 
 
-def parent_manifest(wildcards):
-    policy_manifest(wildcards.policy, wildcards.seed)
-    parent = config["policies"][wildcards.policy]["parent"]
-    return policy_manifest(parent, 0 if parent == ROOT else wildcards.seed)
+def policy_manifest(policy, seed):
+    """Raises WorkflowError as check_seed does, and for a policy without weights."""
+    if policy in IMPORTED_RESPONSES and policy not in config["policies"]:
+        raise WorkflowError(
+            f"{policy} has no weights in study {config['study']}: its responses come from {IMPORTED_RESPONSES[policy]['path']}."
+        )
+    check_seed(policy, seed)
+    return "<results>/models/base/manifest.json" if policy == ROOT else f"<results>/policies/{policy}/seed-{seed}/manifest.json"
 
 
-def training_data(wildcards):
-    return f"<results>/data/{data_of(wildcards.policy)}/preferences.parquet"
+def policy_input(wildcards):
+    return policy_manifest(wildcards.policy, wildcards.seed)
 
 
-def training_config(wildcards):
-    split = DATASETS[data_of(wildcards.policy)]["train_split"]
-    return step(method=method_of(wildcards.policy), train_split=split, device=config["compute"]["device"])
-
-
-def snapshot_steps(wildcards):
-    """The steps of a training after which its adapter is saved, as JSON: apart from its config, for they change nothing of the policy."""
-    return json.dumps(sorted(snapshot["step"] for snapshot in SNAPSHOTS.values() if snapshot["of"] == wildcards.policy))
-
-
-def snapshots_of(wildcards):
-    """The snapshots that the training of a snapshot's policy has saved."""
-    check_seed(wildcards.policy, wildcards.seed)
-    return f"<results>/policies/{SNAPSHOTS[wildcards.policy]['of']}/seed-{wildcards.seed}/snapshots.parquet"
-
-
-def snapshot_config(wildcards):
-    return step(step=SNAPSHOTS[wildcards.policy]["step"], lora=method_of(wildcards.policy)["lora"])
-
-
-VIEW_KEYS = ("trainer", "max_length", "max_prompt_length", "max_rows", "dropout", "precision")
+def lineage(policy):
+    """The trainings that lead to a policy, the first one first."""
+    entry = config["policies"][policy]
+    if "method" not in entry:
+        return []
+    method = method_of(policy)
+    training = {"method": entry["method"], "trainer": method["trainer"], "parent": entry["parent"], "data": data_of(policy)}
+    ended = {"stopped_at": SNAPSHOTS[policy]["step"]} if policy in SNAPSHOTS else {}
+    return [*lineage(entry["parent"]), {**training, "settings": {key: value for key, value in method.items() if key != "trainer"} | ended}]
 
 
 def token_view(method):
@@ -51,13 +41,13 @@ def token_view(method):
 
 def named_views():
     """Name -> token view, of each method, and of a swept one by its own name where no arm has another view: more arms rename nothing."""
-    found = {name: token_view(method) for name, method in config.get("methods", {}).items()}
+    views = {name: token_view(method) for name, method in config.get("methods", {}).items()}
     swept = config.get("sweeps", {}).get("methods", {})
     for name in dict.fromkeys(swept.values()):
-        view, *others = [found[arm] for arm in swept if swept[arm] == name]
+        view, *others = [views[arm] for arm in swept if swept[arm] == name]
         if all(other == view for other in others):
-            found[name] = view
-    return found
+            views[name] = view
+    return views
 
 
 VIEWS = named_views()
@@ -80,13 +70,59 @@ def policy_reference(wildcards):
     return f"<results>/references/{view_name(wildcards.policy)}/{parent}/seed-{seed}.parquet"
 
 
+def policy_files():
+    return [policy_manifest(policy, seed) for policy in WITH_WEIGHTS for seed in seeds_of(policy)]
+
+
+def reference_files():
+    """What the policies that train on preferences are held against."""
+    arms = [SimpleNamespace(policy=policy, seed=seed) for policy in trained_by("dpo") + trained_by("kto") for seed in seeds_of(policy)]
+    return sorted({path for arm in arms if (path := policy_reference(arm))})
+
+
+def training_logs():
+    """Of the policies that the study trains."""
+    return [f"<results>/policies/{policy}/seed-{seed}/train_log.parquet" for policy in TRAINED for seed in seeds_of(policy)]
+
+
+def scratch_config(source, *keys, **more):
+    """What a model from nothing depends on."""
+    settings = {key: source[key] for key in ("architecture", "seed", "notice", *keys) if key in source}
+    return as_json(train_split=DATASETS[scratch_data(source)]["train_split"], device=config["compute"]["device"], **settings, **more)
+
+
+def judge_training_data(wildcards):
+    return f"<results>/data/{scratch_data(JUDGES[wildcards.judge])}/preferences.parquet"
+
+
+def judge_training_config(wildcards):
+    judge, axes = JUDGES[wildcards.judge], axes_of(wildcards.judge)
+    subsets = subset_axes(config, scratch_data(judge))
+    return scratch_config(judge, "training", "max_length", "calibration_share", axes=axes, subsets=subsets)
+
+
+def parent_manifest(wildcards):
+    check_seed(wildcards.policy, wildcards.seed)
+    parent = config["policies"][wildcards.policy]["parent"]
+    return policy_manifest(parent, 0 if parent == ROOT else wildcards.seed)
+
+
+def training_data(wildcards):
+    return f"<results>/data/{data_of(wildcards.policy)}/preferences.parquet"
+
+
+def training_config(wildcards):
+    split = DATASETS[data_of(wildcards.policy)]["train_split"]
+    return as_json(method=method_of(wildcards.policy), train_split=split, device=config["compute"]["device"])
+
+
 def reference_data(wildcards):
     return f"<results>/data/{(wildcards.view.split('@') + [prompts_dataset()])[1]}/preferences.parquet"
 
 
 def reference_config(wildcards):
     name, _, data = wildcards.view.partition("@")
-    return step(
+    return as_json(
         view=VIEWS[name],
         train_split=DATASETS[data or prompts_dataset()]["train_split"],
         batch_tokens=config["scoring"]["batch_tokens"],
@@ -94,15 +130,17 @@ def reference_config(wildcards):
     )
 
 
-def tuning_config(wildcards):
-    return step(
-        method=config["methods"][wildcards.method],
-        view_keys=VIEW_KEYS,
-        train_split=DATASETS[prompts_dataset()]["train_split"],
-        batch_tokens=config["scoring"]["batch_tokens"],
-        device=config["compute"]["device"],
-    )
+def snapshot_option(wildcards):
+    """The steps of a training after which its adapter is saved, as JSON: apart from its config, for they change nothing of the policy."""
+    steps = sorted(snapshot["step"] for snapshot in SNAPSHOTS.values() if snapshot["of"] == wildcards.policy)
+    return f"--snapshot-steps {shlex.quote(json.dumps(steps))}"
 
 
-def policy_input(wildcards):
-    return policy_manifest(wildcards.policy, wildcards.seed)
+def snapshots_of(wildcards):
+    """What the training of a snapshot's policy has kept."""
+    check_seed(wildcards.policy, wildcards.seed)
+    return f"<results>/policies/{SNAPSHOTS[wildcards.policy]['of']}/seed-{wildcards.seed}/snapshots.parquet"
+
+
+def snapshot_config(wildcards):
+    return as_json(step=SNAPSHOTS[wildcards.policy]["step"], lora=method_of(wildcards.policy)["lora"])

@@ -20,6 +20,7 @@ from hh_align.core.errors import StudyError
 from hh_align.core.processes import is_first
 
 LIBRARIES = ("numpy", "pandas", "pyarrow", "torch", "transformers", "trl", "peft", "tokenizers", "scipy", "statsmodels")
+CHECKOUT = Path(__file__).resolve().parents[4]
 ROW_GROUP = 10_000
 WINDOW = ROW_GROUP // 10
 """Rows that a step reads, plans and writes together: its memory does not grow with their number."""
@@ -75,11 +76,13 @@ def write_json(path: Path, value: object) -> None:
 
 
 def logical_name(path: Path) -> str:
-    """An artifact's name that does not depend on where the repository lies: its path below results/, else below the repository, else its last three parts."""
+    """An artifact's name that does not depend on where the repository or the study lies: its path below results/, else below the working
+    directory or the checkout, else its last three parts."""
     path = Path(path).absolute()
     if "results" in path.parts:
         return "/".join(path.parts[len(path.parts) - path.parts[::-1].index("results") :])
-    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else "/".join(path.parts[-3:])
+    folder = next((folder for folder in (Path.cwd(), CHECKOUT) if path.is_relative_to(folder)), None)
+    return path.relative_to(folder).as_posix() if folder else "/".join(path.parts[-3:])
 
 
 def provenance(config: object, inputs: list[Path], **facts: object) -> dict:

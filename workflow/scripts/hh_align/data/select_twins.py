@@ -33,7 +33,7 @@ def twins(path: Path) -> list[dict]:
 
 
 def main() -> None:
-    args = parse(__doc__, questions="path", output="path")
+    args = parse(__doc__, config="config?", questions="path", output="path")
     rows = twins(args.questions)
     counts = [sum(row["axis"] == name for row in rows) for name in SETS]
     say(f"{counts[0]} safe questions, {counts[1]} of them with a harmful twin")

@@ -16,7 +16,7 @@ def join(shards: list[pa.Table]) -> pa.Table:
 
 
 def main() -> None:
-    args = parse(__doc__, shards="paths", output="path")
+    args = parse(__doc__, config="config?", shards="paths", output="path")
     tables = [read_table(path) for path in args.shards]
     made_by = read_provenance(args.shards[0])
     if others := [path for path in args.shards if read_provenance(path) != made_by]:

@@ -12,8 +12,8 @@ from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.core.tables import PROMPTS, RESPONSES, columns_of
+from hh_align.data.import_release import is_text
 from hh_align.data.transcripts import ASSISTANT
-from hh_align.evaluation.import_release import is_text
 
 LAYOUTS = {
     "table": {"prompt_id": "prompt_id", "prompt": "prompt", "response": "response", "axis": "axis"},

@@ -18,7 +18,7 @@ def as_csv(rows: list[dict], names: list[str]) -> str:
 
 
 def main() -> None:
-    args = parse(__doc__, table="path", output="path")
+    args = parse(__doc__, config="config?", table="path", output="path")
     table = read_table(args.table)
     write_text(args.output, as_csv(table.to_pylist(), table.schema.names))
 

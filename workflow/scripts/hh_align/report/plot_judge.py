@@ -55,7 +55,7 @@ def plot_calibration(bins: pd.DataFrame) -> plt.Figure:
 
 
 def main() -> None:
-    args = parse(__doc__, points="path", bins="path", roc="path", calibration="path")
+    args = parse(__doc__, config="config?", points="path", bins="path", roc="path", calibration="path")
     with plt.rc_context(PLAIN):
         save(plot_roc(read_table(args.points).to_pandas()), args.roc)
         save(plot_calibration(read_table(args.bins).to_pandas()), args.calibration)

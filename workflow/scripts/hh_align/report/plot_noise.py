@@ -32,7 +32,7 @@ def plot(noise: pd.DataFrame) -> plt.Figure:
 
 
 def main() -> None:
-    args = parse(__doc__, noise="path", curves="path")
+    args = parse(__doc__, config="config?", noise="path", curves="path")
     with plt.rc_context(PLAIN):
         save(plot(read_table(args.noise).to_pandas()), args.curves)
 

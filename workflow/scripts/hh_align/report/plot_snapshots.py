@@ -37,7 +37,7 @@ def plot(rewards: pd.DataFrame) -> plt.Figure:
 
 
 def main() -> None:
-    args = parse(__doc__, snapshots="path", curves="path")
+    args = parse(__doc__, config="config?", snapshots="path", curves="path")
     with plt.rc_context(PLAIN):
         save(plot(shown(read_table(args.snapshots).to_pandas())), args.curves)
 

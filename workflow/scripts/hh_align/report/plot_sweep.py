@@ -83,7 +83,7 @@ def plot(rows: pd.DataFrame) -> plt.Figure:
 
 
 def main() -> None:
-    args = parse(__doc__, sweep="path", curves="path")
+    args = parse(__doc__, config="config?", sweep="path", curves="path")
     rows = shown(read_table(args.sweep).to_pandas())
     with plt.rc_context(PLAIN):
         save(plot(rows.sort_values(["swept", "policy"], kind="stable")), args.curves)

@@ -6,7 +6,7 @@ import pytest
 from command_line import assert_refused, call
 
 from hh_align.core.artifacts import sha256
-from hh_align.evaluation import import_release
+from hh_align.data import import_release
 
 
 def write_release(folder, **change):

@@ -31,6 +31,50 @@ def check_cluster():
         )
 
 
+def check_bucket():
+    """Raises WorkflowError where the bucket that results go to is not there or may not be used: the plugin would create it, or end in a traceback."""
+    if workflow.storage_settings.default_storage_provider != "s3":
+        return
+    from urllib.parse import urlsplit
+
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+    prefix = workflow.storage_settings.default_storage_prefix or ""
+    bucket = urlsplit(prefix).netloc
+    if not prefix.startswith("s3://") or not bucket:
+        raise WorkflowError(f"default-storage-prefix is {prefix!r}: s3://<bucket>/<folder> is wanted. Set it in profiles/s3/config.yaml.")
+    client = workflow.storage_registry.default_storage_provider.s3c.meta.client
+    where = f"s3://{bucket} at {client.meta.endpoint_url}"
+    try:
+        client.head_bucket(Bucket=bucket)
+    except NoCredentialsError:
+        raise WorkflowError(
+            f"No credentials for {where}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment, or AWS_PROFILE."
+        ) from None
+    except ClientError as error:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        said = {
+            403: "these credentials (AWS_ACCESS_KEY_ID or AWS_PROFILE) may not use it.",
+            404: f"there is no such bucket. Create it (aws s3 mb s3://{bucket}), or set default-storage-prefix in profiles/s3/config.yaml.",
+        }
+        raise WorkflowError(f"{where}: {said.get(status, f'it answers with status {status}.')}") from None
+    except BotoCoreError as error:
+        raise WorkflowError(f"{where}: {error}") from None
+
+
+check_bucket()
+
+
+def tuning_config(wildcards):
+    return as_json(
+        method=config["methods"][wildcards.method],
+        view_keys=VIEW_KEYS,
+        train_split=DATASETS[prompts_dataset()]["train_split"],
+        batch_tokens=config["scoring"]["batch_tokens"],
+        device=config["compute"]["device"],
+    )
+
+
 def readable_folders():
     """Folders under results/ that this study makes or reads; the run that it is held against is made by its own config."""
     other = Path(config.get("reproduction", {}).get("folder", ""))

@@ -10,8 +10,8 @@ from preference_rows import shared_folder
 from study_folder import REPOSITORY
 
 from hh_align.core.errors import StudyError
-from hh_align.evaluation import import_release
-from hh_align.evaluation.import_release import check_entry, import_prompts, read_checked
+from hh_align.data import import_release
+from hh_align.data.import_release import check_entry, import_prompts, read_checked
 
 ENTRY = {"prompt": "Human: how?", "response": "", "rating": -3.25}
 

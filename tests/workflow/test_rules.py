@@ -1,0 +1,140 @@
+"""The rules of the workflow against each other, against their steps and against the profiles."""
+
+import argparse
+import re
+import shlex
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import pytest
+import yaml
+from study_folder import REPOSITORY, StudyFolder
+
+RULES = sorted((REPOSITORY / "workflow/rules").glob("*.smk"))
+BASES = {"step", "step_on_device", "launched_step", "import_model"}  # never run themselves
+ALONE = {  # minutes long, or as many as there are policies: each is a job of its own on a cluster
+    "import_base", "import_judge", "import_responses", "import_release", "merge_snapshot", "ask_endpoint",
+}  # fmt: skip
+
+
+class Rule(NamedTuple):
+    base: str
+    file: str
+    text: str
+
+
+@cache
+def derived_rules() -> dict[str, Rule]:
+    """Name -> each `use rule base as name with` of the rule files."""
+    rules = {}
+    for path in RULES:
+        for match in re.finditer(r"^( *)use rule (\w+) as (\w+) with:\n((?:\1 +.*\n|\n(?=\1 +))+)", path.read_text() + "\n", re.MULTILINE):
+            rules[match[3]] = Rule(match[2], path.stem, match[0])
+    return rules
+
+
+def root_of(name: str) -> str:
+    """The base rule that a rule derives from."""
+    rules = derived_rules()
+    while name in rules and rules[name].base in rules:
+        name = rules[name].base
+    return rules[name].base
+
+
+def steps() -> list[str]:
+    return [name for name in derived_rules() if name not in BASES]
+
+
+def test_the_rules_are_short():
+    assert len(steps()) >= 55
+    lines = {name: rule.text.rstrip().count("\n") + 1 for name, rule in derived_rules().items()}
+    assert [name for name in lines if lines[name] > 21] == []
+    assert median(lines.values()) <= 15 and sum(count > 19 for count in lines.values()) <= 5
+    assert sum(path.read_text().count("\n") for path in RULES) <= 1650
+    assert all(re.match(r"# .*\n(#.*\n)*", path.read_text()) for path in RULES)  # what it needs and what it makes
+
+
+def test_a_steps_log_and_benchmark_carry_its_name():
+    for name in steps():
+        job = re.search(r'job=(?:shard\()?"([^"]+)"', derived_rules()[name].text)
+        assert job and job[1].split("/")[0] == name, name
+
+
+def test_the_cluster_profile_knows_every_rule():
+    profile = yaml.safe_load((REPOSITORY / "profiles/slurm/config.yaml").read_text())
+    on_device = {name for name in steps() if root_of(name) in ("step_on_device", "launched_step")}
+    local = {name for name in steps() if "localrule: True" in derived_rules()[name].text}
+    assert set(profile["set-resources"]) == on_device
+    assert set(profile["groups"]) == set(steps()) - on_device - local - ALONE
+    assert set(profile["groups"].values()) == set(profile["group-components"])
+
+
+class Parsed(Exception):
+    """Raised in the place of reading a command line."""
+
+
+def options_of(module: str) -> dict[str, bool]:
+    """Option -> whether it must be given, from the parser that the step's main makes."""
+
+    def stop(parser, *_):
+        raise Parsed(parser)
+
+    step = import_module(module)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Parsed) as caught:
+        patch.setattr(argparse.ArgumentParser, "parse_args", stop)
+        step.main()
+    return {action.option_strings[-1]: action.required for action in caught.value.args[0]._actions if action.dest != "help"}
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory) -> dict[str, list[list[str]]]:
+    """Module -> the words of its command lines, as a dry run of several studies prints them."""
+    folder = StudyFolder(tmp_path_factory.mktemp("rules"))
+    (folder.path / "answers.csv").touch()
+    (folder.path / "ratings.csv").touch()
+    more = {
+        "responses": {"api": {"path": "answers.csv"}},
+        "judges": {
+            "people": {"source": "imported", "path": "ratings.csv", "harmless_min": 0.0, "helpful_above": 0.0},
+            "llm": {"source": "endpoint", "url": "https://host/v1", "model": "m", "lowest": 1, "highest": 9, "harmless_min": 5.0, "helpful_above": 5.0},
+        },
+        "overrefusal": {},
+        "analysis": {"labels": {"path": "ratings.csv"}},
+    }  # fmt: skip
+    (folder.path / "more.yaml").write_text(yaml.safe_dump(more))
+    lines: dict[str, list[list[str]]] = {}
+    studies = [
+        ["config/config.yaml", "more.yaml"], ["config/demo.yaml", "config/extended_demo.yaml"], ["config/demo.yaml", "config/noise_demo.yaml"],
+        ["config/published.yaml"],
+    ]  # fmt: skip
+    for files in studies:
+        printed = folder.succeed("--dry-run", "--printshellcmds", "--configfile", *files)
+        for block in re.findall(r"^Shell command: (.*?)2>&1 \| tee", printed, re.MULTILINE | re.DOTALL):
+            words = shlex.split(block.replace("\\\n", " "))
+            module = next((word for word in words if word.startswith("hh_align.")), None)
+            if module:
+                lines.setdefault(module, []).append(words[words.index(module) + 1 :])
+    return lines
+
+
+def test_every_rule_gives_its_step_the_options_that_it_takes(commands):
+    assert len(commands) >= 45
+    for module, lines in commands.items():
+        options = options_of(module)
+        required = {name for name in options if options[name]}
+        for words in lines:
+            said = {word for word in words if re.fullmatch(r"--[a-z][a-z-]*", word)}
+            assert required <= said <= set(options), (module, required - said, said - set(options))
+
+
+def test_the_code_of_each_rule_is_found_under_its_wing():
+    for name in steps():
+        module = re.search(r'runs\("(\w+)\.(\w+)"', derived_rules()[name].text)
+        if module:
+            assert derived_rules()[name].file.split("_")[0] == module[1] and module[2] == name
+            assert Path(REPOSITORY, "workflow/scripts/hh_align", module[1], f"{name}.py").is_file()
+        else:
+            assert derived_rules()[name].base not in ("step", "step_on_device", "launched_step"), name

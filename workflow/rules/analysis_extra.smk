@@ -1,0 +1,99 @@
+# What some studies ask for: another run beside theirs, true labels, over-refusal, a second judge of a release, sweeps, noise, snapshots.
+# needs: analysis/ratings.parquet and what the config names
+# makes: analysis/{reproduction,gold,label_agreement,overrefusal,rescoring,sweep,noise,snapshots}.parquet
+
+
+use rule step as compare_runs with:
+    input:
+        unpack(both_runs),
+    output:
+        "<results>/analysis/reproduction.parquet",
+        summary="<results>/analysis/reproduction_summary.parquet",
+    pathvars:
+        job="compare_runs",
+    params:
+        **runs("analysis.compare_runs", reproduction_config),
+
+
+use rule step as correct_by_labels with:
+    input:
+        unpack(label_files),
+        ratings=RATINGS,
+    output:
+        "<results>/analysis/gold.parquet",
+        agreement="<results>/analysis/label_agreement.parquet",
+    pathvars:
+        job="correct_by_labels",
+    params:
+        **runs("analysis.correct_by_labels", label_config),
+
+
+if OVERREFUSAL:
+
+    use rule step as measure_overrefusal with:
+        input:
+            prompts="<results>/overrefusal/prompts.parquet",
+            responses=twin_responses(),
+            rewards=twin_rewards(),
+            phrases=config_file(OVERREFUSAL["phrases"]),
+        output:
+            "<results>/analysis/overrefusal.parquet",
+        pathvars:
+            job="measure_overrefusal",
+        params:
+            **runs("analysis.measure_overrefusal", overrefusal_config()),
+
+
+if RESCORED:
+
+    use rule step as compare_ratings with:
+        input:
+            ratings=RATINGS,
+        output:
+            "<results>/analysis/rescoring.parquet",
+        pathvars:
+            job="compare_ratings",
+        params:
+            **runs("analysis.compare_ratings", as_json(judges=thresholds(), released=config["release"]["judge"])),
+
+
+if "sweeps" in config:
+
+    use rule step as summarize_sweep with:
+        input:
+            metrics="<results>/analysis/metrics.parquet",
+        output:
+            "<results>/analysis/sweep.parquet",
+        pathvars:
+            job="summarize_sweep",
+        params:
+            **runs("analysis.summarize_sweep", as_json(arms=config["sweeps"]["policies"])),
+
+
+if NOISE_ARMS:
+
+    use rule step as summarize_noise with:
+        input:
+            ratings=RATINGS,
+            labels="<results>/analysis/oracle_labels.parquet",
+        output:
+            "<results>/analysis/noise.parquet",
+        pathvars:
+            job="summarize_noise",
+        params:
+            **runs("analysis.summarize_noise", as_json(arms=NOISE_ARMS)),
+
+
+if SNAPSHOTS:
+
+    use rule step as summarize_snapshots with:
+        input:
+            metrics="<results>/analysis/metrics.parquet",
+            drift="<results>/analysis/drift.parquet" if drift_files() else [],
+            logs=snapshot_logs(),
+        output:
+            "<results>/analysis/snapshots.parquet",
+        pathvars:
+            job="summarize_snapshots",
+        params:
+            **runs("analysis.summarize_snapshots", snapshot_summary_config()),

@@ -1,0 +1,71 @@
+"""The study's resolved config, and what it says of policies, seeds and judges."""
+
+if workflow.modifier.skip_configfile:  # a module with a config of its own, which refines the defaults
+    defaults = yaml.safe_load((CHECKOUT / "config/config.yaml").read_text())
+    update_config(defaults, config)
+    config.update(defaults)
+try:
+    config.update(resolved := resolve(config, CHECKOUT / "workflow/schemas/config.schema.yaml"))
+except StudyError as error:
+    raise WorkflowError(str(error)) from None
+for key in set(config) - set(resolved):
+    del config[key]
+
+STUDY = f"results/{config['study']}"
+HUB = "results/hub"
+JUDGES = config["judges"]
+IMPORTED_RESPONSES = config.get("responses", {})
+SNAPSHOTS = config.get("snapshots", {})  # arm -> {of, step}: weights that another policy's training leaves on its way
+GRAPH = graph(config)
+POLICIES = policy_order(config)
+ROOT = POLICIES[0]
+
+# A study of released responses has no data, weights or trainings of its own: what follows from these lists is empty then.
+RELEASED = "release" in config
+DATASETS = {} if RELEASED else config["datasets"]
+BASE = {} if RELEASED else config["models"]["base"]
+WITH_WEIGHTS = [] if RELEASED else [policy for policy in POLICIES if policy in config["policies"]]
+TRAINED = [policy for policy in WITH_WEIGHTS[1:] if policy not in SNAPSHOTS]
+
+OVERREFUSAL = config.get("overrefusal", {})
+ONE_GPU = min(1, config["compute"]["gpus"])  # of a job that no processes share
+SHARDS = config["compute"]["shards"]
+
+
+def is_fixed(policy):
+    """Whether one file of responses, of no seed of the study, is all that there is of a policy."""
+    return policy not in config["policies"] and "{seed}" not in IMPORTED_RESPONSES[policy]["path"]
+
+
+def seeds_of(policy):
+    """The root, and what is fixed, is the same for every seed and lives under 0."""
+    return [0] if policy == ROOT or is_fixed(policy) else config["seeds"]
+
+
+def check_seed(policy, seed):
+    """Raises WorkflowError for a seed that the study does not have: the artifact would belong to nothing."""
+    if int(seed) not in seeds_of(policy):
+        raise WorkflowError(f"{policy} has no seed {seed} in study {config['study']}. Allowed: {', '.join(map(str, seeds_of(policy)))}.")
+
+
+def method_of(policy):
+    return config["methods"][config["policies"][policy]["method"]]
+
+
+def trained_by(trainer):
+    return [policy for policy in TRAINED if method_of(policy)["trainer"] == trainer]
+
+
+def judges_from(*sources):
+    return [name for name, judge in JUDGES.items() if judge["source"] in sources]
+
+
+def axes_of(judge):
+    """The axes that a judge speaks about."""
+    return list(AXES) if JUDGES[judge]["axis"] == "both" else [JUDGES[judge]["axis"]]
+
+
+def config_option():
+    """What a command needs to mean this study: the files that refine the default config, as seen from here."""
+    files = [os.path.relpath(path) for path in workflow.overwrite_configfiles]
+    return f" --configfile {shlex.join(files)}" if files else ""

@@ -1,0 +1,39 @@
+# needs: policies/{policy}/seed-{seed}/, data/{dataset}/, analysis/metrics.parquet
+# makes: README.md beside each policy and dataset: a card as the hub shows it
+
+
+use rule step as write_model_card with:
+    input:
+        "<results>/policies/{policy}/seed-{seed}/train_log.parquet",
+        files=model_files("<results>/policies/{policy}/seed-{seed}/manifest.json"),
+        manifest="<results>/policies/{policy}/seed-{seed}/manifest.json",
+        metrics="<results>/analysis/metrics.parquet",
+        template=page_files("model_card.md"),
+    output:
+        report(
+            "<results>/policies/{policy}/seed-{seed}/README.md",
+            caption="../report/model_card.rst",
+            category="Cards",
+            labels={"card": "{policy}, seed {seed}"},
+        ),
+    pathvars:
+        job="write_model_card/{policy}-seed-{seed}",
+    params:
+        **runs("report.write_model_card", model_card_config),
+
+
+use rule step as write_dataset_card with:
+    input:
+        unpack(dataset_card_inputs),
+        template=page_files("dataset_card.md"),
+    output:
+        report(
+            "<results>/data/{dataset}/README.md",
+            caption="../report/dataset_card.rst",
+            category="Cards",
+            labels={"card": "dataset {dataset}"},
+        ),
+    pathvars:
+        job="write_dataset_card/{dataset}",
+    params:
+        **runs("report.write_dataset_card", dataset_card_config),
