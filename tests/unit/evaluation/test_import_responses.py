@@ -6,6 +6,7 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from command_line import call
 
 from hh_align.core.artifacts import write_table
 from hh_align.core.errors import StudyError
@@ -64,16 +65,11 @@ def save(path, records, layout="table"):
     return path
 
 
-def imported(monkeypatch, tmp_path, path, **config):
+def imported(tmp_path, path, **config):
     write_table(tmp_path / "prompts.parquet", prompt_rows(), PROMPTS, {})
-    options = {
-        "config": json.dumps({"layout": "table"} | config),
-        "file": path,
-        "prompts": tmp_path / "prompts.parquet",
-        "output": tmp_path / "o.parquet",
-    }
-    monkeypatch.setattr(sys, "argv", ["x", *(str(word) for name, value in options.items() for word in (f"--{name}", value))])
-    import_responses.main()
+    files = {"file": path, "prompts": tmp_path / "prompts.parquet", "output": tmp_path / "o.parquet"}
+    status, printed = call(import_responses, config={"layout": "table"} | config, **files)
+    assert status == 0, printed
     table = pq.read_table(tmp_path / "o.parquet")
     assert table.schema.remove_metadata() == RESPONSES
     return table.to_pylist()
@@ -86,17 +82,17 @@ def expected():
 
 @pytest.mark.parametrize("keys", [("prompt_id",), ("prompt", "axis"), ("prompt_id", "prompt")])
 @pytest.mark.parametrize("suffix", [".json", ".jsonl", ".parquet", ".csv"])
-def test_every_kind_of_file_gives_the_same_table(monkeypatch, tmp_path, suffix, keys):
+def test_every_kind_of_file_gives_the_same_table(tmp_path, suffix, keys):
     # the order of the file is of no account, an empty response is one, and a text comes through byte for byte
     path = save(tmp_path / f"r{suffix}", laid_out("table", keys))
-    assert imported(monkeypatch, tmp_path, path) == expected()
+    assert imported(tmp_path, path) == expected()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("suffix", [".json", ".jsonl"])
-def test_every_layout_gives_the_same_table(monkeypatch, tmp_path, layout, suffix):
+def test_every_layout_gives_the_same_table(tmp_path, layout, suffix):
     path = save(tmp_path / f"r{suffix}", laid_out(layout, ("prompt_id",)), layout)
-    assert imported(monkeypatch, tmp_path, path, layout=layout) == expected()
+    assert imported(tmp_path, path, layout=layout) == expected()
 
 
 def test_a_file_as_each_engine_writes_it(monkeypatch, tmp_path):
@@ -131,15 +127,15 @@ def test_a_file_as_each_engine_writes_it(monkeypatch, tmp_path):
     for layout, record in records.items():
         path = tmp_path / f"{layout}.json"
         path.write_text(json.dumps({"version": 2, "samples": [record]} if layout == "inspect_ai" else [record]))
-        assert imported(monkeypatch, tmp_path, path, layout=layout) == expected()
+        assert imported(tmp_path, path, layout=layout) == expected()
 
 
-def test_columns_of_other_names_and_records_elsewhere(monkeypatch, tmp_path):
+def test_columns_of_other_names_and_records_elsewhere(tmp_path):
     records = [{"q": {"key": name}, "output": {"choices": [{"text": text}]}} for (_, name, _), text in zip(ASKED, TEXTS, strict=True)]
     path = tmp_path / "r.json"
     path.write_text(json.dumps({"run": {"all": records}}))
     columns = {"prompt_id": "q.key", "response": "output.choices.0.text"}
-    assert imported(monkeypatch, tmp_path, path, records="run.all", columns=columns) == expected()
+    assert imported(tmp_path, path, records="run.all", columns=columns) == expected()
     assert look_up({"a.b": 1, "a": {"b": 2}}, "a.b") == 1  # a CSV's header may hold dots
 
 

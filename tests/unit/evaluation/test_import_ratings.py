@@ -1,0 +1,89 @@
+"""Ratings from a file as rewards: every response of the study once, and what does not fit is named by its row."""
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from command_line import assert_refused, call
+
+from hh_align.core.artifacts import write_table
+from hh_align.core.axes import AXES
+from hh_align.core.tables import PROMPTS, RESPONSES
+from hh_align.evaluation import import_ratings
+
+POLICIES = {"base": [0], "sft": [42]}
+
+
+@pytest.fixture
+def rated(tmp_path):
+    """(frame of ratings, folder with the study's prompts and responses)."""
+    keys = [{"axis": axis, "prompt_id": f"{axis}-{number:03d}"} for axis in AXES for number in range(3)]
+    write_table(tmp_path / "prompts.parquet", [row | {"prompt": "x", "cluster": "c", "keywords": []} for row in keys], PROMPTS, {})
+    rows = []
+    for policy, (seed,) in POLICIES.items():
+        said = [row | {"response": f"{policy} says {row['prompt_id']}"} for row in keys]
+        write_table(tmp_path / f"responses/{policy}/seed-{seed}.parquet", said, RESPONSES, {})
+        rows += [{"policy": policy, "score": number / 7, **row} for number, row in enumerate(said)]
+    return pd.DataFrame(rows), tmp_path
+
+
+def imported(folder, frame, file="ratings.csv", axes=AXES, policies=POLICIES):
+    path = folder / file
+    {".csv": frame.to_csv, ".parquet": frame.to_parquet, ".jsonl": lambda path, index: frame.to_json(path, orient="records", lines=True)}[
+        path.suffix
+    ](path, index=False)
+    names = [f"{policy}/seed-{seed}.parquet" for policy, (seed, *_) in POLICIES.items()]
+    columns = {name: name for name in ("policy", "seed", "axis", "prompt_id", "response")} | {"reward": "score"}
+    return call(
+        import_ratings, config={"columns": columns, "axes": list(axes), "policies": policies}, ratings=path, prompts=folder / "prompts.parquet",
+        responses=[folder / "responses" / name for name in names], rewards=[folder / "rewards/people" / name for name in names],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["ratings.csv", "ratings.parquet", "ratings.jsonl"])
+def test_ratings_of_a_file_become_rewards_in_the_studys_order(rated, name):
+    frame, folder = rated
+    assert imported(folder, frame.sample(frac=1, random_state=1), name) == (0, "12 ratings: 6 on harmlessness, 6 on helpfulness\n")
+    rows = pq.read_table(folder / "rewards/people/sft/seed-42.parquet").to_pylist()
+    assert [row["reward"] for row in rows] == pytest.approx([number / 7 for number in range(6)])
+    assert [row["prompt_id"] for row in rows] == pq.read_table(folder / "prompts.parquet")["prompt_id"].to_pylist()
+    assert rows[0]["input_tokens"] is None
+
+
+def test_ratings_of_the_other_axis_are_left_out_and_counted(rated):
+    frame, folder = rated
+    status, printed = imported(folder, frame, axes=["helpfulness"])
+    assert status == 0 and "6 rows left out: the judge speaks about helpfulness only" in printed
+    assert set(pq.read_table(folder / "rewards/people/base/seed-0.parquet")["axis"].to_pylist()) == {"helpfulness"}
+
+
+def edited(frame, row, **changes):
+    frame = frame.astype(object).copy()
+    for name, value in changes.items():
+        frame.loc[row, name] = value
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda f: edited(f, 4, policy="dpo"), r"row 5: policy dpo is none of base, sft"),
+        (lambda f: edited(f, 4, prompt_id="helpfulness-999"), r"row 5: the study has no prompt helpfulness-999 on helpfulness"),
+        (lambda f: edited(f, 4, axis="wit"), r"row 5: the study has no prompt helpfulness-001 on wit"),
+        (lambda f: edited(f, 4, score="good"), r"row 5 \(base, helpfulness-001\): score is good, not a finite number"),
+        (lambda f: edited(f, 4, score=None), r"row 5 \(base, helpfulness-001\): score is nan, not a finite number"),
+        (lambda f: f.assign(seed=7), r"row 1: base has no seed 7, only 0"),
+        (lambda f: pd.concat([f, f.iloc[[2]]]), r"row 13: base, seed 0, harmlessness, harmlessness-002 stands twice"),
+        (lambda f: f.drop(index=[1, 8]), r"2 responses have no row; the first is base, seed 0, harmlessness, harmlessness-001"),
+        (lambda f: edited(f, 7, response="another text"), r"row 8 \(sft, seed 42, harmlessness, harmlessness-001\): the rated text is not"),
+        (lambda f: f.drop(columns="score"), r"column score is missing"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_not_the_studys_is_refused_with_the_row(rated, change, said):
+    frame, folder = rated
+    assert_refused(imported(folder, change(frame)), said, where=folder / "ratings.csv")
+    assert not (folder / "rewards").exists()
+
+
+def test_several_seeds_need_a_column(rated):
+    frame, folder = rated
+    assert_refused(imported(folder, frame, policies={"base": [0], "sft": [42, 43]}), "column seed is missing, and sft has several seeds")
