@@ -3,9 +3,13 @@
 import ast
 import re
 import sys
+from types import ModuleType
 
+import pyarrow.parquet as pq
 import pytest
-from study_folder import REPOSITORY
+from command_line import call
+from rated import write_ratings
+from study_folder import REPOSITORY, StudyFolder
 
 sys.path.insert(0, str(REPOSITORY / "docs"))
 import wings
@@ -66,3 +70,30 @@ def test_the_wings_stand_in_the_order_of_the_data():
     headings = re.findall(r"^### (\w+)$", PAGE.split("\n## A row's way")[0], re.MULTILINE)
     assert headings == ["core", *wings.WINGS]
     assert set(headings) == {path.name for path in wings.PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+
+
+def block(title: str) -> str:
+    """The page's block of code with this title."""
+    return re.search(rf'^```\w+ title="{re.escape(title)}"\n(.*?)^```$', PAGE, re.MULTILINE | re.DOTALL)[1]
+
+
+STEP, RULES = "workflow/scripts/hh_align/analysis/count_words.py", "workflow/rules/analysis.smk"
+
+
+def test_the_new_step_of_the_page_runs(tmp_path):
+    step = ModuleType("count_words")
+    step.__file__ = STEP
+    exec(compile(block(STEP), STEP, "exec"), step.__dict__)
+    rewards = {("one", policy, 0): {("harmlessness", "a"): 1.0, ("helpfulness", "b"): 2.0} for policy in ("base", "sft")}
+    ratings = write_ratings(tmp_path / "ratings.parquet", rewards, {"one": {"harmless_min": 0.0, "helpful_above": 0.0}})
+    assert call(step, config={}, ratings=ratings, output=tmp_path / "words.parquet") == (0, "")
+    rows = pq.read_table(tmp_path / "words.parquet").to_pylist()
+    assert [(row["policy"], row["axis"]) for row in rows] == [(p, a) for p in ("base", "sft") for a in ("harmlessness", "helpfulness")]
+
+
+def test_the_new_rule_of_the_page_is_planned(tmp_path):
+    folder = StudyFolder(tmp_path, "--configfile", "config/demo.yaml")
+    (tmp_path / STEP).write_text(block(STEP))
+    with open(tmp_path / RULES, "a") as rules:
+        rules.write("\n\n" + block(RULES))
+    assert "count_words" in folder.planned("results/demo/analysis/words.parquet")

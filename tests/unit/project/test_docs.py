@@ -17,6 +17,8 @@ from hh_align.config.resolve import resolve
 
 DOCS = REPOSITORY / "docs"
 CONFIGS = sorted(path.stem for path in (REPOSITORY / "config").glob("*.yaml"))
+PAGES = [*sorted(DOCS.glob("*.md")), *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "config/README.md"))]
+EXAMPLES = {"config/mine.yaml", "data/mine"}
 REFINEMENTS = [
     pytest.param(block, id=f"{path.stem}-{number}")
     for path in sorted(DOCS.glob("*.md"))
@@ -172,8 +174,18 @@ def test_the_readme_names_every_table_of_the_analysis():
     assert [name for name in tables if f"`{name}`" not in listed] == []
 
 
-def test_relative_links_of_the_readme_lead_somewhere():
-    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", (REPOSITORY / "README.md").read_text())
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPOSITORY).as_posix())
+def test_every_path_and_module_that_a_page_names_is_in_the_repository(page):
+    text = page.read_text()
+    named = set(re.findall(r"(?<![\w/.-])((?:config|docs|profiles|resources|tests|workflow)/[\w./*<>-]*[\w/>])", text))
+    modules = {f"workflow/scripts/{name.replace('.', '/')}" for name in re.findall(r"\bhh_align(?:\.\w+)+\.\w+", text)}
+    paths = {re.sub("<[^>]+>", "*", path) for path in named - EXAMPLES} | {f"{path}.py" for path in modules}
+    assert [path for path in sorted(paths) if "count_words" not in path and not [*REPOSITORY.glob(path)]] == []
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_relative_links_lead_somewhere(name):
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", (REPOSITORY / name).read_text())
     local = [link for link in links if not re.match(r"[a-z]+:", link)]
     assert local
     assert [link for link in local if not (REPOSITORY / link).exists()] == []
