@@ -33,8 +33,8 @@ def write_source(folder: Path, kind: str, **more: object) -> Path:
         model = transformers.AutoModelForCausalLM.from_config(getattr(transformers, name)(**settings))
     model.save_pretrained(folder)
     tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
-    named = {"bos_token": "<s>", "eos_token": "</s>", "tokenizer_class": "PreTrainedTokenizerFast"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(named))
+    tokens = {"bos_token": "<s>", "eos_token": "</s>", "tokenizer_class": "PreTrainedTokenizerFast"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokens))
     return folder
 
 

@@ -63,9 +63,9 @@ def write_opt(
     write(folder / "generation_config.json", {"_from_model_config": True, "bos_token_id": 2, "eos_token_id": 2, "pad_token_id": 1})
     token = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": True, "__type": "AddedToken"}
     end, pad = token | {"content": "</s>"}, token | {"content": "<pad>"}
-    named = {"bos_token": end, "eos_token": end, "unk_token": end, "pad_token": pad}
-    write(folder / "tokenizer_config.json", named | {"add_bos_token": True, "add_prefix_space": False, "tokenizer_class": "GPT2Tokenizer"})
-    write(folder / "special_tokens_map.json", named)
+    tokens = {"bos_token": end, "eos_token": end, "unk_token": end, "pad_token": pad}
+    write(folder / "tokenizer_config.json", tokens | {"add_bos_token": True, "add_prefix_space": False, "tokenizer_class": "GPT2Tokenizer"})
+    write(folder / "special_tokens_map.json", tokens)
     write(folder / "LICENSE.md", LICENCE)
 
     with torch.random.fork_rng():
@@ -97,10 +97,10 @@ def write_judge_tokenizer(folder: Path, texts: Iterable[str], words: int) -> int
         single="[CLS]:0 $A:0 [SEP]:0", pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
     )
     write(folder / "tokenizer.json", tokenizer.to_str())
-    named = {"cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]", "pad_token": "[PAD]", "mask_token": "[MASK]"}
-    named |= {"bos_token": "[CLS]", "eos_token": "[SEP]"}
-    write(folder / "special_tokens_map.json", named)
-    write(folder / "tokenizer_config.json", named | {"do_lower_case": False, "tokenizer_class": "DebertaV2Tokenizer", "vocab_type": "spm"})
+    tokens = {"cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]", "pad_token": "[PAD]", "mask_token": "[MASK]"}
+    tokens |= {"bos_token": "[CLS]", "eos_token": "[SEP]"}
+    write(folder / "special_tokens_map.json", tokens)
+    write(folder / "tokenizer_config.json", tokens | {"do_lower_case": False, "tokenizer_class": "DebertaV2Tokenizer", "vocab_type": "spm"})
     return tokenizer.get_vocab_size()
 
 

@@ -113,8 +113,8 @@ def kto(study: Path, name: str, method: dict = KTO, references: str = "reference
 
 def by_two_processes(study: Path, name: str, method: dict, **more: object) -> list[str]:
     """The command of a training shared by two processes, with a checkpoint after every step."""
-    given = options(study, name, checkpoint_seconds=0, **more)
-    return [*LAUNCH_TWO, STEPS[method["trainer"]].__spec__.name, *words(step_config(method), given)]
+    often = options(study, name, checkpoint_seconds=0, **more)
+    return [*LAUNCH_TWO, STEPS[method["trainer"]].__spec__.name, *words(step_config(method), often)]
 
 
 def references(study: Path, policy: str = "base") -> Path:

@@ -65,9 +65,9 @@ def test_the_form_of_the_source_does_not_matter(sources, tmp_path):
     for name in ("model.safetensors", "tokenizer.json"):
         assert sums["bin"][name] == sums["bare"][name] == sums["safe"][name]
     assert set(sums["bin"]) == set(POLICY_FILES)
-    found, source = tensors(tmp_path / "safe"), tensors(sources / "safe")
-    assert found.keys() == source.keys()
-    assert all(value.dtype == torch.float32 and torch.equal(value, source[name].float()) for name, value in found.items())
+    saved, source = tensors(tmp_path / "safe"), tensors(sources / "safe")
+    assert saved.keys() == source.keys()
+    assert all(value.dtype == torch.float32 and torch.equal(value, source[name].float()) for name, value in saved.items())
 
 
 def test_equal_sources_give_equal_bytes(sources, tmp_path):
@@ -150,8 +150,8 @@ def test_judge_ids_are_those_of_its_tokenizer_file(sources, tmp_path):
     saved = load_tokenizer(bring(sources / "judge", tmp_path / "judge", "judge").parent)
     for text in [*TEXTS, "a ﬁne ﬂat"]:
         expected = plain.encode(text, "a reply")
-        found = saved(text, "a reply")
-        assert (found["input_ids"], found["token_type_ids"]) == (expected.ids, expected.type_ids)
+        encoded = saved(text, "a reply")
+        assert (encoded["input_ids"], encoded["token_type_ids"]) == (expected.ids, expected.type_ids)
     assert saved.unk_token_id not in saved("a ﬁne ﬂat")["input_ids"]
 
 

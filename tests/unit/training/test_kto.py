@@ -128,8 +128,8 @@ def test_every_mismatched_pair_of_a_step_is_read_once(rows, processes):
         step = range(start, min(start + 4, len(planned)))
         read = [shared[number] for number in step if shared[number] is not None]
         assert len(read) == processes and shared[start] is not None  # each process, at its first micro-batch
-        places = sorted(place for share in read for batch in share for place in batch)
-        assert places == sorted(place for number in step for place in planned[number])
+        turns = sorted(turn for share in read for batch in share for turn in batch)
+        assert turns == sorted(turn for number in step for turn in planned[number])
 
 
 @pytest.mark.parametrize("micro", [1, 4, 8])

@@ -65,6 +65,6 @@ def test_an_axis_that_cannot_be_calibrated_ends_the_step_before_it_trains(tmp_pa
 
 
 def test_youdens_threshold_separates_what_can_be_separated():
-    found = youden([1.0, 2.0, 3.0], [-1.0, 0.0, 0.5])
-    assert found == {"threshold": 0.75, "youden_j": 1.0, "auc": 1.0, "pair_accuracy": 1.0}
+    best = youden([1.0, 2.0, 3.0], [-1.0, 0.0, 0.5])
+    assert best == {"threshold": 0.75, "youden_j": 1.0, "auc": 1.0, "pair_accuracy": 1.0}
     assert youden([0.0, 1.0], [0.0, 1.0])["auc"] == 0.5

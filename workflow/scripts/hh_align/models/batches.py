@@ -20,7 +20,7 @@ from hh_align.models.compute import out_of_memory, release_memory
 
 @dataclass
 class Item:
-    """A row's place in the table, what the model reads of it (kept at 4 bytes a token), and what its result row says in any case."""
+    """A row's number in the table, what the model reads of it (kept at 4 bytes a token), and what its result row says in any case."""
 
     number: int
     ids: Sequence[int]
@@ -43,7 +43,7 @@ class Shard:
         return cls(*map(int, text.split("-of-"))) if text else cls()
 
     def schema(self, schema: pa.Schema) -> pa.Schema:
-        """The schema of this part of a table: a shard's rows carry their place."""
+        """The schema of this part of a table: a shard's rows carry their number."""
         return schema if self.of == 1 else pa.schema([("number", pa.int64()), *schema])
 
 
@@ -103,11 +103,11 @@ def by_batches(
 
     sizes: the tokens of each row.
     """
-    found: list = [None] * len(sizes)
-    kept = list(parts)
+    result_of: list = [None] * len(sizes)
+    done = list(parts)
     for number, batch in enumerate(batches):
-        if number < len(kept):
-            results = kept[number]
+        if number < len(done):
+            results = done[number]
             progress.skip(len(batch))
         else:
             tokens = sum(sizes[row] for row in batch)
@@ -115,8 +115,8 @@ def by_batches(
             parts.add(results, tokens)
             progress.add(len(batch), tokens)
         for row, result in zip(batch, results, strict=True):
-            found[row] = result
-    return found
+            result_of[row] = result
+    return result_of
 
 
 def plan(items: list[Item], budget: int, new: int = 0, padding: float = 1.0) -> list[list[list[Item]]]:
@@ -157,7 +157,7 @@ def work_through(
             progress.skip(rows)
             continue
         results = in_memory(compute, [same[0] for same in batch], sum(len(same[0].ids) for same in batch))
-        tokens = sum(len(same[0].ids) + found.get("response_tokens", 0) for same, found in zip(batch, results, strict=True))
-        kept = [{"number": item.number, **item.row, **found} for same, found in zip(batch, results, strict=True) for item in same]
-        parts.add(kept, tokens)
+        tokens = sum(len(same[0].ids) + result.get("response_tokens", 0) for same, result in zip(batch, results, strict=True))
+        done = [{"number": item.number, **item.row, **result} for same, result in zip(batch, results, strict=True) for item in same]
+        parts.add(done, tokens)
         progress.add(rows, tokens)

@@ -16,15 +16,15 @@ def messages(prompt: str) -> list[dict[str, str]]:
     """The turns of a prompt as messages; turns of one speaker in a row are joined, an empty one at the end (the cue) is left out."""
     before, *parts = re.split(r"(?:^|\n\n)(Human|Assistant):", prompt)
     turns = [("Human", before), *zip(parts[::2], parts[1::2], strict=True)]
-    found: list[dict[str, str]] = []
+    merged: list[dict[str, str]] = []
     for speaker, text in turns:
         if not text.strip():
             continue
-        if found and found[-1]["role"] == ROLES[speaker]:
-            found[-1]["content"] += f"\n\n{text.strip()}"
+        if merged and merged[-1]["role"] == ROLES[speaker]:
+            merged[-1]["content"] += f"\n\n{text.strip()}"
         else:
-            found.append({"role": ROLES[speaker], "content": text.strip()})
-    return found
+            merged.append({"role": ROLES[speaker], "content": text.strip()})
+    return merged
 
 
 def prompt_text(tokenizer, prompt: str, name: str) -> str:
@@ -32,10 +32,10 @@ def prompt_text(tokenizer, prompt: str, name: str) -> str:
 
     A prompt that ends within a reply is left open there. Raises StudyError, naming the prompt, where the template refuses it.
     """
-    found = messages(prompt)
-    begun = bool(found) and found[-1]["role"] == "assistant"
+    turns = messages(prompt)
+    begun = bool(turns) and turns[-1]["role"] == "assistant"
     try:
-        text = tokenizer.apply_chat_template(found, tokenize=False, add_generation_prompt=not begun, continue_final_message=begun)
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=not begun, continue_final_message=begun)
     except (TemplateError, ValueError) as error:
         raise StudyError(
             f"{name}: the model's chat template refuses this prompt ({error}). Set models.base.chat_template to false."

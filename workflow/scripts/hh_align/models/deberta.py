@@ -53,7 +53,7 @@ def attend(query, key, value, position_keys, position_queries, scale: float) -> 
     """
     tokens, middle = query.shape[2], position_keys.shape[1] // 2
     blocks = range(0, tokens, max(CELLS // tokens, 1))
-    found = []
+    read = []
     for start, asks in zip(blocks, query.split(blocks.step, 2), strict=True):
         end = start + asks.shape[2]
         by_query = look(asks, position_keys[:, middle + 1 - end : middle + tokens - start])
@@ -63,8 +63,8 @@ def attend(query, key, value, position_keys, position_queries, scale: float) -> 
         ]
         scores = (by_query + torch.cat(by_key, 3)).flatten(0, 1)
         scores.baddbmm_(asks.flatten(0, 1), key.flatten(0, 1).mT, alpha=scale)
-        found.append((scores.softmax(2) @ value.flatten(0, 1)).unflatten(0, query.shape[:2]))
-    return torch.cat(found, 2)
+        read.append((scores.softmax(2) @ value.flatten(0, 1)).unflatten(0, query.shape[:2]))
+    return torch.cat(read, 2)
 
 
 class ReadingAttention(torch.nn.Module):

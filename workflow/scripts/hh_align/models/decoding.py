@@ -40,17 +40,15 @@ class Memory:
     def read_prompts(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
         """Attention within each prompt of one packed row, shape (1, heads, tokens, head size), and the next layer's keys and values."""
         _, heads, _, size = key.shape
-        kept = tuple(key.new_zeros(len(self.lengths), heads, self.columns, size) for _ in range(2))
+        columns = tuple(key.new_zeros(len(self.lengths), heads, self.columns, size) for _ in range(2))
         parts = [tensor.split(self.lengths, dim=2) for tensor in (query, key, value)]
-        for memory, tensors in zip(kept, parts[1:], strict=True):
+        for memory, tensors in zip(columns, parts[1:], strict=True):
             for row, tensor in enumerate(tensors):
                 memory[row, :, self.width - tensor.shape[2] : self.width] = tensor[0]
-        self.layers.append(kept)
+        self.layers.append(columns)
         grouped = query.shape[1] != heads
-        found = [
-            F.scaled_dot_product_attention(*part, is_causal=True, scale=scale, enable_gqa=grouped) for part in zip(*parts, strict=True)
-        ]
-        return torch.cat(found, dim=2)
+        read = [F.scaled_dot_product_attention(*part, is_causal=True, scale=scale, enable_gqa=grouped) for part in zip(*parts, strict=True)]
+        return torch.cat(read, dim=2)
 
     def read_token(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
         """Attention of one new token per prompt, shape (prompts, heads, 1, head size), to what its prompt has seen."""
@@ -66,13 +64,18 @@ class Memory:
         self.layers = [(keys[rows], values[rows]) for keys, values in self.layers]
 
 
-def _attention(module, query, key, value, attention_mask, dropout=0.0, scaling=None, memory=None, **kwargs):
-    reading = len(memory.layers) == module.layer_idx
-    found = memory.read_prompts(query, key, value, scaling) if reading else memory.read_token(module.layer_idx, query, key, value, scaling)
-    return found.transpose(1, 2), None
+def attend_to_memory(module, query, key, value, attention_mask, **options):
+    """Attention of whole prompts, or of one new token each, shapes as Memory has them -> (…, tokens, heads, head size).
+
+    options: transformers' `scaling`, and the `memory`.
+    """
+    memory, scale, layer = options["memory"], options.get("scaling"), module.layer_idx
+    first = len(memory.layers) == layer
+    read = memory.read_prompts(query, key, value, scale) if first else memory.read_token(layer, query, key, value, scale)
+    return read.transpose(1, 2), None
 
 
-AttentionInterface.register("memory", _attention)
+AttentionInterface.register("memory", attend_to_memory)
 ALL_MASK_ATTENTION_FUNCTIONS.register("memory", lambda *args, **kwargs: None)
 
 
@@ -134,12 +137,12 @@ def decode(
     logits are no finite numbers.
     """
     device, lengths = model.device, [len(prompt) for prompt in prompts]
-    found = [Continuation([], "length") for _ in prompts]
+    written = [Continuation([], "length") for _ in prompts]
     memory, rows = Memory(lengths, max_new_tokens, device), list(range(len(prompts)))
     last = torch.tensor(lengths, device=device)
     inputs = {
         "input_ids": torch.tensor([[token for prompt in prompts for token in prompt]], device=device),
-        "position_ids": torch.tensor([[place for length in lengths for place in range(length)]], device=device),
+        "position_ids": torch.tensor([[position for length in lengths for position in range(length)]], device=device),
         "logits_to_keep": last.cumsum(0) - 1,
     }
     with use_memory(model):
@@ -152,18 +155,18 @@ def decode(
             chosen = choose(logits, rows)
             for row, token in zip(rows, chosen.tolist(), strict=True):
                 if token == eos:
-                    found[row].finish = "eos"
+                    written[row].finish = "eos"
                 else:
-                    found[row].ids.append(token)
-                    if stops(found[row].ids):
-                        found[row].finish = "stop"
-            running = [place for place, row in enumerate(rows) if found[row].finish == "length"]
+                    written[row].ids.append(token)
+                    if stops(written[row].ids):
+                        written[row].finish = "stop"
+            running = [index for index, row in enumerate(rows) if written[row].finish == "length"]
             if not running or step == max_new_tokens - 1:
                 break
             if len(running) < len(rows):
-                kept = torch.tensor(running, device=device)
-                rows, chosen, last = [rows[place] for place in running], chosen[kept], last[kept]
-                memory.keep(kept)
+                left = torch.tensor(running, device=device)
+                rows, chosen, last = [rows[index] for index in running], chosen[left], last[left]
+                memory.keep(left)
             memory.used += 1
             inputs = {"input_ids": chosen[:, None], "position_ids": (last + step)[:, None]}
-    return found
+    return written

@@ -47,14 +47,14 @@ def lease(count: int) -> list[str]:
     if len(names) < max(count, 2):
         return names
     while True:
-        found = {}
+        locks = {}
         for name in names:
-            if len(found) < count and (held := take(name)) is not None:
-                found[name] = held
-        if len(found) == count:
-            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(found)
-            return list(found)
-        for held in found.values():  # two jobs that each hold half would wait for ever
+            if len(locks) < count and (held := take(name)) is not None:
+                locks[name] = held
+        if len(locks) == count:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(locks)
+            return list(locks)
+        for held in locks.values():  # two jobs that each hold half would wait for ever
             os.close(held)
         if not told:
             print(f"{len(names)} GPUs, {count} wanted, too few are free: waiting", flush=True)

@@ -86,7 +86,7 @@ def read_model(folder: Path, covered: Collection[str] | None, kind: str, reading
         classes = getattr(transformers, CLASSES[kind])
         if type(config) not in classes:
             raise StudyError(f"{folder}/config.json: a model of type {config.model_type} cannot be a {kind}.")
-        model, found = classes[type(config)].from_pretrained(
+        model, loaded = classes[type(config)].from_pretrained(
             None,
             config=config,
             state_dict=read_weights(folder, covered),
@@ -98,11 +98,11 @@ def read_model(folder: Path, covered: Collection[str] | None, kind: str, reading
         raise
     except Exception as error:  # what transformers raises at a broken file has no class of its own
         raise StudyError(f"{folder}: not a usable {kind} ({first_line(error)}).") from error
-    wrong = sorted(found["missing_keys"]) + sorted(key for key, *_ in found["mismatched_keys"])
+    wrong = sorted(loaded["missing_keys"]) + sorted(key for key, *_ in loaded["mismatched_keys"])
     if wrong:
         raise StudyError(f"{folder}: weights missing or of another shape than config.json says: {', '.join(wrong)}.")
-    if found["unexpected_keys"]:
-        say(f"{folder.name}: not part of a {type(model).__name__}, left out: {', '.join(sorted(found['unexpected_keys']))}")
+    if loaded["unexpected_keys"]:
+        say(f"{folder.name}: not part of a {type(model).__name__}, left out: {', '.join(sorted(loaded['unexpected_keys']))}")
     if kind == "policy" and (folder / "generation_config.json").is_file():
         model.generation_config = transformers.GenerationConfig.from_pretrained(folder, local_files_only=True)
     return model
@@ -143,14 +143,14 @@ def settle_tokens(tokenizer: "PreTrainedTokenizerFast", model: "PreTrainedModel"
     if tokenizer.pad_token in (None, tokenizer.eos_token):
         taken = {tokenizer.eos_token, tokenizer.bos_token}
         special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special and token.content not in taken]
-        named = [name for name in special if "pad" in name.lower()]
+        padding = [name for name in special if "pad" in name.lower()]
         unknown = [] if tokenizer.unk_token in {None, *taken} else [tokenizer.unk_token]
         room = max(tokenizer.get_vocab().values()) + 1 < model.get_input_embeddings().num_embeddings
-        found = [*named, *unknown, *(["<pad>"] if room else []), *special]
-        if not found:
+        candidates = [*padding, *unknown, *(["<pad>"] if room else []), *special]
+        if not candidates:
             raise StudyError(f"{where}: the tokenizer has no token for padding but its end token. Set pad_token in tokenizer_config.json.")
-        tokenizer.add_special_tokens({"pad_token": found[0]})
-        say(f"{where.name}: padding is {found[0]} ({tokenizer.pad_token_id})")
+        tokenizer.add_special_tokens({"pad_token": candidates[0]})
+        say(f"{where.name}: padding is {candidates[0]} ({tokenizer.pad_token_id})")
 
 
 SAMPLE = [([5, 6, 7, 8, 9], [[10, 11, 12], [13, 14]]), ([15, 16], [[17, 18, 19, 20]])]
@@ -168,18 +168,18 @@ def check_packing(model: "PreTrainedModel", where: Path) -> None:
 
     def alone(prompt: list[int], reply: list[int]) -> float:
         logps = model(input_ids=torch.tensor([prompt + reply]), use_cache=False).logits[0].log_softmax(1)
-        return sum(logps[len(prompt) - 1 + place, token].item() for place, token in enumerate(reply))
+        return sum(logps[len(prompt) - 1 + number, token].item() for number, token in enumerate(reply))
 
     kind, before = model.config.model_type, model.config._attn_implementation
     with torch.no_grad():
         expected = [alone(prompt, reply) for prompt, replies in SAMPLE for reply in replies]
         try:
             use_packing(model.eval())
-            found = reply_logps(model, pack(SAMPLE)).tolist()
+            packed = reply_logps(model, pack(SAMPLE)).tolist()
         except Exception as error:  # what a model raises that cannot has no class of its own
             raise StudyError(f"{where}: a model of type {kind} cannot read packed rows ({first_line(error)}). {ALLOWED}") from error
         model.set_attn_implementation(before)
-    if far := max(abs(one - other) / max(1.0, abs(other)) for one, other in zip(found, expected, strict=True)):
+    if far := max(abs(one - other) / max(1.0, abs(other)) for one, other in zip(packed, expected, strict=True)):
         say(f"{where.name}: packed rows differ by at most {far:.1e} of a log-probability")
     if not far < 1e-3:
         raise StudyError(f"{where}: a model of type {kind} gives other log-probabilities in packed rows. {ALLOWED}")

@@ -57,12 +57,12 @@ PADDING = 0.1
 
 def rewards(model, ids: Sequence[Sequence[int]], pad: int, batch_tokens: int, progress: Progress) -> list[float]:
     """The judge's one logit for each row of ids, in planned batches with right padding; `progress` counts rows and tokens."""
-    found = [math.nan] * len(ids)
+    reward_of_row = [math.nan] * len(ids)
     for batch in token_batches([len(row) for row in ids], batch_tokens, PADDING):
         for row, value in zip(batch, reward_batch(model, [ids[row] for row in batch], pad), strict=True):
-            found[row] = value
+            reward_of_row[row] = value
         progress.add(len(batch), sum(len(ids[row]) for row in batch))
-    return found
+    return reward_of_row
 
 
 OFFSET = ("roberta", "xlm-roberta", "camembert")
@@ -83,13 +83,13 @@ def reward_of(model, reading: dict) -> Callable[[torch.Tensor], torch.Tensor]:
     output, config = reading.get("output", "reward"), model.config
     if output == "reward":
         return first
-    place, better = output_index(config, reading, "the judge's config.json"), reading["higher_is"] == "better"
+    index, better = output_index(config, reading, "the judge's config.json"), reading["higher_is"] == "better"
     alone = config.num_labels == 1 or config.problem_type == "multi_label_classification" or output == "attribute"
     probability = output == "label" and reading["scale"] == "probability"
 
     def reward(logits: torch.Tensor) -> torch.Tensor:
-        others = [number for number in range(logits.shape[1]) if number != place]
-        odds = logits[:, place] if alone else logits[:, place] - logits[:, others].logsumexp(1)
+        others = [number for number in range(logits.shape[1]) if number != index]
+        odds = logits[:, index] if alone else logits[:, index] - logits[:, others].logsumexp(1)
         odds = odds if better else -odds
         return odds.sigmoid() if probability else odds
 
@@ -123,10 +123,10 @@ def checked_rewards(
     """As reward_batch. Raises StudyError with the input's name as check_lengths does, and for a reward that is no finite number."""
     release_memory()  # the batch before had another size
     check_lengths(model, ids, names)
-    found = reward_batch(model, ids, pad, reward)
-    for name, value in zip(names, found, strict=True):
+    values = reward_batch(model, ids, pad, reward)
+    for name, value in zip(names, values, strict=True):
         if not math.isfinite(value):
             raise StudyError(
                 f"{name}: the judge's reward is {value}: its weights are damaged. Delete the judge's folder; the next run makes it again."
             )
-    return found
+    return values

@@ -6,7 +6,7 @@ from hh_align.core.errors import StudyError
 
 
 def output_index(config, reading: dict, where: Path | str) -> int:
-    """The place of the reward among a model's outputs, from its config (num_labels, id2label) and a judge's `output`, `label` and `attribute`.
+    """The index of the reward among a model's outputs, from its config (num_labels, id2label) and a judge's `output`, `label` and `attribute`.
 
     Raises StudyError, naming the model's labels, where there is no such output or a reward model has more than one.
     """

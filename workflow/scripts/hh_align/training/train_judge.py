@@ -58,7 +58,7 @@ def build_model(architecture: dict, vocab_size: int, seed: int):
 
 
 def held_out(prompt: str, share: float) -> bool:
-    """Whether a prompt belongs to the share kept for calibration: a property of its text, not of its place."""
+    """Whether a prompt belongs to the share kept for calibration: a property of its text, not of its row."""
     return int(hashlib.sha256(prompt.encode()).hexdigest()[:8], 16) / 2**32 < share
 
 
@@ -75,7 +75,7 @@ def calibration_pairs(rows: Sequence[dict], axes: Sequence[str], subsets: dict[s
             )
         if not pairs[axis]:
             raise StudyError(f"no held-out pair for {axis}: raise judges.*.calibration_share.")
-    return {axis: found for axis, found in pairs.items() if found}
+    return {axis: of_axis for axis, of_axis in pairs.items() if of_axis}
 
 
 def youden(good: Sequence[float], bad: Sequence[float]) -> dict[str, float]:

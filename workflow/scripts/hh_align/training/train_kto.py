@@ -38,7 +38,7 @@ def pair_losses(ratios: torch.Tensor, divergence: torch.Tensor, method: dict) ->
 
 
 def mismatched(plan: Plan, pairs: Sequence[Pair], max_length: int) -> list[Tree]:
-    """For each place in the order of training its pair's prompt with the replies of the pair before it in the step, cut to max_length.
+    """For each turn of the order of training its pair's prompt with the replies of the pair before it in the step, cut to max_length.
 
     A step's first pair takes those of its last; one that is a step alone takes those of the pair before it. The replies of a step are
     so the same set, matched and mismatched (arXiv 2402.01306, section 4), however it is cut into micro-batches.
@@ -60,23 +60,23 @@ def shares(planned: list[list[int]], parts: int, number: int) -> list[list[list[
     planned: rows of each micro-batch; parts: micro-batches of a full step; number: of processes.
     """
     steps = [planned[start : start + parts] for start in range(0, len(planned), parts)]
-    return [[batch for batch in step[at::number] if batch] if at < number else None for step in steps for at in range(len(step))]
+    return [[batch for batch in step[index::number] if batch] if index < number else None for step in steps for index in range(len(step))]
 
 
-def planned_batches(training: PairTraining, places: list[list[int]]) -> Dataset:
-    """The trainer's dataset, a row for each micro-batch in the order of training: the numbers of its `pairs`, and `mismatched`, the places of
+def planned_batches(training: PairTraining, turns: list[list[int]]) -> Dataset:
+    """The trainer's dataset, a row for each micro-batch in the order of training: the numbers of its `pairs`, and `mismatched`, the turns of
     the micro-batches whose mismatched pairs it takes along (as shares).
 
-    places: of each micro-batch in the order of training.
+    turns: of each micro-batch, numbers in the order of training.
     """
     parts = training.method["batch_size"] // training.method["micro_batch"]
-    pairs = [[training.plan.order[place] for place in batch] for batch in places]
-    return Dataset.from_dict({"pairs": pairs, "mismatched": shares(places, parts, processes())})
+    pairs = [[training.plan.order[turn] for turn in batch] for batch in turns]
+    return Dataset.from_dict({"pairs": pairs, "mismatched": shares(turns, parts, processes())})
 
 
 @dataclass
 class MismatchedCollator:
-    """Makes a micro-batch of pairs, and with it the mismatched pairs of the step that its row names, the places of some micro-batches."""
+    """Makes a micro-batch of pairs, and with it the mismatched pairs of the step that its row names, the turns of some micro-batches."""
 
     pairs: PairCollator
     mismatched: PairCollator
@@ -84,7 +84,9 @@ class MismatchedCollator:
     def __call__(self, rows: list[dict]) -> dict:
         """rows: one, with `pairs`, and `mismatched`, None but for a process's first micro-batch of a step."""
         batch = self.pairs(rows)
-        return batch | {"mismatched": batch["mismatched"] and [self.mismatched.batch(places) for places in batch["mismatched"]]}
+        if batch["mismatched"] is not None:
+            batch["mismatched"] = [self.mismatched.batch(turns) for turns in batch["mismatched"]]
+        return batch
 
 
 class PackedKTOTrainer(OnPairs, KTOTrainer):
@@ -114,9 +116,9 @@ class PackedKTOTrainer(OnPairs, KTOTrainer):
 
 
 def mismatched_references(trainer: PackedKTOTrainer, trees: list[Tree], batches: list[list[int]], state: State) -> list[list[float] | None]:
-    """log ref of both replies of each mismatched pair that this process has; kept in `state`, for they need the untrained policy.
+    """log ref of both replies of each mismatched pair that this process has; `state` keeps them, for they need the untrained policy.
 
-    trees: of all; batches: the places of this process's. Each process keeps its own.
+    trees: of all turns; batches: the turns of this process's. Each process keeps its own.
     """
     if not is_first():
         state = State(state.folder / f"process-{trainer.args.process_index}", state.started)
@@ -125,7 +127,7 @@ def mismatched_references(trainer: PackedKTOTrainer, trees: list[Tree], batches:
 
     def compute(batch: Sequence[int]) -> list[list[float]]:
         with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=trainer.args.bf16):
-            return reply_logps(trainer.model, pack([trees[place] for place in batch], multiple).to(device)).view(-1, 2).tolist()
+            return reply_logps(trainer.model, pack([trees[turn] for turn in batch], multiple).to(device)).view(-1, 2).tolist()
 
     progress = Progress(sum(map(len, batches)), "mismatched pair")
     return by_batches(batches, [tree_size(tree) for tree in trees], compute, Parts(state, "mismatched.jsonl"), progress)
@@ -149,7 +151,7 @@ def main() -> None:
             f"{args.preferences}: KTO needs two pairs or more for its KL term, here are {len(training.pairs)}. Raise max_rows."
         )
     others = mismatched(plan, training.pairs, method["max_length"])
-    places = micro_batches(range(len(plan.order)), method["batch_size"], method["micro_batch"], processes())
+    turns = micro_batches(range(len(plan.order)), method["batch_size"], method["micro_batch"], processes())
     of_pairs = pair_collator(training)
     of_others = replace(of_pairs, trees=[[tree] for tree in others], references=())
     with continued(args, training, "hh_align.training.train_kto", started) as session:
@@ -162,13 +164,13 @@ def main() -> None:
                 precompute_ref_log_probs=True,
                 disable_dropout=False,
             ),
-            train_dataset=planned_batches(training, places),
+            train_dataset=planned_batches(training, turns),
             data_collator=MismatchedCollator(of_pairs, of_others),
             processing_class=training.tokenizer,
             peft_config=training.adapter,
         )
         save_snapshots(trainer, args.snapshot_steps or [], len(plan.steps), session.state.folder)
-        own = [batch for batch in places[trainer.args.process_index :: processes()] if batch]
+        own = [batch for batch in turns[trainer.args.process_index :: processes()] if batch]
         of_others.references = mismatched_references(trainer, others, own, session.state)
         log, seconds = fit(trainer, session, plan, first_check(training))
         if is_first():
