@@ -153,9 +153,9 @@ class Handler(BaseHTTPRequestHandler):
         if path.suffix not in LARGE:
             return self.content(path, name, headers | {"ETag": f'"{blob}"'})
         # Large files come from another host, as on the hub: `localhost`, not 127.0.0.1.
-        place = quote(path.relative_to(self.server.root).as_posix())
+        address = quote(path.relative_to(self.server.root).as_posix())
         linked = {"X-Linked-Size": path.stat().st_size, "X-Linked-Etag": f'"{sha}"'}
-        self.answer(302, b"", headers | linked | {"Location": f"http://localhost:{self.server.server_port}/cdn/{place}"})
+        self.answer(302, b"", headers | linked | {"Location": f"http://localhost:{self.server.server_port}/cdn/{address}"})
 
     def content(self, path: Path, name: str, headers: dict) -> None:
         if self.command == "GET" and self.server.stall.get(name):

@@ -118,14 +118,14 @@ def plan(sweep: Sweep) -> tuple[list[str], list[list[int]]]:
         study = folder_of(sweep, Path(folder))
         command = [str(Path(sys.executable).parent / "snakemake"), "--cores", "2", "--dag", "dot", *study.options]
         drawn = subprocess.run(command, cwd=study.path, capture_output=True, text=True, check=False)
-    found = re.findall(r'^\s*(\d+)\[label = "(\w+)', drawn.stdout, re.MULTILINE)
-    if not found:
+    jobs = re.findall(r'^\s*(\d+)\[label = "(\w+)', drawn.stdout, re.MULTILINE)
+    if not jobs:
         raise SystemExit(f"error: Snakemake drew no graph:\n{drawn.stderr[-2000:]}")
-    number = {name: place for place, (name, _) in enumerate(found)}
-    before = [[] for _ in found]
+    number = {name: index for index, (name, _) in enumerate(jobs)}
+    before = [[] for _ in jobs]
     for source, target in re.findall(r"^\s*(\d+) -> (\d+)", drawn.stdout, re.MULTILINE):
         before[number[target]].append(number[source])
-    return [rule for _, rule in found], before
+    return [rule for _, rule in jobs], before
 
 
 def seconds(sweep: Sweep) -> dict[str, float]:

@@ -62,9 +62,9 @@ PartitionName=gpu Nodes={host} MaxTime=1-0 State=UP
 def remove_leftovers() -> None:
     """End the daemons and take away the files that a killed test left; a cluster whose test is alive, and what is not ours, stays."""
     path = SETTINGS / "slurm.conf"
-    found = re.match(f"{MARK} of process (\\d+) in (.+)\n", path.read_text()) if path.is_file() else None
-    if found and os.geteuid() == 0 and not psutil.pid_exists(int(found[1])):
-        Cluster(Path(found[2])).stop()
+    mark = re.match(f"{MARK} of process (\\d+) in (.+)\n", path.read_text()) if path.is_file() else None
+    if mark and os.geteuid() == 0 and not psutil.pid_exists(int(mark[1])):
+        Cluster(Path(mark[2])).stop()
 
 
 def obstacle() -> str | None:
@@ -80,9 +80,9 @@ def obstacle() -> str | None:
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return bound.getsockname()[1]
 
 
 class Cluster:

@@ -60,10 +60,10 @@ def by_slurm(study: StudyFolder, *arguments: str) -> subprocess.Popen:
         return subprocess.Popen(command, cwd=study.path, stdout=log, stderr=log)
 
 
-def until(found: Callable[[], object], run: subprocess.Popen, study: StudyFolder) -> object:
-    """The first true value of `found` while Snakemake runs; its log where it ends before, or after PATIENCE."""
+def until(look: Callable[[], object], run: subprocess.Popen, study: StudyFolder) -> object:
+    """The first true value of `look` while Snakemake runs; its log where it ends before, or after PATIENCE."""
     end = time.monotonic() + PATIENCE
-    while not (value := found()):
+    while not (value := look()):
         assert run.poll() is None and time.monotonic() < end, (study.path / "slurm.log").read_text()[-6000:]
         time.sleep(0.1)
     return value

@@ -25,9 +25,9 @@ CONTRACT = (".parquet", "manifest.json", ".csv", ".svg", "summary.txt")
 
 @pytest.fixture(scope="module")
 def server():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
     made = ThreadedMotoServer("127.0.0.1", port, verbose=False)
     made.start()
     yield f"http://127.0.0.1:{port}"
@@ -37,8 +37,8 @@ def server():
 @pytest.fixture
 def environment(server, tmp_path):
     """What a user sets; nothing of this machine's own credentials, nor a look for them elsewhere."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SNAKEMAKE_"))}
-    return kept | {
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SNAKEMAKE_"))}
+    return inherited | {
         "AWS_ACCESS_KEY_ID": KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET,
         "AWS_EC2_METADATA_DISABLED": "true",
@@ -133,8 +133,8 @@ def test_one_artifact_is_fetched_by_name(bucket, environment, tmp_path):
 def test_a_missing_bucket_is_one_message_and_is_not_created(bucket, environment, tmp_path):
     printed = said(clone(tmp_path / "study", "not-there-at-all"), environment)
     assert printed.count("there is no such bucket") == 1 and "s3://not-there-at-all" in printed
-    assert bucket.name in {found["Name"] for found in bucket.meta.client.list_buckets()["Buckets"]}
-    assert "not-there-at-all" not in {found["Name"] for found in bucket.meta.client.list_buckets()["Buckets"]}
+    names = {listed["Name"] for listed in bucket.meta.client.list_buckets()["Buckets"]}
+    assert bucket.name in names and "not-there-at-all" not in names
 
 
 def test_missing_credentials_are_one_message(bucket, environment, tmp_path):
