@@ -204,13 +204,13 @@ def test_a_kill_loses_at_most_one_answer(server, answered, tmp_path):
 
 
 def test_a_torn_line_of_the_state_is_asked_again(tmp_path, capsys):
-    answers = ask_endpoint.Answers(tmp_path / "answers.jsonl")
+    answers = ask_endpoint.AnswerFile(tmp_path / "answers.jsonl")
     answers.add("a", {"reward": 1.0})
     with open(answers.path, "ab") as file:
         file.write(b'{"key": "b", "rew')
-    again = ask_endpoint.Answers(answers.path)
+    again = ask_endpoint.AnswerFile(answers.path)
     again.add("c", {"reward": 2.0})
-    assert set(ask_endpoint.Answers(answers.path).entries) == {"a", "c"} and "damaged answer" in capsys.readouterr().out
+    assert set(ask_endpoint.AnswerFile(answers.path).entries) == {"a", "c"} and "damaged answer" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("answer", "value"), [("7", 7), (" 7.5\n", 7.5), ("+3", 3), ("1", 1), ("10", 10)])

@@ -13,7 +13,7 @@ from hh_align.core.errors import StudyError
 TRIES = 3
 
 
-def download(url: str, pause: float) -> bytes:
+def download_bytes(url: str, pause: float) -> bytes:
     """The bytes at a URL, tried again, after `pause` seconds and more, where the connection breaks or the answer is 429 or 5xx. Raises StudyError."""
     for attempt in range(1, TRIES + 1):
         try:
@@ -30,7 +30,7 @@ def download(url: str, pause: float) -> bytes:
     raise StudyError(f"{url}: {problem}.")
 
 
-def fetch_file(address: str, name: str, folder: Path, total: str, pause: float) -> None:
+def fetch_released(address: str, name: str, folder: Path, total: str, pause: float) -> None:
     """Bring one file into the folder, unless it is there already with this sha256. Raises StudyError where the bytes have another one, or
     the name leads out of the folder."""
     url, path = f"{address}/{name}", folder / name
@@ -39,7 +39,7 @@ def fetch_file(address: str, name: str, folder: Path, total: str, pause: float) 
     if path.is_file() and sha256(path) == total:
         return
     with atomic(path) as temporary:
-        temporary.write_bytes(download(url, pause))
+        temporary.write_bytes(download_bytes(url, pause))
         if (actual := sha256(temporary)) != total:
             raise StudyError(f"{url}: sha256 {actual}, release.sums says {total}. Run again; if it stays so, this is another file.")
 
@@ -49,7 +49,7 @@ def main() -> None:
     config, folder = args.config, args.manifest.parent
     address = f"{config['endpoint']}/{config['repo']}/{config['revision']}/data"
     for name, total in config["sums"].items():
-        fetch_file(address, name, folder, total, config.get("retry_seconds", 2.0))
+        fetch_released(address, name, folder, total, config.get("retry_seconds", 2.0))
         say(f"{name}: ok")
     write_manifest(folder, list(config["sums"]))
 

@@ -82,7 +82,7 @@ def lines_of(path: Path) -> Iterator[bytes]:
         raise StudyError(f"{path}: damaged gzip data after line {number} ({error}). Replace the file.") from None
 
 
-def prepare(files: list[Path]) -> tuple[list[dict], list[dict]]:
+def read_preferences(files: list[Path]) -> tuple[list[dict], list[dict]]:
     """Rows and quarantined lines of files named .../<subset>/<split>.jsonl[.gz], in file order."""
     rows, quarantine = [], []
     for path in files:
@@ -107,7 +107,7 @@ def main() -> None:
     missing = [str(path) for path in args.files if not path.is_file()]
     if missing:
         raise StudyError(f"{', '.join(missing)}: no such file. The folder must be laid out as the hub's: <subset>/<split>.jsonl.gz")
-    rows, quarantine = prepare(args.files)
+    rows, quarantine = read_preferences(args.files)
     for flag, count in sorted(Counter(flag for row in rows for flag in row["flags"]).items()):
         say(f"flag {flag}: {count:,}")
     for reason, count in sorted(Counter(row["reason"].split(" (")[0] for row in quarantine).items()):

@@ -20,7 +20,7 @@ def keywords_in(text: str, keywords: list[str], match: str) -> list[str]:
 
 
 def candidates(rows: list[dict], axis: str, how: dict) -> list[dict]:
-    """Rows of the axis's subset and split, as prompts; where keywords are given, only those that match in the stated scope."""
+    """Rows of the axis's subset and split, as prompts (rows of PROMPTS without a prompt_id); where keywords are given, only those that match in the stated scope."""
     prompts = []
     for row in rows:
         if (row["subset"], row["split"]) != (how["subset"], how["split"]):
@@ -35,7 +35,10 @@ def candidates(rows: list[dict], axis: str, how: dict) -> list[dict]:
 
 
 def draw_prompts(rows: list[dict], config: dict) -> list[dict]:
-    """Prompts of both axes in drawn order. Raises StudyError where fewer match than are asked for."""
+    """Rows of PROMPTS, of both axes in drawn order, from rows of the preferences; `prompt_id` is the axis and a number from 0.
+
+    Raises StudyError where fewer match than are asked for.
+    """
     stream = random.Random(config["seed"])
     drawn = []
     for axis in AXES:

@@ -7,7 +7,7 @@ from hh_align.core.artifacts import REBUILD, WINDOW, read_table, read_windows
 from hh_align.core.errors import StudyError
 from hh_align.core.tables import PROMPTS, RESPONSES, columns_of
 
-KEY = ["axis", "prompt_id"]
+PROMPT_KEY = ["axis", "prompt_id"]
 
 
 def answered_windows(prompts: Path, responses: Path) -> Iterator[list[dict]]:
@@ -22,11 +22,11 @@ def answered_windows(prompts: Path, responses: Path) -> Iterator[list[dict]]:
         raise different_prompts(prompts, responses)
 
     def joined(asked: list[dict], replies: list[dict]) -> list[dict]:
-        if [[row[name] for name in KEY] for row in asked] != [[row[name] for name in KEY] for row in replies]:
+        if [[row[name] for name in PROMPT_KEY] for row in asked] != [[row[name] for name in PROMPT_KEY] for row in replies]:
             raise different_prompts(prompts, responses)
         return [row | {"response": reply["response"]} for row, reply in zip(asked, replies, strict=True)]
 
-    columns = columns_of(PROMPTS, *KEY, "prompt"), columns_of(RESPONSES, *KEY, "response")
+    columns = columns_of(PROMPTS, *PROMPT_KEY, "prompt"), columns_of(RESPONSES, *PROMPT_KEY, "response")
     return map(joined, read_windows(prompts, columns[0], WINDOW), read_windows(responses, columns[1], WINDOW))
 
 

@@ -151,8 +151,8 @@ def advice(code: int, config: dict) -> str:
     return "The endpoint sends elsewhere: set url to that place." if code < 400 else "Check model, max_tokens and url."
 
 
-class Answers:
-    """Answers by the hash of their request, appended to a file one line at a time: a kill loses the one at work."""
+class AnswerFile:
+    """AnswerFile by the hash of their request, appended to a file one line at a time: a kill loses the one at work."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.entries = path, {}
@@ -178,7 +178,7 @@ def rate_all(endpoint: Endpoint, rows: list[dict], rubrics: dict[str, str], stat
 
     rubrics: axis -> text. What the state holds is not asked for again, unless it was no number.
     """
-    answers, progress, entries = Answers(state.folder / "answers.jsonl"), Progress(len(rows), "response"), []
+    answers, progress, entries = AnswerFile(state.folder / "answers.jsonl"), Progress(len(rows), "response"), []
     for row in rows:
         text = filled(rubrics[row["axis"]], row["prompt"], row["response"])
         key = sha256(json.dumps(endpoint.body(text), sort_keys=True).encode()).hexdigest()
@@ -192,7 +192,7 @@ def rate_all(endpoint: Endpoint, rows: list[dict], rubrics: dict[str, str], stat
     return entries
 
 
-def costs(entries: list[dict], count: int, price: str, seconds: float) -> dict:
+def cost_of(entries: list[dict], count: int, price: str, seconds: float) -> dict:
     """What `count` ratings cost, from the distinct answers: requests, tokens (null where the endpoint does not say), money where a price is given.
 
     price: of a million tokens, `sent:received`, or `unknown`.
@@ -238,7 +238,7 @@ def main() -> None:
         write_table(args.quarantine, excerpts, QUARANTINE, made_by)
         write_table(args.output, [entry | {"input_tokens": entry["tokens_in"], "cut_tokens": None} for entry in entries], REWARDS, made_by)
         seconds = time.monotonic() - state.started
-        spent = costs(list({entry["key"]: entry for entry in entries}.values()), len(entries), args.price, seconds)
+        spent = cost_of(list({entry["key"]: entry for entry in entries}.values()), len(entries), args.price, seconds)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         facts = {"seconds": round(seconds, 3), "continuations": state.continuations, "peak_memory_mb": round(peak)}
         write_json(args.timing, {**facts, **spent, "unreadable": len(failed)})

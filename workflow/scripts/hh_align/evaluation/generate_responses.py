@@ -42,7 +42,7 @@ def continue_greedily(
 
 
 def cut_at_human(ids: list[int], text_of: Callable[[list[int]], str]) -> tuple[str, int]:
-    """The text before the human's next turn, and how many of the tokens it takes."""
+    """(the text before the human's next turn, how many of the tokens it takes); all of it where there is no such turn."""
     text, count = text_of(ids).partition(HUMAN)[0], len(ids)
     while count and text_of(ids[: count - 1]).startswith(text):
         count -= 1

@@ -13,7 +13,7 @@ from hh_align.core.tables import PROMPTS, RESPONSES, REWARDS, columns_of
 from hh_align.core.tabular import read_any
 
 NEEDED = ("policy", "axis", "prompt_id", "reward")
-KEY = ["policy", "seed", "axis", "prompt_id"]
+RESPONSE_KEY = ["policy", "seed", "axis", "prompt_id"]
 """What names one response of a study."""
 
 
@@ -55,7 +55,7 @@ def check_rows(frame: pd.DataFrame, path: Path, prompts: list[dict], policies: d
     asked = [(row["axis"], row["prompt_id"]) for row in prompts]
     wanted = [(policy, seed, *prompt) for policy, seeds in policies.items() for seed in seeds for prompt in asked]
     known = set(wanted)
-    for number, key in zip(frame.index, frame[KEY].itertuples(index=False, name=None), strict=True):
+    for number, key in zip(frame.index, frame[RESPONSE_KEY].itertuples(index=False, name=None), strict=True):
         if key not in known:
             policy, seed, axis, name = key
             what = (
@@ -66,14 +66,14 @@ def check_rows(frame: pd.DataFrame, path: Path, prompts: list[dict], policies: d
                 else f"the study has no prompt {name} on {axis}"
             )
             raise StudyError(f"{path}, row {number}: {what}.")
-    twice = frame[frame.duplicated(KEY)]
+    twice = frame[frame.duplicated(RESPONSE_KEY)]
     if len(twice):
         raise StudyError(f"{path}, row {twice.index[0]}: {response_name(twice.iloc[0])} stands twice. Keep one of the rows.")
     other = int((~frame["axis"].isin(axes)).sum())
     if other:
         say(f"{path}: {other} rows left out: the judge speaks about {' and '.join(axes)} only")
     frame = frame[frame["axis"].isin(axes)]
-    rated = set(frame[KEY].itertuples(index=False, name=None))
+    rated = set(frame[RESPONSE_KEY].itertuples(index=False, name=None))
     if missing := [key for key in wanted if key[2] in axes and key not in rated]:
         policy, seed, axis, name = missing[0]
         raise StudyError(f"{path}: {len(missing)} responses have no row; the first is {policy}, seed {seed}, {axis}, {name}.")

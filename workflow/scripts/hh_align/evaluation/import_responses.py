@@ -108,7 +108,7 @@ def paths_in(value: object, depth: int = 4) -> list[str]:
     return paths
 
 
-def shown(value: object) -> str:
+def beginning(value: object) -> str:
     """The beginning of a value."""
     text = repr(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
@@ -128,15 +128,15 @@ def matcher(prompts: list[dict]) -> Callable[[object, object, object], str]:
     def match(prompt_id: object, prompt: object, axis: object) -> str:
         if isinstance(prompt_id, str):
             if prompt_id not in known:
-                raise ValueError(f"the study has no prompt {shown(prompt_id)} ({min(known)} … {max(known)})")
+                raise ValueError(f"the study has no prompt {beginning(prompt_id)} ({min(known)} … {max(known)})")
             return prompt_id
         if not isinstance(prompt, str):
-            raise ValueError(f"neither a prompt_id nor a prompt that is a text ({shown(prompt)})")
+            raise ValueError(f"neither a prompt_id nor a prompt that is a text ({beginning(prompt)})")
         alike = by_text.get(prompt) or by_text.get(prompt.removesuffix(ASSISTANT)) or []
         alike = [row for row in alike if axis is None or row["axis"] == axis]
         if not alike:
             raise ValueError(
-                f"the study has no prompt with exactly this text{f' on axis {shown(axis)}' * (axis is not None)}: {shown(prompt)}"
+                f"the study has no prompt with exactly this text{f' on axis {beginning(axis)}' * (axis is not None)}: {beginning(prompt)}"
             )
         if len(alike) > 1:
             raise ValueError(f"the text is that of several prompts ({', '.join(row['prompt_id'] for row in alike[:5])}). Give prompt_id")
@@ -159,7 +159,7 @@ def response_rows(path: Path, records: Iterable[Record], prompts: list[dict], co
                 has = ", ".join(paths_in(record)) or type(record).__name__
                 raise ValueError(f"no response in column {columns['response']}; it has {has}")
             if not is_text(response):
-                raise ValueError(f"the response is no text ({shown(response)})")
+                raise ValueError(f"the response is no text ({beginning(response)})")
             if prompt_id is None and prompt is None:
                 raise ValueError(f"neither column {columns['prompt_id']} nor {columns['prompt']}; it has {', '.join(paths_in(record))}")
             name = match(prompt_id, prompt, axis)

@@ -70,7 +70,7 @@ def formats(max_length: int | None, reply_tokens: int, alone: bool = False) -> d
     return readings
 
 
-def read_replies(pairs: dict[str, list[dict]], judge: Judge, config: dict) -> list[Reply]:
+def judged_replies(pairs: dict[str, list[dict]], judge: Judge, config: dict) -> list[Reply]:
     """The replies of held-out pairs in every format: all pairs as evaluated, `format_pairs` of each subset in the others."""
     replies = []
     for name, reading in formats(config.get("max_length"), config["reply_tokens"], judge.alone).items():
@@ -106,7 +106,7 @@ def main() -> None:
     judge = open_judge(args.judge, config, device)
     rows = read_table(args.preferences, SCHEMA).to_pylist()
     pairs = held_out(rows, config["subsets"], config.get("max_pairs"), keys_of(args.seen))
-    replies = read_replies(pairs, judge, config)
+    replies = judged_replies(pairs, judge, config)
     first = {}  # the first reply with these ids speaks for all of them
     for reply in replies:
         first.setdefault(tuple(reply.ids), reply)
