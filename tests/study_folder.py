@@ -1,9 +1,12 @@
 """A copy of the workflow in a folder of its own, to run, edit and plan in."""
 
+import copy
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from plan_server import plan
@@ -50,8 +53,8 @@ class StudyFolder:
             jobs.add(" ".join([rule[1], *values]))
         return jobs - {"all", "data", "models", "prompts", "policies", "responses", "rewards", "analysis", "report", "check"}
 
-    def pretend_done(self) -> None:
-        """Put a file in the place of every output and let Snakemake record it as made by the present config, code and inputs."""
+    def pretend_done(self) -> "StudyFolder":
+        """Put a file in the place of every output and let Snakemake record it as made by the present config, code and inputs: nothing is due."""
         lines = self.succeed("--summary").splitlines()
         rows = [line.split("\t") for line in lines if line.count("\t") >= 5]
         for row in rows[1:]:
@@ -59,6 +62,15 @@ class StudyFolder:
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text(row[0])
         self.succeed("--touch", "--forceall")
+        assert self.planned() == set()
+        return self
+
+    def copy(self, path: Path) -> "StudyFolder":
+        """The same at another `path`, with all that it has made and its provenance."""
+        shutil.copytree(self.path, path, dirs_exist_ok=True)
+        copied = copy.copy(self)
+        copied.path = path
+        return copied
 
     def edit(self, name: str, old: str, new: str) -> None:
         """Replace text in one of the folder's files."""
@@ -66,3 +78,15 @@ class StudyFolder:
         text = path.read_text()
         assert text.count(old) >= 1, f"{name} does not hold {old!r}"
         path.write_text(text.replace(old, new))
+
+    @contextmanager
+    def edited(self, name: str, old: str = "", new: str = "", end: str = "") -> Iterator[None]:
+        """A file with other text, and `end` behind it, as long as the block lasts."""
+        path = self.path / name
+        before = path.read_bytes()
+        try:
+            self.edit(name, old, new)
+            path.write_text(path.read_text() + end)
+            yield
+        finally:
+            path.write_bytes(before)

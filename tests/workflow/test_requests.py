@@ -1,0 +1,64 @@
+"""What a user asks for: the jobs of one artifact, another study beside a finished one, and one message where a request is wrong."""
+
+import pytest
+from study_folder import StudyFolder
+
+
+def test_another_study_does_not_repeat_a_download(paper):
+    # its timing lies in the folder of the study that made it
+    jobs = paper.planned("--config", "study=other")
+    assert "prepare_preferences hh" in jobs and not [job for job in jobs if job.startswith("fetch_hub")]
+
+
+def test_one_artifact_builds_only_its_ancestors(tmp_path):
+    # no SFT for the DPO policy's rewards
+    folder = StudyFolder(tmp_path)
+    assert folder.planned("results/paper/rewards/deberta/dpo/seed-42.parquet") == {
+        "fetch_hub datasets Anthropic--hh-rlhf 09be8c5bbc57cb3887f3a9732ad6aa7ec602a1fa manifest-a70cf802",
+        "fetch_hub models facebook--opt-350m 061d15c4d9cc3e25b93c0393d0bcca4934eaa033 manifest",
+        "fetch_hub models OpenAssistant--reward-model-deberta-v3-large-v2 c355404efa9ad2ad069f3a197cae0523c14244fc manifest",
+        "prepare_preferences hh", "select_prompts", "import_base", "import_judge deberta", "compute_references dpo base 0",
+        "train_dpo dpo 42", "generate_responses dpo 42", "score_responses deberta dpo 42",
+    }  # fmt: skip
+
+
+def test_a_demo_artifact_needs_no_sft_either(tmp_path):
+    folder = StudyFolder(tmp_path, "--configfile", "config/demo.yaml")
+    jobs = folder.planned("results/demo/rewards/small/dpo/seed-42.parquet")
+    assert not any(job.startswith("train_sft") for job in jobs)
+    assert "train_dpo dpo 42" in jobs
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["results/demo/report/summary.txt"], "Add: --configfile config/demo.yaml"),
+        (["results/paper/policies/sft/seed-7/manifest.json"], "sft has no seed 7 in study paper. Allowed: 42"),
+        (["results/paper/responses/base/seed-42.parquet"], "base has no seed 42 in study paper. Allowed: 0"),
+        (["--config", "methods={sft: {learning_rate: 5e-7}}"], "methods.sft.learning_rate is the text '5e-7'"),
+        (["--config", "methods={sft: {lr: 1}}"], "methods.sft has no key lr. Allowed:"),
+        (["--config", "policies={x: {parent: nope, method: sft}}"], "policies.x.parent is nope"),
+        (["--config", "study=../x"], "study is '../x'"),
+    ],
+)
+def test_a_wrong_request_ends_with_one_message(tmp_path, arguments, said):
+    done = StudyFolder(tmp_path).run("--dry-run", *arguments)
+    assert done.returncode != 0
+    assert said in done.stdout
+    assert "raise WorkflowError" not in done.stdout
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_study_is_held_against_another_ones_folder(tmp_path):
+    """`reproduction.folder` may lie under results/: its files are read as they are and belong to the study that made them."""
+    folder = StudyFolder(tmp_path)
+    other = ["--config", "reproduction={folder: results/published, judges: [deberta]}"]
+    names = [f"{kind}/{policy}.parquet" for kind in ("responses", "rewards/deberta") for policy in ("base/seed-0", "sft/seed-42")]
+    for name in ["prompts/prompts.parquet", *names, *(name.replace("sft", policy) for policy in ("dpo", "sft_dpo") for name in names)]:
+        path = tmp_path / "results/published" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    jobs = folder.planned(*other)
+    assert {"compare_runs", "export_csv reproduction", "export_csv reproduction_summary"} <= jobs
+    (tmp_path / "results/published/prompts/prompts.parquet").unlink()
+    assert "results/published/prompts/prompts.parquet" in folder.run("--dry-run", *other).stdout

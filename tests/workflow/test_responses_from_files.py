@@ -1,0 +1,42 @@
+"""Responses that come from files: what reads them is planned, and follows their content."""
+
+import yaml
+from staleness import ANALYSIS
+from study_folder import StudyFolder
+
+
+def test_responses_from_a_file_rerun_their_import_their_scores_and_the_analysis(tmp_path):
+    # a file answers for api; sft is trained as before, but its responses come from a file of each seed; nothing is measured on api
+    folder = StudyFolder(tmp_path)
+    mine = {"api": {"path": "api.csv", "parent": "sft"}, "sft": {"path": "sft-{seed}.csv"}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"responses": mine}))
+    folder.options = ("--configfile", "config/config.yaml", "mine.yaml")
+    (tmp_path / "api.csv").write_text("api")
+    (tmp_path / "sft-42.csv").write_text("sft")
+    assert "generate_responses sft 42" not in folder.planned() and "train_sft sft 42" in folder.planned()
+    assert {job for job in folder.planned() if "api" in job} == {"import_responses api 0", "score_responses deberta api 0"}
+    folder.pretend_done()
+    for name, policy in (("api", "api 0"), ("sft-42", "sft 42")):
+        (tmp_path / f"{name}.csv").write_text("another")
+        assert folder.planned() == {f"import_responses {policy}", f"score_responses deberta {policy}"} | ANALYSIS
+        (tmp_path / f"{name}.csv").write_text(name[:3])
+    folder.edit("mine.yaml", "parent: sft", "parent: sft\n    layout: openai")
+    assert folder.planned() == {"import_responses api 0", "score_responses deberta api 0"} | ANALYSIS
+    done = folder.run("--dry-run", "results/paper/policies/api/seed-0/manifest.json")
+    assert done.returncode and "No rule to produce" in done.stdout
+    assert "api has no seed 42 in study paper. Allowed: 0." in folder.run("--dry-run", "results/paper/responses/api/seed-42.parquet").stdout
+    assert "api has no weights in study paper" in folder.run("--dry-run", "results/paper/drift/api/seed-0.parquet").stdout
+
+
+def test_a_study_of_files_alone_trains_and_loads_no_policy(tmp_path):
+    folder = StudyFolder(tmp_path, "--configfile", "config/config.yaml", "mine.yaml")
+    policies = {"base": {}, "sft": None, "dpo": None, "sft_dpo": None}
+    analysis = {"primary": None, "contrasts": [["other", "base"]]}
+    responses = {"base": {"path": "one.csv"}, "other": {"path": "two.csv"}}
+    config = {"policies": policies, "responses": responses, "drift": None, "claims": None, "analysis": analysis, "compute": {"shards": 2}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "one.csv").touch()
+    (tmp_path / "two.csv").touch()
+    jobs = folder.planned()
+    assert {"import_responses base 0", "import_responses other 0"} <= jobs
+    assert not [job for job in jobs if job.startswith(("train_", "generate_", "import_base", "measure_", "fetch_hub models facebook"))]

@@ -1,0 +1,48 @@
+"""An edit of one judge reruns that judge; what stands beside the paper's numbers is the paper's own judge, model, data and protocol."""
+
+import pytest
+from staleness import ANALYSIS, BESIDE, POLICIES, made
+from study_folder import StudyFolder
+
+JUDGES = """
+judges:
+  llm: {source: endpoint, url: "https://host/v1", model: first, lowest: 1, highest: 10, tries: 5, price_in: 1.0, price_out: 2.0, harmless_min: 6.0, helpful_above: 5.0}
+  people: {source: imported, path: ratings.csv, axis: helpfulness, helpful_above: 3.5}
+"""
+ASKED = {f"ask_endpoint llm {name}" for name in POLICIES}
+AGREED = made("compare_judges", "judge_agreement") | {"render_report"}
+JUDGE_EDITS = {
+    "another model behind the endpoint": ("study.yaml", "model: first", "model: second", ASKED | ANALYSIS | AGREED),
+    "the endpoint's tries and prices": ("study.yaml", "tries: 5, price_in: 1.0", "tries: 6, price_in: 3.0", {"render_report"}),
+    "a threshold of one judge": ("study.yaml", "helpful_above: 5.0", "helpful_above: 4.0", ANALYSIS | AGREED),
+    "other ratings": ("ratings.csv", "1", "2", {"import_ratings people"} | ANALYSIS | AGREED),
+    "a rubric": ("resources/rubric_harmlessness.txt", "harmlessness", "safety", ASKED | ANALYSIS | AGREED),
+}
+
+
+@pytest.fixture(scope="module")
+def several_judges(tmp_path_factory):
+    """The paper's study with two more judges, pretended to be complete."""
+    folder = StudyFolder(tmp_path_factory.mktemp("judges"), "--configfile", "study.yaml")
+    (folder.path / "study.yaml").write_text(JUDGES)
+    (folder.path / "ratings.csv").write_text("1")
+    return folder.pretend_done()
+
+
+@pytest.mark.parametrize("edit", JUDGE_EDITS)
+def test_an_edit_of_a_judge_reruns_that_judge_only(several_judges, edit):
+    name, old, new, expected = JUDGE_EDITS[edit]
+    with several_judges.edited(name, old, new):
+        assert several_judges.planned() == expected
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--config", f"models={{base: {{repo: EleutherAI/pythia-160m, revision: {'0' * 40}}}}}"],
+        ["--config", f"datasets={{hh: {{repo: someone/pairs, revision: {'0' * 40}}}}}"],
+        ["--configfile", "config/extended.yaml"],
+    ],
+)
+def test_the_papers_numbers_stand_beside_its_own_model_data_and_protocol_only(paper, options):
+    assert not BESIDE & paper.planned(*options)
