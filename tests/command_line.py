@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -32,6 +33,12 @@ def call(module: ModuleType, **options: object) -> tuple[int, str]:
                 return ended.code, output.getvalue()
             return 1, f"{output.getvalue()}{ended.code}\n"
     return 0, output.getvalue()
+
+
+def call_and_exit(module: str, options: dict[str, object]) -> None:
+    """Call a script by its name, for a process of its own: its exit status is the script's."""
+    status, output = call(import_module(module), **options)
+    sys.exit(output if status else 0)
 
 
 def assert_refused(result: tuple[int, str], said: str, *, where: Path | str = "") -> None:

@@ -1,12 +1,13 @@
-"""A small policy, a small judge and prompts on disk, and the jobs that evaluate with them, in this process or as a command line."""
+"""A small policy, a small judge and prompts on disk, and the jobs that evaluate with them, in this process or in one of its own."""
 
-import json
+import multiprocessing
 import random
 from collections.abc import Iterable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
 
-from command_line import call
+from command_line import call, call_and_exit
 
 from hh_align.core.artifacts import write_table
 from hh_align.core.axes import AXES
@@ -18,6 +19,7 @@ from hh_align.models.folders import save_model
 from hh_align.training import train_judge
 from hh_align.training.pretrain_base import build_model
 
+FORKS = multiprocessing.get_context("forkserver")
 EOS, PAD, NEW = 2, 1, 20
 OPT = {
     "hidden_size": 32, "layers": 2, "heads": 2, "ffn_dim": 64, "word_embed_proj_dim": 16, "max_positions": 128, "init_std": 0.3, "dropout": 0.1,
@@ -95,8 +97,9 @@ def ended(module: ModuleType, folder: Path, name: str, config: dict, shard: str 
     return folder / f"{name}.parquet"
 
 
-def command(module: ModuleType, folder: Path, name: str, config: dict, **inputs: Path) -> list[str]:
-    """The words behind `python` that start the same job in a process of its own."""
-    options = {**inputs, **options_of(folder, name)}
-    words = [str(part) for key, value in options.items() for part in (f"--{key}", value)]
-    return ["-m", module.__spec__.name, "--config", json.dumps(config), *words]
+def started(module: ModuleType, folder: Path, name: str, config: dict, **inputs: Path) -> BaseProcess:
+    """The same job, started in a process of its own: a fork of one that has read the modules, and done nothing with them."""
+    FORKS.set_forkserver_preload([generate_responses.__name__, score_responses.__name__])
+    process = FORKS.Process(target=call_and_exit, args=(module.__name__, {"config": config, **inputs, **options_of(folder, name)}))
+    process.start()
+    return process

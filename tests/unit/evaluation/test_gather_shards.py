@@ -3,14 +3,12 @@
 import json
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import pyarrow.parquet as pq
 import pytest
 from command_line import call
-from small_evaluation import NEW, SCORING, command, ended, job_of, texts, write_prompts
+from small_evaluation import NEW, SCORING, ended, job_of, started, texts, write_prompts
 
 from hh_align.core.artifacts import write_table
 from hh_align.core.errors import StudyError
@@ -77,20 +75,22 @@ def plan_of(evaluated, step, config, responses):
 
 @pytest.mark.parametrize("step", ["generate", "score"])
 @pytest.mark.parametrize("moments", [2, pytest.param(5, marks=pytest.mark.long)])
-def test_killed_at_random_moments_it_ends_with_the_same_bytes(evaluated, responses, tmp_path, monkeypatch, step, moments):
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(evaluated, responses, tmp_path, step, moments):
     module, config, inputs = job_of(evaluated, step, responses)
     config = config | {"batch_tokens": 64}
     whole = ended(module, tmp_path, "whole", config, **inputs)
-    output, argv = tmp_path / "killed.parquet", command(module, tmp_path, "killed", config, **inputs)
+    job, output = (module, tmp_path, "killed", config), tmp_path / "killed.parquet"
     parts, stream, total = tmp_path / "state-killed/parts.jsonl", random.Random(), len(plan_of(evaluated, step, config, responses))
     killed = 0
     for moment in sorted(stream.sample(range(1, total - 3), moments)):
-        process = subprocess.Popen([sys.executable, *argv], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        while process.poll() is None and (not parts.is_file() or parts.read_bytes().count(b"\n") < moment):
+        process = started(*job, **inputs)
+        while process.is_alive() and (not parts.is_file() or parts.read_bytes().count(b"\n") < moment):
             time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() in (-signal.SIGKILL, 0), process.stderr.read().decode()
-        killed += process.returncode != 0
-    subprocess.run([sys.executable, *argv], check=True, stdout=subprocess.DEVNULL)
-    assert output.read_bytes() == whole.read_bytes() and not parts.exists()
+        process.kill()
+        process.join()
+        assert process.exitcode in (-signal.SIGKILL, 0)
+        killed += process.exitcode != 0
+    last = started(*job, **inputs)
+    last.join()
+    assert last.exitcode == 0 and output.read_bytes() == whole.read_bytes() and not parts.exists()
     assert killed and (killed < moments or json.loads((tmp_path / "timing.json").read_text())["continuations"] == killed)
