@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from accelerate.utils import send_to_device
 
 from hh_align.core.errors import StudyError
 from hh_align.core.plan import micro_batches
@@ -79,12 +80,10 @@ def test_only_replies_are_scored_and_each_token_once():
 
 
 def test_a_batch_moves_with_all_its_tensors():
-    # accelerate moves what has a `to`; a mask that stayed behind would fail on a GPU only
-    batch, moved = pack(TREES), pack(TREES).to("meta")
-    tensors = [
-        *(value for value in vars(moved).values() if isinstance(value, torch.Tensor)),
-        *filter(lambda mask: mask is not None, moved.masks),
-    ]
+    # a mask that stayed behind would fail on a GPU only
+    batch = pack(TREES)
+    moved = send_to_device({"others": [{"packed": batch}], "share": None}, "meta")["others"][0]["packed"]
+    tensors = [value for value in [*vars(moved).values(), *moved.masks] if isinstance(value, torch.Tensor)]
     assert len(tensors) == 8 and {tensor.device.type for tensor in tensors} == {"meta"}
     assert moved.lengths == batch.lengths and moved.masks[1] is None
 

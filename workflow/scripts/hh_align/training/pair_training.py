@@ -67,7 +67,10 @@ def disable_dropout(model: torch.nn.Module) -> None:
 
 
 def join_references(rows: list[dict], pairs: list[Pair], path: Path) -> list[tuple[float, float]]:
-    """The reference log-probabilities (chosen, rejected) of the rows. Raises StudyError where a row has none or another token view."""
+    """Of each row log ref (chosen, rejected), sums over the tokens of its pair's replies, from the artifact of compute_references.
+
+    Raises StudyError where a row has none, or one in another token view.
+    """
     names = ["ref_chosen_logps", "ref_rejected_logps"]
     counts = ["prompt_tokens", "chosen_tokens", "rejected_tokens"]
     references = {tuple(row[key] for key in KEY): row for row in read_table(path, [*KEY, *names, *counts]).to_pylist()}

@@ -57,7 +57,8 @@ class PackedSFTTrainer(SFTTrainer):
     """SFTTrainer on packed micro-batches; nothing but the loss is computed."""
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Mean negative log-likelihood of the tokens of the whole optimizer step."""
+        """The micro-batch's part, shape (), of the mean negative log-likelihood of the tokens of the whole optimizer step; times the processes,
+        over which DDP takes the mean. inputs: what TranscriptCollator makes of a row of planned transcripts."""
         return -token_logps(model, inputs["packed"]).sum() * self.accelerator.num_processes / num_items_in_batch
 
 
@@ -68,7 +69,7 @@ def transcript_tree(transcript: Transcript) -> Tree:
 
 
 def prepare_transcripts(rows: list[dict], tokenizer, method: dict, seed: int) -> Transcripts:
-    """The rows of preferences.parquet in our own token view, and the plan of their training."""
+    """The rows of preferences.parquet in our own token view, those with a token to learn in file order, and the plan of their training."""
     rows, encode = as_read(rows, tokenizer), encoder(tokenizer)
     check_boundaries(rows, encode)
     views = transcript_view(rows, encode, tokenizer.bos_token_id, tokenizer.eos_token_id, method["max_length"], method["loss_on"])

@@ -62,8 +62,8 @@ def chosen_tokens(training: PairTraining, step: Sequence[int]) -> int:
 
 
 def planned_batches(training: PairTraining) -> Dataset:
-    """The trainer's dataset, a row for each micro-batch in the order of training: the numbers of its `pairs`, and `step_chosen_tokens`, those
-    of the chosen replies of its whole optimizer step."""
+    """The trainer's dataset, a row for each micro-batch in the order of training: the numbers of its `pairs`, and `step_chosen_tokens`, the
+    tokens of all chosen replies of its optimizer step."""
     size, micro = training.method["batch_size"], training.method["micro_batch"]
     planned = micro_batches(training.plan.order, size, micro, processes())
     of_step = [chosen_tokens(training, step) for step in training.plan.steps]
@@ -80,9 +80,12 @@ class PackedDPOTrainer(OnPairs, DPOTrainer):
         super().__init__(*args, method=method, **kwargs)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Mean loss over the pairs of the whole optimizer step, and sft_weight times the mean negative log-likelihood over the tokens of all
-        chosen replies of the step (TRL's loss_type "sft", whose mean is over a micro-batch); the log gets each pair's rewards and
-        log-probabilities."""
+        """The micro-batch's part, shape (), of the mean loss over the pairs of the whole optimizer step, and of sft_weight times the mean
+        negative log-likelihood over the tokens of all chosen replies of the step (TRL's loss_type "sft", whose mean is over a micro-batch).
+
+        inputs: what PairCollator makes of a row of planned_batches. Times the processes, over which DDP takes the mean. The log gets each
+        pair's rewards and log-probabilities.
+        """
         packed = inputs["packed"]
         logps = reply_logps(model, packed)
         if not self.published:

@@ -93,7 +93,11 @@ class PackedKTOTrainer(OnPairs, KTOTrainer):
     """KTOTrainer on packed pairs, with the references from the artifact and z0 from the mismatched pairs of the whole optimizer step."""
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Mean loss over the replies of the whole optimizer step; the log gets each pair's rewards and log-probabilities."""
+        """The micro-batch's part, shape (), of the mean loss over the replies of the whole optimizer step.
+
+        inputs: what MismatchedCollator makes of a row of planned_batches. Times the processes, over which DDP takes the mean. The log gets
+        each pair's rewards and log-probabilities.
+        """
         if inputs["mismatched"] is not None:
             self.divergence = self.estimate(model, inputs["mismatched"])
             self._metrics["train"]["rewards/divergence"] = [self.method["beta"] * self.divergence.item()]
