@@ -10,21 +10,18 @@ longer, the bytes of weights and cached keys and values at the measured memory b
 """
 
 import argparse
-import gzip
 import json
 import os
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from itertools import zip_longest
 from pathlib import Path
 
 import torch
-from bench_training import CASES, SHARED, load_tokenizer, write_rows
+from bench_cases import CASES, SHARED, load_tokenizer, write_rows
+from evaluation_scale import BUDGET, NEW, bench_scale
 
-NEW, BUDGET = 50, 4096
 JUDGE = {
     "hidden_size": 1024, "layers": 24, "heads": 16, "ffn_dim": 4096, "position_buckets": 256, "init_std": 0.02, "vocab_size": 50272,
 }  # fmt: skip
@@ -52,14 +49,15 @@ def machine() -> dict[str, tuple[float, float]]:
 
 def fastest(rounds: list[dict[str, tuple[float, float]]], precision: str) -> tuple[float, float]:
     """The most that the machine has shown in any round."""
-    flops, speed = zip(*(found[precision] for found in rounds), strict=True)
+    flops, speed = zip(*(speeds[precision] for speeds in rounds), strict=True)
     return max(flops), max(speed)
 
 
 def timed(work, model, inputs: list) -> tuple[float, list]:
+    """(seconds, what the work returns)."""
     started = time.perf_counter()
-    found = work(model, inputs)
-    return time.perf_counter() - started, found
+    outputs = work(model, inputs)
+    return time.perf_counter() - started, outputs
 
 
 def load_prompts(count: int) -> list[str]:
@@ -78,7 +76,7 @@ def linear_weights(model) -> int:
 def loop_generation(model, prompts: list[list[int]]) -> list[list[int]]:
     """The author's: generate() for one prompt after the other."""
     written = (model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=NEW, eos_token_id=2, pad_token_id=1) for ids in prompts)
-    return [found[0, len(ids) :].tolist() for found, ids in zip(written, prompts, strict=True)]
+    return [row[0, len(ids) :].tolist() for row, ids in zip(written, prompts, strict=True)]
 
 
 def our_generation(model, prompts: list[list[int]]) -> list[tuple[list[int], float]]:
@@ -87,12 +85,12 @@ def our_generation(model, prompts: list[list[int]]) -> list[tuple[list[int], flo
     from hh_align.models.batches import Item, plan
 
     items = [Item(number, ids, {"prompt_id": str(number)}) for number, ids in enumerate(prompts)]
-    found = {}
+    outputs = {}
     for batch in plan(items, BUDGET, NEW):
         parts, gaps = continue_greedily(model, [same[0] for same in batch], NEW, 2, lambda ids: False)
         for same, part, gap in zip(batch, parts, gaps, strict=True):
-            found |= {item.number: ([*part.ids, *[2] * (part.finish == "eos")], gap) for item in same}
-    return [found[number] for number in range(len(prompts))]
+            outputs |= {item.number: ([*part.ids, *[2] * (part.finish == "eos")], gap) for item in same}
+    return [outputs[number] for number in range(len(prompts))]
 
 
 def generation_floor(model, prompts: list[list[int]], written: list[list[int]], flops: float, speed: float) -> float:
@@ -160,11 +158,11 @@ def our_scoring(model, pairs: list[list[int]]) -> list[float]:
     from hh_align.models.batches import Item, plan
     from hh_align.models.judging import PADDING, reward_batch
 
-    found = {}
+    rewards = {}
     for batch in plan([Item(number, ids, {}) for number, ids in enumerate(pairs)], BUDGET, padding=PADDING):
         for same, reward in zip(batch, reward_batch(model, [same[0].ids for same in batch], 1), strict=True):
-            found |= {item.number: reward for item in same}
-    return [found[number] for number in range(len(pairs))]
+            rewards |= {item.number: reward for item in same}
+    return [rewards[number] for number in range(len(pairs))]
 
 
 def scoring_floor(model, pairs: list[list[int]], flops: float) -> float:
@@ -228,65 +226,6 @@ def row_of(case: str, ours: list[float], theirs: list[float], floor: float) -> d
 
 def no_ratio(case: str, metric: str) -> dict:
     return {"case": case, "peer": "author's loop", "metric": metric, **dict.fromkeys(("ratio", "ratio_min", "ratio_max", "floor_ratio"))}
-
-
-# --- scale
-
-
-def bench_scale(study: Path) -> list[dict]:
-    """Peak memory and time of the demo's policy and judge on 100 prompts and on every prompt of the real test files."""
-    from hh_align.core.artifacts import write_table
-    from hh_align.core.tables import PROMPTS
-    from hh_align.data.transcripts import split_transcript
-
-    prompts = []
-    for axis, subset in (("harmlessness", "harmless-base"), ("helpfulness", "helpful-base")):
-        with gzip.open(SHARED / f"hh-rlhf/{subset}/test.jsonl.gz", "rt", encoding="utf-8") as file:
-            texts = [split_transcript(json.loads(line)["chosen"])[0] for line in file]
-        place = {"axis": axis, "subset": subset, "cluster": "", "keywords": []}
-        prompts += [{**place, "row": row, "prompt_id": f"{axis}-{row:05d}", "prompt": text} for row, text in enumerate(texts)]
-    prompts = [row for row in prompts if row["prompt"].strip()]
-    base = {"device": "cpu", "dtype": "float32", "batch_tokens": BUDGET}
-    generation = {**base, "max_new_tokens": NEW, "cue": True, "stop": False, "strip": False, "long_prompts": "cut"}
-    policy, (judge, *_) = study / "policies/sft/seed-42/manifest.json", sorted(study.glob("models/judges/*/manifest.json"))
-    found: dict[str, dict[int, dict]] = {"generate_responses": {}, "score_responses": {}}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        longest = sorted(prompts, key=lambda row: -len(row["prompt"]))
-        spread = longest[:: len(longest) // 100][:100]  # the longest among them: both runs see the largest batch
-        for rows in (spread, prompts):
-            files = {key: folder / f"{key}-{len(rows)}.parquet" for key in ("prompts", "responses", "rewards")}
-            write_table(files["prompts"], rows, PROMPTS, {})
-            for script, config, options in (
-                ("generate_responses", generation, ["--policy", policy, "--output", files["responses"]]),
-                ("score_responses", base, ["--judge", judge, "--responses", files["responses"], "--output", files["rewards"]]),
-            ):
-                timing = folder / "timing.json"
-                command = [
-                    sys.executable, "-m", f"hh_align.evaluation.{script}", "--config", json.dumps(config), "--prompts", files["prompts"],
-                    "--threads", os.cpu_count(), "--state", folder / "state", "--timing", timing, *options,
-                ]  # fmt: skip
-                subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
-                found[script][len(rows)] = json.loads(timing.read_text())
-                print(f"{script}, {len(rows):,} prompts: {found[script][len(rows)]}", flush=True)
-    rows = []
-    for script, runs in found.items():
-        few, many = (runs[size] for size in sorted(runs))
-        for metric in ("peak_memory_mb", "seconds", "tokens"):
-            row = {
-                "case": f"scale {script}",
-                "peer": "100 prompts",
-                "metric": metric,
-                "ours": float(many[metric]),
-                "theirs": float(few[metric]),
-            }
-            rows.append(no_ratio(row["case"], metric) | row | {"ratio": many[metric] / few[metric]})
-            print(f"{script}, {metric}: {len(prompts):,} prompts against 100: {rows[-1]['ratio']:.2f}")
-        memory, seconds, tokens = (row["ratio"] for row in rows[-3:])
-        print(
-            f"{script}: memory {'flat' if memory <= 1.1 else 'GROWS'}, time {'within' if seconds <= tokens else 'BEYOND'} the growth of tokens"
-        )
-    return rows
 
 
 def main() -> None:
