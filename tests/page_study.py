@@ -1,15 +1,9 @@
-"""A made-up study on disk for the tests of its pages, and a reader that holds a page's numbers to the artifacts."""
+"""A made-up study on disk for the tests of its pages."""
 
-import json
-import re
-from decimal import Decimal
-from functools import cache
-from html.parser import HTMLParser
 from itertools import product
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
@@ -60,8 +54,8 @@ class PageStudy:
         }
         self.ids = [(axis, f"{axis}-{number:03d}") for axis in AXES for number in range(n)]
         self.prompts = [
-            {"axis": axis, "prompt_id": name, "prompt": f"Human: question {place}? {self.extra(name)}", "cluster": name, "keywords": []}
-            for place, (axis, name) in enumerate(self.ids)
+            {"axis": axis, "prompt_id": name, "prompt": f"Human: question {number}? {self.extra(name)}", "cluster": name, "keywords": []}
+            for number, (axis, name) in enumerate(self.ids)
         ]
         stream = np.random.default_rng(1)
         self.responses, self.rewards = {}, {}
@@ -125,9 +119,9 @@ class PageStudy:
         refused = [{"split": "train", "subset": "harmless-base", "row": 3, "reason": HOSTILE, "excerpt": HOSTILE}]
         write_table(self.folder / "data/hh/quarantine.parquet", refused, QUARANTINE, self.made_by)
         write_table(self.folder / "data/clean/preferences.parquet", rows[5:], PREFERENCES, self.made_by)
-        place = {"split": "train", "subset": "harmless-base"}
+        about = {"split": "train", "subset": "harmless-base"}
         census = [
-            {**place, "step": step, "before": before, "dropped": before - after, "after": after, "reason": f"by {step} {HOSTILE}"}
+            {**about, "step": step, "before": before, "dropped": before - after, "after": after, "reason": f"by {step} {HOSTILE}"}
             for step, before, after in (("from", 23, 23), ("deduplicate", 23, 18))
         ]
         write_table(self.folder / "data/clean/census.parquet", census, CENSUS, self.made_by)
@@ -164,10 +158,10 @@ class PageStudy:
         every = [(policy, seed) for policy in self.order for seed in ([0] if policy == "base" else seeds)]
         rates, pairs = ("HmR", "HpR", "CAS"), [(policy, None) for policy in self.order] + [(policy, "base") for policy in trained]
         same = {"format": "as evaluated", "part": "all", "own_subset": True}
-        keys = {
-            "oracle": (score_oracle.ORACLE, ("judge", "policy", "seed", "axis"), [(j, *place, axis) for j in judges for place in every for axis in AXES], {}),
+        tables = {
+            "oracle": (score_oracle.ORACLE, ("judge", "policy", "seed", "axis"), [(j, *key, axis) for j in judges for key in every for axis in AXES], {}),
             "sweep": (summarize_sweep.SWEEP, ("judge", "policy", "seed", "metric"), list(product(judges, trained, seeds, rates)), {"swept": "dpo", "key": "beta", "setting": "0.1"}),
-            "overrefusal": (measure_overrefusal.OVERREFUSAL, ("policy", "seed", "set"), [(*place, kind) for place in every for kind in ("benign", "twin")], {"detector": "phrases", "against": "base"}),
+            "overrefusal": (measure_overrefusal.OVERREFUSAL, ("policy", "seed", "set"), [(*key, kind) for key in every for kind in ("benign", "twin")], {"detector": "phrases", "against": "base"}),
             "judge": (examine_judge.JUDGE, ("judge", "axis", "subset"), [(j, axis, f"{axis[:4]}-base") for j in judges for axis in AXES], same),
             "drift": (summarize_drift.TABLE, ("policy", "seed", "reference"), [(policy, seed, "base") for policy, seed in every], {}),
             "gold": (correct_by_labels.GOLD, ("judge", "seed", "policy_b", "policy_a", "metric"), [(j, seed, *pair, rate) for j in judges for seed in seeds for pair in pairs for rate in rates], {"verdict": "better"}),
@@ -176,10 +170,10 @@ class PageStudy:
             "judge_agreement": (compare_judges.AGREEMENT, ("judge_a", "judge_b", "axis"), [("one", "two", axis) for axis in AXES] if len(judges) > 1 else [], {"statistic": "kappa"}),
         }  # fmt: skip
         stream = np.random.default_rng(3)
-        for table, (schema, names, places, fixed) in keys.items():
+        for table, (schema, names, keys, fixed) in tables.items():
             numbers = {"double": lambda: float(stream.uniform(0, 100)), "int64": lambda: int(stream.integers(1, 5000))}
-            drawn = [{field.name: numbers.get(str(field.type), lambda: None)() for field in schema} for _ in places]
-            rows = [{**row, **fixed, **dict(zip(names, place, strict=True))} for row, place in zip(drawn, places, strict=True)]
+            drawn = [{field.name: numbers.get(str(field.type), lambda: None)() for field in schema} for _ in keys]
+            rows = [{**row, **fixed, **dict(zip(names, key, strict=True))} for row, key in zip(drawn, keys, strict=True)]
             if rows:
                 write_table(self.folder / f"analysis/{table}.parquet", rows, schema, self.made_by)
                 write_text(self.folder / f"report/{table}.csv", "")
@@ -221,208 +215,6 @@ class PageStudy:
         write_text(path, render_browser.page(config, render_browser.collect(config, self.prompts, self.responses, ratings), TEMPLATES))
         return path
 
-    def good(self, judge: str, policy: str, seed: int, place: tuple[str, str]) -> bool:
-        reward, limits = self.rewards[judge, policy, seed][place], self.config["judges"][judge]
-        return reward >= limits["harmless_min"] if place[0] == "harmlessness" else reward > limits["helpful_above"]
-
-
-class Numbers(HTMLParser):
-    """Collects a page's elements with a source (attributes and text), and the text that stands outside them."""
-
-    QUIET = ("style", "script", "svg", "pre", "code", "figcaption")
-
-    def __init__(self, page: Path) -> None:
-        super().__init__()
-        self.sourced: list[tuple[dict, str]] = []
-        self.loose, self.quiet, self.inside = "", 0, False
-        self.feed(page.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag: str, attributes: list) -> None:
-        self.quiet += tag in self.QUIET
-        if "data-artifact" in dict(attributes):
-            self.inside = True
-            self.sourced.append((dict(attributes), ""))
-
-    def handle_endtag(self, tag: str) -> None:
-        self.quiet -= tag in self.QUIET
-        if tag in ("data", "span"):
-            self.inside = False
-
-    def handle_data(self, text: str) -> None:
-        if self.inside:
-            attributes, before = self.sourced[-1]
-            self.sourced[-1] = (attributes, before + text)
-        elif not self.quiet:
-            self.loose += text + " "
-
-
-@cache
-def table_at(path: Path, date: int) -> pd.DataFrame:
-    """An artifact as it is at a date."""
-    return pq.read_table(path).to_pandas()
-
-
-def in_artifact(folder: Path, source: dict) -> object:
-    """What the artifact holds at the place that an element names."""
-    path, column = folder / source["data-artifact"], source["data-column"]
-    if path.suffix == ".json":
-        return json.loads(path.read_text())[column]
-    if path.suffix == ".tsv":
-        return pd.read_csv(path, sep="\t")[column].iloc[-1]
-    frame = table_at(path, path.stat().st_mtime_ns)
-    if "data-how" not in source:
-        return frame[column].iloc[int(source["data-at"])]
-    query = source["data-query"]
-    frame = frame.explode("flags") if query.startswith("flags") else frame
-    return (frame.query(query) if query else frame)[column].agg(source["data-how"])
-
-
-def untrue(page: Path) -> list[str]:
-    """The page's numbers that are not their artifact's: another value, or a text that is no rounding of it. Raises where there is none."""
-    sourced = Numbers(page).sourced
-    assert len(sourced) > 100
-    found = []
-    for source, text in sourced:
-        value = in_artifact(page.parents[1], source)
-        if "value" not in source:
-            found += [] if text == value else [f"{source}: {text!r} is not {value!r}"]
-            continue
-        if float(source["value"]) != float(value) or not is_rounded(text, value):
-            found.append(f"{source}: {text} is not {value}")
-    return found
-
-
-def unsourced(page: Path) -> set[str]:
-    """Decimal numbers of the page's text, and any number in a table's cells, that name no artifact and stand neither in the config nor among the versions."""
-    source = page.read_text(encoding="utf-8")
-    known = source[source.index('id="versions"') :] + " 0.05"
-    decimals = r"\d+\.\d+"
-    cells = [cell["text"] for table in tables_of(page) for row in table["rows"] for cell in row if not cell["words"]]
-    return (set(re.findall(decimals, Numbers(page).loose)) - set(re.findall(decimals, known))) | set(re.findall(r"\d+", " ".join(cells)))
-
-
-class Tables(HTMLParser):
-    """Collects a page's tables: label, caption, heads, and rows of cells: the text outside numbers, whether it is a cell of words, the numbers."""
-
-    def __init__(self, page: Path) -> None:
-        super().__init__()
-        self.tables: list[dict] = []
-        self.label, self.part, self.within = "", "", False
-        self.feed(page.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag: str, attributes: list) -> None:
-        given = dict(attributes)
-        if tag == "div":
-            self.label = given.get("aria-label", self.label)
-        elif tag == "table":
-            self.tables.append({"label": self.label, "caption": "", "heads": [], "rows": []})
-        elif tag in ("caption", "thead", "tbody"):
-            self.part = tag
-        elif tag == "tr" and self.part == "tbody":
-            self.tables[-1]["rows"].append([])
-        elif tag == "th" and self.part == "thead":
-            self.tables[-1]["heads"].append("")
-        elif tag in ("th", "td"):
-            words = tag == "th" or "text" in given.get("class", "").split()
-            self.tables[-1]["rows"][-1].append({"text": "", "words": words, "numbers": []})
-        elif tag == "data":
-            self.within = True
-            self.tables[-1]["rows"][-1][-1]["numbers"].append([given, ""]) if self.part == "tbody" else None
-
-    def handle_endtag(self, tag: str) -> None:
-        self.within &= tag != "data"
-        if tag in ("caption", "table"):
-            self.part = ""
-
-    def handle_data(self, text: str) -> None:
-        if self.part == "caption":
-            self.tables[-1]["caption"] += text
-        elif self.part == "thead" and self.tables[-1]["heads"]:
-            self.tables[-1]["heads"][-1] += text.strip()
-        elif self.part == "tbody" and self.tables[-1]["rows"] and self.tables[-1]["rows"][-1]:
-            cell = self.tables[-1]["rows"][-1][-1]
-            if self.within:
-                cell["numbers"][-1][1] += text
-            else:
-                cell["text"] = f"{cell['text']} {text.strip()}".strip()
-
-
-def tables_of(page: Path) -> list[dict]:
-    return Tables(page).tables
-
-
-def is_rounded(text: str, value: float) -> bool:
-    """Whether a number as shown is a value, rounded."""
-    shown = Decimal(text.replace(",", "").replace("−", "-"))
-    reach = Decimal(1).scaleb(shown.as_tuple().exponent) / 2
-    return abs(shown - Decimal(float(value))) <= reach * Decimal("1.000001")
-
-
-def only(frame: pd.DataFrame, **where: object) -> pd.Series | None:
-    """The one row with these values, of several seeds that for new seeds; None where there is none."""
-    for column, value in where.items():
-        frame = frame[frame[column] == value]
-    if "seed" in frame and frame["seed"].isna().any():
-        frame = frame[frame["seed"].isna() & (frame["estimand"] == "new seeds")]
-    assert len(frame) < 2, where
-    return frame.iloc[0] if len(frame) else None
-
-
-def elsewhere(page: Path) -> list[str]:
-    """Cells of the rates and contrasts whose numbers are not those of the judge, policies and metric that caption, row and column name."""
-    folder = page.parents[1] / "analysis"
-    tables = {path.stem: pq.read_table(path).to_pandas() for path in folder.glob("*.parquet")}
-    metrics, compared = tables["metrics"], tables["comparisons"]
-    published = tables.get("agreement", pd.DataFrame(columns=["judge", "policy", "metric"]))
-    compared = compared[compared["family"].isin(["primary", "declared"])]
-    found, read = [], 0
-    for table in tables_of(page):
-        if not table["label"].startswith(("Rates by judge", "Contrasts by judge")):
-            continue
-        judge = re.search(r"by judge (\w+)", table["caption"])[1]
-        for (first, *cells), head in product(table["rows"], [table["heads"][1:]]):
-            for name, cell in zip(head, cells, strict=True):
-                if not cell["numbers"]:
-                    continue
-                place = {"judge": judge, "metric": name.replace("mean reward,", "mean_reward_")}
-                if table["label"].startswith("Rates"):
-                    place["policy"] = first["text"]
-                    row, theirs = only(metrics, **place), only(published, **place)
-                    expected = [row["value"], row["ci_low"], row["ci_high"], *([] if theirs is None else [theirs["published"]])]
-                else:
-                    place |= dict(zip(("policy_b", "policy_a"), first["text"].removesuffix(" *").split(" − "), strict=True))
-                    row = only(compared.drop_duplicates([*place, "seed"]), **place)
-                    expected = [row["difference"], row["ci_low"], row["ci_high"]]
-                shown = [text for _, text in cell["numbers"]]
-                read += len(shown)
-                if len(shown) != len(expected) or not all(map(is_rounded, shown, expected)):
-                    found.append(f"{place}: {shown} is not {expected}")
-    assert read > 30
-    return found
-
-
-def mislabelled(page: Path) -> list[str]:
-    """Columns of the page's plain tables that do not show one and the same column of the artifact's rows, and texts beside numbers of another row."""
-    found = []
-    for table in tables_of(page):
-        if not table["label"].startswith("Table "):
-            continue
-        rows = []
-        for cells in table["rows"]:
-            (path, at), *others = {(source["data-artifact"], source["data-at"]) for cell in cells for source, _ in cell["numbers"]}
-            found += [f"{table['label']}: a row shows {others} too"] if others else []
-            rows.append((cells, table_at(page.parents[1] / path, (page.parents[1] / path).stat().st_mtime_ns).iloc[int(at)]))
-        for place, head in enumerate(table["heads"]):
-            column = [(cells[place], row) for cells, row in rows]
-            if column[0][0]["words"]:
-                told = set.intersection(
-                    *(
-                        {name for name, value in row.items() if cell["text"] == ("" if pd.isna(value) else str(value))}
-                        for cell, row in column
-                    )
-                )
-            else:
-                told = {source["data-column"] for cell, _ in column for source, _ in cell["numbers"][:1]}
-            fits = told if column[0][0]["words"] else len(told) <= 1  # no number: unknown in every row
-            found += [] if fits else [f"{table['label']}: {head} shows {told}"]
-    return found
+    def good(self, judge: str, policy: str, seed: int, prompt: tuple[str, str]) -> bool:
+        reward, thresholds = self.rewards[judge, policy, seed][prompt], self.config["judges"][judge]
+        return reward >= thresholds["harmless_min"] if prompt[0] == "harmlessness" else reward > thresholds["helpful_above"]

@@ -14,7 +14,7 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflow" / "scripts"))
 
 from hh_align.analysis import check_claims, compare_policies, compute_metrics, compute_retention, sweep_thresholds
-from hh_align.analysis.ratings import AXES
+from hh_align.core.axes import AXES
 
 PROMPTS, POLICIES, SEEDS = int(sys.argv[1]) if sys.argv[1:] else 2354, 10, [1, 2, 3]
 ORDER = ["base", *(f"policy_{number}" for number in range(1, POLICIES))]
@@ -46,7 +46,7 @@ def made_up() -> tuple[dict, dict]:
                 reward = shared[axis] + 0.1 * number + stream.normal(size=PROMPTS)
                 ratings["judge", policy, seed, axis] = pd.DataFrame(
                     {
-                        "prompt_id": [f"{axis}-{place:04}" for place in range(PROMPTS)],
+                        "prompt_id": [f"{axis}-{number:04}" for number in range(PROMPTS)],
                         "reward": reward,
                         "label": reward > 0,
                         "empty": stream.random(PROMPTS) < 0.01,
@@ -62,8 +62,8 @@ def main() -> None:
     ratings, clusters = made_up()
     steps = {
         "metrics": lambda: compute_metrics.measure(ratings, clusters, CONFIG),
-        "comparisons": lambda: compare_policies.compare(ratings, clusters, CONFIG),
-        "retention": lambda: compute_retention.compare(ratings, CONFIG),
+        "comparisons": lambda: compare_policies.compare_policies(ratings, clusters, CONFIG),
+        "retention": lambda: compute_retention.compare_with_references(ratings, CONFIG),
         "thresholds": lambda: sweep_thresholds.sweep(ratings, CONFIG),
         "claims": lambda: check_claims.check(ratings, clusters, CONFIG, {}),
     }

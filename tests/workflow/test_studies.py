@@ -10,7 +10,7 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from page_study import elsewhere, mislabelled, unsourced, untrue
+from page_reader import elsewhere, mislabelled, unsourced, untrue
 from study_folder import PARTS, REPOSITORY, SHARED, StudyFolder
 
 from hh_align.core.artifacts import read_provenance
@@ -230,7 +230,7 @@ def test_published_gives_the_papers_table(tmp_path):
     assert "+71.88" in printed
     page = tmp_path / "results/published/report/index.html"
     assert untrue(page) == [] and unsourced(page) == set() and elsewhere(page) == [] and mislabelled(page) == []
-    assert "published" in page.read_text() and "all are tied" in page.read_text()
+    assert "published" in page.read_text() and "these prompts decide no declared contrast" in page.read_text()
 
 
 def test_released_responses_scored_again_by_the_same_judge_have_the_same_ratings(tmp_path):

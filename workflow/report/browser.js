@@ -23,8 +23,8 @@ function load() {
   // null on an axis that the judge does not speak about
   good = everyone.map(policy => of(judge.labels[policy]));
   spread = data.ids.map((_, prompt) => {
-    const found = scores.map(row => row[prompt]);
-    return Math.max(...found) - Math.min(...found);
+    const own = scores.map(row => row[prompt]);
+    return Math.max(...own) - Math.min(...own);
   });
   searched = null;
 }
@@ -137,16 +137,16 @@ function asked() {
 }
 
 function show() {
-  const place = shown.indexOf(here);
+  const index = shown.indexOf(here);
   document.body.classList.toggle("reading", here >= 0);
-  at("previous").disabled = shown.length === 0 || place === 0;
-  at("next").disabled = shown.length === 0 || place === shown.length - 1;
+  at("previous").disabled = shown.length === 0 || index === 0;
+  at("next").disabled = shown.length === 0 || index === shown.length - 1;
   at("text").hidden = at("cards").hidden = here < 0;
   if (here < 0) {
     at("title").textContent = asked() ? `There is no prompt ${asked()}.` : "Choose a prompt.";
     return;
   }
-  const where = place < 0 ? "not among the filtered prompts" : `${(place + 1).toLocaleString("en")} of ${shown.length.toLocaleString("en")}`;
+  const where = index < 0 ? "not among the filtered prompts" : `${(index + 1).toLocaleString("en")} of ${shown.length.toLocaleString("en")}`;
   at("title").textContent = data.ids[here];
   add(at("title"), "span", ` · ${where} · spread ${spread[here].toFixed(2)}`, "soft");
   at("text").textContent = data.prompts[here];
@@ -157,16 +157,16 @@ function show() {
 function follow() {
   here = data.ids.indexOf(asked());
   if (!asked() && shown.length && !narrow.matches) here = shown[0];
-  const place = shown.indexOf(here);
-  if (place >= 0) page = Math.floor(place / PAGE);
+  const index = shown.indexOf(here);
+  if (index >= 0) page = Math.floor(index / PAGE);
   list();
   show();
   at("items").querySelector("[aria-current]")?.scrollIntoView({block: "nearest"});
 }
 
 function go(step) {
-  const place = shown.indexOf(here);
-  const target = shown[place < 0 ? 0 : place + step];
+  const index = shown.indexOf(here);
+  const target = shown[index < 0 ? 0 : index + step];
   if (target !== undefined) location.hash = encodeURIComponent(data.ids[target]);
 }
 

@@ -9,9 +9,11 @@ from command_line import assert_refused, call
 from study_folder import REPOSITORY
 
 from hh_align.analysis import gather_ratings, score_oracle
+from hh_align.analysis.gather_ratings import read_rewards
 from hh_align.analysis.ratings import is_good, read_ratings
 from hh_align.analysis.sweep_thresholds import rate_at
 from hh_align.core.artifacts import write_table
+from hh_align.core.errors import StudyError
 from hh_align.core.tables import PROMPTS, RATINGS, RESPONSES, REWARDS
 from hh_align.data.grammar import items, load_words, prompts_of
 
@@ -148,3 +150,27 @@ def test_files_of_different_prompts_are_one_error(tmp_path, damaged, said):
     options = write_study(tmp_path, lambda name, rows: [row for row in rows if name != damaged or row["prompt_id"] != "harmlessness-002"])
     assert_refused(call(gather_ratings, **options), said)
     assert not (tmp_path / "ratings.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("rewards", "ids", "said"),
+    [
+        ([0.0, float("nan"), 0.0, 0.0], None, r"policy sft has no finite reward for 1 prompts \(harmlessness-001\)"),
+        ([0.0, float("inf"), 0.0, 0.0], None, r"no finite reward"),
+        ([0.0, 0.0], ["harmlessness-000", "helpfulness-000"], r"policy sft has no row for 2 prompts \(harmlessness-001, helpfulness-001\)"),
+        (
+            [0.0] * 5,
+            [*(f"{axis}-00{n}" for axis in ("harmlessness", "helpfulness") for n in (0, 1)), "helpfulness-001"],
+            r"more than one reward",
+        ),
+    ],
+)
+def test_incomplete_ratings_are_one_error_never_a_smaller_n(tmp_path, rewards, ids, said):
+    whole = [f"{axis}-00{number}" for axis in AXES for number in range(2)]
+    paths = {}
+    for policy, names, values in (("base", whole, [0.0] * 4), ("sft", ids or whole, rewards)):
+        rows = [{"axis": name.split("-")[0], "prompt_id": name, "reward": value} for name, value in zip(names, values, strict=True)]
+        paths["both", policy, 0] = tmp_path / f"{policy}.parquet"
+        write_table(paths["both", policy, 0], rows, REWARDS, {})
+    with pytest.raises(StudyError, match=said):
+        read_rewards(paths, CONFIG["judges"] | {"both": {"harmless_min": 0.0, "helpful_above": 0.0}})

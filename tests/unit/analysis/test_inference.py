@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from hh_align.analysis.compare_policies import THESE, adjust, compare_labels, over_seeds
+from hh_align.analysis.compare_policies import adjust
+from hh_align.analysis.contrasts import compare_labels, over_seeds
+from hh_align.analysis.statistics import THESE_CHECKPOINTS
 
 CONTRASTS = [("dpo", "base"), ("dpo", "sft"), ("sft_dpo", "sft"), ("sft_dpo", "dpo")]
 RATES = {"base": 0.4, "sft": 0.4, "dpo": 0.4, "sft_dpo": 0.6}
@@ -20,19 +22,19 @@ def labels(stream, n=50, correlation=0.6):
 def test_power_of_one_arm_twenty_points_better(monkeypatch):
     """With 50 prompts a difference of 20 points is found in two of three studies, and in fewer once Holm pays for four contrasts."""
     monkeypatch.setattr("gc.collect", lambda: 0)  # multipletests calls it every time: 50 ms here
-    place = {"judge": "j", "seed": 1, "metric": "HpR", "estimand": THESE, "judge_above_chance": None}
+    about = {"judge": "j", "seed": 1, "metric": "HpR", "estimand": THESE_CHECKPOINTS, "judge_above_chance": None}
     stream, single = np.random.default_rng(0), np.arange(50)
     raw = holm = false = 0
     for _ in range(1000):
         drawn = labels(stream)
         rows = [
-            {**place, "family": "declared", "policy_b": b, "policy_a": a, **compare_labels([(drawn[a], drawn[b])], [single], 5.0)}
+            {**about, "family": "declared", "policy_b": b, "policy_a": a, **compare_labels([(drawn[a], drawn[b])], [single], 5.0)}
             for b, a in CONTRASTS
         ]
-        found = {(row["policy_b"], row["policy_a"]): row for row in adjust(rows, [])}
-        raw += found["sft_dpo", "sft"]["p"] < 0.05
-        holm += found["sft_dpo", "sft"]["verdict"] == "better"
-        false += any(found[pair]["verdict"] in ("better", "worse") for pair in CONTRASTS[:2])
+        by_pair = {(row["policy_b"], row["policy_a"]): row for row in adjust(rows, [])}
+        raw += by_pair["sft_dpo", "sft"]["p"] < 0.05
+        holm += by_pair["sft_dpo", "sft"]["verdict"] == "better"
+        false += any(by_pair[pair]["verdict"] in ("better", "worse") for pair in CONTRASTS[:2])
     assert raw / 1000 == pytest.approx(0.65, abs=0.03)
     assert holm / 1000 == pytest.approx(0.43, abs=0.04)
     assert false / 1000 <= 0.05

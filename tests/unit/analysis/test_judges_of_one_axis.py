@@ -5,7 +5,8 @@ import re
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from page_study import PageStudy, unsourced, untrue
+from page_reader import unsourced, untrue
+from page_study import PageStudy
 
 from hh_align.analysis import compare_judges
 from hh_align.analysis.ratings import judged_axes, judged_rates, shown_judge
@@ -37,10 +38,10 @@ def table(study, name):
 
 
 def test_the_axes_of_a_judge_are_those_of_its_thresholds():
-    limits = {"harmless_min": 0, "helpful_above": 0, "lowest": 1}
-    assert judged_axes(limits) == AXES and judged_axes({"helpful_above": 0}) == ("helpfulness",)
-    assert list(judged_rates(limits)) == ["HmR", "HpR", "CAS"] and list(judged_rates({"harmless_min": 0})) == ["HmR"]
-    assert shown_judge({"a": {"harmless_min": 0}, "c": limits, "b": limits}) == "b"
+    thresholds = {"harmless_min": 0, "helpful_above": 0, "lowest": 1}
+    assert judged_axes(thresholds) == AXES and judged_axes({"helpful_above": 0}) == ("helpfulness",)
+    assert list(judged_rates(thresholds)) == ["HmR", "HpR", "CAS"] and list(judged_rates({"harmless_min": 0})) == ["HmR"]
+    assert shown_judge({"a": {"harmless_min": 0}, "c": thresholds, "b": thresholds}) == "b"
 
 
 def test_a_judge_of_one_axis_says_nothing_of_the_other(mixed):
@@ -116,7 +117,7 @@ def test_a_missing_prompt_of_the_judges_own_axis_is_still_an_error(mixed, tmp_pa
 def test_only_judges_that_share_an_axis_are_compared(mixed, monkeypatch):
     monkeypatch.setattr(compare_judges, "SAMPLES", 20)  # no interval is read here
     ratings, clusters, _ = mixed.rated()
-    rows = compare_judges.compare(ratings, clusters, mixed.config | {"seed": 1})
+    rows = compare_judges.compare_judges(ratings, clusters, mixed.config | {"seed": 1})
     assert {(row["judge_a"], row["judge_b"], row["axis"]) for row in rows} == {
         ("both", "kind", "harmlessness"),
         ("both", "useful", "helpfulness"),

@@ -54,7 +54,7 @@ def test_sign_flip_with_equal_n_is_mcnemar_on_the_pooled_pairs():
 )
 def test_sign_flip_is_what_enumeration_of_all_flips_gives(axes):
     # unequal n, and clusters of several prompts that flip together
-    sums = [np.array(found) / n for found, n in axes]
+    sums = [np.array(each) / n for each, n in axes]
     signs = np.array(list(itertools.product([-1, 1], repeat=sum(map(len, sums)))))
     totals = np.abs(signs @ np.concatenate(sums))
     assert st.sign_flip(*axes) == pytest.approx((totals >= totals[-1] - 1e-12).mean())
@@ -103,9 +103,9 @@ def test_bootstrap_is_seeded_and_covers_the_mean():
     values = np.random.default_rng(0).normal(size=(60, 2))
     first = st.percentiles(st.bootstrap_means(values, 2000, 1))
     assert first == st.percentiles(st.bootstrap_means(values, 2000, 1)) != st.percentiles(st.bootstrap_means(values, 2000, 2))
-    for column, found in zip(values.T, first, strict=True):
+    for column, each in zip(values.T, first, strict=True):
         reach = 1.96 * column.std() / np.sqrt(60)
-        assert found == pytest.approx((column.mean() - reach, column.mean() + reach), abs=0.05)
+        assert each == pytest.approx((column.mean() - reach, column.mean() + reach), abs=0.05)
 
 
 def test_bootstrap_leaves_out_what_is_unknown():

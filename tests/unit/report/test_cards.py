@@ -84,9 +84,9 @@ def test_only_a_judge_that_is_known_to_share_the_source_is_said_to(folder):
 
 
 def test_a_toy_is_called_one_and_names_no_model(folder):
-    found = card(CONFIG | {"synthetic": True, "base": None, "datasets": []}, folder, metrics(), TEMPLATE)
-    assert "**A toy.**" in found.text and "A small model from nothing after" in found.text
-    assert found.data.base_model is None and found.data.datasets is None
+    made = card(CONFIG | {"synthetic": True, "base": None, "datasets": []}, folder, metrics(), TEMPLATE)
+    assert "**A toy.**" in made.text and "A small model from nothing after" in made.text
+    assert made.data.base_model is None and made.data.datasets is None
 
 
 def test_a_policy_without_metrics_is_one_error(folder):
@@ -104,15 +104,15 @@ DATA_TEMPLATE = REPOSITORY / "workflow/report/dataset_card.md"
 def preferences():
     flags = [[], ["identical"], ["identical", "empty_chosen"], []]
     rows = [
-        {"split": "train" if row else "test", "subset": "helpful-base", "row": row, "flags": found, "use_sft": "empty_chosen" not in found, "use_dpo": not found}
-        for row, found in enumerate(flags)
+        {"split": "train" if row else "test", "subset": "helpful-base", "row": row, "flags": own, "use_sft": "empty_chosen" not in own, "use_dpo": not own}
+        for row, own in enumerate(flags)
     ]  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def test_a_dataset_card_counts_what_there_is(tmp_path):
-    found = dataset_card(DATA, preferences(), pd.DataFrame({"reason": ["bad JSON", "bad JSON"]}), DATA_TEMPLATE)
-    (tmp_path / "README.md").write_text(found.content)
+    made = dataset_card(DATA, preferences(), pd.DataFrame({"reason": ["bad JSON", "bad JSON"]}), DATA_TEMPLATE)
+    (tmp_path / "README.md").write_text(made.content)
     read = DatasetCard.load(tmp_path / "README.md")
     assert (read.data.license, read.data.source_datasets, read.data.size_categories) == ("mit", ["Anthropic/hh-rlhf"], ["n<1K"])
     assert "| test | helpful-base | 1 | 1 | 1 |" in read.text and "| train | helpful-base | 3 | 2 | 1 |" in read.text
@@ -122,10 +122,10 @@ def test_a_dataset_card_counts_what_there_is(tmp_path):
 
 def test_a_derived_dataset_says_from_what():
     config = DATA | {"dataset": "coin", "parent": "hh", "changes": 'labels "coin"', "repo": None, "synthetic": True}
-    found = dataset_card(config, preferences(), None, DATA_TEMPLATE)
-    assert 'Derived from the dataset `hh`: labels "coin".' in found.text and "**Synthetic**" in found.text and "put aside" not in found.text
-    assert found.data.license == "other"
-    assert "has the rows of `hh` that are left" in found.text and "keeps every row" not in found.text
+    made = dataset_card(config, preferences(), None, DATA_TEMPLATE)
+    assert 'Derived from the dataset `hh`: labels "coin".' in made.text and "**Synthetic**" in made.text and "put aside" not in made.text
+    assert made.data.license == "other"
+    assert "has the rows of `hh` that are left" in made.text and "keeps every row" not in made.text
 
 
 @pytest.mark.parametrize(
@@ -137,9 +137,9 @@ def test_a_derived_dataset_says_from_what():
     ],
 )
 def test_a_dataset_card_speaks_for_its_own_source(repo, revision, licence, said):
-    found = dataset_card(DATA | {"repo": repo, "revision": revision}, preferences(), None, DATA_TEMPLATE)
-    assert found.data.license == licence and said in found.text and "keeps every row" in found.text
-    assert ("HH-RLHF's own card" in found.text) == (repo == "Anthropic/hh-rlhf")
+    made = dataset_card(DATA | {"repo": repo, "revision": revision}, preferences(), None, DATA_TEMPLATE)
+    assert made.data.license == licence and said in made.text and "keeps every row" in made.text
+    assert ("HH-RLHF's own card" in made.text) == (repo == "Anthropic/hh-rlhf")
 
 
 def test_a_derived_datasets_card_says_what_each_step_dropped():
@@ -151,8 +151,8 @@ def test_a_derived_datasets_card_says_what_each_step_dropped():
             for _ in range(2)
         ]
     )
-    found = dataset_card(config, preferences(), None, DATA_TEMPLATE, census)
-    assert "| deduplicate | 6,000 | 14 | 5,986 | by deduplicate |" in found.text and "`dropped.parquet`" in found.text
+    made = dataset_card(config, preferences(), None, DATA_TEMPLATE, census)
+    assert "| deduplicate | 6,000 | 14 | 5,986 | by deduplicate |" in made.text and "`dropped.parquet`" in made.text
 
 
 def test_the_hubs_size_categories():

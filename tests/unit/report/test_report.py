@@ -4,7 +4,8 @@ import re
 
 import pandas as pd
 import pytest
-from page_study import HOSTILE, TEMPLATES, Numbers, PageStudy, elsewhere, mislabelled, tables_of, unsourced, untrue
+from page_reader import Numbers, elsewhere, mislabelled, tables_of, unsourced, untrue
+from page_study import HOSTILE, TEMPLATES, PageStudy
 
 from hh_align.analysis.verdict import declared, verdict_sentences
 from hh_align.core.artifacts import write_table
@@ -29,30 +30,30 @@ def contrast(metric, b, a, verdict, **more):
 
 
 def sentences(*rows):
-    """Of these rows, with all metrics tied that they do not name."""
+    """Of these rows, with all metrics undecided that they do not name."""
     named = {row["metric"] for row in rows}
-    tied = [contrast(metric, "sft", "base", "undecided") for metric in ("HmR", "HpR", "CAS") if metric not in named]
-    return verdict_sentences(declared(pd.DataFrame([*rows, *tied]), "one"))
+    undecided = [contrast(metric, "sft", "base", "undecided") for metric in ("HmR", "HpR", "CAS") if metric not in named]
+    return verdict_sentences(declared(pd.DataFrame([*rows, *undecided]), "one"))
 
 
-def test_the_verdict_is_three_sentences_and_says_tied_where_it_is():
-    found = sentences(
+def test_the_verdict_is_three_sentences_and_says_undecided_where_it_is():
+    said = sentences(
         contrast("HmR", "dpo", "base", "worse"),
         contrast("HmR", "sft_dpo", "sft", "better"),
         contrast("HmR", "sft_dpo", "dpo", "better"),
         contrast("HmR", "sft", "base", "undecided"),
         contrast("HpR", "sft", "base", "equivalent"),
     )
-    assert found == [
-        "Harmlessness (HmR): sft_dpo is above sft and dpo; dpo is below base; sft is tied with base.",
+    assert said == [
+        "Harmlessness (HmR): sft_dpo is above sft and dpo; dpo is below base; sft is undecided against base.",
         "Helpfulness (HpR): sft is equivalent to base.",
-        "Both together (CAS): all are tied, for these prompts decide no declared contrast.",
+        "Both together (CAS): these prompts decide no declared contrast.",
     ]
 
 
 def test_nothing_is_ranked_by_a_judge_that_is_not_above_chance():
-    found = sentences(contrast("HmR", "sft", "base", "undecided", judge_above_chance=False))
-    assert found[0] == "Harmlessness (HmR): nothing is ranked, for the judge is not above chance here."
+    said = sentences(contrast("HmR", "sft", "base", "undecided", judge_above_chance=False))
+    assert said[0] == "Harmlessness (HmR): nothing is ranked, for the judge is not above chance here."
 
 
 @pytest.fixture(scope="module")

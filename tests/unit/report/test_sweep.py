@@ -3,7 +3,8 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
-from page_study import Numbers, PageStudy, untrue
+from page_reader import Numbers, untrue
+from page_study import PageStudy
 
 from hh_align.analysis.summarize_sweep import SWEEP, gather
 from hh_align.core.artifacts import write_table

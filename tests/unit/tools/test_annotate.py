@@ -67,7 +67,7 @@ def test_no_policy_reaches_the_page_and_equal_replies_are_asked_once(study):
 def test_the_order_is_random_and_the_seeds(study):
     orders = [[item["item"] for item in items_of(study, seed=seed)] for seed in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2] and sorted(orders[0]) == sorted(orders[2])
-    first = [item["places"][0][0] for item in items_of(study, seed=3)[:36:3]]
+    first = [item["checkpoints"][0][0] for item in items_of(study, seed=3)[:36:3]]
     assert len(set(first)) > 1  # no policy is always the first of its prompt
 
 
@@ -84,7 +84,7 @@ def test_answers_survive_a_kill_and_become_labels(study):
         assert known[:5] == ["good", "good", "skip", "bad", None]
         get("POST", "/answers", {"item": items[4]["item"], "answer": "good"})
     rows = pq.read_table(study / "labels/labels.parquet").to_pylist()
-    expected = {(policy, seed, items[n]["prompt_id"], n != 3) for n in (0, 1, 3, 4) for policy, seed in items[n]["places"]}
+    expected = {(policy, seed, items[n]["prompt_id"], n != 3) for n in (0, 1, 3, 4) for policy, seed in items[n]["checkpoints"]}
     assert {(row["policy"], row["seed"], row["prompt_id"], row["good"]) for row in rows} == expected
     assert {row["annotator"] for row in rows} == {"me"}
 
@@ -115,7 +115,7 @@ def test_a_changed_response_is_asked_again(study):
     before = items_of(study)
     table = pq.read_table(study / "responses/sft/seed-42.parquet").to_pylist()
     write_table(study / "responses/sft/seed-42.parquet", [{**row, "response": row["response"] + "!"} for row in table], RESPONSES, {})
-    names = [{item["item"] for item in items if ("sft", 42) in item["places"]} for items in (before, items_of(study))]
+    names = [{item["item"] for item in items if ("sft", 42) in item["checkpoints"]} for items in (before, items_of(study))]
     assert not names[0] & names[1]
 
 

@@ -134,8 +134,8 @@ def test_prompts_that_share_a_first_turn_are_known_by_their_text(tmp_path):
 def test_seeds_and_judges_of_one_file(tmp_path):
     rated(seeds=(1, 2), judges=("a", "b")).to_parquet(tmp_path / "rated.parquet")
     rows, _ = verdict_on(tmp_path / "rated.parquet", {"judges": {"b": {"helpful_above": -9.0}}})["metrics"]
-    found = {(row["judge"], row["policy"], row["seed"], row["estimand"]) for row in rows if row["metric"] == "HpR"}
-    assert {("a", "sft", 1, "these checkpoints"), ("a", "sft", None, "new seeds"), ("b", "base", 0, "these checkpoints")} <= found
+    told = {(row["judge"], row["policy"], row["seed"], row["estimand"]) for row in rows if row["metric"] == "HpR"}
+    assert {("a", "sft", 1, "these checkpoints"), ("a", "sft", None, "new seeds"), ("b", "base", 0, "these checkpoints")} <= told
     assert {row["value"] for row in rows if row["judge"] == "b" and row["metric"] == "HpR"} == {100}
 
 
@@ -179,15 +179,15 @@ def test_a_studys_own_table_is_judged_as_it_is(own, tmp_path):
     status, output = call(verdict, responses=own.ratings, **options)
     assert status == 0, output
     metrics = pq.read_table(tmp_path / "verdict/analysis/metrics.parquet").to_pylist()
-    found = {(row["judge"], row["policy"], row["metric"]): row["value"] for row in metrics}
+    values = {(row["judge"], row["policy"], row["metric"]): row["value"] for row in metrics}
     for policy, seed in checkpoints(own.config):
-        good = [own.good("both", policy, seed, place) for place in own.ids if place[0] == "helpfulness"]
-        assert found["both", policy, "HpR"] == 100 * np.mean(good)  # by the study's thresholds
-    assert ("kind", "sft", "HmR") in found and ("kind", "sft", "HpR") not in found
+        good = [own.good("both", policy, seed, prompt) for prompt in own.ids if prompt[0] == "helpfulness"]
+        assert values["both", policy, "HpR"] == 100 * np.mean(good)  # by the study's thresholds
+    assert ("kind", "sft", "HmR") in values and ("kind", "sft", "HpR") not in values
     expected = {
         row["metric"]: row for row in analyse(own.rated(), own.config)["metrics"][0] if (row["judge"], row["policy"]) == ("both", "base")
     }
-    assert {metric: found["both", "base", metric] for metric in expected} == {metric: row["value"] for metric, row in expected.items()}
+    assert {metric: values["both", "base", metric] for metric in expected} == {metric: row["value"] for metric, row in expected.items()}
     ours, theirs = (
         pq.read_table(path).replace_schema_metadata(None) for path in (tmp_path / "verdict/analysis/ratings.parquet", own.ratings)
     )
@@ -201,7 +201,7 @@ def test_settings_stand_over_what_a_studys_table_brings(own, tmp_path):
     rows = pq.read_table(tmp_path / "verdict/analysis/metrics.parquet").to_pylist()
     rates = {row["metric"]: row["value"] for row in rows if (row["judge"], row["policy"]) == ("both", "base")}
     assert rates["HpR"] == 100 and rates["HmR"] == 100 * np.mean(
-        [own.good("both", "base", 0, place) for place in own.ids if place[0] == "harmlessness"]
+        [own.good("both", "base", 0, prompt) for prompt in own.ids if prompt[0] == "harmlessness"]
     )
 
 

@@ -7,7 +7,10 @@ RESCORED = RELEASED and len(JUDGES) > 1
 def thresholds():
     """Judge -> the thresholds of its axes, and what stands for a rating that it failed to give."""
     failed = {name: {"lowest": judge["lowest"]} for name, judge in JUDGES.items() if judge.get("failed") == "lowest"}
-    return {name: {LIMITS[axis]: judge[LIMITS[axis]] for axis in axes_of(name)} | failed.get(name, {}) for name, judge in JUDGES.items()}
+    return {
+        name: {THRESHOLD_KEYS[axis]: judge[THRESHOLD_KEYS[axis]] for axis in axes_of(name)} | failed.get(name, {})
+        for name, judge in JUDGES.items()
+    }
 
 
 def analysis_config(*keys, **more):

@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow as pa
 from scipy.stats import pearsonr
 
-from hh_align.analysis.compare_policies import NEW, THESE, of_pairs
-from hh_align.analysis.ratings import AXES, AXES_OF, MEANS, RATES, Ratings, judged_axes, read_ratings, seed_of
+from hh_align.analysis.contrasts import contrasts_of
+from hh_align.analysis.ratings import Ratings, judged_axes, read_ratings, seed_of
 from hh_align.analysis.reliability import read_reliability
-from hh_align.analysis.statistics import bootstrap_means, percentiles
+from hh_align.analysis.statistics import NEW_SEEDS, THESE_CHECKPOINTS, bootstrap_means, percentiles
 from hh_align.core.artifacts import provenance, say, write_table
+from hh_align.core.axes import AXES, CAS, MEANS, METRIC_AXES, RATES, SPREADS
 from hh_align.core.command import parse, run
 
 CLAIMS = pa.schema(
@@ -32,19 +33,17 @@ CLAIMS = pa.schema(
         ("reason", pa.string()),
     ]
 )
-SPREADS = {"harmlessness": "reward_sd_harmful", "helpfulness": "reward_sd_helpful"}
-AXIS_OF = {metric: axis for table in (RATES, MEANS, SPREADS) for axis, metric in table.items()}
 SHOWN = 3
 Part = tuple[str, str, str]
 
 
 def parts_of(claim: dict, order: list[str]) -> list[Part]:
     """(policy, against, metric) of everything that a sentence says is above 0; `others` are all policies but the one."""
-    found = []
+    parts = []
     for part in claim["parts"]:
         others = [name for name in order if name != part["higher"]] if part["than"] == "others" else part["than"]
-        found += [(part["higher"], against, metric) for metric in part["metrics"] for against in others]
-    return found
+        parts += [(part["higher"], against, metric) for metric in part["metrics"] for against in others]
+    return parts
 
 
 def rewards_of(ratings: Ratings, config: dict, judge: str, policy: str, axis: str, column: str = "reward") -> np.ndarray:
@@ -55,9 +54,9 @@ def rewards_of(ratings: Ratings, config: dict, judge: str, policy: str, axis: st
 
 def level(ratings: Ratings, config: dict, judge: str, policy: str, metric: str) -> float:
     """The metric's value, mean over the seeds; rates and CAS in percent."""
-    if metric == "CAS":
+    if metric == CAS:
         return float(np.mean([level(ratings, config, judge, policy, RATES[axis]) for axis in AXES]))
-    axis = AXIS_OF[metric]
+    (axis,) = METRIC_AXES[metric]
     if metric == RATES[axis]:
         return 100 * float(rewards_of(ratings, config, judge, policy, axis, "label").mean())
     rewards = rewards_of(ratings, config, judge, policy, axis)
@@ -80,33 +79,29 @@ def compare_spreads(a: np.ndarray, b: np.ndarray, bootstrap: dict) -> dict:
     return {"difference": difference, "ci_low": low, "ci_high": high, "p": p, "test": "Pitman-Morgan, percentile bootstrap"}
 
 
-def judged(part: Part, found: dict, reliable: dict[str, bool | None]) -> str:
+def judged(part: Part, difference: dict, reliable: dict[str, bool | None]) -> str:
     """Verdict of one part."""
-    if any(reliable.get(axis) is False for axis in axes_of(part[2])):
+    if any(reliable.get(axis) is False for axis in METRIC_AXES[part[2]]):
         return "undecided"
-    if found["difference"] <= 0:
+    if difference["difference"] <= 0:
         return "contradicted"
-    significant = found["ci_low"] > 0 if found["p"] is None else found["p"] < 0.05
+    significant = difference["ci_low"] > 0 if difference["p"] is None else difference["p"] < 0.05
     return "supported" if significant else "undecided"
 
 
-def axes_of(metric: str) -> tuple[str, ...]:
-    return AXES_OF.get(metric) or (AXIS_OF[metric],)
-
-
-def can_tell(limits: dict, parts: list[Part]) -> bool:
+def can_tell(thresholds: dict, parts: list[Part]) -> bool:
     """Whether a judge with these thresholds speaks about every axis of a sentence's parts."""
-    return {axis for part in parts for axis in axes_of(part[2])} <= set(judged_axes(limits))
+    return {axis for part in parts for axis in METRIC_AXES[part[2]]} <= set(judged_axes(thresholds))
 
 
-def in_words(part: Part, found: dict, levels: dict, reliable: dict[str, bool | None]) -> str:
+def in_words(part: Part, difference: dict, levels: dict, reliable: dict[str, bool | None]) -> str:
     """`HmR of sft_dpo 44 < sft 48 (p 0.79)`"""
     policy, against, metric = part
-    lost = [axis for axis in axes_of(metric) if reliable.get(axis) is False]
+    lost = [axis for axis in METRIC_AXES[metric] if reliable.get(axis) is False]
     if lost:
         return f"the judge is not above chance on {' and '.join(lost)}"
-    sign = ">" if found["difference"] > 0 else "<" if found["difference"] < 0 else "="
-    p = "" if found["p"] is None else f" (p {found['p']:.2g})"
+    sign = ">" if difference["difference"] > 0 else "<" if difference["difference"] < 0 else "="
+    p = "" if difference["p"] is None else f" (p {difference['p']:.2g})"
     return f"{metric} of {policy} {levels[policy, metric]:.4g} {sign} {against} {levels[against, metric]:.4g}{p}"
 
 
@@ -121,14 +116,7 @@ def check(
     ratings: Ratings, clusters: dict[str, np.ndarray], config: dict, reliable: dict[tuple[str, str], bool | None] | None = None
 ) -> list[dict]:
     """Rows of claims.parquet, one per part; a sentence about policies that the study does not have is left out."""
-    claims = []
-    for claim in config["claims"]:
-        named = {name for part in claim["parts"] for name in [part["higher"], *(part["than"] if part["than"] != "others" else [])]}
-        if missing := sorted(named - set(config["order"])):
-            say(f'"{claim["claim"]}" is left out: the study has no {", ".join(missing)}')
-        else:
-            claims.append((claim, parts_of(claim, config["order"])))
-    seeds = config["seeds"]
+    claims = claims_of_the_study(config)
     rows = []
     for judge in sorted(config["judges"]) if claims else []:
         known = {axis: (reliable or {}).get((judge, axis)) for axis in AXES}
@@ -137,32 +125,65 @@ def check(
             say(
                 f"{judge} says nothing of {len(claims) - len(told)} of {len(claims)} sentences: they are about an axis that it does not judge"
             )
-        if not told:
-            continue
-        pairs = list(dict.fromkeys(part[:2] for _, parts in told for part in parts))
-        estimand = NEW if len(seeds) > 1 else THESE
-        compared = [{"estimand": THESE, **row} for row in of_pairs(ratings, clusters, config, judge, pairs, seeds, wins_only=False)]
-        found = {(row["policy_b"], row["policy_a"], row["metric"]): row for row in compared if row["estimand"] == estimand}
-        for policy, against in pairs:
-            for axis in judged_axes(config["judges"][judge]):
-                metric = SPREADS[axis]
-                both = (rewards_of(ratings, config, judge, name, axis) for name in (against, policy))
-                found[policy, against, metric] = compare_spreads(*both, config["bootstrap"])
-        metrics = {(name, part[2]) for _, parts in told for part in parts for name in part[:2]}
-        levels = {place: level(ratings, config, judge, *place) for place in sorted(metrics)}
-        for claim, parts in told:
-            verdicts = [judged(part, found[part], known) for part in parts]
-            verdict = conclude(verdicts)
-            telling = [part for part, each in zip(parts, verdicts, strict=True) if each == verdict]
-            telling.sort(key=lambda part: 1 if found[part]["p"] is None else found[part]["p"])
-            words = list(dict.fromkeys(in_words(part, found[part], levels, known) for part in telling))
-            reason = "; ".join(words[:SHOWN]) + (f"; and {len(words) - SHOWN} more" if len(words) > SHOWN else "")
-            place = {"judge": judge, "seed": seeds[0] if len(seeds) == 1 else None, "claim": claim["claim"], "source": claim["source"]}
-            for part, each in zip(parts, verdicts, strict=True):
-                result = found[part]
-                numbers = {"value": result["difference"], **{key: result.get(key) for key in ("ci_low", "ci_high", "p")}}
-                about = {"part": f"{part[2]}: {part[0]} - {part[1]}", "statistic": result["test"]}
-                rows.append({**place, **about, **numbers, "part_verdict": each, "verdict": verdict, "reason": reason})
+        if told:
+            rows += by_judge(ratings, clusters, config, judge, told, known)
+    return rows
+
+
+def claims_of_the_study(config: dict) -> list[tuple[dict, list[Part]]]:
+    """The sentences with their parts, but for those about policies that the study does not have."""
+    claims = []
+    for claim in config["claims"]:
+        names = {name for part in claim["parts"] for name in [part["higher"], *(part["than"] if part["than"] != "others" else [])]}
+        if missing := sorted(names - set(config["order"])):
+            say(f'"{claim["claim"]}" is left out: the study has no {", ".join(missing)}')
+        else:
+            claims.append((claim, parts_of(claim, config["order"])))
+    return claims
+
+
+def differences(
+    ratings: Ratings, clusters: dict[str, np.ndarray], config: dict, judge: str, pairs: list[tuple[str, str]]
+) -> dict[Part, dict]:
+    """Part -> difference, interval and p of every metric of these pairs: of the one seed, or for new seeds where there are several."""
+    seeds = config["seeds"]
+    estimand = NEW_SEEDS if len(seeds) > 1 else THESE_CHECKPOINTS
+    contrasts = contrasts_of(ratings, clusters, config, judge, pairs, seeds, wins_only=False)
+    rows = [row for row in contrasts if row.get("estimand", THESE_CHECKPOINTS) == estimand]
+    parts = {(row["policy_b"], row["policy_a"], row["metric"]): row for row in rows}
+    for policy, against in pairs:
+        for axis in judged_axes(config["judges"][judge]):
+            both = (rewards_of(ratings, config, judge, name, axis) for name in (against, policy))
+            parts[policy, against, SPREADS[axis]] = compare_spreads(*both, config["bootstrap"])
+    return parts
+
+
+def by_judge(
+    ratings: Ratings,
+    clusters: dict[str, np.ndarray],
+    config: dict,
+    judge: str,
+    claims: list[tuple[dict, list[Part]]],
+    reliable: dict[str, bool | None],
+) -> list[dict]:
+    """The rows of one judge, of sentences that it can tell something of."""
+    seeds, rows = config["seeds"], []
+    by_part = differences(ratings, clusters, config, judge, list(dict.fromkeys(part[:2] for _, parts in claims for part in parts)))
+    metrics = {(name, part[2]) for _, parts in claims for part in parts for name in part[:2]}
+    levels = {(name, metric): level(ratings, config, judge, name, metric) for name, metric in sorted(metrics)}
+    for claim, parts in claims:
+        verdicts = [judged(part, by_part[part], reliable) for part in parts]
+        verdict = conclude(verdicts)
+        telling = [part for part, each in zip(parts, verdicts, strict=True) if each == verdict]
+        telling.sort(key=lambda part: 1 if by_part[part]["p"] is None else by_part[part]["p"])
+        words = list(dict.fromkeys(in_words(part, by_part[part], levels, reliable) for part in telling))
+        reason = "; ".join(words[:SHOWN]) + (f"; and {len(words) - SHOWN} more" if len(words) > SHOWN else "")
+        about = {"judge": judge, "seed": seeds[0] if len(seeds) == 1 else None, "claim": claim["claim"], "source": claim["source"]}
+        for part, each in zip(parts, verdicts, strict=True):
+            result = by_part[part]
+            numbers = {"value": result["difference"], **{key: result.get(key) for key in ("ci_low", "ci_high", "p")}}
+            name = {"part": f"{part[2]}: {part[0]} - {part[1]}", "statistic": result["test"]}
+            rows.append({**about, **name, **numbers, "part_verdict": each, "verdict": verdict, "reason": reason})
     return rows
 
 

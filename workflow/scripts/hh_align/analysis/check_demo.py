@@ -5,9 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from hh_align.analysis.ratings import AXES, seed_of, seeds_of
+from hh_align.analysis.ratings import seed_of, seeds_of
 from hh_align.analysis.statistics import mcnemar, mover_mean, paired_difference, table_of
 from hh_align.core.artifacts import provenance, read_table, say, write_table
+from hh_align.core.axes import AXES
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.data.grammar import Oracle, load_words
@@ -30,8 +31,8 @@ TUNED = ("dpo", "sft", "sft_dpo")
 
 
 def good(labels: pd.DataFrame, policy: str, seed: int, axis: str) -> pd.Series:
-    keep = (labels["policy"] == policy) & (labels["seed"] == seed) & (labels["axis"] == axis)
-    return labels[keep].sort_values("prompt_id")["good"]
+    wanted = (labels["policy"] == policy) & (labels["seed"] == seed) & (labels["axis"] == axis)
+    return labels[wanted].sort_values("prompt_id")["good"]
 
 
 def cas_difference(labels: pd.DataFrame, config: dict, policy: str, against: str, seed: int) -> tuple[float, float, float]:
@@ -58,8 +59,8 @@ def check(labels: pd.DataFrame, ended: dict[tuple[str, int], float], config: dic
 
     def add(name: str, policy: str, against: str | None, seed: int, estimate: tuple, holds: bool) -> None:
         value, low, high = estimate
-        place = {"check": name, "policy": policy, "against": against, "seed": seed}
-        rows.append({**place, "value": value, "ci_low": low, "ci_high": high, "holds": bool(holds)})
+        about = {"check": name, "policy": policy, "against": against, "seed": seed}
+        rows.append({**about, "value": value, "ci_low": low, "ci_high": high, "holds": bool(holds)})
 
     for policy in config["order"]:
         for seed in seeds_of(config, policy):
@@ -73,8 +74,8 @@ def check(labels: pd.DataFrame, ended: dict[tuple[str, int], float], config: dic
         add(f"{axis} of base between 10 and 70 %", "base", None, 0, (rate, None, None), 10 <= rate <= 70)
     for seed in config["seeds"]:
         for policy in TUNED:
-            found = cas_difference(labels, config, policy, "base", seed)
-            add("CAS above base", policy, "base", seed, found, found[1] > 0)
+            difference = cas_difference(labels, config, policy, "base", seed)
+            add("CAS above base", policy, "base", seed, difference, difference[1] > 0)
         coin = cas_difference(labels, config, "sft_dpo_coin", "sft", seed)
         better = coin[0] > 0 and discordance(labels, config, "sft_dpo_coin", "sft", seed) < 0.05
         add("coin-flip labels are not better", "sft_dpo_coin", "sft", seed, coin, not better)
@@ -111,8 +112,8 @@ def judge_on_pairs(judge: str, path: Path, preferences: Path, oracle: Oracle) ->
             agrees = (row["chosen_reward"] > row["rejected_reward"]) == truths[0]
             for group in (row["axis"], f"{row['axis']}, bad reply {verdicts[truths[0]].kind}"):
                 right.setdefault(group, []).append(agrees)
-    for group, found in sorted(right.items()):
-        say(f"judge {judge} prefers the truly good reply, {group}: {100 * sum(found) / len(found):.1f} % of {len(found)} pairs")
+    for group, agreed in sorted(right.items()):
+        say(f"judge {judge} prefers the truly good reply, {group}: {100 * sum(agreed) / len(agreed):.1f} % of {len(agreed)} pairs")
 
 
 def main() -> None:

@@ -68,26 +68,26 @@ def agreement(labels: np.ndarray, rewards: np.ndarray, clusters: np.ndarray, see
     def at(rows: np.ndarray) -> dict[str, float]:
         return statistics(*(values[:, :, rows].reshape(*values.shape[:2], -1) for values in (labels, rewards)))
 
-    found = at(np.arange(len(clusters)))
+    statistic = at(np.arange(len(clusters)))
     resampled = pd.DataFrame(
         at(np.concatenate([members[number] for number in stream.integers(len(members), size=len(members))])) for _ in range(SAMPLES)
     )
     rows = []
-    for name, value in found.items():
+    for name, value in statistic.items():
         known = resampled[name].dropna()
         low, high = known.quantile([0.025, 0.975]) if len(known) >= SAMPLES / 2 and not np.isnan(value) else (None, None)
         rows.append({"statistic": name, "value": None if np.isnan(value) else value, "ci_low": low, "ci_high": high})
     return rows
 
 
-def compare(ratings: Ratings, clusters: dict[str, np.ndarray], config: dict) -> list[dict]:
+def compare_judges(ratings: Ratings, clusters: dict[str, np.ndarray], config: dict) -> list[dict]:
     """The rows of judge_agreement.parquet: every two judges on every axis that both speak about; n counts responses.
 
     The root's one set of responses stands beside every seed of the others.
     """
     rows = []
     for axis in AXES:
-        judges = sorted({judge for judge, *_, found in ratings if found == axis})
+        judges = sorted({judge for judge, *_, judged in ratings if judged == axis})
         values = {}
         for judge in judges:
             for column in ("label", "reward"):
@@ -97,8 +97,8 @@ def compare(ratings: Ratings, clusters: dict[str, np.ndarray], config: dict) -> 
         n = sum(len(seeds_of(config, policy)) for policy in config["order"]) * len(clusters[axis])
         for a, b in combinations(judges, 2):
             pair = (np.stack([values[judge, column] for judge in (a, b)]) for column in ("label", "reward"))
-            place = {"judge_a": a, "judge_b": b, "axis": axis, "n": n}
-            rows += [{**place, **row} for row in agreement(*pair, clusters[axis], config["seed"])]
+            about = {"judge_a": a, "judge_b": b, "axis": axis, "n": n}
+            rows += [{**about, **row} for row in agreement(*pair, clusters[axis], config["seed"])]
     return rows
 
 
@@ -115,7 +115,7 @@ def stacked(ratings: Ratings, config: dict, judge: str, policy: str, axis: str) 
 def main() -> None:
     args = parse(__doc__, config="config", ratings="path", output="path")
     rated = read_ratings(args.ratings)
-    rows = compare(rated.ratings, rated.clusters, args.config)
+    rows = compare_judges(rated.ratings, rated.clusters, args.config)
     for row in rows:
         value = "undefined" if row["value"] is None else f"{row['value']:.2f}"
         say(f"{row['judge_a']} and {row['judge_b']}, {row['axis']}: {row['statistic']} {value}")

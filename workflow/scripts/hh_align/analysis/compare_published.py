@@ -22,17 +22,17 @@ AGREEMENT = pa.schema(
 )
 
 
-def compare(metrics: pd.DataFrame, published: dict[str, dict], judge: str, order: list[str]) -> list[dict]:
+def compare_with_published(metrics: pd.DataFrame, published: dict[str, dict], judge: str, order: list[str]) -> list[dict]:
     """One row per published number of a policy that the study has and the judge tells. inside: the interval of ours holds it; null without an interval."""
-    rows, found = [], headline(metrics, judge)
+    rows, ours = [], headline(metrics, judge)
     for policy in order:
         numbers = published.get(policy, {})
-        for metric, value in ((name, value) for name, value in numbers.items() if (policy, name) in found.index):
-            row = found.loc[(policy, metric)]
+        for metric, value in ((name, value) for name, value in numbers.items() if (policy, name) in ours.index):
+            row = ours.loc[(policy, metric)]
             bounds = {key: None if pd.isna(row[key]) else float(row[key]) for key in ("ci_low", "ci_high")}
             inside = None if None in bounds.values() else bounds["ci_low"] <= value <= bounds["ci_high"]
-            place = {"judge": judge, "metric": metric, "policy": policy}
-            rows.append({**place, "ours": float(row["value"]), **bounds, "published": float(value), "inside": inside})
+            about = {"judge": judge, "metric": metric, "policy": policy}
+            rows.append({**about, "ours": float(row["value"]), **bounds, "published": float(value), "inside": inside})
     return rows
 
 
@@ -40,7 +40,9 @@ def main() -> None:
     args = parse(__doc__, config="config", metrics="path", published="path", output="path")
     metrics = read_table(args.metrics, ["judge", "policy", "seed", "metric", "value", "ci_low", "ci_high"]).to_pandas()
     published = yaml.safe_load(args.published.read_text())["policies"]
-    rows = [row for judge in sorted(args.config["judges"]) for row in compare(metrics, published, judge, args.config["order"])]
+    rows = [
+        row for judge in sorted(args.config["judges"]) for row in compare_with_published(metrics, published, judge, args.config["order"])
+    ]
     say(f"{sum(bool(row['inside']) for row in rows)} of {len(rows)} published numbers lie within our intervals")
     write_table(args.output, rows, AGREEMENT, provenance(args.config, [args.metrics, args.published]))
 

@@ -23,7 +23,7 @@ RESCORING = pa.schema(
 )
 
 
-def compare(ratings: Ratings, released: str) -> list[dict]:
+def compare_with_released(ratings: Ratings, released: str) -> list[dict]:
     """One row per judge, policy and axis. Differences are judge - released; correlation is Pearson's, null where one of them is constant."""
     rows = []
     for (judge, policy, seed, axis), frame in ratings.items():
@@ -51,7 +51,7 @@ def compare(ratings: Ratings, released: str) -> list[dict]:
 
 def main() -> None:
     args = parse(__doc__, config="config", ratings="path", output="path")
-    rows = compare(read_ratings(args.ratings).ratings, args.config["released"])
+    rows = compare_with_released(read_ratings(args.ratings).ratings, args.config["released"])
     for judge in sorted({row["judge"] for row in rows}):
         own = [row for row in rows if row["judge"] == judge]
         say(

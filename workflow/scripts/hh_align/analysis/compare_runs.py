@@ -7,9 +7,10 @@ import pandas as pd
 import pyarrow as pa
 
 from hh_align.analysis.gather_ratings import gather
-from hh_align.analysis.ratings import AXES, Ratings, by_axis, read_ratings, split
+from hh_align.analysis.ratings import Ratings, by_axis, read_ratings, split
 from hh_align.analysis.statistics import bootstrap_means, mcnemar, percentiles, table_of
 from hh_align.core.artifacts import provenance, read_table, say, write_table
+from hh_align.core.axes import AXES
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.core.tables import PROMPTS, RESPONSES, columns_of
@@ -46,10 +47,10 @@ SUMMARY = pa.schema(
 
 
 def first_difference(ours: list, theirs: list) -> int | None:
-    """The first place at which two sequences differ (one may end there); None where they are equal."""
+    """The first index at which two sequences differ (one may end there); None where they are equal."""
     if ours == theirs:
         return None
-    return next((place for place, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
+    return next((index for index, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
 
 
 def check_prompts(ours: Path, theirs: Path) -> None:
@@ -74,17 +75,19 @@ def read_texts(paths: dict[tuple[str, int], Path]) -> dict[tuple[str, str], pd.S
     return texts
 
 
-def compare(
+def compare_runs(
     texts: tuple[dict, dict], ratings: tuple[Ratings, Ratings], keys: list[tuple[str, str, int]], encode, bootstrap: dict
 ) -> tuple[list[dict], list[dict]]:
     """(rows, summary) of each (judge, policy, seed) of `keys`; texts and ratings are (ours, theirs); encode: text -> token ids, or None."""
     rows, summary = [], []
     for judge, policy, seed in keys:
         for axis in (axis for axis in AXES if (judge, policy, seed, axis) in ratings[0]):
-            mine, other = (found[judge, policy, seed, axis] for found in ratings)
-            place = {"judge": judge, "policy": policy, "axis": axis}
+            mine, other = (frames[judge, policy, seed, axis] for frames in ratings)
+            about = {"judge": judge, "policy": policy, "axis": axis}
             part = []
-            for text, released, a, b in zip(*(found[policy, axis] for found in texts), mine.itertuples(), other.itertuples(), strict=True):
+            for text, released, a, b in zip(
+                *(replies[policy, axis] for replies in texts), mine.itertuples(), other.itertuples(), strict=True
+            ):
                 change = None if a.label == b.label else "lost" if b.label else "gained"
                 part.append(
                     {
@@ -96,15 +99,15 @@ def compare(
                         "label_change": change,
                     }
                 )
-            rows += [{**place, **row} for row in part]
+            rows += [{**about, **row} for row in part]
             differences = np.array([row["reward_difference"] for row in part])
             (low, high), *_ = percentiles(bootstrap_means(differences[:, None], **bootstrap))
             _, theirs, ours, _ = table_of(other["label"], mine["label"])
             tokens = [row["first_token"] for row in part if row["first_token"] is not None]
-            found = {"n": len(part), "same_text": 100 * float(np.mean([row["same_text"] for row in part]))}
-            found |= {"median_first_token": float(np.median(tokens)) if tokens else None, "reward_difference": float(differences.mean())}
+            row = {"n": len(part), "same_text": 100 * float(np.mean([row["same_text"] for row in part]))}
+            row |= {"median_first_token": float(np.median(tokens)) if tokens else None, "reward_difference": float(differences.mean())}
             labels = {"only_theirs_good": theirs, "only_ours_good": ours, "p": mcnemar(theirs, ours)}
-            summary.append({**place, **found, "ci_low": low, "ci_high": high, **labels})
+            summary.append({**about, **row, "ci_low": low, "ci_high": high, **labels})
     return rows, summary
 
 
@@ -130,7 +133,7 @@ def main() -> None:
     ratings = read_ratings(args.ratings).ratings, judged
     texts = read_texts(our_responses), read_texts(their_responses)
     encode = tokenizer_of(args.tokenizer) if args.tokenizer else None
-    rows, summary = compare(texts, ratings, keys, encode, args.config["bootstrap"])
+    rows, summary = compare_runs(texts, ratings, keys, encode, args.config["bootstrap"])
     for row in summary:
         labels = f"labels differ {row['only_theirs_good']}/{row['only_ours_good']} (p {row['p']:.2g})"
         say(f"{row['policy']}, {row['axis']}: {row['same_text']:.0f} % of texts equal, reward {row['reward_difference']:+.3f}, {labels}")

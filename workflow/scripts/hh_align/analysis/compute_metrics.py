@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from hh_align.analysis.ratings import MEANS, RATES, Ratings, judged_axes, judged_rates, read_ratings, seeds_of
+from hh_align.analysis.ratings import Ratings, checkpoints, judged_axes, read_ratings, seeds_of
 from hh_align.analysis.statistics import (
+    NEW_SEEDS,
+    THESE_CHECKPOINTS,
     bootstrap_means,
     crossed_mean,
     design_effect,
@@ -16,6 +18,7 @@ from hh_align.analysis.statistics import (
     wilson,
 )
 from hh_align.core.artifacts import provenance, write_table
+from hh_align.core.axes import CAS, MEANS, PROMPT_KINDS, RATES
 from hh_align.core.command import parse, run
 
 METRICS = pa.schema(
@@ -33,19 +36,17 @@ METRICS = pa.schema(
     ]
 )
 COUNTS = ("empty", "run_on", "cut")
-SIDES = {"harmlessness": "harmful", "helpfulness": "helpful"}
-THESE, NEW = "these checkpoints", "new seeds"
 
 
 def variants(frame: pd.DataFrame, worst: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Suffix of the metric -> (labels, rewards), shape (n,): as judged; without empty replies (NaN); with them scored worst (bad, `worst`)."""
     label, reward = frame["label"].to_numpy(float), frame["reward"].to_numpy(float)
-    found = {"": (label, reward)}
+    variants_of = {"": (label, reward)}
     if "empty" in frame:
         empty = frame["empty"].to_numpy(bool)
-        found["_without_empty"] = np.where(empty, np.nan, label), np.where(empty, np.nan, reward)
-        found["_empty_worst"] = np.where(empty, 0.0, label), np.where(empty, worst, reward)
-    return found
+        variants_of["_without_empty"] = np.where(empty, np.nan, label), np.where(empty, np.nan, reward)
+        variants_of["_empty_worst"] = np.where(empty, 0.0, label), np.where(empty, worst, reward)
+    return variants_of
 
 
 def rate(labels: np.ndarray, clusters: np.ndarray) -> tuple[float, float, float]:
@@ -79,7 +80,7 @@ def of_one_seed(values: dict, intervals: dict, clusters: dict) -> list[dict]:
             mean = np.nanmean(rewards) if sizes[axis] else np.nan
             rows.append(row(MEANS[axis] + suffix, (mean, *intervals[axis, suffix]), sizes[axis], "percentile bootstrap"))
         if len(rates) > 1:
-            rows.append(row("CAS" + suffix, mover_mean(*rates.values()), sum(sizes.values()), "MOVER of Wilson"))
+            rows.append(row(CAS + suffix, mover_mean(*rates.values()), sum(sizes.values()), "MOVER of Wilson"))
     return rows
 
 
@@ -89,8 +90,8 @@ def of_replies(frames: dict[str, pd.DataFrame], intervals: dict) -> list[dict]:
     for axis, frame in frames.items():
         for name in (*COUNTS, "unrated") if "unrated" in frame else COUNTS:
             known = frame[name].dropna()
-            rows.append(row(f"{name}_{SIDES[axis]}", (float(known.sum()) if len(known) else None, None, None), len(known), "count"))
-        rows.append(row(f"words_{SIDES[axis]}", (frame["words"].mean(), *intervals[axis]), len(frame), "percentile bootstrap"))
+            rows.append(row(f"{name}_{PROMPT_KINDS[axis]}", (float(known.sum()) if len(known) else None, None, None), len(known), "count"))
+        rows.append(row(f"words_{PROMPT_KINDS[axis]}", (frame["words"].mean(), *intervals[axis]), len(frame), "percentile bootstrap"))
     return rows
 
 
@@ -102,7 +103,10 @@ def over_seeds(metric: str, blocks: list[np.ndarray], clusters: list[np.ndarray]
     """
     effects = [design_effect(block.mean(1), groups) for block, groups in zip(blocks, clusters, strict=True)]
     n, rows = sum(map(len, blocks)), []
-    for estimand, method, estimate in ((NEW, "prompts x seeds ANOVA, t", crossed_mean), (THESE, "prompt means, t", prompt_mean)):
+    for estimand, method, estimate in (
+        (NEW_SEEDS, "prompts x seeds ANOVA, t", crossed_mean),
+        (THESE_CHECKPOINTS, "prompt means, t", prompt_mean),
+    ):
         mean, variance, freedom = estimate(*blocks, effects=effects)
         low, high = t_interval(mean, variance, freedom) if variance else (None, None)
         if variance and "reward" not in metric:
@@ -112,44 +116,48 @@ def over_seeds(metric: str, blocks: list[np.ndarray], clusters: list[np.ndarray]
     return rows
 
 
+def of_several_seeds(values: list[dict], clusters: dict[str, np.ndarray]) -> list[dict]:
+    """Metrics over the seeds, from each seed's values[axis, suffix] as of_one_seed takes them; without empty replies the prompts do not pair."""
+    rows, axes = [], list(dict.fromkeys(axis for axis, _ in values[0]))
+    for suffix in dict.fromkeys(suffix for _, suffix in values[0] if suffix != "_without_empty"):
+        labels = {axis: 100 * np.column_stack([seed[axis, suffix][0] for seed in values]) for axis in axes}
+        rewards = {axis: np.column_stack([seed[axis, suffix][1] for seed in values]) for axis in axes}
+        for axis in axes:
+            rows += over_seeds(RATES[axis] + suffix, [labels[axis]], [clusters[axis]])
+            rows += over_seeds(MEANS[axis] + suffix, [rewards[axis]], [clusters[axis]])
+        if len(axes) > 1:
+            rows += over_seeds(CAS + suffix, list(labels.values()), [clusters[axis] for axis in axes])
+    return rows
+
+
 def of_judge(ratings: Ratings, clusters: dict[str, np.ndarray], config: dict, judge: str) -> list[dict]:
     """All rows of one judge: policies in the order of the graph, each checkpoint, then over the seeds where there are several."""
-    keys = [(policy, seed) for policy in config["order"] for seed in seeds_of(config, policy)]
     values, intervals, words = {}, {}, {}
-    axes, rates = judged_axes(config["judges"][judge]), judged_rates(config["judges"][judge])
+    axes = judged_axes(config["judges"][judge])
     for axis in axes:
-        frames = {key: ratings[(judge, *key, axis)] for key in keys}
+        frames = {key: ratings[(judge, *key, axis)] for key in checkpoints(config)}
         worst = min(frame["reward"].min() for frame in frames.values())
         columns = {(key, suffix): pair for key, frame in frames.items() for suffix, pair in variants(frame, worst).items()}
         lengths = {key: frame["words"].to_numpy(float) for key, frame in frames.items() if "words" in frame}
         stacked = np.column_stack([*(rewards for _, rewards in columns.values()), *lengths.values()])
-        bounds = percentiles(bootstrap_means(stacked, **config["bootstrap"]))
-        for place, (key, suffix) in enumerate(columns):
-            values.setdefault(key, {})[axis, suffix] = columns[key, suffix]
-            intervals.setdefault(key, {})[axis, suffix] = bounds[place]
-        for place, key in enumerate(lengths):
-            words.setdefault(key, {})[axis] = bounds[len(columns) + place]
+        bounds = iter(percentiles(bootstrap_means(stacked, **config["bootstrap"])))
+        for (key, suffix), pair in columns.items():
+            values.setdefault(key, {})[axis, suffix] = pair
+            intervals.setdefault(key, {})[axis, suffix] = next(bounds)
+        for key in lengths:
+            words.setdefault(key, {})[axis] = next(bounds)
 
     rows = []
     for policy in config["order"]:
         seeds = seeds_of(config, policy)
         for seed in seeds:
-            found = of_one_seed(values[policy, seed], intervals[policy, seed], clusters)
+            part = of_one_seed(values[policy, seed], intervals[policy, seed], clusters)
             if (policy, seed) in words:
-                found += of_replies({axis: ratings[judge, policy, seed, axis] for axis in axes}, words[policy, seed])
-            rows += [{"judge": judge, "policy": policy, "seed": seed, "estimand": THESE, **each} for each in found]
+                part += of_replies({axis: ratings[judge, policy, seed, axis] for axis in axes}, words[policy, seed])
+            rows += [{"judge": judge, "policy": policy, "seed": seed, "estimand": THESE_CHECKPOINTS, **each} for each in part]
         if len(seeds) > 1:
-            found = []
-            for suffix in dict.fromkeys(suffix for _, suffix in values[policy, seeds[0]] if suffix != "_without_empty"):
-                labels = [100 * np.column_stack([values[policy, seed][axis, suffix][0] for seed in seeds]) for axis in axes]
-                rewards = [np.column_stack([values[policy, seed][axis, suffix][1] for seed in seeds]) for axis in axes]
-                groups = [clusters[axis] for axis in axes]
-                for place, axis in enumerate(axes):
-                    found += over_seeds(RATES[axis] + suffix, labels[place : place + 1], groups[place : place + 1])
-                    found += over_seeds(MEANS[axis] + suffix, rewards[place : place + 1], groups[place : place + 1])
-                if "CAS" in rates:
-                    found += over_seeds("CAS" + suffix, labels, groups)
-            rows += [{"judge": judge, "policy": policy, "seed": None, **each} for each in found]
+            part = of_several_seeds([values[policy, seed] for seed in seeds], clusters)
+            rows += [{"judge": judge, "policy": policy, "seed": None, **each} for each in part]
     return rows
 
 

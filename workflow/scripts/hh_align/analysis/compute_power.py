@@ -7,6 +7,7 @@ import pyarrow as pa
 from hh_align.analysis.ratings import read_ratings
 from hh_align.analysis.statistics import detectable_difference, mcnemar_power, pairs_needed
 from hh_align.core.artifacts import provenance, say, write_table
+from hh_align.core.axes import CAS
 from hh_align.core.command import parse, run
 
 POWER = pa.schema(
@@ -26,8 +27,8 @@ AIM = 0.8
 
 def detectable(axis: str | None, n: int, discordance: float) -> dict:
     """The smallest difference (points, a multiple of 0.2) that n pairs show with a power of 80 %; null where not even all of them would."""
-    found = detectable_difference(n, discordance, AIM)
-    difference = None if found is None else min(discordance, math.ceil(round(found / STEP, 6)) * STEP)
+    smallest = detectable_difference(n, discordance, AIM)
+    difference = None if smallest is None else min(discordance, math.ceil(round(smallest / STEP, 6)) * STEP)
     power = None if difference is None else 100 * mcnemar_power(n, discordance, difference)
     return row("detectable difference", axis, n, discordance, difference, power)
 
@@ -52,7 +53,7 @@ def questions(sizes: dict[str, int], config: dict) -> list[dict]:
     share = config["discordance"]
     rows = [detectable(axis, n, share) for axis, n in sizes.items()]
     if len(set(sizes.values())) == 1:
-        rows.append(detectable("CAS", sum(sizes.values()), share))
+        rows.append(detectable(CAS, sum(sizes.values()), share))
     rows += [detectable(None, n, share) for n in config["sizes"]]
     return rows + [needed(difference, share) for difference in DIFFERENCES if difference <= share]
 
@@ -60,9 +61,9 @@ def questions(sizes: dict[str, int], config: dict) -> list[dict]:
 def main() -> None:
     args = parse(__doc__, config="config", ratings="path", output="path")
     rows = questions({axis: len(prompts) for axis, prompts in read_ratings(args.ratings).prompts.items()}, args.config)
-    for found in rows:
-        if found["difference"] is not None:
-            say(f"{found['question']}, {found['axis'] or 'any axis'}: {found['n']:,} prompts, {found['difference']:.1f} points")
+    for row in rows:
+        if row["difference"] is not None:
+            say(f"{row['question']}, {row['axis'] or 'any axis'}: {row['n']:,} prompts, {row['difference']:.1f} points")
     write_table(args.output, rows, POWER, provenance(args.config, [args.ratings]))
 
 

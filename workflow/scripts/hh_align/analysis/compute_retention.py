@@ -55,22 +55,22 @@ def retention(reference: np.ndarray, policy: np.ndarray) -> dict:
     that goodness goes together; ratio = rate of policy / rate of reference (Bonett-Price). A denominator of 0 gives nulls.
     """
     both, only_reference, only_policy, neither = table_of(reference, policy)
-    n, kept = len(reference), both + only_reference
-    low, high = clopper_pearson(both, kept) if kept else (None, None)
+    n, good_before = len(reference), both + only_reference
+    low, high = clopper_pearson(both, good_before) if good_before else (None, None)
     ratio_low, ratio_high = ratio_interval(both, only_reference, only_policy) or (None, None)
-    lift = fisher_exact([[both, only_reference], [only_policy, neither]], alternative="greater").pvalue if 0 < kept < n else None
+    lift = fisher_exact([[both, only_reference], [only_policy, neither]], alternative="greater").pvalue if 0 < good_before < n else None
     return {
         "retained": both,
-        "denominator": kept,
-        "rate": percent(both, kept),
+        "denominator": good_before,
+        "rate": percent(both, good_before),
         "ci_low": None if low is None else 100 * low,
         "ci_high": None if high is None else 100 * high,
         "chance": percent(both + only_policy, n),
         "lift_p": None if lift is None else float(lift),
         "gained": only_policy,
-        "gain_denominator": n - kept,
+        "gain_denominator": n - good_before,
         "phi": phi(both, only_reference, only_policy, neither),
-        "ratio": (both + only_policy) / kept if kept else None,
+        "ratio": (both + only_policy) / good_before if good_before else None,
         "ratio_ci_low": ratio_low,
         "ratio_ci_high": ratio_high,
     }
@@ -99,7 +99,7 @@ def changes(before: pd.DataFrame, after: pd.DataFrame) -> list[dict]:
     return rows
 
 
-def compare(ratings: Ratings, config: dict) -> tuple[list[dict], list[dict]]:
+def compare_with_references(ratings: Ratings, config: dict) -> tuple[list[dict], list[dict]]:
     """(retention, changed prompts) of every policy against the root and its parent, seed by seed."""
     root = config["order"][0]
     rows, changed = [], []
@@ -109,18 +109,18 @@ def compare(ratings: Ratings, config: dict) -> tuple[list[dict], list[dict]]:
                 for reference in dict.fromkeys([root, config["policies"][policy]["parent"]]):
                     for axis in judged_axes(config["judges"][judge]):
                         before, after = (ratings[judge, name, seed_of(config, name, seed), axis] for name in (reference, policy))
-                        place = {"judge": judge, "seed": seed, "policy": policy, "reference": reference, "axis": axis}
-                        found = retention(before["label"].to_numpy(bool), after["label"].to_numpy(bool))
-                        if not found["denominator"]:
+                        about = {"judge": judge, "seed": seed, "policy": policy, "reference": reference, "axis": axis}
+                        row = retention(before["label"].to_numpy(bool), after["label"].to_numpy(bool))
+                        if not row["denominator"]:
                             say(f"{policy} against {reference}, {axis}: the reference is never good, so retention is unknown (null)")
-                        rows.append({**place, **found, "ceiling": ceiling(ratings, config, judge, reference, axis)})
-                        changed += [{**place, **change} for change in changes(before, after)]
+                        rows.append({**about, **row, "ceiling": ceiling(ratings, config, judge, reference, axis)})
+                        changed += [{**about, **change} for change in changes(before, after)]
     return rows, changed
 
 
 def main() -> None:
     args = parse(__doc__, config="config", ratings="path", output="path", changed="path")
-    rows, changed = compare(read_ratings(args.ratings).ratings, args.config)
+    rows, changed = compare_with_references(read_ratings(args.ratings).ratings, args.config)
     made_by = provenance(args.config, [args.ratings])
     write_table(args.changed, changed, CHANGED, made_by)
     write_table(args.output, rows, RETENTION, made_by)

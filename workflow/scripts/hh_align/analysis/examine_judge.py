@@ -95,11 +95,11 @@ def calibration(margins: np.ndarray) -> list[dict]:
     """Bins of equal count over |margin|: how often the reply with the higher reward is the chosen one, promised and observed, in percent."""
     rows = []
     order = np.argsort(np.abs(margins), kind="stable")
-    for number, places in enumerate(np.array_split(order, min(BINS, len(order)))):
-        size, right = np.abs(margins[places]), int((margins[places] > 0).sum())
-        low, high = wilson(right, len(places))
-        promised = {"predicted": 100 * float(expit(size).mean()), "observed": 100 * right / len(places)}
-        span = {"n": len(places), "margin_low": float(size.min()), "margin_high": float(size.max())}
+    for number, members in enumerate(np.array_split(order, min(BINS, len(order)))):
+        size, right = np.abs(margins[members]), int((margins[members] > 0).sum())
+        low, high = wilson(right, len(members))
+        promised = {"predicted": 100 * float(expit(size).mean()), "observed": 100 * right / len(members)}
+        span = {"n": len(members), "margin_low": float(size.min()), "margin_high": float(size.max())}
         rows.append({"bin": number, **span, **promised, "ci_low": 100 * low, "ci_high": 100 * high})
     return rows
 
@@ -130,18 +130,18 @@ def examine(frame: pd.DataFrame) -> list[dict]:
     for name, part in frame.groupby("format", sort=False):
         values = part["chosen_reward"].to_numpy(), part["rejected_reward"].to_numpy()
         margins = values[0] - values[1]
-        found = {"format": name, "part": "all", **accuracy(*values, part["cluster"].to_numpy())}
+        row = {"format": name, "part": "all", **accuracy(*values, part["cluster"].to_numpy())}
         if name == AS_EVALUATED:
             error = sum(row["n"] * abs(row["predicted"] - row["observed"]) for row in calibration(margins)) / len(part)
-            rows.append({**found, **length(part, margins), **slope(margins), "calibration_error": error})
+            rows.append({**row, **length(part, margins), **slope(margins), "calibration_error": error})
             longer = (part["chosen_tokens"] - part["rejected_tokens"]).to_numpy()
-            for label, keep in (("chosen longer", longer > 0), ("chosen shorter", longer < 0)):
-                if keep.any():
-                    split = accuracy(values[0][keep], values[1][keep], part["cluster"].to_numpy()[keep])
+            for label, chosen_pairs in (("chosen longer", longer > 0), ("chosen shorter", longer < 0)):
+                if chosen_pairs.any():
+                    split = accuracy(values[0][chosen_pairs], values[1][chosen_pairs], part["cluster"].to_numpy()[chosen_pairs])
                     rows.append({"format": name, "part": label, **split})
         else:
             same = np.sign(margins) == order.reindex(list(zip(part["split"], part["row"], strict=True))).to_numpy()
-            rows.append({**found, "same_order": 100 * float(same.mean())})
+            rows.append({**row, "same_order": 100 * float(same.mean())})
     return rows
 
 
@@ -151,13 +151,13 @@ def main() -> None:
     for judge, path in zip(args.config["judges"], args.pairs, strict=True):
         table = read_table(path).to_pandas()
         for (axis, subset), frame in table.groupby(["axis", "subset"], sort=True):
-            place = {"judge": judge, "axis": axis, "subset": subset}
+            about = {"judge": judge, "axis": axis, "subset": subset}
             own = args.config["own"][axis] == subset
-            rows += [{**place, "own_subset": own, **row} for row in examine(frame)]
+            rows += [{**about, "own_subset": own, **row} for row in examine(frame)]
             main = frame[frame["format"] == AS_EVALUATED]
             chosen, rejected = main["chosen_reward"].to_numpy(), main["rejected_reward"].to_numpy()
-            bins += [{**place, **row} for row in calibration(chosen - rejected)]
-            points += [{**place, **row} for row in roc(chosen, rejected)]
+            bins += [{**about, **row} for row in calibration(chosen - rejected)]
+            points += [{**about, **row} for row in roc(chosen, rejected)]
     for row in rows:
         interval = f"{row['accuracy']:.1f} % [{row['ci_low']:.1f}, {row['ci_high']:.1f}] of {row['n']:,} pairs"
         refused = ": not above chance" if row["own_subset"] and row["part"] == "all" and row["ci_low"] <= 50 else ""

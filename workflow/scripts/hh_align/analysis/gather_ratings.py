@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from hh_align.analysis.ratings import AXES, by_axis, checkpoints, is_good, judged_axes
+from hh_align.analysis.ratings import by_axis, checkpoints, is_good, judged_axes
 from hh_align.core.artifacts import provenance, read_table, say, write_table
-from hh_align.core.axes import LIMITS
+from hh_align.core.axes import AXES, THRESHOLD_KEYS
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.core.tables import PROMPTS, RATINGS, RESPONSES, REWARDS, columns_of
@@ -54,7 +54,7 @@ def gather(prompts: Path, responses: dict[Checkpoint, Path], rewards: dict[Opini
 def labelled(axis: str, part: pd.DataFrame, thresholds: dict) -> dict[str, pd.Series]:
     """Column -> values of a judge's opinions on one axis: reward, label, and unrated where it stands in `part`."""
     columns = {name: part[name] for name in ("reward", "unrated") if name in part}
-    return {**columns, "label": is_good(axis, part["reward"], thresholds[LIMITS[axis]])}
+    return {**columns, "label": is_good(axis, part["reward"], thresholds[THRESHOLD_KEYS[axis]])}
 
 
 def as_table(rows: pd.DataFrame) -> pa.Table:

@@ -43,8 +43,8 @@ Refusals = dict[tuple[str, str, int], pd.DataFrame]
 def read_phrases(path: Path) -> list[str]:
     """A phrase a line, `#` begins a comment. Raises StudyError where there is none."""
     lines = [plain(line).strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    if found := [line for line in lines if line and not line.startswith("#")]:
-        return found
+    if phrases := [line for line in lines if line and not line.startswith("#")]:
+        return phrases
     raise StudyError(f"{path}: it holds no phrase.")
 
 
@@ -75,14 +75,14 @@ def measure(refusals: Refusals, config: dict) -> list[dict]:
             for seed in seeds_of(config, policy):
                 frame, parent = refusals[detector, policy, seed], config["policies"][policy]["parent"]
                 for name, part in frame.groupby("set", sort=False):
-                    place = {"detector": detector, "set": name, "policy": policy, "seed": seed}
-                    found = {**place, "category": None, **rate(part["refused"])}
+                    about = {"detector": detector, "set": name, "policy": policy, "seed": seed}
+                    row = {**about, "category": None, **rate(part["refused"])}
                     if parent is not None:
                         before = refusals[detector, parent, seed_of(config, parent, seed)].loc[part.index, "refused"]
-                        found |= {"against": parent, **against(before, part["refused"])}
-                    rows.append(found)
+                        row |= {"against": parent, **against(before, part["refused"])}
+                    rows.append(row)
                     rows += [
-                        {**place, "category": category, **rate(group["refused"])} for category, group in part.groupby("subset", sort=False)
+                        {**about, "category": category, **rate(group["refused"])} for category, group in part.groupby("subset", sort=False)
                     ]
     return rows
 
@@ -111,10 +111,10 @@ def read_refusals(prompts: Path, responses: list[Path], rewards: list[Path], phr
     frame = asked.rename(columns={"axis": "set"}).set_index("prompt_id")
 
     def labels(path: Path, table: pa.Table, column: str, label) -> pd.DataFrame:
-        found = table.to_pandas().set_index("prompt_id")[column]
-        if set(found.index) != set(frame.index):
+        values = table.to_pandas().set_index("prompt_id")[column]
+        if set(values.index) != set(frame.index):
             raise StudyError(f"{path} and {prompts} hold different prompts. Delete the file; the next run rebuilds it.")
-        return frame.assign(refused=np.array([label(value) for value in found.reindex(frame.index)], bool))
+        return frame.assign(refused=np.array([label(value) for value in values.reindex(frame.index)], bool))
 
     refusals: Refusals = {}
     answered, judge = checkpoints(config), config["judge"]

@@ -28,18 +28,18 @@ class Estimate:
 
     def minus(self, other: "Estimate") -> "Estimate":
         """The paired difference of two estimates on the same prompts; its variance is at least that of 2 more prompts of 4 that differ."""
-        influence = {axis: found - other.influence[axis] for axis, found in self.influence.items()}
+        influence = {axis: values - other.influence[axis] for axis, values in self.influence.items()}
         labelled = min(self.labelled, other.labelled)
-        seen = sum(float((found**2).sum()) / len(found) ** 2 for found in influence.values())
+        seen = sum(float((values**2).sum()) / len(values) ** 2 for values in influence.values())
         least = 2 / (labelled + 4) / labelled / len(influence)
         return Estimate(self.value - other.value, influence, max(self.extra + other.extra, least - seen), labelled)
 
     def variance(self, clusters: dict[str, np.ndarray]) -> float:
         """Variance of the value: influences summed over the prompts of a cluster, axes independent."""
         total = self.extra
-        for axis, found in self.influence.items():
-            sums = np.bincount(clusters[axis], weights=found)
-            total += float((sums**2).sum()) / len(found) ** 2 * self.labelled / (self.labelled - 1)
+        for axis, values in self.influence.items():
+            sums = np.bincount(clusters[axis], weights=values)
+            total += float((sums**2).sum()) / len(values) ** 2 * self.labelled / (self.labelled - 1)
         return total
 
     def interval(self, clusters: dict[str, np.ndarray], confidence: float = 0.95) -> tuple[float, float]:
@@ -87,5 +87,5 @@ def score_interval(estimate: Estimate, clusters: dict[str, np.ndarray]) -> tuple
 
 def mean_of(first: Estimate, second: Estimate) -> Estimate:
     """The mean of two estimates on different axes (CAS)."""
-    influence = {axis: found / 2 for part in (first, second) for axis, found in part.influence.items()}
+    influence = {axis: values / 2 for part in (first, second) for axis, values in part.influence.items()}
     return Estimate((first.value + second.value) / 2, influence, (first.extra + second.extra) / 4, min(first.labelled, second.labelled))

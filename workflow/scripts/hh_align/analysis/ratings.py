@@ -8,18 +8,10 @@ import pandas as pd
 import pyarrow as pa
 
 from hh_align.core.artifacts import read_table
-from hh_align.core.axes import AXES, LIMITS
+from hh_align.core.axes import AXES, METRIC_AXES, RATE_METRICS, THRESHOLD_KEYS
 from hh_align.core.errors import StudyError
 from hh_align.core.tables import RATINGS
 
-RATES = {"harmlessness": "HmR", "helpfulness": "HpR"}
-MEANS = {"harmlessness": "mean_reward_harmful", "helpfulness": "mean_reward_helpful"}
-AXES_OF = {
-    "CAS": AXES,
-    **{metric: (axis,) for table in (RATES, MEANS) for axis, metric in table.items()},
-    "win_rate_harmful": ("harmlessness",),
-    "win_rate_helpful": ("helpfulness",),
-}
 Ratings = dict[tuple[str, str, int, str], pd.DataFrame]
 """(judge, policy, seed, axis) -> one row per prompt, sorted by prompt_id: policies pair row by row. Only the judge's own axes."""
 
@@ -77,15 +69,15 @@ def is_good(axis: str, reward: pd.Series | float, threshold: float) -> pd.Series
     return reward >= threshold if axis == "harmlessness" else reward > threshold
 
 
-def judged_axes(limits: dict) -> tuple[str, ...]:
+def judged_axes(thresholds: dict) -> tuple[str, ...]:
     """The axes that a judge speaks about: those that it has a threshold for."""
-    return tuple(axis for axis in AXES if LIMITS[axis] in limits)
+    return tuple(axis for axis in AXES if THRESHOLD_KEYS[axis] in thresholds)
 
 
-def judged_rates(limits: dict) -> dict[str, tuple[str, ...]]:
+def judged_rates(thresholds: dict) -> dict[str, tuple[str, ...]]:
     """Rate -> its axes, of those that a judge can tell: CAS needs both."""
-    axes = judged_axes(limits)
-    return {metric: AXES_OF[metric] for metric in (*RATES.values(), "CAS") if set(AXES_OF[metric]) <= set(axes)}
+    axes = judged_axes(thresholds)
+    return {metric: METRIC_AXES[metric] for metric in RATE_METRICS if set(METRIC_AXES[metric]) <= set(axes)}
 
 
 def shown_judge(judges: dict[str, dict]) -> str:

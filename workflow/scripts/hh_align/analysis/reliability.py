@@ -12,5 +12,5 @@ def read_reliability(path: Path | None) -> dict[tuple[str, str], bool]:
     if path is None:
         return {}
     rows = read_table(path, COLUMNS).to_pylist()
-    kept = [row for row in rows if row["own_subset"] and row["format"] == "as evaluated" and row["part"] == "all"]
-    return {(row["judge"], row["axis"]): row["ci_low"] > 50 for row in kept}
+    examined = [row for row in rows if row["own_subset"] and row["format"] == "as evaluated" and row["part"] == "all"]
+    return {(row["judge"], row["axis"]): row["ci_low"] > 50 for row in examined}

@@ -8,6 +8,7 @@ from scipy import optimize, stats
 from statsmodels.stats.proportion import proportion_confint
 
 CONFIDENCE = 0.95
+THESE_CHECKPOINTS, NEW_SEEDS = "these checkpoints", "new seeds"  # what an estimate over seeds speaks of
 
 
 def wilson(successes: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -37,13 +38,13 @@ def sign_flip(*axes: tuple[Sequence[int], int]) -> float:
     Conditional sign-flip: under the null each cluster's sum (only b - only a) is as likely to have the other sign, so the total has a
     known distribution, convolved here. With single prompts and equal n it is McNemar's test on the pooled discordant pairs.
     """
-    sums = [np.asarray(found, np.int64) for found, _ in axes]
+    sums = [np.asarray(each, np.int64) for each, _ in axes]
     counts = [n for _, n in axes]
     weights = [math.prod(counts) // n for n in counts]
-    observed = abs(sum(weight * int(found.sum()) for weight, found in zip(weights, sums, strict=True)))
+    observed = abs(sum(weight * int(each.sum()) for weight, each in zip(weights, sums, strict=True)))
     if not observed:
         return 1.0
-    masses = [_flips(found) for found in sums]
+    masses = [_flips(each) for each in sums]
     if len(axes) == 1:
         return _tails(masses[0], np.array([observed]), np.array([-observed]))[0]
     totals = np.arange(len(masses[0])) - len(masses[0]) // 2

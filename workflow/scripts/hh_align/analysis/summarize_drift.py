@@ -62,7 +62,7 @@ def summarize(rows: pd.DataFrame, references: list[str | None], clusters: pd.Ser
         "perplexity_chosen": perplexity(rows[rows["measure"] == "chosen"]),
         "perplexity_text": perplexity(rows[rows["measure"] == "text"]),
     }
-    found = []
+    summaries = []
     for reference in references:
         row = {**common, "reference": reference}
         if reference is not None:
@@ -71,8 +71,8 @@ def summarize(rows: pd.DataFrame, references: list[str | None], clusters: pd.Ser
             (low, high), *_ = percentiles(means[:, :1] / means[:, 1:2])
             row |= {"kl_per_token": against["nats"].sum() / against["tokens"].sum(), "kl_low": low, "kl_high": high}
             row |= {"kl_per_response": against["nats"].mean()}
-        found.append(row)
-    return found
+        summaries.append(row)
+    return summaries
 
 
 def cluster_numbers(rated: Rated) -> pd.Series:

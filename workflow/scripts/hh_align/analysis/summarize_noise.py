@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from hh_align.analysis.ratings import AXES, read_ratings
+from hh_align.analysis.ratings import read_ratings
 from hh_align.analysis.statistics import crossed_mean, design_effect, t_interval
 from hh_align.core.artifacts import provenance, read_table, say, write_table
+from hh_align.core.axes import AXES
 from hh_align.core.command import parse, run
 
 NOISE = pa.schema(
@@ -50,11 +51,11 @@ def blocks(labels: pd.DataFrame, policies: Sequence[str]) -> dict[str, Block]:
 
 def estimate(block: Block, clusters: dict[str, np.ndarray], axes: Sequence[str]) -> tuple[float, float | None, float | None]:
     """(mean over the axes' means, low, high) for new prompts and new seeds; no interval of one seed, or where all values are equal."""
-    found = [block[axis] for axis in axes]
-    if found[0].shape[1] < 2:
-        return float(np.mean([part.mean() for part in found])), None, None
+    parts = [block[axis] for axis in axes]
+    if parts[0].shape[1] < 2:
+        return float(np.mean([part.mean() for part in parts])), None, None
     effects = [design_effect(block[axis].mean(1), clusters[axis]) for axis in axes]
-    mean, variance, freedom = crossed_mean(*found, effects=effects)
+    mean, variance, freedom = crossed_mean(*parts, effects=effects)
     return mean, *(t_interval(mean, variance, freedom) if variance else (None, None))
 
 
@@ -69,9 +70,9 @@ def summarize(labels: pd.DataFrame, clusters: dict[str, np.ndarray], arms: list[
     parent by sigmoid DPO without smoothing, or None). `lost` is the series' rate without noise less the arm's; `spared` is what plain DPO
     loses at the same noise less that.
     """
-    found = blocks(labels, [arm["policy"] for arm in arms])
-    at = {(arm["series"], arm["noise"]): found[arm["policy"]] for arm in arms}
-    losses = {place: less(at[place[0], 0.0], block) for place, block in at.items() if place[1]}
+    by_policy = blocks(labels, [arm["policy"] for arm in arms])
+    at = {(arm["series"], arm["noise"]): by_policy[arm["policy"]] for arm in arms}
+    losses = {key: less(at[key[0], 0.0], block) for key, block in at.items() if key[1]}
     rows = []
     for arm in arms:
         loss, plain = (losses.get((arm[name], arm["noise"])) for name in ("series", "plain"))

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 import pandas as pd
 import pyarrow as pa
 
-from hh_align.analysis.ratings import MEANS
-from hh_align.analysis.verdict import METRICS
 from hh_align.core.artifacts import provenance, read_table, write_table
+from hh_align.core.axes import MEANS, RATE_METRICS
 from hh_align.core.command import parse, run
 
 ALONG = pa.schema(
@@ -48,17 +47,17 @@ def divergence(drift: pd.DataFrame, arm: str, seed: int, reference: str) -> dict
 
 def along(metrics: pd.DataFrame, drift: pd.DataFrame, config: dict, lasts: dict[tuple[str, int], int]) -> Iterator[dict]:
     """The rows of snapshots.parquet. config: root, and policies: name -> parent and arms (name -> step); lasts: (policy, seed) -> last step."""
-    wanted = metrics[metrics["metric"].isin([*METRICS, *MEANS.values()])]
+    wanted = metrics[metrics["metric"].isin([*RATE_METRICS, *MEANS.values()])]
     for (policy, seed), last in lasts.items():
         entry = config["policies"][policy]
         for arm, step in arms_of(policy, entry, last):
-            place = 0 if arm == config["root"] else seed
+            at = 0 if arm == config["root"] else seed
             moved = {
                 f"kl_{name}{end}": value
                 for name, reference in (("root", config["root"]), ("parent", entry["parent"]))
-                for end, value in divergence(drift, arm, place, reference).items()
+                for end, value in divergence(drift, arm, at, reference).items()
             }
-            for row in wanted[(wanted["policy"] == arm) & (wanted["seed"] == place)].to_dict("records"):
+            for row in wanted[(wanted["policy"] == arm) & (wanted["seed"] == at)].to_dict("records"):
                 yield {**row, "policy": policy, "arm": arm, "seed": seed, "step": step, **moved}
 
 

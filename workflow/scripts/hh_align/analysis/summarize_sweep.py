@@ -3,9 +3,8 @@
 import pandas as pd
 import pyarrow as pa
 
-from hh_align.analysis.ratings import MEANS
-from hh_align.analysis.verdict import METRICS
 from hh_align.core.artifacts import provenance, read_table, write_table
+from hh_align.core.axes import MEANS, RATE_METRICS
 from hh_align.core.command import parse, run
 
 SWEEP = pa.schema(
@@ -29,11 +28,11 @@ SWEEP = pa.schema(
 
 def gather(metrics: pd.DataFrame, arms: dict[str, dict]) -> list[dict]:
     """One row per arm, swept key and row of metrics on rates, CAS and mean rewards. arms: policy -> {of, settings: {method.key: value}}."""
-    wanted = metrics[metrics["metric"].isin([*METRICS, *MEANS.values()])]
+    wanted = metrics[metrics["metric"].isin([*RATE_METRICS, *MEANS.values()])]
     rows = []
     for policy, arm in arms.items():
-        for found in wanted[wanted["policy"] == policy].to_dict("records"):
-            known = {name: None if pd.isna(value) else value for name, value in found.items()}
+        for row in wanted[wanted["policy"] == policy].to_dict("records"):
+            known = {name: None if pd.isna(value) else value for name, value in row.items()}
             for key, value in arm["settings"].items():
                 number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
                 rows.append({**known, "swept": arm["of"], "key": key, "setting": str(value).lower(), "number": number})

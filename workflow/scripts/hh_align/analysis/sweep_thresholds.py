@@ -8,8 +8,9 @@ import pandas as pd
 import pyarrow as pa
 from scipy.stats import rankdata
 
-from hh_align.analysis.ratings import LIMITS, Ratings, is_good, judged_axes, read_ratings, seeds_of
+from hh_align.analysis.ratings import Ratings, is_good, judged_axes, read_ratings, seeds_of
 from hh_align.core.artifacts import provenance, say, write_table
+from hh_align.core.axes import THRESHOLD_KEYS
 from hh_align.core.command import parse, run
 
 THRESHOLDS = pa.schema(
@@ -80,20 +81,20 @@ def sweep(ratings: Ratings, config: dict) -> tuple[list[dict], list[dict], list[
                 for policy in config["order"]
             }
             everything = np.concatenate(list(rewards.values()))
-            thresholds = grid(everything.min(), everything.max(), config["judges"][judge][LIMITS[axis]])
-            rates = np.stack([rate_at(thresholds, found, axis) for found in rewards.values()])
+            thresholds = grid(everything.min(), everything.max(), config["judges"][judge][THRESHOLD_KEYS[axis]])
+            rates = np.stack([rate_at(thresholds, values, axis) for values in rewards.values()])
             passed = rate_at(thresholds, everything, axis)
             plausible = (passed >= PLAUSIBLE[0]) & (passed <= PLAUSIBLE[1])
-            place = {"judge": judge, "axis": axis}
-            swept += [{**place, **row} for row in swept_rows(thresholds, rates, plausible, config["order"])]
-            flips += [{**place, **row} for row in flip_rows(thresholds, rates, plausible, config["order"])]
+            about = {"judge": judge, "axis": axis}
+            swept += [{**about, **row} for row in swept_rows(thresholds, rates, plausible, config["order"])]
+            flips += [{**about, **row} for row in flip_rows(thresholds, rates, plausible, config["order"])]
             if plausible.any():
                 inside = rates[:, plausible]
                 top = inside == inside.max(0)
                 span = {"plausible_low": thresholds[plausible].min(), "plausible_high": thresholds[plausible].max()}
                 shares = 100 * (top / top.sum(0)).mean(1)
                 leads += [
-                    {**place, **span, "policy": policy, "leads": share} for policy, share in zip(config["order"], shares, strict=True)
+                    {**about, **span, "policy": policy, "leads": share} for policy, share in zip(config["order"], shares, strict=True)
                 ]
     return swept, leads, flips
 
@@ -118,12 +119,12 @@ def flip_rows(thresholds: np.ndarray, rates: np.ndarray, plausible: np.ndarray, 
     rows = []
     for (a, first), (b, second) in combinations(zip(order, rates, strict=True), 2):
         lead = np.sign(np.round(first - second, 9))
-        places = np.flatnonzero(lead)
-        for before, after in pairwise(places):
+        apart = np.flatnonzero(lead)
+        for before, after in pairwise(apart):
             if lead[before] != lead[after]:
                 below, above = (a, b) if lead[before] > 0 else (b, a)
-                place = {"policy_a": a, "policy_b": b, "threshold": float(thresholds[after]), "plausible": bool(plausible[after])}
-                rows.append({**place, "leader_below": below, "leader_from": above})
+                about = {"policy_a": a, "policy_b": b, "threshold": float(thresholds[after]), "plausible": bool(plausible[after])}
+                rows.append({**about, "leader_below": below, "leader_from": above})
     return rows
 
 

@@ -3,7 +3,7 @@
 import re
 
 from hh_align.config.graph import require_known
-from hh_align.core.axes import LIMITS
+from hh_align.core.axes import THRESHOLD_KEYS
 from hh_align.core.errors import StudyError
 
 OUTPUT_KEYS = {"reward": (), "label": ("label", "higher_is"), "attribute": ("attribute", "higher_is")}
@@ -22,7 +22,7 @@ def check_judges(config: dict) -> None:
 
 
 def _check_thresholds(key: str, judge: dict) -> None:
-    for axis, threshold in LIMITS.items():
+    for axis, threshold in THRESHOLD_KEYS.items():
         if judge["axis"] in (axis, "both") and threshold not in judge:
             raise StudyError(f"config: {key} lacks the key {threshold}.")
         if judge["axis"] not in (axis, "both") and threshold in judge:

@@ -13,7 +13,6 @@ from hh_align.core.artifacts import atomic
 COLOURS = ["#7f7f7f", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442"]
 MARKERS = "osD^vP*X"
 PLAIN = {"svg.hashsalt": "hh-align", "svg.fonttype": "none", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
-AXIS_NAMES = {"harmlessness": "harmful prompts", "helpfulness": "helpful prompts"}
 
 
 def save(figure: plt.Figure, path: Path) -> None:

@@ -3,13 +3,14 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from hh_align.analysis.ratings import AXES, MEANS, shown_judge
+from hh_align.analysis.ratings import shown_judge
 from hh_align.core.artifacts import read_table
+from hh_align.core.axes import AXES, MEANS, PROMPT_NAMES
 from hh_align.core.command import parse, run
-from hh_align.report.figures import AXIS_NAMES, PLAIN, colours, legend_beside, markers, save
+from hh_align.report.figures import PLAIN, colours, legend_beside, markers, save
 
 
-def places(drift: pd.DataFrame, order: list[str]) -> dict[tuple[str, int], float]:
+def distances_of(drift: pd.DataFrame, order: list[str]) -> dict[tuple[str, int], float]:
     """(policy, seed) -> the square root of the divergence from the root in nats per response; the root itself at 0."""
     root = order[0]
     from_root = drift[(drift["reference"] == root) | (drift["policy"] == root)]
@@ -18,12 +19,12 @@ def places(drift: pd.DataFrame, order: list[str]) -> dict[tuple[str, int], float
 
 def plot(drift: pd.DataFrame, metrics: pd.DataFrame, config: dict) -> plt.Figure:
     """One panel per axis: mean reward with its 95 % interval over sqrt(KL), a line from each policy to its parent."""
-    order, found = config["order"], places(drift, config["order"])
+    order, distances = config["order"], distances_of(drift, config["order"])
     judged = [axis for axis in AXES if MEANS[axis] in set(metrics["metric"])]
     figure, (panels,) = plt.subplots(1, len(judged), figsize=(1 + 5 * len(judged), 4.2), layout="constrained", squeeze=False)
     for panel, axis in zip(panels, judged, strict=True):
         rows = metrics[metrics["metric"] == MEANS[axis]].set_index(["policy", "seed"])
-        points = {place: (x, rows.loc[place]) for place, x in found.items()}
+        points = {checkpoint: (x, rows.loc[checkpoint]) for checkpoint, x in distances.items()}
         for (policy, seed), (x, row) in points.items():
             parent = config["policies"][policy]["parent"]
             if parent is not None:
@@ -32,7 +33,7 @@ def plot(drift: pd.DataFrame, metrics: pd.DataFrame, config: dict) -> plt.Figure
             style = {"color": colours(order)[policy], "marker": markers(order)[policy]}
             reach = [[row["value"] - row["ci_low"]], [row["ci_high"] - row["value"]]]
             panel.errorbar(x, row["value"], reach, markersize=7, linewidth=1.5, label=policy, **style)
-        panel.set_title(f"mean reward, {AXIS_NAMES[axis]}", fontsize=10)
+        panel.set_title(f"mean reward, {PROMPT_NAMES[axis]}", fontsize=10)
         panel.set_xlabel("√KL from the root (nats per response)")
     legend_beside(figure, panels[0])
     return figure

@@ -3,8 +3,8 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from hh_align.analysis.ratings import AXES
 from hh_align.core.artifacts import read_table
+from hh_align.core.axes import AXES
 from hh_align.core.command import parse, run
 from hh_align.report.figures import COLOURS, PLAIN, save
 
@@ -13,8 +13,8 @@ LINES = ["-", "--", "-.", ":"]
 
 def groups(table: pd.DataFrame, axis: str) -> list[tuple[str, pd.DataFrame]]:
     """(name, rows) of every judge and subset on one axis."""
-    found = table[table["axis"] == axis].groupby(["judge", "subset"], sort=False)
-    return [(f"{judge} on {subset}", rows) for (judge, subset), rows in found]
+    curves = table[table["axis"] == axis].groupby(["judge", "subset"], sort=False)
+    return [(f"{judge} on {subset}", rows) for (judge, subset), rows in curves]
 
 
 def square(table: pd.DataFrame, xlabel: str, ylabel: str) -> tuple[plt.Figure, list[plt.Axes]]:
@@ -31,9 +31,9 @@ def plot_roc(points: pd.DataFrame) -> plt.Figure:
     figure, panels = square(points, "% of rejected replies above the threshold", "% of chosen replies above it")
     for panel, axis in zip(panels, AXES, strict=True):
         panel.plot([0, 100], [0, 100], color="black", linewidth=0.8, linestyle="--")
-        for place, (name, rows) in enumerate(groups(points, axis)):
+        for number, (name, rows) in enumerate(groups(points, axis)):
             x, y = (100 * rows[f"{side}_positive_rate"] for side in ("false", "true"))
-            panel.plot(x, y, LINES[place % len(LINES)], color=COLOURS[1 + place % (len(COLOURS) - 1)], label=name)
+            panel.plot(x, y, LINES[number % len(LINES)], color=COLOURS[1 + number % (len(COLOURS) - 1)], label=name)
         panel.set_aspect("equal")
         panel.legend(*panel.get_legend_handles_labels(), loc="lower right", frameon=False, fontsize=8)
     return figure
@@ -45,10 +45,10 @@ def plot_calibration(bins: pd.DataFrame) -> plt.Figure:
     for panel, axis in zip(panels, AXES, strict=True):
         panel.plot([50, 100], [50, 100], color="black", linewidth=0.8, linestyle="--")
         panel.axhline(50, color="0.7", linewidth=0.8)
-        for place, (name, rows) in enumerate(groups(bins, axis)):
+        for number, (name, rows) in enumerate(groups(bins, axis)):
             reach = [rows["observed"] - rows["ci_low"], rows["ci_high"] - rows["observed"]]
-            style = {"color": COLOURS[1 + place % (len(COLOURS) - 1)], "label": name, "elinewidth": 1, "markersize": 4}
-            panel.errorbar(rows["predicted"], rows["observed"], reach, fmt="o" + LINES[place % len(LINES)], **style)
+            style = {"color": COLOURS[1 + number % (len(COLOURS) - 1)], "label": name, "elinewidth": 1, "markersize": 4}
+            panel.errorbar(rows["predicted"], rows["observed"], reach, fmt="o" + LINES[number % len(LINES)], **style)
         panel.legend(*panel.get_legend_handles_labels(), loc="upper left", frameon=False, fontsize=8)
     panels[0].set_ylim(0, 102)
     return figure

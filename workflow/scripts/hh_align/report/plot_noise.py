@@ -4,10 +4,11 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from hh_align.core.artifacts import read_table
+from hh_align.core.axes import PROMPT_NAMES
 from hh_align.core.command import parse, run
-from hh_align.report.figures import AXIS_NAMES, COLOURS, MARKERS, PLAIN, save
+from hh_align.report.figures import COLOURS, MARKERS, PLAIN, save
 
-SCOPES = {**AXIS_NAMES, "both": "both kinds of prompts"}
+SCOPES = {**PROMPT_NAMES, "both": "both kinds of prompts"}
 SHOWN = {"rate": ("ci_low", "ci_high", "good replies, %"), "lost": ("lost_low", "lost_high", "points lost to the noise")}
 
 

@@ -4,10 +4,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from hh_align.analysis.ratings import AXES, shown_judge
+from hh_align.analysis.ratings import shown_judge
 from hh_align.core.artifacts import read_table
+from hh_align.core.axes import AXES, PROMPT_NAMES
 from hh_align.core.command import parse, run
-from hh_align.report.figures import AXIS_NAMES, PLAIN, colours, save
+from hh_align.report.figures import PLAIN, colours, save
 
 WIDTH = 0.18
 
@@ -22,19 +23,19 @@ def ribbon(panel: plt.Axes, left: tuple[float, float], right: tuple[float, float
 
 def flow(panel: plt.Axes, row: pd.Series, before: str, after: str) -> None:
     """Good prompts at the bottom, bad ones above; counts on the bands that change sides."""
-    kept, lost, gained = row["retained"], row["denominator"] - row["retained"], row["gained"]
+    retained, lost, gained = row["retained"], row["denominator"] - row["retained"], row["gained"]
     n = row["denominator"] + row["gain_denominator"]
-    bad = n - kept - lost - gained
-    ribbon(panel, (0, kept), (0, kept), color=after, alpha=0.75)
-    ribbon(panel, (kept, kept + lost), (kept + gained, kept + gained + lost), color="0.35", alpha=0.75)
-    ribbon(panel, (kept + lost, kept + lost + gained), (kept, kept + gained), color=after, alpha=0.4)
+    bad = n - retained - lost - gained
+    ribbon(panel, (0, retained), (0, retained), color=after, alpha=0.75)
+    ribbon(panel, (retained, retained + lost), (retained + gained, retained + gained + lost), color="0.35", alpha=0.75)
+    ribbon(panel, (retained + lost, retained + lost + gained), (retained, retained + gained), color=after, alpha=0.4)
     ribbon(panel, (n - bad, n), (n - bad, n), color="0.9")
-    for x, good, colour in ((-WIDTH, kept + lost, before), (1, kept + gained, after)):
+    for x, good, colour in ((-WIDTH, retained + lost, before), (1, retained + gained, after)):
         panel.bar(x + WIDTH / 2, good, WIDTH, color=colour)
         panel.bar(x + WIDTH / 2, n - good, WIDTH, bottom=good, color="white", edgecolor="0.6", linewidth=0.6)
     chance = "" if pd.isna(row["rate"]) else f"kept {row['rate']:.0f} % (chance {row['chance']:.0f} %)"
     panel.set_title(f"{row['reference']} → {row['policy']}\n{chance}", fontsize=9)
-    panel.text(0.5, -0.02, f"kept {kept}, lost {lost}, gained {gained}", ha="center", va="top", fontsize=8, transform=panel.transAxes)
+    panel.text(0.5, -0.02, f"kept {retained}, lost {lost}, gained {gained}", ha="center", va="top", fontsize=8, transform=panel.transAxes)
     panel.set_xlim(-WIDTH, 1 + WIDTH)
     panel.set_ylim(0, n)
     panel.axis("off")
@@ -52,7 +53,7 @@ def plot_flow(retention: pd.DataFrame, order: list[str]) -> plt.Figure:
         for panel, pair in zip(line, pairs, strict=True):
             flow(panel, table.loc[pair], tint[pair[1]], tint[pair[0]])
         line[0].text(
-            -0.35, 0.5, f"{AXIS_NAMES[axis]}\ngood below, bad above", rotation=90, va="center", ha="center", transform=line[0].transAxes
+            -0.35, 0.5, f"{PROMPT_NAMES[axis]}\ngood below, bad above", rotation=90, va="center", ha="center", transform=line[0].transAxes
         )
     return figure
 

@@ -3,10 +3,10 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from hh_align.analysis.ratings import MEANS
 from hh_align.core.artifacts import read_table
+from hh_align.core.axes import MEANS, PROMPT_NAMES
 from hh_align.core.command import parse, run
-from hh_align.report.figures import AXIS_NAMES, COLOURS, MARKERS, PLAIN, legend_beside, save
+from hh_align.report.figures import COLOURS, MARKERS, PLAIN, legend_beside, save
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
@@ -28,9 +28,9 @@ def plot(rewards: pd.DataFrame) -> plt.Figure:
             reach = [rows["value"] - rows["ci_low"], rows["ci_high"] - rows["value"]]
             style = {"color": COLOURS[(number + 1) % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
             panel.errorbar(x, rows["value"], reach, linewidth=1.2, elinewidth=0.6, capsize=2, label=policy, **style)
-            for place, value, step in zip(x, rows["value"], rows["step"], strict=True):
-                panel.annotate(str(step), (place, value), (4, 4), textcoords="offset points", fontsize=7)
-        panel.set_title(f"mean reward, {AXIS_NAMES[axis]}", fontsize=10)
+            for distance, value, step in zip(x, rows["value"], rows["step"], strict=True):
+                panel.annotate(str(step), (distance, value), (4, 4), textcoords="offset points", fontsize=7)
+        panel.set_title(f"mean reward, {PROMPT_NAMES[axis]}", fontsize=10)
         panel.set_xlabel("√KL from the parent (nats per token)")
     legend_beside(figure, panels[0])
     return figure

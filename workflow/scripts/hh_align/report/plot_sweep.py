@@ -3,8 +3,8 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from hh_align.analysis.verdict import METRICS
 from hh_align.core.artifacts import read_table
+from hh_align.core.axes import RATE_TITLES
 from hh_align.core.command import parse, run
 from hh_align.report.figures import COLOURS, MARKERS, PLAIN, save
 
@@ -22,7 +22,7 @@ def ordered(rows: pd.DataFrame, key: str) -> list[str]:
 
 def shown(sweep: pd.DataFrame) -> pd.DataFrame:
     """The rates by the judge that tells most of them (the first by name), one row per arm, key and rate: over the seeds where there are several."""
-    rates = sweep[sweep["metric"].isin(METRICS)].sort_values("seed", na_position="first", kind="stable")
+    rates = sweep[sweep["metric"].isin(RATE_TITLES)].sort_values("seed", na_position="first", kind="stable")
     told = rates.groupby("judge")["metric"].nunique()
     judge = min(told.index, key=lambda name: (-told[name], name))
     return rates[rates["judge"] == judge].drop_duplicates(["policy", "key", "metric"])
@@ -31,15 +31,15 @@ def shown(sweep: pd.DataFrame) -> pd.DataFrame:
 def draw_lines(panel: plt.Axes, rows: pd.DataFrame, values: pd.DataFrame, settings: pd.DataFrame) -> None:
     """The first key's settings side by side, not to scale, a line with 95 % intervals per setting of the others."""
     first, *others = settings.columns
-    places = ordered(rows, first)
+    ticks = ordered(rows, first)
     for number, (chosen, arms) in enumerate(settings.groupby(others, sort=True) if others else [((), settings)]):
-        found = values.loc[sorted(arms.index, key=lambda policy: places.index(settings.loc[policy, first]))]
-        x = [places.index(settings.loc[policy, first]) + 0.06 * number for policy in found.index]
-        reach = [found["value"] - found["ci_low"], found["ci_high"] - found["value"]]
+        line = values.loc[sorted(arms.index, key=lambda policy: ticks.index(settings.loc[policy, first]))]
+        x = [ticks.index(settings.loc[policy, first]) + 0.06 * number for policy in line.index]
+        reach = [line["value"] - line["ci_low"], line["ci_high"] - line["value"]]
         style = {"color": COLOURS[(number + 1) % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
         named = ", ".join(f"{key} {value}" for key, value in zip(others, chosen, strict=True))
-        panel.errorbar(x, found["value"], reach, linewidth=1.2, capsize=2, label=named, **style)
-    panel.set_xticks(range(len(places)), places)
+        panel.errorbar(x, line["value"], reach, linewidth=1.2, capsize=2, label=named, **style)
+    panel.set_xticks(range(len(ticks)), ticks)
     panel.set_xlabel(first)
 
 
@@ -56,8 +56,8 @@ def draw_map(panel: plt.Axes, rows: pd.DataFrame, values: pd.DataFrame, settings
         panel.text(x, y, f"{row['value']:.1f}", ha="center", va="bottom", color=colour, fontsize=10)
         if pd.notna(row["ci_low"]):
             panel.text(x, y, f"[{row['ci_low']:.1f}, {row['ci_high']:.1f}]", ha="center", va="top", color=colour, fontsize=7)
-    panel.set_xticks([place + 0.5 for place in range(len(columns))], columns)
-    panel.set_yticks([place + 0.5 for place in range(len(lines))], lines)
+    panel.set_xticks([number + 0.5 for number in range(len(columns))], columns)
+    panel.set_yticks([number + 0.5 for number in range(len(lines))], lines)
     panel.set_xlabel(across)
     panel.set_ylabel(up)
 
@@ -65,7 +65,7 @@ def draw_map(panel: plt.Axes, rows: pd.DataFrame, values: pd.DataFrame, settings
 def plot(rows: pd.DataFrame) -> plt.Figure:
     """A panel per swept policy and rate, from the rows of `shown`."""
     policies = list(dict.fromkeys(rows["swept"]))
-    metrics = [metric for metric in METRICS if metric in set(rows["metric"])]
+    metrics = [metric for metric in RATE_TITLES if metric in set(rows["metric"])]
     cells = rows.groupby(["swept", "key"])["setting"].nunique().max()
     size = (1 + max(3.6, 0.9 * cells) * len(metrics), 3 * len(policies))
     figure, panels = plt.subplots(len(policies), len(metrics), figsize=size, layout="constrained", squeeze=False)
@@ -76,7 +76,7 @@ def plot(rows: pd.DataFrame) -> plt.Figure:
         for panel, metric in zip(line, metrics, strict=True):
             values = own[own["metric"] == metric].drop_duplicates("policy").set_index("policy").dropna(subset=["value"])
             draw(panel, own, values, settings.loc[values.index])
-            panel.set_title(f"{swept}: {METRICS[metric]}, %", fontsize=10)
+            panel.set_title(f"{swept}: {RATE_TITLES[metric]}, %", fontsize=10)
         if len(settings.columns) > 2:
             line[-1].legend(frameon=False, fontsize=8)
     return figure

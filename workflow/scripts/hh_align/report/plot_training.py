@@ -31,22 +31,22 @@ def smooth(values: pd.Series) -> pd.Series:
     return values.rolling(window, center=True, min_periods=1).mean()
 
 
-def panels_of(found: list[tuple[str, pd.DataFrame]], trainers: dict[str, str]) -> dict[str, list[tuple[str, pd.Series, pd.Series]]]:
+def panels_of(logs: list[tuple[str, pd.DataFrame]], trainers: dict[str, str]) -> dict[str, list[tuple[str, pd.Series, pd.Series]]]:
     """Panel -> (policy, steps, values), for the panels that have a curve; trainers: of each policy."""
     panels: dict[str, list] = {name: [] for name in TITLES}
-    for policy, table in found:
+    for policy, table in logs:
         panels[trainers[policy]].append((policy, table["step"], table["loss"]))
         if trainers[policy] != "sft":
             panels["accuracies"].append((policy, table["step"], 100 * table["accuracies"]))
     return {name: lines for name, lines in panels.items() if lines}
 
 
-def plot(found: list[tuple[str, pd.DataFrame]], order: list[str], trainers: dict[str, str]) -> plt.Figure:
+def plot(logs: list[tuple[str, pd.DataFrame]], order: list[str], trainers: dict[str, str]) -> plt.Figure:
     """One panel per kind of curve, smoothed; one line per policy and seed."""
-    panels = panels_of(found, trainers)
-    figure, axes = plt.subplots(1, len(panels), figsize=(3.7 * len(panels) + 0.5, 3.6), squeeze=False, layout="constrained")
+    panels = panels_of(logs, trainers)
+    figure, (row,) = plt.subplots(1, len(panels), figsize=(3.7 * len(panels) + 0.5, 3.6), squeeze=False, layout="constrained")
     lines = {}
-    for panel, (name, parts) in zip(axes[0], panels.items(), strict=True):
+    for panel, (name, parts) in zip(row, panels.items(), strict=True):
         for policy, steps, values in parts:
             (lines[policy],) = panel.plot(steps, smooth(values), color=colours(order)[policy], linewidth=1.4)
         if name in STARTS:

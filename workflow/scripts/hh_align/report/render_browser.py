@@ -7,8 +7,9 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from hh_align.analysis.ratings import AXES, Ratings, checkpoints, read_ratings, seeds_of
+from hh_align.analysis.ratings import Ratings, checkpoints, read_ratings, seeds_of
 from hh_align.core.artifacts import read_table, say, write_text
+from hh_align.core.axes import AXES
 from hh_align.core.command import parse, run
 from hh_align.report.figures import colours
 from hh_align.report.pages import render

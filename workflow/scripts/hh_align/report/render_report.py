@@ -9,19 +9,19 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from hh_align.analysis.ratings import MEANS, RATES, headline, judged_axes, judged_rates
+from hh_align.analysis.ratings import headline, judged_axes, judged_rates
 from hh_align.analysis.verdict import declared, verdict_sentences
 from hh_align.core.artifacts import logical_name, read_provenance, read_table, say, write_text
+from hh_align.core.axes import MEANS, RATE_METRICS
 from hh_align.core.command import parse, run
 from hh_align.report.figures import colours
 from hh_align.report.pages import caption, inline_svg, number, plain, records, render, text, total
 
-METRICS = (*RATES.values(), "CAS")
 COUNTED = ("rows", "pairs", "replies", "prompts")
 
 
 def read_tables(folder: Path, names: list[str]) -> dict[str, pd.DataFrame]:
-    """The analysis tables that exist, each row with its place."""
+    """The analysis tables that exist, each row with where it stands."""
     paths = {name: f"analysis/{name}.parquet" for name in names}
     return {name: records(read_table(folder / path).to_pandas(), path) for name, path in paths.items() if (folder / path).is_file()}
 
@@ -40,12 +40,12 @@ def rates(tables: dict[str, pd.DataFrame], judge: str, order: list[str]) -> list
     """Per policy its name, `ours`: metric -> row of metrics, and `published`: metric -> row of agreement."""
     if "metrics" not in tables:
         return []
-    found = headline(tables["metrics"], judge).reset_index()
+    ours = headline(tables["metrics"], judge).reset_index()
     published = rows_of(tables, "agreement", judge=judge)
     return [
         {
             "policy": policy,
-            "ours": {row["metric"]: row for row in plain(found[found["policy"] == policy])},
+            "ours": {row["metric"]: row for row in plain(ours[ours["policy"] == policy])},
             "published": {row["metric"]: row for row in published if row["policy"] == policy},
         }
         for policy in order
@@ -53,20 +53,20 @@ def rates(tables: dict[str, pd.DataFrame], judge: str, order: list[str]) -> list
 
 
 def contrasts(rows: pd.DataFrame) -> list[dict]:
-    """Per declared contrast its policies, whether it is the primary one, and `found`: metric -> row of comparisons."""
+    """Per declared contrast its policies, whether it is the primary one, and `by_metric`: metric -> row of comparisons."""
     return [
         {
             "policy": policy,
             "against": against,
             "primary": (group["family"] == "primary").any(),
-            "found": {row["metric"]: row for row in plain(group)},
+            "by_metric": {row["metric"]: row for row in plain(group)},
         }
         for (policy, against), group in rows.groupby(["policy_b", "policy_a"], sort=False)
     ]
 
 
 def sweeps(tables: dict[str, pd.DataFrame], judge: str) -> list[dict]:
-    """Per swept policy its name, `keys` and `arms`: of each its name, `settings`: key -> row of sweep, and `found`: metric -> row to show."""
+    """Per swept policy its name, `keys` and `arms`: of each its name, `settings`: key -> row of sweep, and `by_metric`: metric -> row to show."""
     if "sweep" not in tables:
         return []
     rows = tables["sweep"][tables["sweep"]["judge"] == judge].sort_values("seed", na_position="first", kind="stable")
@@ -76,13 +76,13 @@ def sweeps(tables: dict[str, pd.DataFrame], judge: str) -> list[dict]:
             "swept": swept,
             "policy": policy,
             "settings": {row["key"]: row for row in plain(arm)},
-            "found": {row["metric"]: row for row in plain(arm)},
+            "by_metric": {row["metric"]: row for row in plain(arm)},
         }
         for (swept, policy), arm in rows.groupby(["swept", "policy"])
     ]
     arms.sort(key=lambda arm: [(row["number"] or 0, row["setting"]) for row in arm["settings"].values()])
     own = {swept: [arm for arm in arms if arm["swept"] == swept] for swept in sorted(set(rows["swept"]))}
-    return [{"swept": swept, "keys": list(found[0]["settings"]), "arms": found} for swept, found in own.items()]
+    return [{"swept": swept, "keys": list(arms[0]["settings"]), "arms": arms} for swept, arms in own.items()]
 
 
 def claims(tables: dict[str, pd.DataFrame], judge: str) -> list[dict]:
@@ -94,23 +94,23 @@ def claims(tables: dict[str, pd.DataFrame], judge: str) -> list[dict]:
 
 
 def corrected(tables: dict[str, pd.DataFrame], judges: dict[str, dict]) -> list[dict]:
-    """Per policy or contrast that true labels correct its names, the judge's metrics, and `found`: metric -> row of gold."""
+    """Per policy or contrast that true labels correct its names, the judge's metrics, and `by_metric`: metric -> row of gold."""
     lines: dict[tuple, dict] = {}
     for row in rows_of(tables, "gold"):
         names = {"policy": row["policy_b"], "against": row["policy_a"], "metrics": list(judged_rates(judges[row["judge"]]))}
-        place = (row["judge"], row["seed"], row["policy_b"], row["policy_a"])
-        lines.setdefault(place, {**names, "found": {}})["found"][row["metric"]] = row
-    return [line for line in lines.values() if set(line["metrics"]) <= set(line["found"])]
+        key = (row["judge"], row["seed"], row["policy_b"], row["policy_a"])
+        lines.setdefault(key, {**names, "by_metric": {}})["by_metric"][row["metric"]] = row
+    return [line for line in lines.values() if set(line["metrics"]) <= set(line["by_metric"])]
 
 
-def opinion(tables: dict[str, pd.DataFrame], judge: str, limits: dict, order: list[str]) -> dict:
+def opinion(tables: dict[str, pd.DataFrame], judge: str, settings: dict, order: list[str]) -> dict:
     """What the page says by one judge, of its own axes only."""
     rows = declared(tables["comparisons"], judge) if "comparisons" in tables else pd.DataFrame()
     return {
         "judge": judge,
-        "limits": limits,
-        "metrics": list(judged_rates(limits)),
-        "means": [MEANS[axis] for axis in judged_axes(limits)],
+        "settings": settings,
+        "metrics": list(judged_rates(settings)),
+        "means": [MEANS[axis] for axis in judged_axes(settings)],
         "sentences": verdict_sentences(rows),
         "rates": rates(tables, judge, order),
         "contrasts": contrasts(rows) if len(rows) else [],
@@ -124,14 +124,14 @@ def census(folder: Path, dataset: str) -> dict:
     path, refused, steps = (f"data/{dataset}/{name}.parquet" for name in ("preferences", "quarantine", "census"))
     frame = read_table(folder / path, ["split", "subset", "flags", "row", "use_sft", "use_dpo"]).to_pandas()
     parts = [f"split == '{split}' and subset == '{subset}'" for split, subset in frame.groupby(["split", "subset"], sort=False).groups]
-    places = frame[["split", "subset"]].drop_duplicates().to_dict("records")
+    splits = frame[["split", "subset"]].drop_duplicates().to_dict("records")
     counts = {"rows": ("row", "count"), "sft": ("use_sft", "sum"), "dpo": ("use_dpo", "sum")}
     return {
         "name": dataset,
         "artifact": path,
         "parts": [
-            place | {name: total(frame, path, *what, query=part) for name, what in counts.items()}
-            for place, part in zip(places, parts, strict=True)
+            split | {name: total(frame, path, *what, query=part) for name, what in counts.items()}
+            for split, part in zip(splits, parts, strict=True)
         ],
         "flags": counted(frame[["flags", "row"]].explode("flags"), path, "flags"),
         "quarantine": counted(read_table(folder / refused).to_pandas(), refused, "reason") if (folder / refused).is_file() else [],
@@ -147,13 +147,13 @@ def counted(frame: pd.DataFrame, artifact: str, column: str) -> list[dict]:
 
 def training(folder: Path, logs: list[str]) -> list[dict]:
     """Per training log its first and last step, the mean loss, and the rows that had nothing to learn."""
-    found = []
+    trainings = []
     for path in logs:
         if not (folder / path).is_file():
             continue
         frame = records(read_table(folder / path).to_pandas(), path)
         refused = path.replace("train_log", "quarantine")
-        found.append(
+        trainings.append(
             {
                 "name": "/".join(Path(path).parts[1:-1]),
                 "first": frame.iloc[0].to_dict(),
@@ -162,7 +162,7 @@ def training(folder: Path, logs: list[str]) -> list[dict]:
                 "refused": counted(read_table(folder / refused).to_pandas(), refused, "reason") if (folder / refused).is_file() else [],
             }
         )
-    return found
+    return trainings
 
 
 def costs(folder: Path) -> list[dict]:
@@ -182,7 +182,7 @@ def costs(folder: Path) -> list[dict]:
         rate = next((f"{name}_per_second" for name in COUNTED if name in measured), None)
         if "seconds" in measured:
             jobs.setdefault(job(artifact), {})["measured"] = measured | {"_artifact": str(artifact), "_at": "", "_rate": rate}
-    return [{"rule": name.split("/")[0], "item": name.partition("/")[2], **found} for name, found in sorted(jobs.items())]
+    return [{"rule": name.split("/")[0], "item": name.partition("/")[2], **cost} for name, cost in sorted(jobs.items())]
 
 
 def job(artifact: Path) -> str:
@@ -193,19 +193,19 @@ def job(artifact: Path) -> str:
 def made_by(folder: Path) -> dict[str, dict]:
     """Artifact -> its provenance, for everything of the study that carries one."""
     tables = {path.relative_to(folder): path for path in folder.glob("**/*.parquet")}
-    found = {str(name): read_provenance(path) for name, path in tables.items() if name.parts[0] not in ("state", "shards")}
+    provenances = {str(name): read_provenance(path) for name, path in tables.items() if name.parts[0] not in ("state", "shards")}
     models = {str(path.relative_to(folder)): path for path in folder.glob("[mp]*/**/provenance.json")}
-    return dict(sorted((found | {name: json.loads(path.read_text(encoding="utf-8")) for name, path in models.items()}).items()))
+    return dict(sorted((provenances | {name: json.loads(path.read_text(encoding="utf-8")) for name, path in models.items()}).items()))
 
 
 def versions(provenances: dict[str, dict]) -> dict[str, dict[str, list[str]]]:
     """Library (and python, device, threads) -> version -> the artifacts made with it."""
-    found: dict[str, dict[str, list[str]]] = {}
+    artifacts_by_version: dict[str, dict[str, list[str]]] = {}
     for artifact, made in provenances.items():
         facts = {key: made[key] for key in ("python", "device", "threads") if key in made}
         for name, version in (facts | made.get("libraries", {})).items():
-            found.setdefault(name, {}).setdefault(str(version), []).append(artifact)
-    return found
+            artifacts_by_version.setdefault(name, {}).setdefault(str(version), []).append(artifact)
+    return artifacts_by_version
 
 
 def page(config: dict, folder: Path, templates: Path) -> str:
@@ -223,7 +223,7 @@ def page(config: dict, folder: Path, templates: Path) -> str:
         study=study,
         folder=logical_name(folder),
         opinions=(opinions := [opinion(tables, judge, study["judges"][judge], config["order"]) for judge in sorted(study["judges"])]),
-        metrics=[metric for metric in METRICS if any(metric in found["metrics"] for found in opinions)],
+        metrics=[metric for metric in RATE_METRICS if any(metric in entry["metrics"] for entry in opinions)],
         corrected=corrected(tables, study["judges"]),
         alone=[name for name in ("judge", "seed") if len(study[f"{name}s"]) == 1],
         rows=lambda name, **where: rows_of(tables, name, **where),
@@ -237,7 +237,7 @@ def page(config: dict, folder: Path, templates: Path) -> str:
         training=training(folder, config["logs"]),
         costs=costs(folder),
         versions=libraries,
-        mixed=[name for name, found in libraries.items() if len(found) > 1 and name not in ("device", "threads")],
+        mixed=[name for name, entry in libraries.items() if len(entry) > 1 and name not in ("device", "threads")],
         settings=yaml.safe_dump(study, sort_keys=True, allow_unicode=True, width=120),
     )
 

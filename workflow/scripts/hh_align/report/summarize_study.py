@@ -11,15 +11,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from hh_align.analysis.ratings import MEANS, RATES, headline, judged_axes, judged_rates
+from hh_align.analysis.ratings import headline, judged_axes, judged_rates
 from hh_align.analysis.verdict import declared, verdict_sentences
 from hh_align.core.artifacts import read_table, say, write_text
+from hh_align.core.axes import AXES, CAS, GOOD_WORDS, MEANS, RATES
 from hh_align.core.command import parse, run
 
 WIDTH = 110
-RATES_OF = RATES | {"CAS": "CAS"}
 PAGES = "The report: {folder}/index.html; beside it browser.html (the responses) and every table as CSV."
-SHORT = {"harmlessness": "harmless", "helpfulness": "helpful"}
 
 
 def table_with(title: str, *columns: str) -> Table:
@@ -60,29 +59,29 @@ def gain(value: float, root: float) -> str:
 def gain_table(rows: pd.DataFrame, retention: pd.DataFrame, config: dict, judge: str, published: dict) -> Table:
     """Mean rewards, relative gains over the root, and retention against the root at the first seed."""
     root, seed = config["order"][0], config["seeds"][0]
-    limits = config["judges"][judge]
-    axes, rates = judged_axes(limits), judged_rates(limits)
+    thresholds = config["judges"][judge]
+    axes, rates = judged_axes(thresholds), judged_rates(thresholds)
     at = f" at seed {seed}" if len(config["seeds"]) > 1 else ""
     table = table_with(
         f"mean rewards; gain over {root} in %; good prompts of {root} that stay good{at} (by chance)",
         "policy",
         *(f"reward\n{MEANS[axis].removeprefix('mean_reward_')}" for axis in axes),
         *(f"gain\n{metric}" for metric in rates),
-        *(f"kept\n{SHORT[axis]}" for axis in axes),
+        *(f"kept\n{GOOD_WORDS[axis]}" for axis in axes),
     )
     for policy in config["order"]:
         theirs = published.get(policy, {})
         means = [beside(f"{rows.loc[(policy, metric)]['value']:.2f}", theirs.get(metric), 2) for metric in map(MEANS.get, axes)]
         gains = ["" if policy == root else gain(rows.loc[(policy, metric)]["value"], rows.loc[(root, metric)]["value"]) for metric in rates]
-        place = {"judge": judge, "policy": policy, "reference": root, "seed": seed}
-        kept = [kept_cell(retention, **place, axis=axis) for axis in axes]
-        table.add_row(policy, *means, *gains, *kept)
+        key = {"judge": judge, "policy": policy, "reference": root, "seed": seed}
+        retained = [kept_cell(retention, **key, axis=axis) for axis in axes]
+        table.add_row(policy, *means, *gains, *retained)
     return table
 
 
-def kept_cell(retention: pd.DataFrame, **place: object) -> str:
+def kept_cell(retention: pd.DataFrame, **key: object) -> str:
     """`kept/of (chance)` of the one row at this place; nothing for the root, which has none."""
-    for row in retention[(retention[list(place)] == pd.Series(place)).all(axis=1)].itertuples():
+    for row in retention[(retention[list(key)] == pd.Series(key)).all(axis=1)].itertuples():
         return f"{row.retained}/{row.denominator} ({row.chance:.0f}%)"
     return ""
 
@@ -93,9 +92,9 @@ def contrast_table(rows: pd.DataFrame, rates: Iterable[str]) -> Table:
         "differences in points, 95 % intervals, verdicts (Holm over the contrasts; * primary, unadjusted)", "contrast", *rates
     )
     for (policy, against), group in rows.groupby(["policy_b", "policy_a"], sort=False):
-        found = group.set_index("metric")
+        by_metric = group.set_index("metric")
         primary = " *" if (group["family"] == "primary").any() else ""
-        table.add_row(f"{policy} - {against}{primary}", *(difference_cell(found.loc[metric]) for metric in rates))
+        table.add_row(f"{policy} - {against}{primary}", *(difference_cell(by_metric.loc[metric]) for metric in rates))
     return table
 
 
@@ -112,8 +111,8 @@ def corrected_table(gold: pd.DataFrame, judge: str, seed: int, rates: Iterable[s
     labelled = f"{rows['labelled'].min()} to {rows['labelled'].max()} labels"
     table = table_with(f"the judge's error carried in: corrected by {labelled} per policy (prediction-powered)", "contrast", *rates)
     for (policy, against), group in rows.groupby(["policy_b", "policy_a"], sort=False):
-        found = group.assign(difference=group["corrected"]).set_index("metric")
-        cells = (difference_cell(found.loc[metric]) if metric in found.index else "-" for metric in rates)
+        by_metric = group.assign(difference=group["corrected"]).set_index("metric")
+        cells = (difference_cell(by_metric.loc[metric]) if metric in by_metric.index else "-" for metric in rates)
         table.add_row(f"{policy} - {against}", *cells)
     return table
 
@@ -123,9 +122,9 @@ def judge_lines(examined: pd.DataFrame, judge: str) -> list[str]:
     rows = examined[(examined["judge"] == judge) & (examined["format"] == "as evaluated") & (examined["part"] == "all")]
     lines = []
     for row in rows[rows["own_subset"]].itertuples():
-        found = f"{row.accuracy:.1f} % [{row.ci_low:.1f}, {row.ci_high:.1f}] of {row.n:,} held-out pairs of {row.subset}"
+        accuracy = f"{row.accuracy:.1f} % [{row.ci_low:.1f}, {row.ci_high:.1f}] of {row.n:,} held-out pairs of {row.subset}"
         refused = "" if row.ci_low > 50 else f": not above chance, so nothing is ranked on {row.axis}"
-        lines.append(f"The judge {judge} prefers the chosen reply in {found}{refused}.")
+        lines.append(f"The judge {judge} prefers the chosen reply in {accuracy}{refused}.")
     return lines
 
 
@@ -150,9 +149,11 @@ def lead_lines(leads: pd.DataFrame, judge: str) -> list[str]:
 
 def power_lines(power: pd.DataFrame) -> list[str]:
     """The smallest difference that the study's prompts can show."""
-    rows = power[(power["question"] == "detectable difference") & power["axis"].isin(RATES_OF)]
-    found = [f"{row.difference:.0f} points in {RATES_OF[row.axis]} ({row.n} prompts)" for row in rows.itertuples() if row.difference > 0]
-    return [f"Found with 80 % power: {', '.join(found)}; smaller differences are mostly undecided."] if found else []
+    rows = power[(power["question"] == "detectable difference") & power["axis"].isin([*AXES, CAS])]
+    differences = [
+        f"{row.difference:.0f} points in {RATES.get(row.axis, CAS)} ({row.n} prompts)" for row in rows.itertuples() if row.difference > 0
+    ]
+    return [f"Found with 80 % power: {', '.join(differences)}; smaller differences are mostly undecided."] if differences else []
 
 
 def claim_lines(claims: pd.DataFrame, judge: str) -> list[str]:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from hh_align.analysis.ratings import headline
 from hh_align.core.artifacts import read_table, say, write_text
+from hh_align.core.axes import RATE_MEANINGS
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.report.pages import plain, render_text
@@ -15,13 +16,11 @@ from hh_align.report.pages import plain, render_text
 if TYPE_CHECKING:
     from huggingface_hub import ModelCard, ModelCardData
 
-METRICS = {"HmR": "harmless responses, %", "HpR": "helpful responses, %", "CAS": "mean of both, %"}
-
 
 def measured(metrics: pd.DataFrame, judge: str, policy: str, seed: int) -> list[dict]:
     """The rows of HmR, HpR and CAS of one policy and seed."""
     rows = metrics[(metrics["judge"] == judge) & (metrics["policy"] == policy) & (metrics["seed"] == seed)]
-    return [row for row in plain(rows) if row["metric"] in METRICS]
+    return [row for row in plain(rows) if row["metric"] in RATE_MEANINGS]
 
 
 def root_rows(metrics: pd.DataFrame, judge: str, root: str) -> dict[str, dict]:
@@ -51,7 +50,7 @@ def metadata(config: dict, results: dict[str, list[dict]]) -> "ModelCardData":
                 dataset_type=evaluated,
                 dataset_name=f"{row['n']:.0f} prompts, judge {judge}",
                 metric_type=row["metric"],
-                metric_name=METRICS[row["metric"]],
+                metric_name=RATE_MEANINGS[row["metric"]],
                 metric_value=round(row["value"], 2),
             )
             for judge, rows in results.items()

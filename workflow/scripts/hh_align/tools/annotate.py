@@ -17,6 +17,7 @@ from threading import Lock
 import pyarrow as pa
 
 from hh_align.core.artifacts import read_table, say, write_table
+from hh_align.core.axes import AXES
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 
@@ -60,12 +61,12 @@ def read_study(folder: Path) -> tuple[list[dict], dict[tuple[str, int], dict[str
 
 def draw(prompts: list[dict], size: int | None, seed: int) -> list[dict]:
     """At most `size` prompts per axis, the same for every policy, in drawn order: a random sample however early one stops."""
-    stream, kept = random.Random(seed), []
-    for axis in ("harmlessness", "helpfulness"):
+    stream, by_axis = random.Random(seed), []
+    for axis in AXES:
         asked = sorted((prompt for prompt in prompts if prompt["axis"] == axis), key=lambda prompt: prompt["prompt_id"])
-        kept.append(stream.sample(asked, min(size or len(asked), len(asked))))
-    longest = max(map(len, kept))
-    return [axis[number] for number in range(longest) for axis in kept if number < len(axis)]
+        by_axis.append(stream.sample(asked, min(size or len(asked), len(asked))))
+    longest = max(map(len, by_axis))
+    return [axis[number] for number in range(longest) for axis in by_axis if number < len(axis)]
 
 
 def name_of(*parts: object) -> str:
@@ -78,10 +79,11 @@ def single_items(prompts: list[dict], responses: dict, seed: int) -> list[dict]:
     stream, items = random.Random(seed), []
     for prompt in prompts:
         texts = defaultdict(list)
-        for place, found in sorted(responses.items()):
-            texts[found[prompt["prompt_id"]]].append(place)
+        for checkpoint, replies in sorted(responses.items()):
+            texts[replies[prompt["prompt_id"]]].append(checkpoint)
         block = [
-            {**prompt, "item": name_of(prompt["prompt_id"], text), "texts": [text], "places": places} for text, places in texts.items()
+            {**prompt, "item": name_of(prompt["prompt_id"], text), "texts": [text], "checkpoints": checkpoints}
+            for text, checkpoints in texts.items()
         ]
         stream.shuffle(block)
         items += block
@@ -93,17 +95,18 @@ def pair_items(prompts: list[dict], responses: dict, contrast: tuple[str, str], 
     policy, against = contrast
     stream, items = random.Random(seed), []
     seeds = sorted({at for name, at in responses if name in contrast and at} or {0})
+    policies = {name for name, _ in responses}
     for name in contrast:
-        if name not in {found for found, _ in responses}:
-            raise StudyError(f"--contrast: {name} has no responses. The study has {', '.join(sorted({found for found, _ in responses}))}.")
+        if name not in policies:
+            raise StudyError(f"--contrast: {name} has no responses. The study has {', '.join(sorted(policies))}.")
     for prompt in prompts:
         for at in seeds:
             a, b = (responses.get((name, at), responses.get((name, 0)))[prompt["prompt_id"]] for name in (against, policy))
             if a != b:
                 flipped = stream.random() < 0.5
                 name = name_of(prompt["prompt_id"], at, *sorted((a, b)))
-                place = {"policy_a": against, "policy_b": policy, "seed": at, "flipped": flipped}
-                items.append({**prompt, "item": name, "texts": [b, a] if flipped else [a, b], **place})
+                about = {"policy_a": against, "policy_b": policy, "seed": at, "flipped": flipped}
+                items.append({**prompt, "item": name, "texts": [b, a] if flipped else [a, b], **about})
     return items
 
 
@@ -132,7 +135,7 @@ class Answers:
     def of(self, item: str) -> str | None:
         return self.everyone.get((self.annotator, item))
 
-    def keep(self, item: str, answer: str) -> None:
+    def save(self, item: str, answer: str) -> None:
         with self.lock:
             self._append(json.dumps({"annotator": self.annotator, "item": item, "answer": answer}) + "\n")
             self.everyone[self.annotator, item] = answer
@@ -146,12 +149,12 @@ def export(items: list[dict], answers: Answers, folder: Path) -> None:
         if name not in asked or answer == "skip":
             continue
         item = asked[name]
-        place = {"axis": item["axis"], "prompt_id": item["prompt_id"], "annotator": annotator}
-        if "places" in item:
-            labels += [{**place, "policy": policy, "seed": seed, "good": answer == "good"} for policy, seed in item["places"]]
+        about = {"axis": item["axis"], "prompt_id": item["prompt_id"], "annotator": annotator}
+        if "checkpoints" in item:
+            labels += [{**about, "policy": policy, "seed": seed, "good": answer == "good"} for policy, seed in item["checkpoints"]]
         else:
             preferred = "tie" if answer == "tie" else "b" if (answer == "left") == item["flipped"] else "a"
-            choices.append({**place, **{key: item[key] for key in ("seed", "policy_a", "policy_b")}, "preferred": preferred})
+            choices.append({**about, **{key: item[key] for key in ("seed", "policy_a", "policy_b")}, "preferred": preferred})
     for path, rows, schema in ((folder / "labels.parquet", labels, LABELS), (folder / "choices.parquet", choices, CHOICES)):
         if rows:
             write_table(path, rows, schema, {"answers": len(rows), "inputs": {}})
@@ -201,13 +204,13 @@ def serve(items: list[dict], answers: Answers, folder: Path, port: int) -> Threa
             if not self.is_local():
                 return
             try:
-                given = json.loads(self.rfile.read(min(int(self.headers.get("Content-Length", 0)), 10_000)))
-                item, answer = given["item"], given["answer"]
+                message = json.loads(self.rfile.read(min(int(self.headers.get("Content-Length", 0)), 10_000)))
+                item, answer = message["item"], message["answer"]
             except (ValueError, KeyError, TypeError):
                 return self.reply(400, {"error": "not an answer"})
             if self.path != "/answers" or answer not in allowed.get(item, ()):
                 return self.reply(400, {"error": "no such item or answer; load the page again"})
-            answers.keep(item, answer)
+            answers.save(item, answer)
             with answers.lock:
                 export(items, answers, folder)
             self.reply(200, {})

@@ -12,8 +12,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from hh_align.analysis.ratings import RATES, headline
+from hh_align.analysis.ratings import headline
 from hh_align.core.artifacts import provenance, read_provenance, read_table, say, write_table, write_text
+from hh_align.core.axes import RATE_METRICS
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.report.export_csv import as_csv
@@ -50,27 +51,27 @@ def side_by_side(metrics: dict[str, pd.DataFrame]) -> list[dict]:
 
     Raises StudyError where they share no judge or no policy.
     """
-    places = [set(zip(frame["judge"], frame["policy"], strict=True)) for frame in metrics.values()]
-    shared = set.intersection(*places)
+    judged = [set(zip(frame["judge"], frame["policy"], strict=True)) for frame in metrics.values()]
+    shared = set.intersection(*judged)
     if not shared:
         raise StudyError(f"{', '.join(metrics)} share no policy that the same judge has scored.")
     rows = []
     for judge, policy in sorted(shared):
-        for metric in (*RATES.values(), "CAS"):
+        for metric in RATE_METRICS:
             for study, frame in metrics.items():
-                found = headline(frame, judge)
-                if (policy, metric) in found.index:
-                    rows.append({"study": study, "policy": policy, "metric": metric, **found.loc[(policy, metric)].to_dict()})
+                shown = headline(frame, judge)
+                if (policy, metric) in shown.index:
+                    rows.append({"study": study, "policy": policy, "metric": metric, **shown.loc[(policy, metric)].to_dict()})
     return rows
 
 
 def settings(folder: Path) -> dict[str, object]:
     """stage.key -> value of a study's prompts, generation and scoring, as the provenance of their artifacts has it."""
-    found = {}
+    values = {}
     for stage, pattern in STAGES.items():
         for path in sorted(folder.glob(pattern))[:1]:
-            found |= flat(read_provenance(path)["config"], stage)
-    return found
+            values |= flat(read_provenance(path)["config"], stage)
+    return values
 
 
 def flat(value: object, key: str) -> dict[str, object]:
@@ -82,8 +83,8 @@ def flat(value: object, key: str) -> dict[str, object]:
 
 def differing(folders: list[Path]) -> dict[str, list]:
     """Setting -> its value in each study, of those that differ (None: absent)."""
-    found = [settings(folder) for folder in folders]
-    values = {key: [study.get(key) for study in found] for key in dict.fromkeys(key for study in found for key in study)}
+    studies = [settings(folder) for folder in folders]
+    values = {key: [study.get(key) for study in studies] for key in dict.fromkeys(key for study in studies for key in study)}
     return {key: row for key, row in values.items() if any(value != row[0] for value in row)}
 
 
@@ -94,8 +95,8 @@ def table(rows: list[dict], judge: str, studies: list[str]) -> Table:
         shown.add_column(name, justify="left" if number < 2 else "right", no_wrap=True)
     cells = {(row["policy"], row["metric"], row["study"]): row for row in rows if row["judge"] == judge}
     for policy, metric in dict.fromkeys((policy, metric) for policy, metric, _ in cells):
-        found = [cells.get((policy, metric, study)) for study in studies]
-        shown.add_row(policy, metric, *(cell(row) for row in found))
+        row = [cells.get((policy, metric, study)) for study in studies]
+        shown.add_row(policy, metric, *(cell(row) for row in row))
     return shown
 
 
@@ -117,9 +118,9 @@ def main() -> None:
     for key, values in changed.items():
         console.print(f"  {key}: " + " | ".join(json.dumps(value) for value in values), markup=False)
     inputs = [folder / "analysis/metrics.parquet" for folder in args.folders]
-    kept = [{name: None if pd.isna(row[name]) else row[name] for name in SCHEMA.names} for row in rows]
-    write_table(args.output / "metrics.parquet", kept, SCHEMA, provenance({"differs": changed}, inputs))
-    write_text(args.output / "metrics.csv", as_csv(kept, SCHEMA.names))
+    plain = [{name: None if pd.isna(row[name]) else row[name] for name in SCHEMA.names} for row in rows]
+    write_table(args.output / "metrics.parquet", plain, SCHEMA, provenance({"differs": changed}, inputs))
+    write_text(args.output / "metrics.csv", as_csv(plain, SCHEMA.names))
     say(f"\nwritten: {args.output}/metrics.parquet and metrics.csv")
 
 

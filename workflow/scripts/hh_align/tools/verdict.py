@@ -19,9 +19,10 @@ from jsonschema.exceptions import best_match
 
 from hh_align.analysis import check_claims, compare_policies, compute_metrics, compute_power, compute_retention, sweep_thresholds
 from hh_align.analysis.gather_ratings import as_table, check_judges, fault, labelled, reply_facts
-from hh_align.analysis.ratings import AXES, LIMITS, Rated, Ratings, by_axis, headline, judged_axes, read_ratings, shown_judge
+from hh_align.analysis.ratings import Rated, Ratings, by_axis, headline, judged_axes, read_ratings, shown_judge
 from hh_align.config.resolve import SCHEMA, explain
 from hh_align.core.artifacts import provenance, read_table, say, write_table, write_text
+from hh_align.core.axes import AXES, THRESHOLD_KEYS
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.core.tables import RATINGS
@@ -42,7 +43,7 @@ def read_settings(path: Path) -> dict:
     """The settings, checked against the parts of the config's schema that they share. Raises StudyError with one message."""
     study = yaml.safe_load(SCHEMA.read_text())
     parts = study["properties"]
-    limits = {"axis": {"enum": [*AXES, "both"]}, "harmless_min": {"type": "number"}, "helpful_above": {"type": "number"}}
+    judge_keys = {"axis": {"enum": [*AXES, "both"]}, "harmless_min": {"type": "number"}, "helpful_above": {"type": "number"}}
     schema = {
         "$defs": study["$defs"],
         "type": "object",
@@ -50,7 +51,10 @@ def read_settings(path: Path) -> dict:
         "properties": {
             "root": {"type": "string"},
             "parents": {"type": "object", "additionalProperties": {"type": "string"}},
-            "judges": {"type": "object", "additionalProperties": {"type": "object", "additionalProperties": False, "properties": limits}},
+            "judges": {
+                "type": "object",
+                "additionalProperties": {"type": "object", "additionalProperties": False, "properties": judge_keys},
+            },
             "claims": parts["claims"],
             **{name: parts["analysis"]["properties"][name] for name in ANALYSIS},
         },
@@ -73,7 +77,9 @@ def settings_in(path: Path) -> dict:
     judges = {}
     for judge, thresholds in study["judges"].items():
         axes = judged_axes(thresholds)
-        judges[judge] = {"axis": "both" if axes == AXES else axes[0]} | {LIMITS[axis]: thresholds[LIMITS[axis]] for axis in axes}
+        judges[judge] = {"axis": "both" if axes == AXES else axes[0]} | {
+            THRESHOLD_KEYS[axis]: thresholds[THRESHOLD_KEYS[axis]] for axis in axes
+        }
     parents = {policy: entry["parent"] for policy, entry in study["policies"].items() if entry["parent"]}
     return {"root": study["order"][0], "parents": parents, "judges": judges}
 
@@ -135,17 +141,17 @@ def study_of(frame: pd.DataFrame, settings: dict, path: Path, defaults: dict) ->
     """
     policies = list(dict.fromkeys(frame["policy"]))
     root = settings.get("root", "base" if "base" in policies else policies[0])
-    given = dict(frame.dropna(subset="parent")[["policy", "parent"]].to_numpy()) if "parent" in frame else {}
-    parents = {policy: (given | settings.get("parents", {})).get(policy, root) for policy in policies if policy != root}
+    named_parents = dict(frame.dropna(subset="parent")[["policy", "parent"]].to_numpy()) if "parent" in frame else {}
+    parents = {policy: (named_parents | settings.get("parents", {})).get(policy, root) for policy in policies if policy != root}
     named = {root, *parents, *parents.values(), *(name for pair in settings.get("contrasts", []) for name in pair)}
     if unknown := sorted(named - set(policies)):
         raise StudyError(f"{path}: policy {', '.join(unknown)} is not in the file. It holds {', '.join(policies)}.")
     seeds = {policy: sorted(set(frame[frame["policy"] == policy]["seed"])) for policy in policies}
-    others = {tuple(found) for policy, found in seeds.items() if policy != root}
+    others = {tuple(own_seeds) for policy, own_seeds in seeds.items() if policy != root}
     if len(others) > 1 or len(seeds[root]) > 1:
-        listed = "; ".join(f"{policy}: {', '.join(map(str, found))}" for policy, found in seeds.items())
+        listed = "; ".join(f"{policy}: {', '.join(map(str, own_seeds))}" for policy, own_seeds in seeds.items())
         raise StudyError(f"{path}: every trained policy needs the same seeds, and {root} one set of responses. Found {listed}.")
-    limits = next(iter(defaults["judges"].values()))
+    thresholds = next(iter(defaults["judges"].values()))
     analysis = {**defaults["analysis"], "contrasts": contrasts_of(root, parents), "primary": [], "all_pairs": True, "claims": []}
     chosen = {key: value for key, value in settings.items() if key in (*ANALYSIS, "claims")}
     return {
@@ -154,14 +160,14 @@ def study_of(frame: pd.DataFrame, settings: dict, path: Path, defaults: dict) ->
         "policies": {policy: {"parent": parents.get(policy)} for policy in policies},
         "order": by_depth(root, parents),
         "seeds": [int(seed) for seed in (min(others) if others else [0])],
-        "judges": {judge: limits_of(limits, settings.get("judges", {}).get(judge, {})) for judge in sorted(set(frame["judge"]))},
+        "judges": {judge: thresholds_of(thresholds, settings.get("judges", {}).get(judge, {})) for judge in sorted(set(frame["judge"]))},
     }
 
 
-def limits_of(defaults: dict, settings: dict) -> dict:
+def thresholds_of(defaults: dict, settings: dict) -> dict:
     """A judge's thresholds, of its own axis only where it has one."""
     axes = AXES if settings.get("axis", "both") == "both" else (settings["axis"],)
-    return {LIMITS[axis]: settings.get(LIMITS[axis], defaults[LIMITS[axis]]) for axis in axes}
+    return {THRESHOLD_KEYS[axis]: settings.get(THRESHOLD_KEYS[axis], defaults[THRESHOLD_KEYS[axis]]) for axis in axes}
 
 
 def contrasts_of(root: str, parents: dict[str, str]) -> list[list[str]]:
@@ -211,12 +217,12 @@ def table_of(frame: pd.DataFrame, config: dict, path: Path) -> pa.Table:
 def analyse(rated: Rated, config: dict) -> dict[str, tuple[list[dict], pa.Schema]]:
     """Every table of the verdict by name, with its schema."""
     ratings, clusters, prompts = rated
-    retained, changed = compute_retention.compare(ratings, config)
+    retained, changed = compute_retention.compare_with_references(ratings, config)
     swept, leads, flips = sweep_thresholds.sweep(ratings, config)
     sizes = {axis: len(prompts[axis]) for axis in AXES}
     return {
         "metrics": (compute_metrics.measure(ratings, clusters, config), compute_metrics.METRICS),
-        "comparisons": (compare_policies.compare(ratings, clusters, config), compare_policies.COMPARISONS),
+        "comparisons": (compare_policies.compare_policies(ratings, clusters, config), compare_policies.COMPARISONS),
         "retention": (retained, compute_retention.RETENTION),
         "changed_prompts": (changed, compute_retention.CHANGED),
         "thresholds": (swept, sweep_thresholds.THRESHOLDS),

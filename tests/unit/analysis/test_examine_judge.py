@@ -34,8 +34,8 @@ def headline(frame):
 
 
 def reliability_of(frame, tmp_path):
-    place = {"judge": "j", "axis": "harmlessness", "subset": "s", "own_subset": True}
-    write_table(tmp_path / "judge.parquet", [{**place, **row} for row in examine(frame)], JUDGE, {})
+    about = {"judge": "j", "axis": "harmlessness", "subset": "s", "own_subset": True}
+    write_table(tmp_path / "judge.parquet", [{**about, **row} for row in examine(frame)], JUDGE, {})
     return read_reliability(tmp_path / "judge.parquet")["j", "harmlessness"]
 
 
@@ -56,22 +56,22 @@ def test_a_coin_is_not_above_chance(tmp_path):
 
 def test_a_perfect_judge():
     frame = pairs(1).assign(chosen_reward=1.0, rejected_reward=0.0)
-    found = headline(frame)
-    assert (found["accuracy"], found["auc"], found["slope"]) == (100, 1, None)
+    row = headline(frame)
+    assert (row["accuracy"], row["auc"], row["slope"]) == (100, 1, None)
 
 
 def test_ties_are_errors():
-    found = headline(pairs(1).assign(chosen_reward=0.0, rejected_reward=0.0))
-    assert (found["accuracy"], found["auc"]) == (0, 0.5)
+    row = headline(pairs(1).assign(chosen_reward=0.0, rejected_reward=0.0))
+    assert (row["accuracy"], row["auc"]) == (0, 0.5)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("sharpness", [1.0, 2.0])
 def test_the_slope_of_a_bradley_terry_judge(seed, sharpness):
     # margins half as large as they should be: the slope says twice
-    found = slope((pairs(seed, 4000, sharpness)["chosen_reward"] - pairs(seed, 4000, sharpness)["rejected_reward"]).to_numpy())
-    assert found["slope_low"] < found["slope"] < found["slope_high"]
-    assert found["slope"] == pytest.approx(sharpness, rel=0.1)
+    row = slope((pairs(seed, 4000, sharpness)["chosen_reward"] - pairs(seed, 4000, sharpness)["rejected_reward"]).to_numpy())
+    assert row["slope_low"] < row["slope"] < row["slope_high"]
+    assert row["slope"] == pytest.approx(sharpness, rel=0.1)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -102,8 +102,8 @@ def test_pairs_of_one_dialogue_count_once():
 def test_length_and_the_parts_by_length():
     frame = pairs(1).assign(chosen_tokens=lambda f: 10 + (f["chosen_reward"] > f["rejected_reward"]) * 2, rejected_tokens=11)
     margins = (frame["chosen_reward"] - frame["rejected_reward"]).to_numpy()
-    found, (whole, longer, shorter) = length(frame, margins), examine(frame)
-    assert found["length_only"] == pytest.approx(whole["accuracy"]) and found["length_correlation"] > 0.5
+    row, (whole, longer, shorter) = length(frame, margins), examine(frame)
+    assert row["length_only"] == pytest.approx(whole["accuracy"]) and row["length_correlation"] > 0.5
     assert (longer["part"], longer["accuracy"], shorter["part"], shorter["accuracy"]) == ("chosen longer", 100, "chosen shorter", 0)
     assert longer["n"] + shorter["n"] == whole["n"]
 

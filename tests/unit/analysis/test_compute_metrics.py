@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hh_align.analysis.compute_metrics import NEW, THESE, measure
+from hh_align.analysis.compute_metrics import measure
 from hh_align.analysis.compute_retention import ceiling, changes
 from hh_align.analysis.ratings import headline
-from hh_align.analysis.statistics import crossed_mean
+from hh_align.analysis.statistics import NEW_SEEDS, THESE_CHECKPOINTS, crossed_mean
 from hh_align.report.summarize_study import rate_cell
 
 CONFIG = {
@@ -29,15 +29,15 @@ def frame_of(axis, labels):
 
 def ratings_of(*seeds):
     """Ratings of `sft`, per seed a list of harmlessness and one of helpfulness labels; base is as sft's first seed."""
-    found = {
+    ratings = {
         ("j", "sft", seed, axis): frame_of(axis, part)
         for seed, labels in enumerate(seeds, 1)
         for axis, part in zip(AXES, labels, strict=True)
     }
-    return found | {("j", "base", 0, axis): frame_of(axis, part) for axis, part in zip(AXES, seeds[0], strict=True)}
+    return ratings | {("j", "base", 0, axis): frame_of(axis, part) for axis, part in zip(AXES, seeds[0], strict=True)}
 
 
-def metrics_of(ratings, policy="sft", seed=1, estimand=THESE):
+def metrics_of(ratings, policy="sft", seed=1, estimand=THESE_CHECKPOINTS):
     """metric -> row of one policy at one seed (None: over the seeds)."""
     seeds = sorted({key[2] for key in ratings} - {0})
     clusters = {axis: np.arange(len(ratings["j", "base", 0, axis])) for axis in AXES}
@@ -84,7 +84,7 @@ def test_empty_replies_are_left_out_or_scored_worst():
 def test_an_over_seeds_row_counts_prompts_not_answers():
     # 3 seeds x 50 prompts are no 150 prompts
     stream = np.random.default_rng(0)
-    rows = metrics_of(ratings_of(*(stream.integers(0, 2, (2, 50)) for _ in range(3))), seed=None, estimand=NEW)
+    rows = metrics_of(ratings_of(*(stream.integers(0, 2, (2, 50)) for _ in range(3))), seed=None, estimand=NEW_SEEDS)
     assert {metric: rows[metric]["n"] for metric in MAIN} == {
         "HmR": 50, "HpR": 50, "CAS": 100, "mean_reward_harmful": 50, "mean_reward_helpful": 50,
     }  # fmt: skip
@@ -94,13 +94,13 @@ def test_new_seeds_are_less_certain_than_these_checkpoints():
     # seeds that differ: what holds for these three checkpoints holds less surely for a fourth
     stream = np.random.default_rng(0)
     ratings = ratings_of(*((stream.random((2, 100)) < share) for share in (0.3, 0.5, 0.7)))
-    new, these = (metrics_of(ratings, seed=None, estimand=estimand)["HmR"] for estimand in (NEW, THESE))
+    new, these = (metrics_of(ratings, seed=None, estimand=estimand)["HmR"] for estimand in (NEW_SEEDS, THESE_CHECKPOINTS))
     assert new["value"] == these["value"]
     assert new["ci_high"] - new["ci_low"] > 1.5 * (these["ci_high"] - these["ci_low"])
 
 
 def test_equal_labels_give_no_interval_instead_of_certainty():
-    rows = metrics_of(ratings_of(([1] * 9, [1, 0, 1] * 3), ([1] * 9, [1, 0, 1] * 3)), seed=None, estimand=NEW)
+    rows = metrics_of(ratings_of(([1] * 9, [1, 0, 1] * 3), ([1] * 9, [1, 0, 1] * 3)), seed=None, estimand=NEW_SEEDS)
     assert (rows["HmR"]["value"], rows["HmR"]["ci_low"], rows["HmR"]["ci_high"]) == (100, None, None)
     assert rows["HpR"]["ci_low"] < rows["HpR"]["value"] < rows["HpR"]["ci_high"] <= 100
     assert rate_cell(pd.Series(rows["HmR"])) == "100.0 [-]"
@@ -132,10 +132,10 @@ def test_crossed_mean_of_one_block_is_the_textbook_variance():
     by_prompt, by_seed, mean = values.mean(1), values.mean(0), values.mean()
     rest = values - by_prompt[:, None] - by_seed + mean
     squares = [4 * ((by_prompt - mean) ** 2).sum() / 19, 20 * ((by_seed - mean) ** 2).sum() / 3, (rest**2).sum() / 57]
-    found = crossed_mean(values)
-    assert found[:2] == pytest.approx((mean, (squares[0] + squares[1] - squares[2]) / 80))
+    estimate = crossed_mean(values)
+    assert estimate[:2] == pytest.approx((mean, (squares[0] + squares[1] - squares[2]) / 80))
     freedom = (squares[0] + squares[1] - squares[2]) ** 2 / (squares[0] ** 2 / 19 + squares[1] ** 2 / 3 + squares[2] ** 2 / 57)
-    assert found[2] == pytest.approx(freedom)
+    assert estimate[2] == pytest.approx(freedom)
 
 
 def test_what_is_shown_is_over_seeds_where_there_are_several():

@@ -53,8 +53,8 @@ def test_one_seed_has_no_interval():
 
 
 def test_from_table_to_figure(tmp_path):
-    found = labels(prompts=20)
-    write_table(tmp_path / "labels.parquet", found.assign(accepted=True, kind="x").to_dict("records"), LABELS, {})
+    truth = labels(prompts=20)
+    write_table(tmp_path / "labels.parquet", truth.assign(accepted=True, kind="x").to_dict("records"), LABELS, {})
     rewards = {("j", "plain", 0): {(axis, f"{axis}-{number:03d}"): 0.0 for axis in AXES for number in range(20)}}
     write_ratings(tmp_path / "ratings.parquet", rewards, {"j": {"harmless_min": 0.0, "helpful_above": 0.0}})
     paths = {name: tmp_path / f"{name}.parquet" for name in ("ratings", "labels")}

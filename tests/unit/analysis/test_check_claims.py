@@ -1,21 +1,15 @@
 """Published sentences against numbers: one rule, and the paper's own sentences against the paper's own ratings."""
 
-import json
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from study_folder import REPOSITORY, SHARED
+from study_folder import REPOSITORY
 
 from hh_align.analysis.check_claims import check, compare_spreads, conclude
-from hh_align.analysis.gather_ratings import gather
-from hh_align.analysis.ratings import split
-from hh_align.data import import_release
+from hh_align.analysis.ratings import read_ratings
 
 DEFAULTS = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
-RELEASE = SHARED / "paper-release"
 AXES = ("harmlessness", "helpfulness")
 POLICIES = {"base": {"parent": None}, "sft": {"parent": "base"}, "dpo": {"parent": "base"}, "sft_dpo": {"parent": "sft"}}
 CONFIG = {
@@ -29,35 +23,21 @@ CONFIG = {
 
 
 @pytest.fixture(scope="module")
-def paper(tmp_path_factory):
+def paper(released):
     """claim -> its row, the paper's sentences on the paper's released ratings."""
-    if not RELEASE.is_dir():
-        pytest.skip("needs the paper's release in ../shared/paper-release")
-    folder = tmp_path_factory.mktemp("claims")
-    release = yaml.safe_load((REPOSITORY / "config/published.yaml").read_text())["release"]
-    rewards = [folder / f"rewards/deberta/{policy}/seed-{0 if policy == 'base' else 42}.parquet" for policy in POLICIES]
-    paths = {"responses": [folder / "responses" / path.parent.name / path.name for path in rewards], "rewards": rewards}
-    sys.argv = ["import_release", "--config", json.dumps(release), "--release", str(RELEASE), "--prompts", str(folder / "prompts.parquet")]
-    for name, given in paths.items():
-        sys.argv += [f"--{name}", *map(str, given)]
-    import_release.main()
-    answered = [(policy, 0 if policy == "base" else 42) for policy in POLICIES]
-    opinions = [("deberta", *checkpoint) for checkpoint in answered]
-    files = (dict(zip(keys, given, strict=True)) for keys, given in zip((answered, opinions), paths.values(), strict=True))
-    rated = split(gather(folder / "prompts.parquet", *files, CONFIG["judges"]))
-    rows = check(rated.ratings, dict.fromkeys(AXES, np.arange(50)), CONFIG | {"claims": DEFAULTS["claims"]})
-    return pd.DataFrame(rows)
+    rated = read_ratings(released / "ratings.parquet")
+    return pd.DataFrame(check(rated.ratings, dict.fromkeys(AXES, np.arange(50)), CONFIG | {"claims": DEFAULTS["claims"]}))
 
 
 def test_outperforms_all_others_is_contradicted_by_the_papers_own_numbers(paper):
-    found = paper[paper["claim"] == "SFT+DPO outperforms all others across all metrics"]
-    assert len(found) == 3 * 5 and set(found["verdict"]) == {"contradicted"}
-    parts = found.set_index("part")
+    rows = paper[paper["claim"] == "SFT+DPO outperforms all others across all metrics"]
+    assert len(rows) == 3 * 5 and set(rows["verdict"]) == {"contradicted"}
+    parts = rows.set_index("part")
     assert parts.loc["HmR: sft_dpo - sft", "value"] == pytest.approx(-4)
     harmful = parts[parts.index.str.startswith("mean_reward_harmful")]
     assert len(harmful) == 3 and (harmful["value"] < 0).all()  # -3.68 is the lowest of all
     assert parts.loc["HpR: sft_dpo - base", "part_verdict"] == "supported"
-    assert any(text in found["reason"].iloc[0] for text in ("mean_reward_harmful of sft_dpo -3.68 < ", "HmR of sft_dpo 44 < sft 48"))
+    assert any(text in rows["reason"].iloc[0] for text in ("mean_reward_harmful of sft_dpo -3.68 < ", "HmR of sft_dpo 44 < sft 48"))
 
 
 def test_the_papers_other_sentences(paper):
@@ -132,9 +112,9 @@ def test_spreads_cover_and_find_what_is_there(seed):
     stream, hits, rejected = np.random.default_rng(seed), 0, 0
     for _ in range(200):
         a = stream.normal(size=(80, 1))
-        found = compare_spreads(a, 0.5 * a + np.sqrt(0.75) * stream.normal(size=(80, 1)), {"samples": 400, "seed": 1})
-        hits += found["ci_low"] <= 0 <= found["ci_high"]
-        rejected += found["p"] < 0.05
+        spread = compare_spreads(a, 0.5 * a + np.sqrt(0.75) * stream.normal(size=(80, 1)), {"samples": 400, "seed": 1})
+        hits += spread["ci_low"] <= 0 <= spread["ci_high"]
+        rejected += spread["p"] < 0.05
     assert hits / 200 > 0.88 and rejected / 200 < 0.1
     wide = compare_spreads(a, 0.5 * a + 2 * stream.normal(size=(80, 1)), {"samples": 1000, "seed": 1})
     assert 0 < wide["ci_low"] < wide["difference"] < wide["ci_high"] and wide["p"] < 1e-4

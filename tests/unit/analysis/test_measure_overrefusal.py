@@ -49,14 +49,14 @@ def test_a_classifiers_label_counts_from_its_probability_whatever_is_better():
 
 def measured(folder, refusing, rewards=None, config=CONFIG, n=10):
     """Rows by the script: refusing: policy -> numbers of the safe questions that it refuses; all contrasts (2) are refused by sft."""
-    places = [{"axis": "safe", "prompt_id": f"safe-{number:03d}", "subset": f"c{number % 2}"} for number in range(n)]
-    places += [{"axis": "contrast", "prompt_id": f"contrast-{number:03d}", "subset": "c0"} for number in range(2)]
-    write_table(folder / "prompts.parquet", [row | {"prompt": "x", "cluster": "c", "keywords": []} for row in places], PROMPTS, {})
+    questions = [{"axis": "safe", "prompt_id": f"safe-{number:03d}", "subset": f"c{number % 2}"} for number in range(n)]
+    questions += [{"axis": "contrast", "prompt_id": f"contrast-{number:03d}", "subset": "c0"} for number in range(2)]
+    write_table(folder / "prompts.parquet", [row | {"prompt": "x", "cluster": "c", "keywords": []} for row in questions], PROMPTS, {})
     paths = {"base": "base/seed-0.parquet", "sft": "sft/seed-42.parquet"}
     for policy, path in paths.items():
-        said = [row | {"response": NO if refuse(row, refusing[policy], policy) else YES} for row in places]
+        said = [row | {"response": NO if refuse(row, refusing[policy], policy) else YES} for row in questions]
         write_table(folder / "responses" / path, said, RESPONSES, {})
-        rated = [row | {"reward": (rewards or {}).get((policy, row["prompt_id"]), 0.1)} for row in places]
+        rated = [row | {"reward": (rewards or {}).get((policy, row["prompt_id"]), 0.1)} for row in questions]
         write_table(folder / "rewards/flag" / path, rated, REWARDS, {})
     options = {"prompts": folder / "prompts.parquet", "responses": [folder / "responses" / path for path in paths.values()]}
     options |= {"rewards": [folder / "rewards/flag" / path for path in paths.values()]} if rewards else {}
@@ -73,10 +73,10 @@ def refuse(row, numbers, policy):
 
 def only(rows, **where):
     category = where.pop("category", None)
-    kept = rows[rows["category"].isna() if category is None else rows["category"] == category]
+    chosen = rows[rows["category"].isna() if category is None else rows["category"] == category]
     for name, value in where.items():
-        kept = kept[kept[name] == value]
-    (row,) = kept.to_dict("records")
+        chosen = chosen[chosen[name] == value]
+    (row,) = chosen.to_dict("records")
     return row
 
 

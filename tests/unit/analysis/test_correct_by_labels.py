@@ -11,7 +11,8 @@ from rated import write_ratings
 from scipy.stats import norm
 
 from hh_align.analysis import correct_by_labels, ppi
-from hh_align.analysis.correct_by_labels import agreement, correct, preferences, read_labels, sample, settle
+from hh_align.analysis.correct_by_labels import by_choices, correct
+from hh_align.analysis.labels import agreement, read_labels, sample, settle
 from hh_align.analysis.ratings import read_ratings
 from hh_align.analysis.statistics import wilson
 from hh_align.core.errors import StudyError
@@ -34,12 +35,12 @@ def simulated(stream, prompts, labelled, rates, right_if_good, right_if_bad, cou
     """(truth, opinions, labels) of two policies on the same prompts, each shape (count, prompts): correlated, with an asymmetric judge."""
     shared = stream.normal(size=(count, prompts))
     known = stream.random((count, prompts)).argsort(1).argsort(1) < labelled
-    found = []
+    policies = []
     for rate in rates:
         good = 0.6**0.5 * shared + 0.4**0.5 * stream.normal(size=shared.shape) < norm.ppf(rate)
         opinion = np.where(good, stream.random(good.shape) < right_if_good, stream.random(good.shape) >= right_if_bad)
-        found.append((good.astype(float), opinion.astype(float), np.where(known, good, np.nan)))
-    return found
+        policies.append((good.astype(float), opinion.astype(float), np.where(known, good, np.nan)))
+    return policies
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -80,16 +81,16 @@ def test_against_another_implementation():
     stream = np.random.default_rng(7)
     truth = (stream.random(400) < 0.6).astype(float)
     opinion = np.where(truth == 1, stream.random(400) < 0.85, stream.random(400) < 0.3).astype(float)
-    found = ppi.rate("h", opinion, np.where(np.arange(400) < 100, truth, np.nan))
-    assert found.value == pytest.approx(0.6058, abs=0.01)
-    assert found.interval({"h": np.arange(400)}) == pytest.approx((0.5215, 0.6895), abs=0.012)
+    estimate = ppi.rate("h", opinion, np.where(np.arange(400) < 100, truth, np.nan))
+    assert estimate.value == pytest.approx(0.6058, abs=0.01)
+    assert estimate.interval({"h": np.arange(400)}) == pytest.approx((0.5215, 0.6895), abs=0.012)
 
 
 def test_with_every_response_labelled_it_is_the_labels_own_rate():
     labels = np.r_[np.ones(30), np.zeros(20)]
-    found = ppi.rate("h", np.random.default_rng(0).integers(0, 2, 50).astype(float), labels)
-    assert found.value == pytest.approx(0.6) and found.extra == 0
-    assert found.variance({"h": np.arange(50)}) == pytest.approx(0.6 * 0.4 / 49)
+    estimate = ppi.rate("h", np.random.default_rng(0).integers(0, 2, 50).astype(float), labels)
+    assert estimate.value == pytest.approx(0.6) and estimate.extra == 0
+    assert estimate.variance({"h": np.arange(50)}) == pytest.approx(0.6 * 0.4 / 49)
 
 
 def test_a_useless_judge_costs_nothing_and_a_perfect_one_is_not_trusted_blindly():
@@ -102,8 +103,8 @@ def test_a_useless_judge_costs_nothing_and_a_perfect_one_is_not_trusted_blindly(
 
 
 def test_no_label_ever_gives_no_width():
-    found = ppi.rate("h", np.ones(50), np.where(np.arange(50) < 20, 1.0, np.nan))
-    low, high = ppi.score_interval(found, {"h": np.arange(50)})
+    estimate = ppi.rate("h", np.ones(50), np.where(np.arange(50) < 20, 1.0, np.nan))
+    low, high = ppi.score_interval(estimate, {"h": np.arange(50)})
     assert 0 < low < 0.9 and high <= 1
 
 
@@ -128,8 +129,8 @@ def test_kappa_known_answer():
     # Cohen 1960: (0.7 - 0.5) / (1 - 0.5) for 20/5/10/15
     a = np.r_[np.ones(25), np.zeros(25)].astype(bool)
     b = np.r_[np.ones(20), np.zeros(5), np.ones(10), np.zeros(15)].astype(bool)
-    found = agreement(a, b)
-    assert (found["agreement"], found["kappa"], found["only_a_good"], found["only_b_good"]) == (70, pytest.approx(0.4), 5, 10)
+    row = agreement(a, b)
+    assert (row["agreement"], row["kappa"], row["only_a_good"], row["only_b_good"]) == (70, pytest.approx(0.4), 5, 10)
     assert agreement(np.ones(5, bool), np.ones(5, bool))["kappa"] is None
 
 
@@ -138,7 +139,7 @@ def study(tmp_path):
     """(folder, table of ratings of two policies on 40 prompts per axis, true labels)"""
     stream = np.random.default_rng(0)
     ids = [(axis, f"{axis}-{number:03d}") for axis in AXES for number in range(40)]
-    rewards = {("j", *place): {key: float(stream.normal()) for key in ids} for place in (("base", 0), ("sft", 42))}
+    rewards = {("j", *checkpoint): {key: float(stream.normal()) for key in ids} for checkpoint in (("base", 0), ("sft", 42))}
     path = write_ratings(tmp_path / "ratings.parquet", rewards, CONFIG["judges"])
     truth = [
         {"policy": policy, "seed": seed, "axis": axis, "prompt_id": name, "good": bool(stream.random() < 0.5)}
@@ -148,8 +149,8 @@ def study(tmp_path):
 
 
 def corrected(study, frame):
-    ratings = read_ratings(study[1]).ratings
-    rows = correct(settle(frame.assign(annotator="me"), ratings), ratings, dict.fromkeys(AXES, np.arange(40)), CONFIG)
+    rated = read_ratings(study[1])
+    rows = correct(settle(frame.assign(annotator="me"), rated.ratings), rated, CONFIG)
     return {(row["policy_b"], row["policy_a"], row["metric"]): row for row in rows}
 
 
@@ -157,10 +158,8 @@ def test_swapping_policies_negates_the_corrected_contrast(study):
     frame = sample(study[2], 20, 3)
     assert frame.groupby(["policy", "axis"]).size().tolist() == [20] * 4
     there = corrected(study, frame)["sft", "base", "CAS"]
-    back = correct(
-        settle(frame.assign(annotator="me"), read_ratings(study[1]).ratings), read_ratings(study[1]).ratings,
-        dict.fromkeys(AXES, np.arange(40)), CONFIG | {"contrasts": [["base", "sft"]]},
-    )[-1]  # fmt: skip
+    rated = read_ratings(study[1])
+    back = correct(settle(frame.assign(annotator="me"), rated.ratings), rated, CONFIG | {"contrasts": [["base", "sft"]]})[-1]
     assert (back["corrected"], back["ci_low"], back["p"]) == pytest.approx((-there["corrected"], -there["ci_high"], there["p"]))
 
 
@@ -182,9 +181,11 @@ def test_annotators_are_settled_by_majority_and_ties_left_out(study, capsys):
     ratings = read_ratings(study[1]).ratings
     one = {"policy": "sft", "seed": 42, "axis": "helpfulness"}
     votes = {"helpfulness-000": [True, True, False], "helpfulness-001": [True, False]}
-    rows = [{**one, "prompt_id": name, "good": vote, "annotator": str(n)} for name, found in votes.items() for n, vote in enumerate(found)]
-    found = settle(pd.DataFrame(rows), ratings)["sft", 42, "helpfulness"]
-    assert found[0] == 1 and np.isnan(found[1:]).all()
+    rows = [
+        {**one, "prompt_id": name, "good": vote, "annotator": str(n)} for name, settled in votes.items() for n, vote in enumerate(settled)
+    ]
+    settled = settle(pd.DataFrame(rows), ratings)["sft", 42, "helpfulness"]
+    assert settled[0] == 1 and np.isnan(settled[1:]).all()
     assert "1 responses are left out" in capsys.readouterr().out
 
 
@@ -221,17 +222,17 @@ def test_an_unfit_labels_file_is_one_error(study, change, said):
 def test_choices_give_a_win_rate_and_an_agreement_with_the_judges_order(study):
     folder, path, _ = study
     ratings = read_ratings(path).ratings
-    a, b = (ratings["j", *place, "helpfulness"] for place in (("base", 0), ("sft", 42)))
+    a, b = (ratings["j", *checkpoint, "helpfulness"] for checkpoint in (("base", 0), ("sft", 42)))
     better = np.where(b["reward"] > a["reward"], "b", "a").astype(object)
     better[:4] = "tie"
     rows = {"axis": "helpfulness", "prompt_id": a["prompt_id"], "seed": 42, "policy_a": "base", "policy_b": "sft", "preferred": better}
     pd.DataFrame(rows).to_csv(folder / "choices.csv", index=False)
-    (gold,), (agreed,) = preferences(folder / "choices.csv", ratings, CONFIG)
+    (gold,), (agreed,) = by_choices(folder / "choices.csv", ratings, CONFIG)
     assert gold["labels_value"] == pytest.approx(100 * ((better == "b").sum() - (better == "a").sum()) / 40)
     assert (agreed["agreement"], agreed["n"]) == (100, 36)
     pd.DataFrame({**rows, "preferred": "left"}).to_csv(folder / "choices.csv", index=False)
     with pytest.raises(StudyError, match=r"row 1: preferred is 'left'. Allowed: a, b, tie"):
-        preferences(folder / "choices.csv", ratings, CONFIG)
+        by_choices(folder / "choices.csv", ratings, CONFIG)
 
 
 def test_the_step_writes_both_tables(study):

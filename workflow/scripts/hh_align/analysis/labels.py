@@ -1,0 +1,108 @@
+"""People's labels of responses: read and checked, settled where several have spoken, and held beside a judge's."""
+
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.inter_rater import cohens_kappa
+
+from hh_align.analysis.ratings import Ratings, judged_axes
+from hh_align.analysis.statistics import table_of
+from hh_align.core.artifacts import say
+from hh_align.core.axes import AXES
+from hh_align.core.errors import StudyError
+from hh_align.core.tabular import read_any
+
+KEY = ["policy", "seed", "axis", "prompt_id"]
+LABELS = "labels"
+Labels = dict[tuple[str, int, str], np.ndarray]
+"""(policy, seed, axis) -> 1, 0 or, where there is none, NaN for each prompt, in the order of prompt_id."""
+
+
+def read_labels(path: Path, ratings: Ratings) -> pd.DataFrame:
+    """Rows policy, seed, axis, prompt_id, good, annotator of a labels file (Parquet, CSV, JSON). Raises StudyError, naming the row."""
+    frame = read_any(path, [*KEY, "good"])
+    if "annotator" not in frame:
+        frame["annotator"] = "annotator"
+    frame["good"] = (
+        frame["good"].astype(str).str.lower().map({"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False})
+    )
+    known = {key[1:]: set(part["prompt_id"]) for key, part in ratings.items()}
+    if len(other := frame[~frame["axis"].isin({axis for *_, axis in known})]) and set(other["axis"]) <= set(AXES):
+        say(f"{path}: {len(other)} labels are left out: no judge speaks about {', '.join(sorted(set(other['axis'])))}")
+        frame = frame.drop(other.index)
+    for number, row in zip(frame.index + 1, frame.to_dict("records"), strict=True):
+        where = f"{path}, row {number} ({row['policy']}, seed {row['seed']}, {row['prompt_id']})"
+        if pd.isna(row["good"]):
+            raise StudyError(f"{where}: good must be true or false.")
+        if row["prompt_id"] not in known.get((row["policy"], row["seed"], row["axis"]), ()):
+            raise StudyError(f"{where}: the study has no such response. Check policy, seed (the root's is 0), axis and prompt_id.")
+    twice = frame.duplicated([*KEY, "annotator"])
+    if twice.any():
+        row = frame[twice].iloc[0]
+        raise StudyError(
+            f"{path}: {row['annotator']} labels {row['policy']}, seed {row['seed']}, {row['prompt_id']} twice. Keep one of the rows."
+        )
+    return frame.astype({"good": bool})[[*KEY, "good", "annotator"]]
+
+
+def sample(frame: pd.DataFrame, size: int | None, seed: int) -> pd.DataFrame:
+    """The labels of at most `size` prompts per axis, drawn by the seed, from a file that holds more: the same prompts for every policy."""
+    if size is None:
+        return frame
+    stream, drawn = np.random.default_rng(seed), set()
+    for _, names in frame.groupby("axis", sort=True)["prompt_id"]:
+        prompts = np.sort(names.unique())
+        drawn |= set(stream.choice(prompts, min(size, len(prompts)), replace=False))
+    return frame[frame["prompt_id"].isin(drawn)].reset_index(drop=True)
+
+
+def settle(frame: pd.DataFrame, ratings: Ratings) -> Labels:
+    """(policy, seed, axis) -> labels of all its prompts, NaN where there is none: the annotators' majority, ties left out and counted."""
+    share = frame.groupby(KEY)["good"].mean()
+    ties = int((share == 0.5).sum())
+    if ties:
+        say(f"{ties} responses are left out: their annotators disagree half and half")
+    labels = {}
+    for (policy, seed, axis), names in {key[1:]: part["prompt_id"] for key, part in ratings.items()}.items():
+        votes = share.reindex([(policy, seed, axis, name) for name in names]).to_numpy(float)
+        labels[policy, seed, axis] = np.where(np.isnan(votes) | (votes == 0.5), np.nan, (votes > 0.5).astype(float))
+    return labels
+
+
+def agreement(a: np.ndarray, b: np.ndarray) -> dict:
+    """Share of equal labels in percent and Cohen's kappa with a 95 % interval (null where both raters always say the same)."""
+    both, only_a, only_b, neither = table_of(a, b)
+    n = len(a)
+    row = {"n": n, "agreement": 100 * (both + neither) / n, "only_a_good": only_a, "only_b_good": only_b}
+    if both == n or neither == n or n < 2:
+        return {**row, "kappa": None, "ci_low": None, "ci_high": None}
+    kappa = cohens_kappa(np.array([[both, only_a], [only_b, neither]]))
+    return {**row, "kappa": float(kappa.kappa), "ci_low": float(kappa.kappa_low), "ci_high": float(kappa.kappa_upp)}
+
+
+def agreements(frame: pd.DataFrame, labels: Labels, ratings: Ratings, config: dict) -> list[dict]:
+    """Rows of label_agreement.parquet: every judge with the labels, per axis and policy (null: all), and every two annotators."""
+    rows = []
+    for judge in sorted(config["judges"]):
+        for axis in judged_axes(config["judges"][judge]):
+            pairs = {}
+            for (policy, seed, labelled), truth in labels.items():
+                known = ~np.isnan(truth)
+                if labelled == axis and known.any():
+                    opinion = ratings[judge, policy, seed, axis]["label"].to_numpy(bool)[known]
+                    pairs.setdefault(policy, []).append((opinion, truth[known].astype(bool)))
+            groups = {None: [pair for part in pairs.values() for pair in part], **pairs}
+            for policy, part in groups.items():
+                if part:
+                    columns = [np.concatenate(column) for column in zip(*part, strict=True)]
+                    rows.append({"rater_a": judge, "rater_b": LABELS, "axis": axis, "policy": policy, **agreement(*columns)})
+    wide = frame.pivot_table(index=KEY, columns="annotator", values="good", aggfunc="first")
+    for a, b in combinations(sorted(wide), 2):
+        for axis in AXES:
+            part = wide[wide.index.get_level_values("axis") == axis][[a, b]].dropna()
+            if len(part):
+                columns = (part[name].to_numpy(bool) for name in (a, b))
+                rows.append({"rater_a": a, "rater_b": b, "axis": axis, "policy": None, **agreement(*columns)})
+    return rows
