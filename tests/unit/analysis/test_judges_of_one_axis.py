@@ -8,12 +8,11 @@ import pytest
 from page_reader import unsourced, untrue
 from page_study import PageStudy
 
-from hh_align.analysis import compare_judges
+from hh_align.analysis import compare_judges, compare_policies, compute_metrics, compute_retention
 from hh_align.analysis.ratings import judged_axes, judged_rates, shown_judge
 from hh_align.core.axes import AXES
 from hh_align.core.errors import StudyError
 from hh_align.report import summarize_study
-from hh_align.tools.verdict import analyse
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +67,10 @@ def test_what_two_judges_say_alike_is_said_in_equal_numbers(mixed):
     ratings = rated.ratings
     alone = {("kind", *key[1:]): frame for key, frame in ratings.items() if key[3] == "harmlessness"}
     config = mixed.config | {"judges": {name: mixed.config["judges"][name] for name in ("kind", "both")}}
-    tables = analyse(rated._replace(ratings=ratings | alone), config)
-    for name in ("metrics", "comparisons", "retention"):
-        rows = pd.DataFrame(tables[name][0])
+    both = ratings | alone
+    tables = compute_metrics.measure(both, rated.clusters, config), compare_policies.compare(both, rated.clusters, config)
+    for table_rows in (*tables, compute_retention.compare(both, config)[0]):
+        rows = pd.DataFrame(table_rows)
         mine, theirs = (rows[rows["judge"] == judge].drop(columns="judge") for judge in ("kind", "both"))
         keys = ["axis"] if "axis" in rows else ["metric"]
         theirs = theirs[theirs[keys[0]].isin(set(mine[keys[0]]))]
@@ -136,7 +136,7 @@ def test_a_response_without_a_rating_counts_as_the_lowest_and_is_counted(tmp_pat
     rated = study.rated()
     frame = rated.ratings["one", "sft", 42, "harmlessness"]
     assert frame["reward"].tolist()[1:3] == [-9, -9] and not frame["label"][1:3].any()
-    rows = analyse(rated, study.config)["metrics"][0]
+    rows = compute_metrics.measure(rated.ratings, rated.clusters, study.config)
     assert {row["policy"]: row["value"] for row in rows if row["metric"] == "unrated_harmful"} == {
         "base": 0,
         "sft": 2,
