@@ -15,8 +15,10 @@ use rule step as gather_ratings with:
         rewards=reward_files(),
     output:
         RATINGS,
-    pathvars:
-        job="gather_ratings",
+    log:
+        "<logs>/gather_ratings.log",
+    benchmark:
+        "<benchmarks>/gather_ratings.tsv"
     params:
         **runs("analysis.gather_ratings", analysis_config()),
 
@@ -26,8 +28,10 @@ use rule step as compute_metrics with:
         ratings=RATINGS,
     output:
         "<results>/analysis/metrics.parquet",
-    pathvars:
-        job="compute_metrics",
+    log:
+        "<logs>/compute_metrics.log",
+    benchmark:
+        "<benchmarks>/compute_metrics.tsv"
     params:
         **runs("analysis.compute_metrics", analysis_config("bootstrap")),
 
@@ -38,8 +42,10 @@ use rule step as compute_retention with:
     output:
         "<results>/analysis/retention.parquet",
         changed="<results>/analysis/changed_prompts.parquet",
-    pathvars:
-        job="compute_retention",
+    log:
+        "<logs>/compute_retention.log",
+    benchmark:
+        "<benchmarks>/compute_retention.tsv"
     params:
         **runs("analysis.compute_retention", analysis_config()),
 
@@ -51,8 +57,10 @@ use rule step as compare_policies with:
         judge=judge_examination(),
     output:
         "<results>/analysis/comparisons.parquet",
-    pathvars:
-        job="compare_policies",
+    log:
+        "<logs>/compare_policies.log",
+    benchmark:
+        "<benchmarks>/compare_policies.tsv"
     params:
         **runs("analysis.compare_policies", contrast_config()),
 
@@ -63,8 +71,10 @@ use rule step as check_claims with:
         judge=judge_examination(),
     output:
         "<results>/analysis/claims.parquet",
-    pathvars:
-        job="check_claims",
+    log:
+        "<logs>/check_claims.log",
+    benchmark:
+        "<benchmarks>/check_claims.tsv"
     params:
         **runs("analysis.check_claims", analysis_config("equivalence_margin", "bootstrap", claims=config["claims"])),
 
@@ -75,8 +85,10 @@ use rule step as compare_published with:
         published=local(of_workflow("resources/published.yaml")),
     output:
         "<results>/analysis/agreement.parquet",
-    pathvars:
-        job="compare_published",
+    log:
+        "<logs>/compare_published.log",
+    benchmark:
+        "<benchmarks>/compare_published.tsv"
     params:
         **runs("analysis.compare_published", analysis_config()),
 
@@ -86,8 +98,10 @@ use rule step as compare_judges with:
         ratings=RATINGS,
     output:
         "<results>/analysis/judge_agreement.parquet",
-    pathvars:
-        job="compare_judges",
+    log:
+        "<logs>/compare_judges.log",
+    benchmark:
+        "<benchmarks>/compare_judges.tsv"
     params:
         **runs("analysis.compare_judges", analysis_config(seed=config["analysis"]["bootstrap"]["seed"])),
 
@@ -99,8 +113,10 @@ use rule step as sweep_thresholds with:
         "<results>/analysis/thresholds.parquet",
         leads="<results>/analysis/threshold_leads.parquet",
         flips="<results>/analysis/threshold_flips.parquet",
-    pathvars:
-        job="sweep_thresholds",
+    log:
+        "<logs>/sweep_thresholds.log",
+    benchmark:
+        "<benchmarks>/sweep_thresholds.tsv"
     params:
         **runs("analysis.sweep_thresholds", analysis_config()),
 
@@ -110,8 +126,10 @@ use rule step as compute_power with:
         ratings=RATINGS,
     output:
         "<results>/analysis/power.parquet",
-    pathvars:
-        job="compute_power",
+    log:
+        "<logs>/compute_power.log",
+    benchmark:
+        "<benchmarks>/compute_power.tsv"
     params:
         **runs("analysis.compute_power", as_json(**{key: config["analysis"][key] for key in ("sizes", "discordance")})),
 
@@ -123,8 +141,10 @@ use rule step as examine_judge with:
         "<results>/analysis/judge.parquet",
         calibration="<results>/analysis/judge_calibration.parquet",
         roc="<results>/analysis/judge_roc.parquet",
-    pathvars:
-        job="examine_judge",
+    log:
+        "<logs>/examine_judge.log",
+    benchmark:
+        "<benchmarks>/examine_judge.tsv"
     params:
         **runs("analysis.examine_judge", as_json(own=own_subsets(), judges=examined_judges())),
 
@@ -135,8 +155,10 @@ use rule step as summarize_drift with:
         drift=drift_files(),
     output:
         "<results>/analysis/drift.parquet",
-    pathvars:
-        job="summarize_drift",
+    log:
+        "<logs>/summarize_drift.log",
+    benchmark:
+        "<benchmarks>/summarize_drift.tsv"
     params:
         **runs("analysis.summarize_drift", drift_summary_config()),
 
@@ -150,8 +172,10 @@ use rule step as score_oracle with:
     output:
         "<results>/analysis/oracle.parquet",
         labels="<results>/analysis/oracle_labels.parquet",
-    pathvars:
-        job="score_oracle",
+    log:
+        "<logs>/score_oracle.log",
+    benchmark:
+        "<benchmarks>/score_oracle.tsv"
     params:
         **runs("analysis.score_oracle", analysis_config()),
 
@@ -171,7 +195,9 @@ use rule step as check_demo with:
         pairs=pair_files(),
     output:
         "<results>/analysis/checks.parquet",
-    pathvars:
-        job="check_demo",
+    log:
+        "<logs>/check_demo.log",
+    benchmark:
+        "<benchmarks>/check_demo.tsv"
     params:
         **runs("analysis.check_demo", analysis_config(examined=examined_judges())),

@@ -9,8 +9,10 @@ use rule step as compare_runs with:
     output:
         "<results>/analysis/reproduction.parquet",
         summary="<results>/analysis/reproduction_summary.parquet",
-    pathvars:
-        job="compare_runs",
+    log:
+        "<logs>/compare_runs.log",
+    benchmark:
+        "<benchmarks>/compare_runs.tsv"
     params:
         **runs("analysis.compare_runs", reproduction_config),
 
@@ -22,8 +24,10 @@ use rule step as correct_by_labels with:
     output:
         "<results>/analysis/gold.parquet",
         agreement="<results>/analysis/label_agreement.parquet",
-    pathvars:
-        job="correct_by_labels",
+    log:
+        "<logs>/correct_by_labels.log",
+    benchmark:
+        "<benchmarks>/correct_by_labels.tsv"
     params:
         **runs("analysis.correct_by_labels", label_config),
 
@@ -38,8 +42,10 @@ if OVERREFUSAL:
             phrases=config_file(OVERREFUSAL["phrases"]),
         output:
             "<results>/analysis/overrefusal.parquet",
-        pathvars:
-            job="measure_overrefusal",
+        log:
+            "<logs>/measure_overrefusal.log",
+        benchmark:
+            "<benchmarks>/measure_overrefusal.tsv"
         params:
             **runs("analysis.measure_overrefusal", overrefusal_config()),
 
@@ -51,8 +57,10 @@ if RESCORED:
             ratings=RATINGS,
         output:
             "<results>/analysis/rescoring.parquet",
-        pathvars:
-            job="compare_ratings",
+        log:
+            "<logs>/compare_ratings.log",
+        benchmark:
+            "<benchmarks>/compare_ratings.tsv"
         params:
             **runs("analysis.compare_ratings", as_json(judges=thresholds(), released=config["release"]["judge"])),
 
@@ -64,8 +72,10 @@ if "sweeps" in config:
             metrics="<results>/analysis/metrics.parquet",
         output:
             "<results>/analysis/sweep.parquet",
-        pathvars:
-            job="summarize_sweep",
+        log:
+            "<logs>/summarize_sweep.log",
+        benchmark:
+            "<benchmarks>/summarize_sweep.tsv"
         params:
             **runs("analysis.summarize_sweep", as_json(arms=config["sweeps"]["policies"])),
 
@@ -78,8 +88,10 @@ if NOISE_ARMS:
             labels="<results>/analysis/oracle_labels.parquet",
         output:
             "<results>/analysis/noise.parquet",
-        pathvars:
-            job="summarize_noise",
+        log:
+            "<logs>/summarize_noise.log",
+        benchmark:
+            "<benchmarks>/summarize_noise.tsv"
         params:
             **runs("analysis.summarize_noise", as_json(arms=NOISE_ARMS)),
 
@@ -93,7 +105,9 @@ if SNAPSHOTS:
             logs=snapshot_logs(),
         output:
             "<results>/analysis/snapshots.parquet",
-        pathvars:
-            job="summarize_snapshots",
+        log:
+            "<logs>/summarize_snapshots.log",
+        benchmark:
+            "<benchmarks>/summarize_snapshots.tsv"
         params:
             **runs("analysis.summarize_snapshots", snapshot_summary_config()),

@@ -1,14 +1,12 @@
 # Base rules: a step, a step on a device, a step that several processes share. The rules of the wings derive from them and say what differs.
-# A step's log, benchmark, timing and state carry one name, <job>.
+# A step's log, benchmark, timing and state carry one name.
 
 
 rule step:
     log:
-        "<logs>/<job>.log",
+        "<logs>/step.log",
     benchmark:
-        "<benchmarks>/<job>.tsv"
-    pathvars:
-        job="step",
+        "<benchmarks>/step.tsv"
     conda:
         "../../environment.yml"
     resources:
@@ -23,11 +21,9 @@ rule step:
 
 rule step_on_device:
     log:
-        "<logs>/<job>.log",
+        "<logs>/step_on_device.log",
     benchmark:
-        "<benchmarks>/<job>.tsv"
-    pathvars:
-        job="step_on_device",
+        "<benchmarks>/step_on_device.tsv"
     conda:
         "../../environment.yml"
     threads: config["compute"]["threads"]
@@ -47,11 +43,9 @@ rule step_on_device:
 
 rule launched_step:
     log:
-        "<logs>/<job>.log",
+        "<logs>/launched_step.log",
     benchmark:
-        "<benchmarks>/<job>.tsv"
-    pathvars:
-        job="launched_step",
+        "<benchmarks>/launched_step.tsv"
     conda:
         "../../environment.yml"
     threads: config["compute"]["threads"]

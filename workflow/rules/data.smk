@@ -19,9 +19,11 @@ use rule step as fetch_hub with:
         checksums=config_file(config["checksums"]),
     output:
         manifest=local(f"{HUB}/{{kind}}/{{repo}}/{{revision}}/{{manifest}}.json"),
-        timing="<timings>/<job>.json",
-    pathvars:
-        job="fetch_hub/{kind}-{repo}-{revision}-{manifest}",
+        timing="<timings>/fetch_hub/{kind}-{repo}-{revision}-{manifest}.json",
+    log:
+        "<logs>/fetch_hub/{kind}-{repo}-{revision}-{manifest}.log",
+    benchmark:
+        "<benchmarks>/fetch_hub/{kind}-{repo}-{revision}-{manifest}.tsv"
     wildcard_constraints:
         kind="datasets|models",
         repo="[^/]+",
@@ -45,8 +47,10 @@ use rule step as generate_corpus with:
             split=["train", "test"],
             allow_missing=True,
         ),
-    pathvars:
-        job="generate_corpus/{dataset}",
+    log:
+        "<logs>/generate_corpus/{dataset}.log",
+    benchmark:
+        "<benchmarks>/generate_corpus/{dataset}.tsv"
     params:
         **runs("data.generate_corpus", corpus_config),
 
@@ -57,8 +61,10 @@ use rule step as prepare_preferences with:
     output:
         preferences="<results>/data/{dataset}/preferences.parquet",
         quarantine="<results>/data/{dataset}/quarantine.parquet",
-    pathvars:
-        job="prepare_preferences/{dataset}",
+    log:
+        "<logs>/prepare_preferences/{dataset}.log",
+    benchmark:
+        "<benchmarks>/prepare_preferences/{dataset}.tsv"
     wildcard_constraints:
         dataset=one_of(name for name, dataset in DATASETS.items() if "source" in dataset),
     resources:
@@ -77,8 +83,10 @@ use rule step as derive_dataset with:
         census="<results>/data/{dataset}/census.parquet",
         dropped="<results>/data/{dataset}/dropped.parquet",
         contaminated="<results>/data/{dataset}/contaminated.parquet",
-    pathvars:
-        job="derive_dataset/{dataset}",
+    log:
+        "<logs>/derive_dataset/{dataset}.log",
+    benchmark:
+        "<benchmarks>/derive_dataset/{dataset}.tsv"
     wildcard_constraints:
         dataset=one_of(name for name, dataset in DATASETS.items() if "from" in dataset),
     resources:
@@ -97,8 +105,10 @@ if RELEASED:
             prompts="<results>/prompts/prompts.parquet",
             responses=response_files(),
             rewards=reward_files(judges_from("released")),
-        pathvars:
-            job="import_release",
+        log:
+            "<logs>/import_release.log",
+        benchmark:
+            "<benchmarks>/import_release.tsv"
         params:
             **runs("data.import_release", as_json(**{key: config["release"][key] for key in ("judge", "policies", "sums")})),
             more=f"--release {shlex.quote(release_folder())}",
@@ -106,8 +116,10 @@ if RELEASED:
     use rule step as fetch_release with:
         output:
             manifest=local(f"{HUB}/releases/{{repo}}/{{revision}}/manifest.json"),
-        pathvars:
-            job="fetch_release/{repo}-{revision}",
+        log:
+            "<logs>/fetch_release/{repo}-{revision}.log",
+        benchmark:
+            "<benchmarks>/fetch_release/{repo}-{revision}.tsv"
         localrule: True
         params:
             **runs("data.fetch_release", as_json(**{key: config["release"].get(key) for key in ("repo", "revision", "endpoint", "sums")})),
@@ -119,8 +131,10 @@ else:
             preferences=f"<results>/data/{prompts_dataset()}/preferences.parquet",
         output:
             "<results>/prompts/prompts.parquet",
-        pathvars:
-            job="select_prompts",
+        log:
+            "<logs>/select_prompts.log",
+        benchmark:
+            "<benchmarks>/select_prompts.tsv"
         params:
             **runs("data.select_prompts", as_json(**config["prompts"])),
 
@@ -132,7 +146,9 @@ if OVERREFUSAL:
             questions=config_file(OVERREFUSAL["path"]),
         output:
             "<results>/overrefusal/prompts.parquet",
-        pathvars:
-            job="select_twins",
+        log:
+            "<logs>/select_twins.log",
+        benchmark:
+            "<benchmarks>/select_twins.tsv"
         params:
             **runs("data.select_twins"),

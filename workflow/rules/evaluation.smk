@@ -22,9 +22,11 @@ use rule step_on_device as generate_responses with:
         prompts="<results>/prompts/prompts.parquet",
     output:
         shard("<results>/responses/{policy}/seed-{seed}.parquet"),
-        timing="<timings>/<job>.json",
-    pathvars:
-        job=shard("generate_responses/{policy}-seed-{seed}"),
+        timing=shard("<timings>/generate_responses/{policy}-seed-{seed}.json"),
+    log:
+        shard("<logs>/generate_responses/{policy}-seed-{seed}.log"),
+    benchmark:
+        shard("<benchmarks>/generate_responses/{policy}-seed-{seed}.tsv")
     wildcard_constraints:
         policy=one_of(policy for policy in WITH_WEIGHTS if policy not in IMPORTED_RESPONSES),
     params:
@@ -37,8 +39,10 @@ use rule step as import_responses with:
         file=imported_file,
     output:
         "<results>/responses/{policy}/seed-{seed}.parquet",
-    pathvars:
-        job="import_responses/{policy}-seed-{seed}",
+    log:
+        "<logs>/import_responses/{policy}-seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/import_responses/{policy}-seed-{seed}.tsv"
     wildcard_constraints:
         policy=one_of(IMPORTED_RESPONSES),
     params:
@@ -53,9 +57,11 @@ use rule step_on_device as score_responses with:
         responses="<results>/responses/{policy}/seed-{seed}.parquet",
     output:
         shard("<results>/rewards/{judge}/{policy}/seed-{seed}.parquet"),
-        timing="<timings>/<job>.json",
-    pathvars:
-        job=shard("score_responses/{judge}/{policy}-seed-{seed}"),
+        timing=shard("<timings>/score_responses/{judge}/{policy}-seed-{seed}.json"),
+    log:
+        shard("<logs>/score_responses/{judge}/{policy}-seed-{seed}.log"),
+    benchmark:
+        shard("<benchmarks>/score_responses/{judge}/{policy}-seed-{seed}.tsv")
     wildcard_constraints:
         judge=one_of(judges_from("hub", "local", "scratch")),
     params:
@@ -69,8 +75,10 @@ use rule step as import_ratings with:
         responses=response_files(),
     output:
         rewards=reward_files(["{judge}"]),
-    pathvars:
-        job="import_ratings/{judge}",
+    log:
+        "<logs>/import_ratings/{judge}.log",
+    benchmark:
+        "<benchmarks>/import_ratings/{judge}.tsv"
     wildcard_constraints:
         judge=one_of(judges_from("imported")),
     params:
@@ -85,9 +93,11 @@ use rule step as ask_endpoint with:
     output:
         "<results>/rewards/{judge}/{policy}/seed-{seed}.parquet",
         quarantine="<results>/rewards/{judge}/{policy}/quarantine-seed-{seed}.parquet",
-        timing="<timings>/<job>.json",
-    pathvars:
-        job="ask_endpoint/{judge}/{policy}-seed-{seed}",
+        timing="<timings>/ask_endpoint/{judge}/{policy}-seed-{seed}.json",
+    log:
+        "<logs>/ask_endpoint/{judge}/{policy}-seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/ask_endpoint/{judge}/{policy}-seed-{seed}.tsv"
     wildcard_constraints:
         judge=one_of(judges_from("endpoint")),
     resources:
@@ -110,8 +120,10 @@ if SHARDS > 1:
             shards=gather.evaluation("<results>/shards/{{table}}/{{item}}/{scatteritem}.parquet"),
         output:
             "<results>/{table}/{item}.parquet",
-        pathvars:
-            job="gather_shards/{table}/{item}",
+        log:
+            "<logs>/gather_shards/{table}/{item}.log",
+        benchmark:
+            "<benchmarks>/gather_shards/{table}/{item}.tsv"
         wildcard_constraints:
             table="responses|rewards",
             item=r".+/seed-\d+",
@@ -128,9 +140,11 @@ use rule step_on_device as score_pairs with:
         seen=seen_files,
     output:
         "<results>/rewards/{judge}/pairs.parquet",
-        timing="<timings>/<job>.json",
-    pathvars:
-        job="score_pairs/{judge}",
+        timing="<timings>/score_pairs/{judge}.json",
+    log:
+        "<logs>/score_pairs/{judge}.log",
+    benchmark:
+        "<benchmarks>/score_pairs/{judge}.tsv"
     wildcard_constraints:
         judge=one_of(examined_judges()),
     params:
@@ -143,9 +157,11 @@ use rule step_on_device as score_training_pairs with:
         files=model_files(margin_judge),
     output:
         "<results>/data/{dataset}/margins.parquet",
-        timing="<timings>/<job>.json",
-    pathvars:
-        job="score_training_pairs/{dataset}",
+        timing="<timings>/score_training_pairs/{dataset}.json",
+    log:
+        "<logs>/score_training_pairs/{dataset}.log",
+    benchmark:
+        "<benchmarks>/score_training_pairs/{dataset}.tsv"
     wildcard_constraints:
         dataset=one_of(name for name, dataset in DATASETS.items() if "judge_margin" in dataset),
     resources:
@@ -167,9 +183,11 @@ use rule step_on_device as measure_drift with:
         text=config_file(config["drift"]["text"]) if "drift" in config else [],
     output:
         "<results>/drift/{policy}/seed-{seed}.parquet",
-        timing="<timings>/<job>.json",
-    pathvars:
-        job="measure_drift/{policy}-seed-{seed}",
+        timing="<timings>/measure_drift/{policy}-seed-{seed}.json",
+    log:
+        "<logs>/measure_drift/{policy}-seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/measure_drift/{policy}-seed-{seed}.tsv"
     resources:
         gpu=ONE_GPU,
         mem_mb=per_attempt(16000),
@@ -187,9 +205,11 @@ if OVERREFUSAL:
             prompts="<results>/overrefusal/prompts.parquet",
         output:
             "<results>/overrefusal/responses/{policy}/seed-{seed}.parquet",
-            timing="<timings>/<job>.json",
-        pathvars:
-            job="answer_twins/{policy}-seed-{seed}",
+            timing="<timings>/answer_twins/{policy}-seed-{seed}.json",
+        log:
+            "<logs>/answer_twins/{policy}-seed-{seed}.log",
+        benchmark:
+            "<benchmarks>/answer_twins/{policy}-seed-{seed}.tsv"
         wildcard_constraints:
             policy=one_of(WITH_WEIGHTS),
 
@@ -201,8 +221,10 @@ if OVERREFUSAL:
             responses="<results>/overrefusal/responses/{policy}/seed-{seed}.parquet",
         output:
             "<results>/overrefusal/rewards/{judge}/{policy}/seed-{seed}.parquet",
-            timing="<timings>/<job>.json",
-        pathvars:
-            job="score_twins/{judge}/{policy}-seed-{seed}",
+            timing="<timings>/score_twins/{judge}/{policy}-seed-{seed}.json",
+        log:
+            "<logs>/score_twins/{judge}/{policy}-seed-{seed}.log",
+        benchmark:
+            "<benchmarks>/score_twins/{judge}/{policy}-seed-{seed}.tsv"
         params:
             cfg=twin_scoring_config,

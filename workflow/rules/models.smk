@@ -26,8 +26,10 @@ if BASE and BASE["source"] != "scratch":
         output:
             files=expand("<results>/models/base/{file}", file=POLICY_FILES),
             manifest="<results>/models/base/manifest.json",
-        pathvars:
-            job="import_base",
+        log:
+            "<logs>/import_base.log",
+        benchmark:
+            "<benchmarks>/import_base.tsv"
         params:
             cfg=as_json(kind="policy", notice=BASE["notice"], **({"chat_template": True} if BASE["chat_template"] else {})),
 
@@ -38,8 +40,10 @@ use rule import_model as import_judge with:
     output:
         files=expand("<results>/models/judges/{judge}/{file}", file=JUDGE_FILES, allow_missing=True),
         manifest="<results>/models/judges/{judge}/manifest.json",
-    pathvars:
-        job="import_judge/{judge}",
+    log:
+        "<logs>/import_judge/{judge}.log",
+    benchmark:
+        "<benchmarks>/import_judge/{judge}.tsv"
     wildcard_constraints:
         judge=one_of(judges_from("hub", "local")),
     params:

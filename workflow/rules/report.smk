@@ -16,8 +16,10 @@ use rule step as plot_figures with:
         bars=figure("metrics", "HmR, HpR and CAS"),
         boxes=figure("rewards", "Rewards"),
         means=figure("mean_rewards", "Mean rewards"),
-    pathvars:
-        job="plot_figures",
+    log:
+        "<logs>/plot_figures.log",
+    benchmark:
+        "<benchmarks>/plot_figures.tsv"
     params:
         **runs("report.plot_figures", analysis_config()),
 
@@ -28,8 +30,10 @@ use rule step as plot_comparisons with:
     output:
         forest=figure("contrasts", "Contrasts"),
         wins=figure("wins", "Win rates"),
-    pathvars:
-        job="plot_comparisons",
+    log:
+        "<logs>/plot_comparisons.log",
+    benchmark:
+        "<benchmarks>/plot_comparisons.tsv"
     params:
         **runs("report.plot_comparisons", analysis_config("equivalence_margin")),
 
@@ -40,8 +44,10 @@ use rule step as plot_thresholds with:
         flips="<results>/analysis/threshold_flips.parquet",
     output:
         curves=figure("thresholds", "Thresholds"),
-    pathvars:
-        job="plot_thresholds",
+    log:
+        "<logs>/plot_thresholds.log",
+    benchmark:
+        "<benchmarks>/plot_thresholds.tsv"
     params:
         **runs("report.plot_thresholds", analysis_config()),
 
@@ -51,8 +57,10 @@ use rule step as plot_retention with:
         retention="<results>/analysis/retention.parquet",
     output:
         flow=figure("retention", "Retention"),
-    pathvars:
-        job="plot_retention",
+    log:
+        "<logs>/plot_retention.log",
+    benchmark:
+        "<benchmarks>/plot_retention.tsv"
     params:
         **runs("report.plot_retention", analysis_config()),
 
@@ -64,8 +72,10 @@ use rule step as plot_judge with:
     output:
         roc=figure("judge_roc", "The judge's ROC"),
         calibration=figure("judge_calibration", "The judge's calibration"),
-    pathvars:
-        job="plot_judge",
+    log:
+        "<logs>/plot_judge.log",
+    benchmark:
+        "<benchmarks>/plot_judge.tsv"
     params:
         **runs("report.plot_judge"),
 
@@ -76,8 +86,10 @@ use rule step as plot_drift with:
         metrics="<results>/analysis/metrics.parquet",
     output:
         figure=figure("drift", "Reward against drift"),
-    pathvars:
-        job="plot_drift",
+    log:
+        "<logs>/plot_drift.log",
+    benchmark:
+        "<benchmarks>/plot_drift.tsv"
     params:
         **runs("report.plot_drift", analysis_config()),
 
@@ -87,8 +99,10 @@ use rule step as plot_sweep with:
         sweep="<results>/analysis/sweep.parquet",
     output:
         curves=figure("sweep", "The sweep"),
-    pathvars:
-        job="plot_sweep",
+    log:
+        "<logs>/plot_sweep.log",
+    benchmark:
+        "<benchmarks>/plot_sweep.tsv"
     params:
         **runs("report.plot_sweep"),
 
@@ -98,8 +112,10 @@ use rule step as plot_noise with:
         noise="<results>/analysis/noise.parquet",
     output:
         curves=figure("noise", "Noisy labels"),
-    pathvars:
-        job="plot_noise",
+    log:
+        "<logs>/plot_noise.log",
+    benchmark:
+        "<benchmarks>/plot_noise.tsv"
     params:
         **runs("report.plot_noise"),
 
@@ -109,8 +125,10 @@ use rule step as plot_snapshots with:
         snapshots="<results>/analysis/snapshots.parquet",
     output:
         curves=figure("snapshots", "Reward along the training"),
-    pathvars:
-        job="plot_snapshots",
+    log:
+        "<logs>/plot_snapshots.log",
+    benchmark:
+        "<benchmarks>/plot_snapshots.tsv"
     params:
         **runs("report.plot_snapshots"),
 
@@ -120,8 +138,10 @@ use rule step as plot_training with:
         logs=training_logs(),
     output:
         curves=figure("training", "Training curves"),
-    pathvars:
-        job="plot_training",
+    log:
+        "<logs>/plot_training.log",
+    benchmark:
+        "<benchmarks>/plot_training.tsv"
     params:
         **runs("report.plot_training", training_plot_config),
 
@@ -131,8 +151,10 @@ use rule step as export_csv with:
         table="<results>/analysis/{table}.parquet",
     output:
         report("<results>/report/{table}.csv", caption="../report/table.rst", category="Tables", labels={"table": "{table}"}),
-    pathvars:
-        job="export_csv/{table}",
+    log:
+        "<logs>/export_csv/{table}.log",
+    benchmark:
+        "<benchmarks>/export_csv/{table}.tsv"
     wildcard_constraints:
         table="[a-z_]+",
     params:
@@ -153,8 +175,10 @@ use rule step as summarize_study with:
         published=local(of_workflow("resources/published.yaml")),
     output:
         report("<results>/report/summary.txt", caption="../report/summary.rst", category="Tables", labels={"table": "summary"}),
-    pathvars:
-        job="summarize_study",
+    log:
+        "<logs>/summarize_study.log",
+    benchmark:
+        "<benchmarks>/summarize_study.tsv"
     params:
         **runs("report.summarize_study", summary_config),
 
@@ -171,8 +195,10 @@ use rule step as render_report with:
         page_files(*(f"{figure}.rst" for figure in figure_names())),
     output:
         report("<results>/report/index.html", caption="../report/page.rst", category="Pages", labels={"page": "The report"}),
-    pathvars:
-        job="render_report",
+    log:
+        "<logs>/render_report.log",
+    benchmark:
+        "<benchmarks>/render_report.tsv"
     params:
         **runs("report.render_report", report_config),
         more=template_option,
@@ -186,8 +212,10 @@ use rule step as render_browser with:
         ratings=RATINGS,
     output:
         report("<results>/report/browser.html", caption="../report/browser.rst", category="Pages", labels={"page": "The responses"}),
-    pathvars:
-        job="render_browser",
+    log:
+        "<logs>/render_browser.log",
+    benchmark:
+        "<benchmarks>/render_browser.tsv"
     resources:
         mem_mb=per_attempt(4000),
         runtime=10,

@@ -16,8 +16,10 @@ use rule step as write_model_card with:
             category="Cards",
             labels={"card": "{policy}, seed {seed}"},
         ),
-    pathvars:
-        job="write_model_card/{policy}-seed-{seed}",
+    log:
+        "<logs>/write_model_card/{policy}-seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/write_model_card/{policy}-seed-{seed}.tsv"
     params:
         **runs("report.write_model_card", model_card_config),
 
@@ -33,7 +35,9 @@ use rule step as write_dataset_card with:
             category="Cards",
             labels={"card": "dataset {dataset}"},
         ),
-    pathvars:
-        job="write_dataset_card/{dataset}",
+    log:
+        "<logs>/write_dataset_card/{dataset}.log",
+    benchmark:
+        "<benchmarks>/write_dataset_card/{dataset}.tsv"
     params:
         **runs("report.write_dataset_card", dataset_card_config),

@@ -8,9 +8,11 @@ use rule step_on_device as tune_training with:
         parent="<results>/models/base/manifest.json",
         preferences=f"<results>/data/{prompts_dataset()}/preferences.parquet",
     output:
-        "<timings>/<job>.json",
-    pathvars:
-        job="tune_training/{method}",
+        "<timings>/tune_training/{method}.json",
+    log:
+        "<logs>/tune_training/{method}.log",
+    benchmark:
+        "<benchmarks>/tune_training/{method}.tsv"
     wildcard_constraints:
         method=one_of(config.get("methods", {})),
     resources:

@@ -17,9 +17,11 @@ if BASE.get("source") == "scratch":
             files=expand("<results>/models/base/{file}", file=POLICY_FILES),
             manifest="<results>/models/base/manifest.json",
             train_log="<results>/models/base/train_log.parquet",
-            timing="<timings>/<job>.json",
-        pathvars:
-            job="pretrain_base",
+            timing="<timings>/pretrain_base.json",
+        log:
+            "<logs>/pretrain_base.log",
+        benchmark:
+            "<benchmarks>/pretrain_base.tsv"
         resources:
             checkpoint_seconds=config["compute"]["checkpoint_seconds"],
             gpu=ONE_GPU,
@@ -38,9 +40,11 @@ use rule step_on_device as train_judge with:
         manifest="<results>/models/judges/{judge}/manifest.json",
         train_log="<results>/models/judges/{judge}/train_log.parquet",
         calibration="<results>/models/judges/{judge}/calibration.json",
-        timing="<timings>/<job>.json",
-    pathvars:
-        job="train_judge/{judge}",
+        timing="<timings>/train_judge/{judge}.json",
+    log:
+        "<logs>/train_judge/{judge}.log",
+    benchmark:
+        "<benchmarks>/train_judge/{judge}.tsv"
     wildcard_constraints:
         judge=one_of(judges_from("scratch")),
     resources:
@@ -63,9 +67,11 @@ use rule launched_step as train_sft with:
         manifest="<results>/policies/{policy}/seed-{seed}/manifest.json",
         train_log="<results>/policies/{policy}/seed-{seed}/train_log.parquet",
         quarantine="<results>/policies/{policy}/seed-{seed}/quarantine.parquet",
-        timing="<timings>/<job>.json",
-    pathvars:
-        job="train_sft/{policy}-seed-{seed}",
+        timing="<timings>/train_sft/{policy}-seed-{seed}.json",
+    log:
+        "<logs>/train_sft/{policy}-seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/train_sft/{policy}-seed-{seed}.tsv"
     wildcard_constraints:
         policy=one_of(trained_by("sft")),
     params:
@@ -79,9 +85,11 @@ use rule step_on_device as compute_references with:
         preferences=reference_data,
     output:
         "<results>/references/{view}/{policy}/seed-{seed}.parquet",
-        timing="<timings>/<job>.json",
-    pathvars:
-        job="compute_references/{view}/{policy}-seed-{seed}",
+        timing="<timings>/compute_references/{view}/{policy}-seed-{seed}.json",
+    log:
+        "<logs>/compute_references/{view}/{policy}-seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/compute_references/{view}/{policy}-seed-{seed}.tsv"
     wildcard_constraints:
         view="[^/]+",
     resources:
@@ -104,9 +112,11 @@ use rule launched_step as train_dpo with:
         train_log="<results>/policies/{policy}/seed-{seed}/train_log.parquet",
         quarantine="<results>/policies/{policy}/seed-{seed}/quarantine.parquet",
         snapshots="<results>/policies/{policy}/seed-{seed}/snapshots.parquet",
-        timing="<timings>/<job>.json",
-    pathvars:
-        job="train_dpo/{policy}-seed-{seed}",
+        timing="<timings>/train_dpo/{policy}-seed-{seed}.json",
+    log:
+        "<logs>/train_dpo/{policy}-seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/train_dpo/{policy}-seed-{seed}.tsv"
     wildcard_constraints:
         policy=one_of(trained_by("dpo")),
     params:
@@ -115,8 +125,10 @@ use rule launched_step as train_dpo with:
 
 
 use rule train_dpo as train_kto with:
-    pathvars:
-        job="train_kto/{policy}-seed-{seed}",
+    log:
+        "<logs>/train_kto/{policy}-seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/train_kto/{policy}-seed-{seed}.tsv"
     wildcard_constraints:
         policy=one_of(trained_by("kto")),
     params:
@@ -131,8 +143,10 @@ use rule step as merge_snapshot with:
     output:
         files=expand("<results>/policies/{policy}/seed-{seed}/{file}", file=POLICY_FILES, allow_missing=True),
         manifest="<results>/policies/{policy}/seed-{seed}/manifest.json",
-    pathvars:
-        job="merge_snapshot/{policy}-seed-{seed}",
+    log:
+        "<logs>/merge_snapshot/{policy}-seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/merge_snapshot/{policy}-seed-{seed}.tsv"
     wildcard_constraints:
         policy=one_of(SNAPSHOTS),
     resources:
