@@ -23,8 +23,8 @@ def table_of(rewards: Rewards, judges: dict[str, dict]) -> pa.Table:
         parts += [part.assign(**labelled(axis, part, judges[judge])) for axis, part in frame.groupby("axis")]
     keys = list(rewards)
     rows = pd.concat(parts, ignore_index=True).sort_values(["axis", "prompt_id"])
-    place = [keys.index(key) for key in zip(rows["judge"], rows["policy"], rows["seed"], strict=True)]
-    return as_table(rows.assign(place=place).sort_values("place", kind="stable"))
+    position = [keys.index(key) for key in zip(rows["judge"], rows["policy"], rows["seed"], strict=True)]
+    return as_table(rows.assign(position=position).sort_values("position", kind="stable"))
 
 
 def rated_of(rewards: Rewards, judges: dict[str, dict]) -> Rated:
