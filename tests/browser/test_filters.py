@@ -26,7 +26,7 @@ def test_every_filter_keeps_what_it_says(study, visit):
     def good(policy, seed, prompt, row):
         return study.good("one", policy, seed, prompt)
 
-    def score(policy, seed, prompt, row):
+    def reward(policy, seed, prompt, row):
         return study.rewards["one", policy, seed][prompt]
 
     def change(policy, against, prompt):
@@ -36,16 +36,16 @@ def test_every_filter_keeps_what_it_says(study, visit):
     parents = {"sft": "base", "dpo": "base", "sft_dpo": "sft"}
     cases = [
         ({"axis": "0"}, sum(axis == "harmlessness" for axis, _ in study.ids)),
-        ({"verdict": "bad"}, any_policy(study, lambda *at: not good(*at))),
-        ({"verdict": "good", "policy": "1"}, any_policy(study, good, ["sft"])),
+        ({"label": "bad"}, any_policy(study, lambda *at: not good(*at))),
+        ({"label": "good", "policy": "1"}, any_policy(study, good, ["sft"])),
         ({"change": "lost"}, any_policy(study, lambda policy, seed, prompt, row: policy != "base" and change(policy, "base", prompt) < 0)),
         ({"change": "gained", "policy": "3"}, any_policy(study, lambda policy, seed, prompt, row: change("sft_dpo", "base", prompt) > 0, ["sft_dpo"])),
         (
             {"change": "gained", "against": "parent"},
             any_policy(study, lambda policy, seed, prompt, row: policy in parents and change(policy, parents[policy], prompt) > 0),
         ),
-        ({"low": "-1.5"}, any_policy(study, lambda *at: score(*at) >= -1.5)),
-        ({"low": "-3", "high": "-2.5", "policy": "2"}, any_policy(study, lambda *at: -3 <= score(*at) <= -2.5, ["dpo"])),
+        ({"low": "-1.5"}, any_policy(study, lambda *at: reward(*at) >= -1.5)),
+        ({"low": "-3", "high": "-2.5", "policy": "2"}, any_policy(study, lambda *at: -3 <= reward(*at) <= -2.5, ["dpo"])),
         ({"empty": True}, any_policy(study, lambda policy, seed, prompt, row: row["response"] == "")),
         ({"empty": True, "policy": "1"}, 0),
         ({"text": "REPLY OF SFT_DPO 42 to helpfulness-01"}, any_policy(study, lambda policy, seed, prompt, row: "sft_dpo 42 to helpfulness-01" in row["response"])),
@@ -107,7 +107,7 @@ def timed_filters(page):
     filters = {
         "search, the first time": "form.text.value = 'to helpfulness-21'",
         "search": "form.text.value = 'question 4321'",
-        "verdict": "form.verdict.value = 'bad'",
+        "label": "form.label.value = 'bad'",
         "disagreement": "form.order.value = 'disagreement'",
     }
     measured = {}

@@ -32,7 +32,7 @@ def test_no_text_is_shown_before_the_notice_is_opened_and_once_is_enough(study, 
     assert page.is_hidden("#notice") and "question" in page.inner_text("body")
 
 
-def test_a_prompt_shows_every_policys_score_verdict_length_and_change(study, visit):
+def test_a_prompt_shows_every_policys_reward_label_length_and_change(study, visit):
     page = visit(study.browser, "#helpfulness-012")
     prompt = ("helpfulness", "helpfulness-012")
     cards = page.locator(".card").all()

@@ -8,7 +8,7 @@ const fields = at("form").elements;
 
 let shown = [];        // prompts that pass the filters, in order
 let page = 0, here = -1;
-let judge, seed, scores, good, spread, searched;
+let judge, seed, rewards, good, spread, searched;
 
 // the root has one seed's lists for all seeds
 const of = lists => lists[Math.min(seed, lists.length - 1)];
@@ -19,11 +19,11 @@ const plain = number => (number < 0 ? "−" : "") + Math.abs(number).toFixed(2);
 function load() {
   judge = data.judges[fields.judge.value];
   seed = Number(fields.seed.value);
-  scores = everyone.map(policy => of(judge.scores[policy]));
+  rewards = everyone.map(policy => of(judge.rewards[policy]));
   // null on an axis that the judge does not speak about
   good = everyone.map(policy => of(judge.labels[policy]));
   spread = data.ids.map((_, prompt) => {
-    const own = scores.map(row => row[prompt]);
+    const own = rewards.map(row => row[prompt]);
     return Math.max(...own) - Math.min(...own);
   });
   searched = null;
@@ -35,7 +35,7 @@ function changed(policy, against, prompt) {
 }
 
 function filter() {
-  const axis = fields.axis.value, verdict = fields.verdict.value, change = fields.change.value, empty = fields.empty.checked;
+  const axis = fields.axis.value, label = fields.label.value, change = fields.change.value, empty = fields.empty.checked;
   const low = fields.low.value === "" ? -Infinity : Number(fields.low.value);
   const high = fields.high.value === "" ? Infinity : Number(fields.high.value);
   const chosen = fields.policy.value === "" ? everyone : [Number(fields.policy.value)];
@@ -43,8 +43,8 @@ function filter() {
   const text = fields.text.value.trim().toLowerCase();
   if (text && !searched) searched = [data.prompts, ...everyone.map(policy => of(data.responses[policy]))].map(column => column.map(said => said.toLowerCase()));
   const fits = (policy, prompt) =>
-    (!verdict || good[policy][prompt] === (verdict === "good")) &&
-    scores[policy][prompt] >= low && scores[policy][prompt] <= high &&
+    (!label || good[policy][prompt] === (label === "good")) &&
+    rewards[policy][prompt] >= low && rewards[policy][prompt] <= high &&
     (!empty || response(policy, prompt).trim() === "") &&
     (!change || changed(policy, against(policy), prompt) === change) &&
     (!text || asks || searched[policy + 1][prompt].includes(text));
@@ -55,8 +55,8 @@ function filter() {
     asks = text !== "" && searched[0][prompt].includes(text);
     if (chosen.some(policy => fits(policy, prompt))) shown.push(prompt);
   }
-  const most = prompt => Math.max(...chosen.map(policy => scores[policy][prompt]));
-  const least = prompt => Math.min(...chosen.map(policy => scores[policy][prompt]));
+  const most = prompt => Math.max(...chosen.map(policy => rewards[policy][prompt]));
+  const least = prompt => Math.min(...chosen.map(policy => rewards[policy][prompt]));
   const keys = {disagreement: prompt => -spread[prompt], high: prompt => -most(prompt), low: least};
   const key = keys[fields.order.value];
   if (key) shown = shown.map(prompt => [key(prompt), prompt]).sort((a, b) => a[0] - b[0] || a[1] - b[1]).map(pair => pair[1]);
@@ -105,11 +105,11 @@ function card(policy, prompt) {
   box.className = `card tint-${policy}${fields.policy.value === String(policy) ? " chosen" : ""}`;
   add(box, "h3", data.policies[policy]);
   const well = good[policy][prompt];
-  const score = add(box, "p", "", "score");
-  if (well === null) add(score, "span", `not judged by ${judge.name}`);
+  const reward = add(box, "p", "", "reward");
+  if (well === null) add(reward, "span", `not judged by ${judge.name}`);
   else {
-    add(score, "span", plain(scores[policy][prompt]));
-    add(score, "span", `${well ? "✓" : "✗"} ${WORDS[data.axes[prompt]][Number(well)]}`, `chip ${well ? "good" : "bad"}`);
+    add(reward, "span", plain(rewards[policy][prompt]));
+    add(reward, "span", `${well ? "✓" : "✗"} ${WORDS[data.axes[prompt]][Number(well)]}`, `chip ${well ? "good" : "bad"}`);
   }
   const said = response(policy, prompt);
   const text = add(box, "pre", said.trim() ? said : "no text", said.trim() ? "text" : "text empty");
@@ -127,7 +127,7 @@ function card(policy, prompt) {
   fact("tokens", finish ? `ended by ${finish}` : "", tokens === null ? "unknown" : tokens);
   for (const other of new Set([0, data.parents[policy]]))
     if (other !== null && other !== policy && well !== null)
-      fact(`vs ${data.policies[other]}`, changed(policy, other, prompt) || "same", signed(scores[policy][prompt] - scores[other][prompt]));
+      fact(`vs ${data.policies[other]}`, changed(policy, other, prompt) || "same", signed(rewards[policy][prompt] - rewards[other][prompt]));
   return box;
 }
 

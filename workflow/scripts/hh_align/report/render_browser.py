@@ -1,4 +1,4 @@
-"""Every prompt with the responses of all policies, scores and labels, as one HTML page that needs nothing else."""
+"""Every prompt with the responses of all policies, rewards and labels, as one HTML page that needs nothing else."""
 
 import base64
 import hashlib
@@ -40,7 +40,7 @@ def collect(config: dict, prompts: list[dict], responses: dict[tuple[str, int], 
         "seeds": config["seeds"],
         "policies": order,
         "parents": [None if parent is None else order.index(parent) for parent in parents],
-        "judges": [{"name": judge, "scores": told("reward", judge), "labels": told("label", judge)} for judge in sorted(config["judges"])],
+        "judges": [{"name": judge, "rewards": told("reward", judge), "labels": told("label", judge)} for judge in sorted(config["judges"])],
         "ids": [row["prompt_id"] for row in prompts],
         "axes": [AXES.index(row["axis"]) for row in prompts],
         "prompts": [row["prompt"] for row in prompts],
