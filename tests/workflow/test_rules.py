@@ -3,49 +3,18 @@
 import argparse
 import re
 import shlex
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
 
 import pytest
 import yaml
+from rule_files import RULES, derived_rules, root_of, steps
 from study_folder import REPOSITORY, StudyFolder
 
-RULES = sorted((REPOSITORY / "workflow/rules").glob("*.smk"))
-BASES = {"step", "step_on_device", "launched_step", "import_model"}  # never run themselves
 ALONE = {  # minutes long, or as many as there are policies: each is a job of its own on a cluster
     "import_base", "import_judge", "import_responses", "import_release", "merge_snapshot", "ask_endpoint",
 }  # fmt: skip
-
-
-class Rule(NamedTuple):
-    base: str
-    file: str
-    text: str
-
-
-@cache
-def derived_rules() -> dict[str, Rule]:
-    """Name -> each `use rule base as name with` of the rule files."""
-    rules = {}
-    for path in RULES:
-        for match in re.finditer(r"^( *)use rule (\w+) as (\w+) with:\n((?:\1 +.*\n|\n(?=\1 +))+)", path.read_text() + "\n", re.MULTILINE):
-            rules[match[3]] = Rule(match[2], path.stem, match[0])
-    return rules
-
-
-def root_of(name: str) -> str:
-    """The base rule that a rule derives from."""
-    rules = derived_rules()
-    while name in rules and rules[name].base in rules:
-        name = rules[name].base
-    return rules[name].base
-
-
-def steps() -> list[str]:
-    return [name for name in derived_rules() if name not in BASES]
 
 
 def test_the_rules_are_short():

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from bench import simulate_scaling as simulation
 from bench.simulate_scaling import SWEEPS, Sweep, folder_of, jobs_by_formula, plan, play, seconds, wall_by_formula, wall_by_schedule
+from rule_files import runtime_of
 from study_folder import REPOSITORY, StudyFolder
 
 PAGE = (REPOSITORY / "docs/scaling.md").read_text()
@@ -85,11 +86,9 @@ def test_a_sweep_of_two_thousand_jobs_is_planned_within_a_minute(tmp_path):
 @pytest.mark.parametrize(("size", "prompts", "but"), [("7B", 1000, set()), ("1.3B", 10**5, set()), ("7B", 10**5, {"measure_drift"})])
 def test_the_attempts_of_a_slurm_job_last_as_long_as_its_step(size, prompts, but):
     # each attempt goes on where the one before ran out of time
-    rules = "".join(path.read_text() for path in (REPOSITORY / "workflow/rules").glob("*.smk"))
     attempts = 1 + yaml.safe_load((REPOSITORY / "profiles/slurm/config.yaml").read_text())["retries"]
     for rule, spent in seconds(Sweep(size=size, prompts=prompts)).items():
-        first = int(re.search(rf"rule {rule}:.*?runtime=growing\((\d+)\)", rules, re.DOTALL)[1])
-        assert spent < 60 * first * sum(range(1, attempts + 1)) or rule in but, rule
+        assert spent < 60 * runtime_of(rule) * sum(range(1, attempts + 1)) or rule in but, rule
 
 
 STUB = """
