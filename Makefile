@@ -94,7 +94,7 @@ bench-analysis: $(STAMP)
 resume: $(STAMP)
 	@test -n "$(STUDY)" || { echo "error: make resume needs STUDY=name"; exit 2; }
 	@$(VENV)/bin/python -m hh_align.tools.check_idle
-	@if [ -n "$$(ls .snakemake/locks 2> /dev/null)" ]; then $(RUN) $(STUDY_CONFIG) $(OPTIONS) --unlock; fi
+	@if [ -n "$$(ls .snakemake/locks 2> /dev/null)" ]; then $(RUN) --unlock $(STUDY_CONFIG) $(OPTIONS); fi
 	$(RUN) $(STUDY_CONFIG) $(OPTIONS)
 
 clean-state: $(STAMP)

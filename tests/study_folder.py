@@ -13,7 +13,7 @@ from plan_server import plan
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
-PLANNING = {"--dry-run", "--summary", "--touch"}  # options with which Snakemake starts no job
+PLANNING = {"--dry-run", "--summary", "--touch", "--dag"}  # options with which Snakemake starts no job
 PARTS = ["Snakefile", "workflow", "config", "profiles", "resources", "environment.yml"]
 
 

@@ -8,7 +8,6 @@ from the number of floating-point operations and bytes of other sizes. The analy
 
 import heapq
 import re
-import subprocess
 import sys
 import tempfile
 from collections import Counter, defaultdict
@@ -115,15 +114,13 @@ def folder_of(sweep: Sweep, path: Path) -> StudyFolder:
 def plan(sweep: Sweep) -> tuple[list[str], list[list[int]]]:
     """(rule of each job, the jobs that each waits for) of the real graph, as Snakemake plans it."""
     with tempfile.TemporaryDirectory() as folder:
-        study = folder_of(sweep, Path(folder))
-        command = [str(Path(sys.executable).parent / "snakemake"), "--cores", "2", "--dag", "dot", *study.options]
-        drawn = subprocess.run(command, cwd=study.path, capture_output=True, text=True, check=False)
-    jobs = re.findall(r'^\s*(\d+)\[label = "(\w+)', drawn.stdout, re.MULTILINE)
+        drawn = folder_of(sweep, Path(folder)).run("--dag", "dot").stdout
+    jobs = re.findall(r'^\s*(\d+)\[label = "(\w+)', drawn, re.MULTILINE)
     if not jobs:
-        raise SystemExit(f"error: Snakemake drew no graph:\n{drawn.stderr[-2000:]}")
+        raise SystemExit(f"error: Snakemake drew no graph:\n{drawn[-2000:]}")
     number = {name: index for index, (name, _) in enumerate(jobs)}
     before = [[] for _ in jobs]
-    for source, target in re.findall(r"^\s*(\d+) -> (\d+)", drawn.stdout, re.MULTILINE):
+    for source, target in re.findall(r"^\s*(\d+) -> (\d+)", drawn, re.MULTILINE):
         before[number[target]].append(number[source])
     return [rule for _, rule in jobs], before
 

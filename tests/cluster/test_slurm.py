@@ -94,6 +94,7 @@ def continuations(study: StudyFolder) -> int:
     return json.loads((study.path / f"{RESULTS}/timings/train_sft/sft-seed-42.json").read_text())["continuations"]
 
 
+@pytest.mark.long
 def test_a_training_waits_for_the_gpu_and_goes_on_after_scancel(cluster, study):
     study.succeed(f"{SFT}/manifest.json")
     expected = artifacts(study.path / SFT)

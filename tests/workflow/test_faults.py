@@ -4,9 +4,11 @@ import subprocess
 import sys
 
 import pyarrow.parquet as pq
+import pytest
 from study_folder import REPOSITORY
 
 
+@pytest.mark.long
 def test_a_dozen_faults_lose_nothing(tmp_path):
     # a fault that comes when its step has ended does no harm and is not counted: a slow machine may miss some of fourteen, whatever their kinds
     bench = REPOSITORY / "tests/workflow/faults/faults.py"

@@ -1,6 +1,11 @@
 """Responses that come from files: what reads them is planned, and follows their content."""
 
+import json
+
+import pyarrow.parquet as pq
 import yaml
+from page_reader import unsourced, untrue
+from small_studies import SMALL_DEMO, small_study
 from staleness import ANALYSIS
 from study_folder import StudyFolder
 
@@ -40,3 +45,42 @@ def test_a_study_of_files_alone_trains_and_loads_no_policy(tmp_path):
     jobs = folder.planned()
     assert {"import_responses base 0", "import_responses other 0"} <= jobs
     assert not [job for job in jobs if job.startswith(("train_", "generate_", "import_base", "measure_", "fetch_hub models facebook"))]
+
+
+def test_responses_of_ones_own_get_the_whole_analysis(tmp_path):
+    # no policy is loaded: prompts out, two files in, scores, comparisons, pages; a hostile text stays a text
+    small = SMALL_DEMO | {
+        "policies": {"base": {}} | dict.fromkeys(["sft", "dpo", "sft_dpo", "sft_dpo_coin", "sft_dpo_reversed"]),
+        "responses": {"base": {"path": "base.jsonl"}, "api": {"path": "api.json", "layout": "openai"}},
+        "analysis": {"contrasts": [["api", "base"]], "primary": ["api", "base"], "labels": None},
+        "drift": None,
+        "claims": None,
+        "seeds": [1, 2],
+    }
+    folder = small_study(tmp_path, "demo", small)
+    folder.succeed("prompts")
+    prompts = pq.read_table(tmp_path / "results/demo/prompts/prompts.parquet").to_pylist()
+    hostile = "</script><script>window.hurt=1</script>"
+    texts = {row["prompt_id"]: f"{hostile} {number}" for number, row in enumerate(prompts)}
+    lines = [json.dumps({"prompt": row["prompt"], "axis": row["axis"], "prompt_id": row["prompt_id"], "response": ""}) for row in prompts]
+    (tmp_path / "base.jsonl").write_text("\n".join(lines[::-1]))
+    said = [
+        {"custom_id": name, "response": {"body": {"choices": [{"message": {"role": "assistant", "content": text}}]}}}
+        for name, text in texts.items()
+    ]
+    (tmp_path / "api.json").write_text(json.dumps(said))
+    printed = folder.succeed()
+    assert not [line for line in printed.splitlines() if "rule train_sft" in line or "generate_responses" in line]
+    results = tmp_path / "results/demo"
+    rows = pq.read_table(results / "responses/api/seed-0.parquet").to_pylist()
+    assert [row["prompt_id"] for row in rows] == [row["prompt_id"] for row in prompts]
+    assert {row["prompt_id"]: row["response"] for row in rows} == texts and {row["finish"] for row in rows} == {None}
+    metrics = pq.read_table(results / "analysis/metrics.parquet").to_pylist()
+    assert {(row["policy"], row["seed"]) for row in metrics} >= {("api", 0), ("base", 0)}
+    contrasts = pq.read_table(results / "analysis/comparisons.parquet").to_pylist()
+    assert {(row["policy_b"], row["policy_a"]) for row in contrasts if row["family"] == "primary"} == {("api", "base")}
+    assert {row["seed"] for row in pq.read_table(results / "analysis/retention.parquet").to_pylist()} == {1, 2}
+    page = results / "report/index.html"
+    assert untrue(page) == [] and unsourced(page) <= {"2509.09055"}  # the number of the paper that the page speaks of
+    assert hostile not in (results / "report/browser.html").read_text() + page.read_text()
+    assert not (results / "models/base").exists() and folder.planned() == set()

@@ -1,0 +1,225 @@
+"""A small demo with a control and snapshots, run for real from nothing to its report: what every whole study must hold."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from page_reader import elsewhere, mislabelled, unsourced, untrue
+from small_studies import SHORT, SMALL_DEMO, small_study
+from study_folder import PARTS, REPOSITORY
+
+from hh_align.core.artifacts import read_provenance
+
+SMALL = SMALL_DEMO | {
+    "methods": {"sft": SHORT, "dpo": SHORT | {"snapshots": [2]}},
+    "policies": {"dpo": None, "sft_dpo": {"controls": ["coin"]}},
+    "datasets": SMALL_DEMO["datasets"] | {"reversed": None},
+    "analysis": {"contrasts": [["sft_dpo", "sft"], ["sft_dpo_coin", "sft"], ["sft_dpo_step2", "sft_dpo"]]},
+    "claims": [{"claim": "SFT+DPO outperforms SFT", "source": "arXiv 2509.09055", "parts": [{"higher": "sft_dpo", "than": ["sft"], "metrics": ["CAS"]}]}],
+}  # fmt: skip
+POLICIES = ("base", "sft", "sft_dpo", "sft_dpo_coin", "sft_dpo_step2", "sft_dpo_coin_step2")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    folder = small_study(tmp_path_factory.mktemp("demo"), "demo", SMALL)
+    folder.printed = folder.succeed()
+    return folder
+
+
+def test_the_demo_ends_with_its_table(demo):
+    results = demo.path / "results/demo"
+    table = (results / "report/summary.txt").read_text()
+    ending, _, logs = demo.printed.rpartition("Complete log(s):")
+    assert ending.endswith("steps (100%) done\n" + table) and len(logs.splitlines()) < 4
+    assert demo.printed.count(table.splitlines()[0]) == 1  # and nowhere before
+    assert "say nothing about OPT-350M" in table
+    named = re.match(r"The report: (\S+);", table.splitlines()[-1])[1]
+    assert (demo.path / named).is_file() and (demo.path / named).name == "index.html"
+    oracle = pq.read_table(results / "analysis/oracle.parquet").to_pylist()
+    assert {row["policy"] for row in oracle} == set(POLICIES)
+    assert {row["n"] for row in oracle} == {20}
+    for policy in ("sft_dpo", "sft_dpo_coin"):
+        log = pq.read_table(results / f"policies/{policy}/seed-42/train_log.parquet").to_pylist()
+        assert abs(log[0]["loss"] - 0.693147) < 1e-4
+
+
+def test_the_report_says_what_the_artifacts_say(demo):
+    report = demo.path / "results/demo/report"
+    page = report / "index.html"
+    assert untrue(page) == [] and unsourced(page) == set() and elsewhere(page) == [] and mislabelled(page) == []
+    text = (report / "index.html").read_text()
+    assert "Synthetic data." in text and "This report is not complete." not in text
+    assert not (report / "partial.html").exists() and (report / "browser.html").is_file()
+
+
+def test_the_tables_have_their_columns(demo):
+    results = demo.path / "results/demo"
+    tables = {
+        name: pq.read_table(results / f"{name}.parquet")
+        for name in ("responses/sft/seed-42", "rewards/small/sft/seed-42", "analysis/metrics", "analysis/retention")
+    }
+    columns = {name: table.column_names for name, table in tables.items()}
+    assert columns["responses/sft/seed-42"] == ["axis", "prompt_id", "response", "response_tokens", "finish", "top2_gap_min", "cut_tokens"]
+    assert columns["rewards/small/sft/seed-42"] == ["axis", "prompt_id", "reward", "input_tokens", "cut_tokens"]
+    assert tables["rewards/small/sft/seed-42"].num_rows == 2 * 20
+    assert columns["analysis/metrics"][:5] == ["judge", "policy", "seed", "metric", "value"]
+    assert columns["analysis/retention"][5:8] == ["retained", "denominator", "rate"]
+
+
+def test_who_asks_for_one_artifact_is_shown_no_table(demo):
+    printed = demo.succeed("--force", "results/demo/analysis/power.parquet")
+    assert "1 of 1 steps" in printed and "The report:" not in printed
+
+
+def test_after_a_failure_a_partial_report_names_what_is_missing(demo):
+    # a complete one of before stays
+    report = demo.path / "results/demo/report"
+    before = (report / "index.html").read_bytes()
+    script = "workflow/scripts/hh_align/analysis/compute_power.py"
+    demo.edit(script, "def main() -> None:\n", "def main() -> None:\n    raise OSError('no power')\n")
+    (demo.path / "results/demo/analysis/power.parquet").unlink()
+    done = demo.run("--keep-going")
+    partial = report / "partial.html"
+    assert done.returncode != 0 and "analysis/power.parquet" in partial.read_text()
+    assert untrue(partial) == [] and (report / "index.html").read_bytes() == before
+    demo.edit(script, "    raise OSError('no power')\n", "")
+    demo.succeed()
+    assert not partial.exists() and "analysis/power.parquet" in (report / "index.html").read_text()
+
+
+def test_nothing_lies_outside_the_results_folder(demo):
+    # state of a step that lies elsewhere would be shared by studies
+    made = {path.name for path in demo.path.iterdir()} - {"small.yaml", "report.html", ".snakemake"}
+    assert made == {*PARTS, "results"}
+    assert {path.name for path in (demo.path / "results").iterdir()} == {"demo"}
+
+
+def test_a_second_run_has_nothing_to_do(demo):
+    assert demo.planned() == set()
+    assert "Nothing to be done" in demo.succeed()
+
+
+def verify(demo):
+    command = [sys.executable, "-m", "hh_align.tools.verify_study", "--folder", "results/demo"]
+    done = subprocess.run(command, cwd=demo.path, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_every_artifact_verifies_until_one_is_changed(demo):
+    status, printed = verify(demo)
+    assert status == 0 and "all as they were made" in printed, printed
+    responses = demo.path / "results/demo/responses/sft/seed-42.parquet"
+    before = responses.read_bytes()
+    shutil.copy(demo.path / "results/demo/responses/sft_dpo/seed-42.parquet", responses)
+    status, printed = verify(demo)
+    responses.write_bytes(before)
+    assert status == 1 and "rewards/small/sft/seed-42.parquet: was made from another demo/responses/sft/seed-42.parquet" in printed
+
+
+def test_made_again_an_artifact_is_the_same_bytes(demo):
+    # and its provenance holds neither a clock nor a place
+    results = demo.path / "results/demo"
+    names = [
+        "policies/sft/seed-42/manifest.json",
+        "responses/sft/seed-42.parquet",
+        "rewards/small/sft/seed-42.parquet",
+        "analysis/metrics.parquet",
+    ]
+    before = [(results / name).read_bytes() for name in names]
+    assert str(demo.path) not in json.dumps(read_provenance(results / names[1]))
+    for name in names:  # one by one: what comes behind is not due where the bytes are the same
+        (results / name).unlink()
+        assert "1 of 1 steps" in demo.succeed(f"results/demo/{name}")
+    assert [(results / name).read_bytes() for name in names] == before
+
+
+def test_damaged_weights_are_found_moved_aside_and_rebuilt(demo):
+    weights = demo.path / "results/demo/policies/sft_dpo_coin/seed-42/model.safetensors"
+    before = weights.read_bytes()
+    weights.write_bytes(before[:-1] + bytes([before[-1] ^ 255]))
+    assert "model.safetensors: damaged" in verify(demo)[1]
+    responses = "results/demo/responses/sft_dpo_coin/seed-42.parquet"
+    (demo.path / responses).unlink()
+    done = demo.run(responses)
+    assert done.returncode != 0
+    (message,) = [line for line in done.stdout.splitlines() if line.startswith("error:")]
+    assert "model.safetensors is damaged" in message and "run the same command again" in message
+    demo.succeed(responses)
+    assert weights.read_bytes() == before
+
+
+def test_the_snakemake_report_holds_everything_with_caption_category_and_labels(demo):
+    demo.succeed("--report", "report.html")
+    results = demo.path / "results/demo"
+    items = reported(demo.path / "report.html")
+    made = {path for path in (results / "report").rglob("*") if path.is_file()} | set(results.rglob("README.md"))
+    assert set(items) == {str(path.relative_to(demo.path)) for path in made} and len(made) > 35
+    assert [name for name, item in items.items() if not (item["caption"] and item["labels"]) or item["category"] == "Other"] == []
+    places = [(item["category"], tuple(item["labels"].items())) for item in items.values()]
+    assert len(set(places)) == len(places)  # no two items look alike
+
+
+def reported(page):
+    """path -> caption, category and labels of each item of Snakemake's own report."""
+    text = page.read_text()
+    results, categories = (json.loads(re.search(rf"var {name} = (\{{.*);\n", text)[1]) for name in ("results", "categories"))
+    places = {path: category for category, parts in categories.items() for paths in parts.values() for path in paths}
+    return {path: item | {"category": places[path]} for path, item in results.items()}
+
+
+def test_snapshots_are_policies_of_the_study(demo):
+    # kept on the way, merged, answered, scored, measured, and shown as a curve from the parent to the policy
+    results = demo.path / "results/demo"
+    rows = pq.read_table(results / "analysis/snapshots.parquet").to_pylist()
+    steps = [(row["arm"], row["step"]) for row in rows if "coin" not in row["policy"]]
+    assert list(dict.fromkeys(steps)) == [("sft", 0), ("sft_dpo_step2", 2), ("sft_dpo", 8)]
+    assert {row["metric"] for row in rows} == {"HmR", "HpR", "CAS", "mean_reward_harmful", "mean_reward_helpful"}
+    moved = {row["step"]: row["kl_parent"] for row in rows if "coin" not in row["policy"]}
+    assert moved[0] == 0 < moved[2] < moved[8]
+    text = (results / "report/index.html").read_text()
+    assert "stopped_at none → 2" in text and '<section id="snapshots">' in text
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_training_that_was_killed_goes_on_by_make_resume(demo, tmp_path):
+    # kill -9 of Snakemake and its jobs: the command of the README unlocks, goes on from the checkpoint, and ends with the same bytes
+    folder = demo.copy(tmp_path / "study")
+    longer = {"compute": {"checkpoint_seconds": 1}, "methods": {"sft": {"max_rows": 300, "epochs": 8}}}
+    (folder.path / "longer.yaml").write_text(yaml.safe_dump(longer))
+    folder.options += ("longer.yaml",)
+    policy = "results/demo/policies/sft/seed-42"
+    folder.succeed(f"{policy}/manifest.json")
+    undisturbed = files_of(folder.path / policy)
+    shutil.rmtree(folder.path / policy)
+
+    for name in ("Makefile", "requirements.lock"):
+        shutil.copy(REPOSITORY / name, folder.path)
+    (folder.path / ".venv").symlink_to(sys.prefix)
+    options = f"OPTIONS=--configfile config/demo.yaml small.yaml longer.yaml -- {policy}/manifest.json"
+    resume = ["make", "VENV=.venv", "--old-file=.venv/.installed", "resume", "STUDY=demo", "CORES=2", options]
+    run = subprocess.Popen(resume, cwd=folder.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    while not list((folder.path / "results/demo/state/train_sft/sft-seed-42").glob("checkpoint-*/manifest.json")):
+        assert run.poll() is None, run.stdout.read()[-6000:]
+        time.sleep(0.02)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.communicate()
+    assert not (folder.path / policy / "manifest.json").exists() and any((folder.path / ".snakemake/locks").iterdir())
+
+    done = subprocess.run(resume, cwd=folder.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert files_of(folder.path / policy) == undisturbed
+    timing = json.loads((folder.path / "results/demo/timings/train_sft/sft-seed-42.json").read_text())
+    assert timing["continuations"] == 1
