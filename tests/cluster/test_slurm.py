@@ -150,19 +150,6 @@ def test_the_whole_study_by_slurm_with_a_requeued_training_is_the_local_one(clus
     print(f"{len(steps)} steps in {len(ended)} Slurm jobs")
 
 
-def test_the_profile_places_every_rule():
-    # a rule that asks for GPUs and is not placed would go to the CPU partition; a step of a second without a group costs a job of its own
-    text = "".join(path.read_text() for path in sorted((REPOSITORY / "workflow/rules").glob("*.smk")))
-    rules = dict(re.findall(r"^ *rule (\w+):\n(.*?)(?=^ *rule |\Z)", text, re.MULTILINE | re.DOTALL))
-    asking = {name: body for name, body in rules.items() if "mem_mb=" in body and not name.startswith("fetch_")}
-    profile = yaml.safe_load((REPOSITORY / "profiles/slurm/config.yaml").read_text())
-    assert set(profile["set-resources"]) == {name for name, body in asking.items() if "gpu=" in body}
-    assert all("mem_mb=growing(" in asking[name] and "runtime=growing(" in asking[name] for name in profile["set-resources"])
-    alone = {"import_base", "import_judge", "import_release", "import_responses", "merge_snapshot", "ask_endpoint"}
-    assert set(profile["groups"]) == set(asking) - set(profile["set-resources"]) - alone
-    assert set(profile["groups"].values()) == set(profile["group-components"])
-
-
 def test_without_sbatch_there_is_one_message(study, tmp_path, monkeypatch):
     tools = tmp_path / "bin"
     tools.mkdir()

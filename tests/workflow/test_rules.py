@@ -35,12 +35,16 @@ def test_a_steps_log_benchmark_and_timing_carry_its_name():
 
 
 def test_the_cluster_profile_knows_every_rule():
+    # a rule on a device that is not placed would go to the CPU partition; a step of a second without a group costs a job of its own
     profile = yaml.safe_load((REPOSITORY / "profiles/slurm/config.yaml").read_text())
     on_device = {name for name in steps() if root_of(name) in ("step_on_device", "launched_step")}
     local = {name for name in steps() if "localrule: True" in derived_rules()[name].text}
     assert set(profile["set-resources"]) == on_device
     assert set(profile["groups"]) == set(steps()) - on_device - local - ALONE
     assert set(profile["groups"].values()) == set(profile["group-components"])
+    for name in on_device:  # a retry asks for more memory and time
+        asked = re.findall(r"(?:mem_mb|runtime)=(\w+)\(", derived_rules()[name].text)
+        assert asked in ([], ["per_attempt", "per_attempt"]), name
 
 
 class Parsed(Exception):

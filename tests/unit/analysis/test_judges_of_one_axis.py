@@ -68,8 +68,8 @@ def test_what_two_judges_say_alike_is_said_in_equal_numbers(mixed):
     alone = {("kind", *key[1:]): frame for key, frame in ratings.items() if key[3] == "harmlessness"}
     config = mixed.config | {"judges": {name: mixed.config["judges"][name] for name in ("kind", "both")}}
     both = ratings | alone
-    tables = compute_metrics.measure(both, rated.clusters, config), compare_policies.compare(both, rated.clusters, config)
-    for table_rows in (*tables, compute_retention.compare(both, config)[0]):
+    tables = compute_metrics.measure(both, rated.clusters, config), compare_policies.compare_policies(both, rated.clusters, config)
+    for table_rows in (*tables, compute_retention.compare_with_references(both, config)[0]):
         rows = pd.DataFrame(table_rows)
         mine, theirs = (rows[rows["judge"] == judge].drop(columns="judge") for judge in ("kind", "both"))
         keys = ["axis"] if "axis" in rows else ["metric"]
