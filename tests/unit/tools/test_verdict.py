@@ -205,6 +205,21 @@ def test_settings_stand_over_what_a_studys_table_brings(own, tmp_path):
     )
 
 
+def test_labels_that_other_thresholds_made_are_refused_until_thresholds_are_given(own, tmp_path):
+    # a study's table that pandas has written again has lost the study's thresholds; the paper's are not meant
+    pq.read_table(own.ratings).to_pandas().to_parquet(tmp_path / "filtered.parquet")
+    options = {"responses": tmp_path / "filtered.parquet", "defaults": REPOSITORY / "config/config.yaml", "output": tmp_path / "verdict"}
+    settings = {"judges": {"both": own.config["judges"]["both"], "kind": own.config["judges"]["kind"] | {"axis": "harmlessness"}}}
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump({"judges": {"kind": settings["judges"]["kind"]}}))
+    (tmp_path / "both.yaml").write_text(yaml.safe_dump(settings))
+    refused = call(verdict, settings=tmp_path / "one.yaml", **options)
+    assert_refused(
+        refused, "column label says otherwise than the thresholds .* of judge both in .* rows", where=tmp_path / "filtered.parquet"
+    )
+    assert not (tmp_path / "verdict").exists()
+    assert call(verdict, settings=tmp_path / "both.yaml", **options)[0] == 0
+
+
 def test_facts_of_replies_count_as_the_replies_would(own, tmp_path):
     # the study's table as CSV, with the study's thresholds given: nulls, truth values and whole numbers are read as what they are
     pd.read_parquet(own.ratings).to_csv(tmp_path / "ratings.csv", index=False)

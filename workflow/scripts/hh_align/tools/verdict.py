@@ -3,7 +3,7 @@
 Columns are those of a study's analysis/ratings.parquet, which is such a file: policy, axis (harmlessness | helpfulness), reward, and
 prompt_id or prompt; where they are known also seed, judge, cluster (prompts of one cluster are not independent), parent, finish (eos |
 length | stop) and tokens; of the replies either response, their text, or words, empty and run_on; of a judge that may fail unrated. Labels
-follow from the thresholds. Parquet, CSV, JSON or JSON lines. A study's own table brings the study's root, parents and thresholds.
+follow from the thresholds; a column label that says otherwise is refused, unless thresholds are given. Parquet, CSV, JSON or JSON lines. A study's own table brings the study's root, parents and thresholds.
 """
 
 import json
@@ -33,7 +33,7 @@ from hh_align.report.export_csv import as_csv
 from hh_align.report.figures import PLAIN, save
 
 REQUIRED = ("policy", "axis", "reward")
-OPTIONAL = ("prompt_id", "prompt", "seed", "judge", "parent", "response", "cluster")
+OPTIONAL = ("prompt_id", "prompt", "seed", "judge", "parent", "response", "cluster", "label")
 REPLIES = ("finish", "tokens", "words", "empty", "run_on", "unrated")
 ANALYSIS = ("contrasts", "primary", "all_pairs", "equivalence_margin", "bootstrap", "discordance", "sizes")
 FILES = "In {folder}/: figures/, changed_prompts.csv (which prompts changed), claims.csv (every number of a sentence)."
@@ -214,6 +214,20 @@ def table_of(frame: pd.DataFrame, config: dict, path: Path) -> pa.Table:
         raise StudyError(f"{path}: {' '.join(map(str, error.args))}") from None
 
 
+def check_labels(frame: pd.DataFrame, table: pa.Table, judges: dict[str, dict], path: Path) -> None:
+    """Raise StudyError where the file's own labels are not those that the default thresholds of these judges make of its rewards."""
+    keys = ["judge", "policy", "axis", "prompt_id", "reward"]
+    labels = table.to_pandas()[[*keys, "label"]].drop_duplicates(keys)
+    both = frame[frame["judge"].isin(judges) & frame["label"].notna()].merge(labels, on=keys, suffixes=("", "_here"))
+    wrong = both[both["label"].astype(bool) != both["label_here"].astype(bool)]
+    if len(wrong):
+        first = wrong.iloc[0]
+        raise StudyError(
+            f"{path}: column label says otherwise than the thresholds {judges[first['judge']]} of judge {first['judge']} in {len(wrong)} rows "
+            f"(the first: {first['policy']}, {first['prompt_id']}, reward {first['reward']:g}). Give the judge's thresholds in SETTINGS, or leave the column out."
+        )
+
+
 def analyse(rated: Rated, config: dict) -> dict[str, tuple[list[dict], pa.Schema]]:
     """Every table of the verdict by name, with its schema."""
     ratings, clusters, prompts = rated
@@ -257,9 +271,13 @@ def main() -> None:
     args = parse(__doc__, responses="path", defaults="path", settings="path?", output="path")
     settings = read_settings(args.settings) if args.settings else {}
     frame = read_responses(args.responses)
-    config = study_of(frame, joined(settings_in(args.responses), settings), args.responses, yaml.safe_load(args.defaults.read_text()))
-    made_by = provenance(config, [args.responses])
-    write_table(args.output / "analysis/ratings.parquet", table_of(frame, config, args.responses), RATINGS, made_by)
+    known = joined(settings_in(args.responses), settings)
+    config = study_of(frame, known, args.responses, yaml.safe_load(args.defaults.read_text()))
+    made_by, table = provenance(config, [args.responses]), table_of(frame, config, args.responses)
+    if "label" in frame:
+        by_default = {judge: thresholds for judge, thresholds in config["judges"].items() if judge not in known.get("judges", {})}
+        check_labels(frame, table, by_default, args.responses)
+    write_table(args.output / "analysis/ratings.parquet", table, RATINGS, made_by)
     rated = read_ratings(args.output / "analysis/ratings.parquet")
     say(f"{len(config['order'])} policies, {' and '.join(f'{len(rated.prompts[axis]):,} prompts on {axis}' for axis in AXES)}")
 
