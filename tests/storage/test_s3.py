@@ -154,9 +154,10 @@ def test_a_server_that_does_not_answer_is_one_message(bucket, environment, tmp_p
 @pytest.mark.long
 def test_the_whole_study_in_a_bucket_is_the_local_one(bucket, environment, tmp_path):
     study, plain = clone(tmp_path / "study", bucket.name), fresh(tmp_path / "plain")
-    study.succeed(*PROFILE, **environment)
+    printed = study.succeed(*PROFILE, **environment)
     plain.succeed()
     assert stored(bucket) == local(plain)
+    assert (plain.path / "results/small/report/summary.txt").read_text() in printed  # the table ends a run into a bucket, too
     shutil.rmtree(study.path / ".snakemake/storage")
     assert "Nothing to be done" in study.succeed(*PROFILE, **environment)
 

@@ -69,17 +69,18 @@ def step_files():
     """A file of every step before the report. A step that fails leaves its files missing, which Snakemake does not notice where what follows
     is still there from before and nobody asks for them."""
     root_is_read = TRAINED or drift_files() or ROOT not in IMPORTED_RESPONSES
-    models = [*(base_files() if root_is_read else []), *judge_files(), *policy_files(), *reference_files()]
     unread = [] if root_is_read else base_files()
-    return [*data_files(), *(path for path in models if path not in unread), *evaluation_files(), RATINGS, *analysis_files()]
+    policies = [path for path in policy_files() if path not in unread]  # the root's model is the first of them
+    return [*data_files(), *judge_files(), *policies, *reference_files(), *evaluation_files(), RATINGS, *analysis_files()]
 
 
 def print_summary():
     """The study's table, at the end of a run that was asked for the report; `make` prints it itself, after a run without a job too."""
-    outputs = {path for job in workflow.dag.jobs for path in job.output}
-    summary = Path(STUDY, "report/summary.txt")
-    asked = {f"{STUDY}/report/summary.txt", f"{STUDY}/report/index.html"} <= outputs
-    if asked and os.environ.get("HH_ALIGN_SUMMARY") != "off" and summary.is_file():
+    jobs = {job.rule.name: job for job in workflow.dag.jobs}
+    if "render_report" not in jobs or "summarize_study" not in jobs or os.environ.get("HH_ALIGN_SUMMARY") == "off":
+        return
+    summary = Path(jobs["summarize_study"].output[0])  # of a bucket, the copy here
+    if summary.is_file():
         print(summary.read_text(encoding="utf-8"), end="", flush=True)
 
 
