@@ -32,10 +32,10 @@ use rule * from hh as hh_*
 """
 
 
-def snakemake(folder: Path, *words: str) -> str:
+def snakemake(folder: Path, *words: str, status: int = 0) -> str:
     command = [str(Path(sys.executable).parent / "snakemake"), "--cores", "2", *words]
     done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-3000:]
+    assert done.returncode == status, done.stdout[-3000:]
     return done.stdout
 
 
@@ -86,3 +86,8 @@ def test_a_users_file_wins_over_the_workflows(tmp_path):
     (tmp_path / "resources").mkdir()
     (tmp_path / "resources/outside.txt").write_text("Mine.")
     assert "--text resources/outside.txt" in snakemake(tmp_path, *words)
+
+
+def test_the_config_of_another_study_is_named_where_it_lies(tmp_path):
+    words = ["-s", str(REPOSITORY / "Snakefile"), "--dry-run", "--", "results/demo/analysis/metrics.parquet"]
+    assert f"Add: --configfile {REPOSITORY}/config/demo.yaml" in snakemake(tmp_path, *words, status=1)

@@ -84,5 +84,5 @@ def readable_folders():
 def from_other_study(wildcards):
     raise WorkflowError(
         f"results/{wildcards.other}/ belongs to study {wildcards.other}, but the config is that of study {config['study']}. "
-        f"Add: --configfile config/{wildcards.other}.yaml"
+        f"Add: --configfile {of_workflow(f'config/{wildcards.other}.yaml')}"
     )
