@@ -127,11 +127,23 @@ def test_null_means_absent_and_defaults_fill_in():
     assert "max_length" not in resolved["judges"]["deberta"]
 
 
+def test_a_source_of_ones_own_refines_an_entry_of_the_hub():
+    # repo and revision are the default config's then, no fault of the user's
+    config = load("config")
+    config["models"]["base"] |= {"source": "local", "path": "mine"}
+    config["datasets"]["hh"] |= {"source": "local", "path": "pairs"}
+    config["judges"]["deberta"] |= {"source": "local", "path": "judge"}
+    resolved = resolve(config, SCHEMA)
+    entries = resolved["models"]["base"], resolved["datasets"]["hh"], resolved["judges"]["deberta"]
+    assert [entry["path"] for entry in entries] == ["mine", "pairs", "judge"]
+    assert not [key for entry in entries for key in entry if key in ("repo", "revision")]
+
+
 def test_numbers_nested_on_the_command_line_are_numbers():
     # Snakemake reads --config 'prompts={harmlessness: {n: 20}}' as texts
     config = load("config")
     config["prompts"]["harmlessness"]["n"], config["seeds"] = "20", ["1", "2"]
-    config["models"]["base"] = {"source": "local", "path": "somewhere", "repo": "null", "revision": "null"}
+    config["models"]["base"] = {"source": "local", "path": "somewhere"}
     resolved = resolve(config, SCHEMA)
     assert (resolved["prompts"]["harmlessness"]["n"], resolved["seeds"]) == (20, [1, 2])
     assert resolved["models"]["base"] == {"source": "local", "path": "somewhere", "notice": "", "chat_template": False}

@@ -89,8 +89,8 @@ MORE = {
     },
     "published": {"release": {"path": "somewhere"}},
     "local": {
-        "models": {"base": {"source": "local", "path": "somewhere", "notice": "x", "repo": None, "revision": None}},
-        "datasets": {"hh": {"source": "local", "path": "somewhere", "repo": None, "revision": None, "copy_of": "Anthropic/hh-rlhf"}},
+        "models": {"base": {"source": "local", "path": "somewhere", "notice": "x"}},
+        "datasets": {"hh": {"source": "local", "path": "somewhere", "copy_of": "Anthropic/hh-rlhf"}},
     },
 }
 

@@ -130,6 +130,8 @@ READABLE = {
     "no human turn": (line("\n\nAssistant: b", "\n\nAssistant: c"), ["no_human_first"]),
     "text before the human": (line("x" + dialogue(), "x" + dialogue(reply=" c")), ["no_human_first"]),
     "assistant first": (line("\n\nAssistant: x" + dialogue(), "\n\nAssistant: x" + dialogue(reply=" c")), ["no_human_first"]),
+    "no blank line before the first turn": (line(dialogue().lstrip(), dialogue(reply=" c").lstrip()), ["lead_restored"]),
+    "one newline before the first turn": (line("\n" + dialogue().lstrip(), dialogue(reply=" c")), ["lead_restored"]),
     "Windows newline at the end": (GOOD + b"\r", []),
     "blanks around": (b"  " + GOOD + b"  ", []),
     "further keys": (line(score=1.5, source={"a": [None]}), []),
@@ -167,7 +169,11 @@ def test_odd_lines_are_all_kept(with_odd_lines):
 def test_a_line_that_can_be_read_is_kept_byte_for_byte_with_its_flags(with_odd_lines, number):
     row, (text, flags) = with_odd_lines.rows[2 * number + 1], list(READABLE.values())[number]
     assert row["flags"] == flags
-    assert_whole(row, json.loads(text))
+    pair = json.loads(text)
+    if "lead_restored" in flags:
+        pair = {side: "\n\n" + pair[side].lstrip() for side in ("chosen", "rejected")}
+        assert row["use_sft"] and row["use_dpo"]
+    assert_whole(row, pair)
 
 
 def assert_whole(row, pair):

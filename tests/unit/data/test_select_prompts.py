@@ -40,6 +40,37 @@ def test_scope_and_match_narrow_the_candidates_as_known():
     assert {row["row"] for row in words} < {row["row"] for row in faithful}
 
 
+def preferences(*texts):
+    """Rows of the harmless test split: a prompt each, as it is."""
+    return [
+        {"subset": "harmless-base", "split": "test", "row": number, "prompt": text + "\n\nAssistant:", "chosen": " No."}
+        for number, text in enumerate(texts)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "matching"),
+    [("$", ["$5 a day", "US$ 5"]), ("#1", ["is it #1"]), ("kill", ["killed"]), ("über", ["über alles"])],
+)
+def test_a_keyword_counts_where_a_word_begins_and_one_of_signs_wherever_it_stands(keyword, matching):
+    texts = ["$5 a day", "US$ 5", "is it #1", "killed", "skills", "über alles", "darüber"]
+    how = PAPER["harmlessness"] | {"keywords": [keyword], "match": "word"}
+    rows = candidates(preferences(*(f"\n\nHuman: {text}" for text in texts)), "harmlessness", how)
+    assert [row["prompt"].removeprefix("Human: ") for row in rows] == matching
+
+
+@pytest.mark.parametrize("n", [None, 1])
+def test_where_nothing_matches_the_message_does_not_speak_of_n(n):
+    with pytest.raises(StudyError, match=r"^prompts.harmlessness: no row of harmless-base/test gives a prompt\. Change subset, split, "):
+        draw_prompts(preferences("\n\nHuman: Hi"), PAPER | {"harmlessness": PAPER["harmlessness"] | {"n": n}})
+
+
+def test_a_row_without_a_human_turn_is_no_prompt_and_is_counted(capsys):
+    rows = candidates(preferences("", "\n\nHuman: Hi"), "harmlessness", PAPER["harmlessness"] | {"keywords": []})
+    assert [row["prompt"] for row in rows] == ["Human: Hi"]
+    assert "harmlessness: 1 rows of harmless-base/test left out: their prompt is empty" in capsys.readouterr().out
+
+
 def test_too_few_candidates_is_an_error():
     with pytest.raises(StudyError, match=r"prompts.harmlessness.n is 500, but only 192 rows"):
         draw_prompts(hh_test_rows(), PAPER | {"harmlessness": PAPER["harmlessness"] | {"n": 500}})

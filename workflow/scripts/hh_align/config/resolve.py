@@ -37,6 +37,7 @@ def resolve(config: dict, schema: Path) -> dict:
     Raises StudyError with one message that names the key and shows what is allowed.
     """
     config = without_nulls(config)
+    leave_the_hub(config)
     write_controls(config)
     written_out = {"sweeps": write_sweeps(config, _list_keys(Path(schema))), "snapshots": write_snapshots(config)}
     errors = sorted(_validator(Path(schema)).iter_errors(config), key=lambda error: (-len(error.absolute_path), str(error.path)))
@@ -54,6 +55,16 @@ def without_nulls(value: object) -> object:
     if isinstance(value, dict):
         return {key: without_nulls(entry) for key, entry in value.items() if entry not in (None, "null")}
     return [without_nulls(entry) for entry in value] if isinstance(value, list) else value
+
+
+def leave_the_hub(config: dict) -> None:
+    """Take `repo` and `revision` out of every entry with another source than the hub: it inherits them where it refines an entry of the hub."""
+    for section in ("datasets", "models", "judges"):
+        entries = config.get(section)
+        for entry in entries.values() if isinstance(entries, dict) else ():
+            if isinstance(entry, dict) and entry.get("source", "hub") != "hub":
+                entry.pop("repo", None)
+                entry.pop("revision", None)
 
 
 def _fill_defaults(validator, properties, instance, schema) -> Iterator[ValidationError]:

@@ -23,9 +23,13 @@ SCHEMA = pa.schema(
 KEY = ["split", "subset", "row"]
 
 
+HARMLESS = {"swapped", "lead_restored"}
+"""Flags that keep a row from no use."""
+
+
 def fit_for(flags: list[str]) -> dict[str, bool]:
     """Uses of a row: SFT needs a chosen reply that ends the dialogue, DPO two different ones to the same prompt."""
-    return {"use_sft": not {"empty_chosen", "human_last"} & set(flags), "use_dpo": not set(flags) - {"swapped"}}
+    return {"use_sft": not {"empty_chosen", "human_last"} & set(flags), "use_dpo": not set(flags) - HARMLESS}
 
 
 def training_rows(rows: list[dict], train_split: str, use: str | None, max_rows: int | None) -> list[dict]:

@@ -47,17 +47,25 @@ def read_pair(line: bytes) -> dict[str, str]:
     return pair
 
 
+def with_lead(transcript: str) -> str:
+    """The transcript as HH-RLHF writes it, from a blank line on; one that was stripped gets its blank line back."""
+    begun = transcript.lstrip()
+    return f"\n\n{begun}" if begun.startswith(HUMAN.strip()) else transcript
+
+
 def split_pair(pair: dict[str, str]) -> dict:
     """Prompt, replies and flags of a pair. Raises ValueError where a transcript has no assistant turn."""
-    prompt, chosen = split_transcript(pair["chosen"])
-    rejected_prompt, rejected = split_transcript(pair["rejected"])
+    transcripts = {side: with_lead(pair[side]) for side in ("chosen", "rejected")}
+    prompt, chosen = split_transcript(transcripts["chosen"])
+    rejected_prompt, rejected = split_transcript(transcripts["rejected"])
     holds = {
         "empty_chosen": not chosen.strip(),
         "empty_rejected": not rejected.strip(),
-        "identical": pair["chosen"] == pair["rejected"],
+        "identical": transcripts["chosen"] == transcripts["rejected"],
         "prompt_differs": prompt != rejected_prompt,
         "human_last": HUMAN in chosen or HUMAN in rejected,
         "no_human_first": not prompt.startswith(HUMAN),
+        "lead_restored": any(transcripts[side] != pair[side] for side in transcripts),
     }
     flags = [flag for flag, true in holds.items() if true]
     return {

@@ -13,24 +13,33 @@ from hh_align.data.transcripts import cluster_of, published_prompt
 
 
 def keywords_in(text: str, keywords: list[str], match: str) -> list[str]:
-    """The keywords that occur in the text, case-sensitive: as a substring, or at the beginning of a word (`word`: "killed" matches, "skills" does not)."""
-    if match == "word":
-        return [word for word in keywords if re.search(rf"\b{re.escape(word)}", text)]
-    return [word for word in keywords if word in text]
+    """The keywords that occur in the text, case-sensitive: as a substring, or at the beginning of a word (`word`: "killed" matches, "skills" does not).
+
+    A keyword that begins with a sign begins a word wherever it stands.
+    """
+    begins = {word: r"(?<!\w)" if match == "word" and re.match(r"\w", word) else "" for word in keywords}
+    return [word for word in keywords if re.search(begins[word] + re.escape(word), text)]
 
 
 def candidates(rows: list[dict], axis: str, how: dict) -> list[dict]:
-    """Rows of the axis's subset and split, as prompts (rows of PROMPTS without a prompt_id); where keywords are given, only those that match in the stated scope."""
-    prompts = []
+    """Rows of the axis's subset and split, as prompts (rows of PROMPTS without a prompt_id); where keywords are given, only those that match in the stated scope.
+
+    A row without a human turn has no prompt to answer: it is left out, and counted.
+    """
+    prompts, empty = [], 0
     for row in rows:
         if (row["subset"], row["split"]) != (how["subset"], how["split"]):
             continue
         transcript = row["prompt"] + row["chosen"]
         prompt = published_prompt(transcript)
         words = keywords_in(transcript if how["scope"] == "transcript" else prompt, how["keywords"], how["match"])
-        if words or not how["keywords"]:
+        if not prompt.strip():
+            empty += 1
+        elif words or not how["keywords"]:
             origin = {"axis": axis, "subset": row["subset"], "row": row["row"], "cluster": cluster_of(transcript)}
             prompts.append({**origin, "prompt": prompt, "keywords": words})
+    if empty:
+        say(f"{axis}: {empty:,} rows of {how['subset']}/{how['split']} left out: their prompt is empty")
     return prompts
 
 
@@ -44,8 +53,10 @@ def draw_prompts(rows: list[dict], config: dict) -> list[dict]:
     for axis in AXES:
         matching, n = candidates(rows, axis, config[axis]), config[axis].get("n")
         say(f"{axis}: {len(matching):,} candidates, {n or len(matching):,} drawn")
-        if not matching or len(matching) < (n or 0):
-            source = f"{config[axis]['subset']}/{config[axis]['split']}"
+        source = f"{config[axis]['subset']}/{config[axis]['split']}"
+        if not matching:
+            raise StudyError(f"prompts.{axis}: no row of {source} gives a prompt. Change subset, split, keywords, match or scope.")
+        if len(matching) < (n or 0):
             raise StudyError(f"prompts.{axis}.n is {n}, but only {len(matching)} rows of {source} match. Lower n or widen the keywords.")
         sample = stream.sample(matching, n) if n else matching
         drawn += [{**row, "prompt_id": f"{axis}-{number:03d}"} for number, row in enumerate(sample)]
