@@ -1,15 +1,17 @@
 """A copy of the workflow in a folder of its own, to run, edit and plan in."""
 
 import copy
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from plan_server import plan
+from fork_server import ask, python_function, start
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
@@ -28,13 +30,21 @@ class StudyFolder:
             shutil.copytree(source, path / part, ignore=ignore) if source.is_dir() else shutil.copy(source, path / part)
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-        """Run snakemake, in `environment` where one is given; stdout and stderr come back joined, as text."""
+        """Run snakemake; stdout and stderr come back joined, as text.
+
+        It, where it starts no job, or else its jobs run in forks of a process that has loaded their libraries. In an `environment` of
+        its own all are processes as a user has them.
+        """
         command = [str(Path(sys.executable).parent / "snakemake"), "--cores", "2", *arguments, *self.options]
-        if PLANNING & set(arguments) and not environment:
-            return subprocess.CompletedProcess(command, *plan(command[1:], self.path))
-        return subprocess.run(
-            command, cwd=self.path, env=environment or None, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-        )
+        with tempfile.TemporaryFile() as output:
+            if PLANNING & set(arguments) and not environment:
+                streams = (0, output.fileno(), output.fileno())
+                status = ask(start("plan"), command[1:], str(self.path), dict(os.environ), streams)
+            else:
+                env = environment or os.environ | python_function()
+                status = subprocess.run(command, cwd=self.path, env=env, stdout=output, stderr=output, check=False).returncode
+            output.seek(0)
+            return subprocess.CompletedProcess(command, status, output.read().decode())
 
     def succeed(self, *arguments: str, **environment: str) -> str:
         """Run snakemake and return what it printed; a failure is the test's failure."""

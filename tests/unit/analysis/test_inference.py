@@ -19,9 +19,8 @@ def labels(stream, n=50, correlation=0.6):
     return dict(zip(RATES, (latent < norm.ppf(list(RATES.values()))).T, strict=True))
 
 
-def test_power_of_one_arm_twenty_points_better(monkeypatch):
+def test_power_of_one_arm_twenty_points_better():
     """With 50 prompts a difference of 20 points is found in two of three studies, and in fewer once Holm pays for four contrasts."""
-    monkeypatch.setattr("gc.collect", lambda: 0)  # multipletests calls it every time: 50 ms here
     about = {"judge": "j", "seed": 1, "metric": "HpR", "estimand": THESE_CHECKPOINTS, "judge_above_chance": None}
     stream, single = np.random.default_rng(0), np.arange(50)
     raw = holm = false = 0

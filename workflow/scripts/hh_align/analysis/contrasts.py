@@ -2,7 +2,6 @@
 
 import numpy as np
 from scipy.stats import t, wilcoxon
-from statsmodels.stats.multitest import multipletests
 
 from hh_align.analysis.ratings import Ratings, judged_axes, judged_rates, seed_of
 from hh_align.analysis.statistics import (
@@ -13,6 +12,7 @@ from hh_align.analysis.statistics import (
     cluster_sums,
     crossed_mean,
     design_effect,
+    holm,
     mover_mean,
     paired_difference,
     percentiles,
@@ -122,8 +122,8 @@ def verdict(row: dict) -> str:
 def add_holm(rows: list[dict]) -> None:
     """Add Holm's p over these rows."""
     if rows:
-        for row, p in zip(rows, multipletests([row["p"] for row in rows], method="holm")[1], strict=True):
-            row["p_holm"] = float(p)
+        for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
+            row["p_holm"] = p
 
 
 def contrasts_of(

@@ -1,10 +1,12 @@
 """Intervals and tests for rates on few, paired prompts. Rates are proportions here; tables hold percentages."""
 
+import gc
 import math
 from collections.abc import Sequence
 
 import numpy as np
 from scipy import optimize, stats
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 CONFIDENCE = 0.95
@@ -30,6 +32,15 @@ def table_of(a: Sequence[bool], b: Sequence[bool]) -> tuple[int, int, int, int]:
 def mcnemar(only_a: int, only_b: int) -> float:
     """Two-sided exact p of McNemar's test on the discordant pairs (Biometrika 1947); 1 where there are none."""
     return float(stats.binomtest(only_b, only_a + only_b).pvalue) if only_a + only_b else 1.0
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p-values adjusted for their number. Holm 1979, Scandinavian Journal of Statistics 6:65."""
+    gc.freeze()  # multipletests collects garbage every time: it need not look through all that is loaded
+    try:
+        return multipletests(p, method="holm")[1].tolist()
+    finally:
+        gc.unfreeze()
 
 
 def sign_flip(*axes: tuple[Sequence[int], int]) -> float:

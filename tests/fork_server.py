@@ -1,0 +1,116 @@
+"""Programs in forks of one process that has loaded their libraries: the same command and the same output, and none leaves anything to the next.
+
+python -P tests/fork_server.py serve KIND SOCKET   # KIND: plan (Snakemake), step (the package's steps)
+python -I -S tests/fork_server.py ask SOCKET WORD…   # runs a command there: what stands for `python` in a job's shell
+"""
+
+import json
+import os
+import socket
+import sys
+from functools import cache
+from pathlib import Path
+
+LIBRARIES = {
+    "plan": ("snakemake.cli", "jsonschema", "pyarrow.parquet", "smart_open"),
+    "step": (
+        *("pandas", "pyarrow.parquet", "scipy.stats", "scipy.optimize", "statsmodels.stats.multitest", "statsmodels.stats.proportion"),
+        *("matplotlib.figure", "matplotlib.backends.backend_svg", "jinja2", "rich.console", "rich.table", "psutil", "yaml"),
+        *("datasets", "peft", "transformers.modeling_utils", "transformers.generation", "trl.trainer.base_config"),
+    ),
+}
+"""What a fork need not load again. The package itself is none of it: each study has its own code."""
+
+
+@cache
+def start(kind: str) -> str:
+    """The socket of this process's server; it ends with this process."""
+    import atexit
+    import subprocess
+    import tempfile
+
+    path = f"{tempfile.mkdtemp(prefix='fork-server-')}/socket"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-P", __file__, "serve", kind, path]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+    server.stdout.readline()  # it listens
+    atexit.register(server.stdin.close)
+    return path
+
+
+def ask(path: str, arguments: list[str], folder: str, environment: dict[str, str], streams: tuple[int, int, int]) -> int:
+    """Run a command in the server's fork, with this folder, environment and standard streams: its exit status."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        request = json.dumps({"arguments": arguments, "folder": folder, "environment": environment}).encode()
+        socket.send_fds(connection, [len(request).to_bytes(4)], list(streams))
+        connection.sendall(request)
+        return int.from_bytes(connection.recv(1), signed=False)
+
+
+def python_function() -> dict[str, str]:
+    """The environment in which a shell's `python -m hh_align.…` runs in a fork."""
+    client = f'"{sys.executable}" -I -S "{__file__}" ask "{start("step")}"'
+    function = f'() {{ if [[ "$1 $2" == "-m hh_align."* ]]; then {client} "$@"; else command python "$@"; fi; }}'
+    return {"BASH_FUNC_python%%": function}
+
+
+def serve(kind: str, path: str) -> None:
+    """Answer every connection from a fork: it runs the command, another one waits for it and sends the exit status."""
+    import gc
+    import select
+    import signal
+    from importlib import import_module
+
+    for name in LIBRARIES[kind]:
+        import_module(name)
+    if kind == "plan":
+        sys.modules["snakemake.cli"].get_argument_parser()  # loads the plugins
+    gc.freeze()  # what is loaded stays: no fork looks through it for garbage
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(16)
+    print("listening", flush=True)
+    while select.select([listener, sys.stdin], [], [])[0] == [listener]:  # stdin ends with the process that started the server
+        connection, _ = listener.accept()
+        if os.fork():
+            connection.close()
+            continue
+        listener.close()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        size, streams, _, _ = socket.recv_fds(connection, 4, 3)
+        with connection.makefile("rb") as sent:
+            request = json.loads(sent.read(int.from_bytes(size)))
+        if not (child := os.fork()):
+            connection.close()
+            return run(kind, streams, **request)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        connection.sendall((status % 256).to_bytes(1))
+        os._exit(0)
+
+
+def run(kind: str, streams: list[int], arguments: list[str], folder: str, environment: dict[str, str]) -> None:
+    """What the program does, with this environment, in this folder."""
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    if kind == "plan":
+        sys.argv = [str(Path(sys.executable).parent / "snakemake"), *arguments]
+        sys.modules["snakemake.cli"].main()
+    else:
+        import runpy
+
+        sys.path[:0] = environment["PYTHONPATH"].split(os.pathsep)
+        sys.argv = arguments[1:]
+        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "serve":
+        serve(*sys.argv[2:])
+    else:
+        sys.exit(ask(sys.argv[2], sys.argv[3:], os.getcwd(), dict(os.environ), (0, 1, 2)))
