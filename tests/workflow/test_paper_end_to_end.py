@@ -10,6 +10,7 @@ from study_folder import REPOSITORY, SHARED, StudyFolder
 from tinymodels import read_merges, write_dataset, write_judge, write_opt
 
 CONFIG = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+SMALL = CONFIG | {"compute": CONFIG["compute"] | {"threads": 1}, "drift": None}  # drift: the demo measures it
 DATA, BASE, JUDGE = CONFIG["datasets"]["hh"], CONFIG["models"]["base"], CONFIG["judges"]["deberta"]
 MAIN = "08ab08cc4b72ff5593870b5d527cf4230323703c"  # facebook/opt-350m main: a pickle only
 
@@ -46,7 +47,7 @@ def paper(hub, tmp_path_factory):
     """The study, run to its report with nothing but loopback: another study has downloaded, this one runs without a network."""
     scratch = tmp_path_factory.mktemp("scratch")
     folder = StudyFolder(tmp_path_factory.mktemp("paper"))
-    folder.edit("config/config.yaml", "threads: 8", "threads: 1")
+    (folder.path / "config/config.yaml").write_text(yaml.safe_dump(SMALL, sort_keys=False))
     (folder.path / "resources/checksums.yaml").write_text("{}\n")
     folder.succeed("--config", "study=earlier", "--", "data", "models", **environment(hub.url, scratch))
     asked = len(hub.log)
