@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,24 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
 PLANNING = {"--dry-run", "--summary", "--touch", "--dag"}  # options with which Snakemake starts no job
 PARTS = ["Snakefile", "workflow", "config", "profiles", "resources", "environment.yml"]
+
+
+def run_snakemake(words: Iterable[str], folder: Path, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+    """Run snakemake in `folder`; stdout and stderr come back joined, as text.
+
+    It, where it starts no job, or else its jobs run in forks of a process that has loaded their libraries. In an `environment` of its
+    own all are processes as a user has them.
+    """
+    command = [str(Path(sys.executable).parent / "snakemake"), "--cores", "2", *words]
+    with tempfile.TemporaryFile() as output:
+        if PLANNING & set(command) and not environment:
+            streams = (0, output.fileno(), output.fileno())
+            status = ask(start("plan"), command[1:], str(folder), dict(os.environ), streams)
+        else:
+            env = environment or os.environ | python_function()
+            status = subprocess.run(command, cwd=folder, env=env, stdout=output, stderr=output, check=False).returncode
+        output.seek(0)
+        return subprocess.CompletedProcess(command, status, output.read().decode())
 
 
 class StudyFolder:
@@ -30,21 +48,8 @@ class StudyFolder:
             shutil.copytree(source, path / part, ignore=ignore) if source.is_dir() else shutil.copy(source, path / part)
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-        """Run snakemake; stdout and stderr come back joined, as text.
-
-        It, where it starts no job, or else its jobs run in forks of a process that has loaded their libraries. In an `environment` of
-        its own all are processes as a user has them.
-        """
-        command = [str(Path(sys.executable).parent / "snakemake"), "--cores", "2", *arguments, *self.options]
-        with tempfile.TemporaryFile() as output:
-            if PLANNING & set(arguments) and not environment:
-                streams = (0, output.fileno(), output.fileno())
-                status = ask(start("plan"), command[1:], str(self.path), dict(os.environ), streams)
-            else:
-                env = environment or os.environ | python_function()
-                status = subprocess.run(command, cwd=self.path, env=env, stdout=output, stderr=output, check=False).returncode
-            output.seek(0)
-            return subprocess.CompletedProcess(command, status, output.read().decode())
+        """Snakemake on the folder's study, as run_snakemake runs it."""
+        return run_snakemake([*arguments, *self.options], self.path, environment)
 
     def succeed(self, *arguments: str, **environment: str) -> str:
         """Run snakemake and return what it printed; a failure is the test's failure."""

@@ -1,13 +1,12 @@
 """The workflow runs from any folder: by -s, by --directory, and as a module of another workflow; its own files come from its checkout."""
 
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from study_folder import REPOSITORY
+from study_folder import REPOSITORY, run_snakemake
 
 from hh_align.core.artifacts import read_provenance
 
@@ -33,8 +32,7 @@ use rule * from hh as hh_*
 
 
 def snakemake(folder: Path, *words: str, status: int = 0) -> str:
-    command = [str(Path(sys.executable).parent / "snakemake"), "--cores", "2", *words]
-    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    done = run_snakemake(words, folder, None if "--dry-run" in words else dict(os.environ))
     assert done.returncode == status, done.stdout[-3000:]
     return done.stdout
 
