@@ -69,7 +69,7 @@ def edited(frame, row, **changes):
         (lambda f: edited(f, 4, policy="dpo"), r"row 5: policy dpo is none of base, sft"),
         (lambda f: edited(f, 4, prompt_id="helpfulness-999"), r"row 5: the study has no prompt helpfulness-999 on helpfulness"),
         (lambda f: edited(f, 4, axis="wit"), r"row 5: the study has no prompt helpfulness-001 on wit"),
-        (lambda f: edited(f, 4, score="good"), r"row 5 \(base, helpfulness-001\): score is good, not a finite number"),
+        (lambda f: edited(f, 4, score="good"), r"row 5: score is 'good', not a number"),
         (lambda f: edited(f, 4, score=None), r"row 5 \(base, helpfulness-001\): score is nan, not a finite number"),
         (lambda f: f.assign(seed=7), r"row 1: base has no seed 7, only 0"),
         (lambda f: pd.concat([f, f.iloc[[2]]]), r"row 13: base, seed 0, harmlessness, harmlessness-002 stands twice"),

@@ -16,7 +16,8 @@ from hh_align.analysis import gather_ratings
 from hh_align.analysis.ratings import checkpoints, split
 from hh_align.core.errors import StudyError
 from hh_align.tools import verdict
-from hh_align.tools.verdict import analyse, read_responses, read_settings, settings_in, study_of, table_of
+from hh_align.tools.rated import read_rated
+from hh_align.tools.verdict import analyse, read_settings, settings_in, study_of, table_of
 
 DEFAULTS = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
 AXES = ("harmlessness", "helpfulness")
@@ -34,7 +35,7 @@ def rated(policies=("base", "sft", "dpo"), seeds=(0,), n=30, judges=("judge",)):
 
 
 def verdict_on(path, settings=None):
-    frame = read_responses(path)
+    frame = read_rated(path)
     config = study_of(frame, settings or {}, path, DEFAULTS)
     return analyse(split(table_of(frame, config, path)), config)
 
@@ -64,7 +65,7 @@ def test_every_format_gives_the_same_tables(tmp_path):
         (lambda f: f.drop(f[(f.policy == "sft") & (f.prompt_id == "helpfulness-004")].index), r"policy sft .* has no row for 1 prompts \(helpfulness-004\)"),
         (lambda f: f.assign(reward=f.reward.where(f.index != 3)), r"policy base .* has no finite reward for 1 prompts \(harmlessness-003\)"),
         (lambda f: f.assign(reward=f.reward.where(f.index != 3, np.inf)), r"no finite reward"),
-        (lambda f: f.assign(reward=f.reward.astype(object).where(f.index != 3, "good")), r"no finite reward"),
+        (lambda f: f.assign(reward=f.reward.astype(object).where(f.index != 3, "good")), r"row 4: reward is 'good', not a number"),
         (lambda f: pd.concat([f, f.tail(1)]), r"policy dpo .* has more than one reward for 1 prompts \(helpfulness-029\)"),
         (lambda f: f.assign(judge=np.where(f.policy == "sft", "other", "judge")), r"judge judge has no rewards of sft seed 0, which other has"),
         (lambda f: f.drop(columns="reward"), r"column reward is missing; it has policy, axis"),
@@ -72,8 +73,8 @@ def test_every_format_gives_the_same_tables(tmp_path):
         (lambda f: f.assign(axis="safety"), r"axis safety is unknown. Allowed: harmlessness, helpfulness"),
         (lambda f: f[f.axis == "helpfulness"], r"no prompt of axis harmlessness"),
         (lambda f: f.assign(seed=np.where(f.policy == "sft", 1, 2)), r"needs the same seeds"),
-        (lambda f: f.assign(seed=f.seed.where(f.index != 7)), r"column seed is empty in 1 rows \(the first is data row 8\)"),
-        (lambda f: f.assign(policy=f.policy.where(f.index > 1)), r"column policy is empty in 2 rows \(the first is data row 1\)"),
+        (lambda f: f.assign(seed=f.seed.where(f.index != 7)), r"row 8: seed is '', not a whole number"),
+        (lambda f: f.assign(policy=f.policy.where(f.index > 1)), r"column policy is empty in 2 rows \(the first is row 1\)"),
     ],
 )  # fmt: skip
 def test_an_unfit_file_is_one_error_never_a_smaller_n(tmp_path, change, said):

@@ -18,7 +18,7 @@ from hh_align.core.artifacts import provenance, say, write_table
 from hh_align.core.axes import AXES, CAS, METRIC_AXES, RATE_METRICS, RATES, WINS
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
-from hh_align.core.tabular import read_any
+from hh_align.core.tabular import convert, read_any, require_full, to_text, to_whole
 
 GOLD = pa.schema(
     [
@@ -178,7 +178,11 @@ def by_choices(path: Path, ratings: Ratings, config: dict) -> tuple[list[dict], 
     Columns axis, prompt_id, seed, policy_a, policy_b, preferred (a | b | tie). Win rates with the exact sign test; agreement with
     the judge's order of the two, ties left out. Raises StudyError for a choice between responses that the study does not have.
     """
-    frame = read_any(path, ["axis", "prompt_id", "seed", "policy_a", "policy_b", "preferred"])
+    names = ["axis", "prompt_id", "policy_a", "policy_b", "preferred"]
+    frame = read_any(path, [*names, "seed"])
+    convert(frame, path, to_text, names, "str")
+    convert(frame, path, to_whole, ["seed"], "int64")
+    require_full(frame, path, names)
     unknown = frame[~frame["preferred"].isin(["a", "b", "tie"])]
     if len(unknown):
         raise StudyError(f"{path}, row {unknown.index[0] + 1}: preferred is {unknown['preferred'].iloc[0]!r}. Allowed: a, b, tie.")

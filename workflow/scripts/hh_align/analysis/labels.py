@@ -12,7 +12,7 @@ from hh_align.analysis.statistics import table_of
 from hh_align.core.artifacts import say
 from hh_align.core.axes import AXES
 from hh_align.core.errors import StudyError
-from hh_align.core.tabular import read_any
+from hh_align.core.tabular import convert, read_any, require_full, to_text, to_truth, to_whole
 
 KEY = ["policy", "seed", "axis", "prompt_id"]
 LABELS = "labels"
@@ -25,17 +25,16 @@ def read_labels(path: Path, ratings: Ratings) -> pd.DataFrame:
     frame = read_any(path, [*KEY, "good"])
     if "annotator" not in frame:
         frame["annotator"] = "annotator"
-    frame["good"] = (
-        frame["good"].astype(str).str.lower().map({"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False})
-    )
+    convert(frame, path, to_text, ["policy", "axis", "prompt_id", "annotator"], "str")
+    convert(frame, path, to_whole, ["seed"], "int64")
+    convert(frame, path, to_truth, ["good"])
+    require_full(frame, path, [*KEY, "annotator", "good"])
     known = {key[1:]: set(part["prompt_id"]) for key, part in ratings.items()}
     if len(other := frame[~frame["axis"].isin({axis for *_, axis in known})]) and set(other["axis"]) <= set(AXES):
         say(f"{path}: {len(other)} labels are left out: no judge speaks about {', '.join(sorted(set(other['axis'])))}")
         frame = frame.drop(other.index)
     for number, row in zip(frame.index + 1, frame.to_dict("records"), strict=True):
         where = f"{path}, row {number} ({row['policy']}, seed {row['seed']}, {row['prompt_id']})"
-        if pd.isna(row["good"]):
-            raise StudyError(f"{where}: good must be true or false.")
         if row["prompt_id"] not in known.get((row["policy"], row["seed"], row["axis"]), ()):
             raise StudyError(f"{where}: the study has no such response. Check policy, seed (the root's is 0), axis and prompt_id.")
     twice = frame.duplicated([*KEY, "annotator"])

@@ -1,35 +1,123 @@
-"""Tables that people bring: Parquet, CSV, JSON or JSON lines, with the columns that are needed."""
+"""Tables that people bring, with the columns that are needed: identity and text are texts, whatever kind of file they come from."""
 
-from functools import partial
+import math
+import re
+from collections.abc import Callable, Iterable
+from decimal import Decimal
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
 from hh_align.core.errors import StudyError
+from hh_align.core.records import kind_of, parquet_table, read_records
 
-READERS = {
-    ".parquet": pd.read_parquet,
-    ".csv": pd.read_csv,
-    ".json": partial(pd.read_json, precise_float=True),
-    ".jsonl": partial(pd.read_json, precise_float=True, lines=True),
-}
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|[-+]?inf(inity)?|nan", re.IGNORECASE)
+TRUTHS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
-def read_any(path: Path, columns: list[str]) -> pd.DataFrame:
-    """The file's rows. Raises StudyError for a missing, unreadable or empty file and for a missing column, naming what it has."""
-    if path.suffix not in READERS:
-        raise StudyError(f"{path}: what kind of file is this? Give one that ends with {', '.join(READERS)}.")
-    if not path.is_file():
-        raise StudyError(f"{path}: no such file.")
-    try:
-        frame = READERS[path.suffix](path)
-    except (ValueError, pa.ArrowInvalid) as error:
-        raise StudyError(f"{path}: cannot be read as {path.suffix[1:]} ({str(error).splitlines()[0]}).") from None
+def read_any(path: Path, columns: list[str], records: str | None = None) -> pd.DataFrame:
+    """The file's rows as they stand there: of CSV every value is a text.
+
+    Raises StudyError for a missing, unreadable or empty file, for a record that is no row of named values, and for a missing column,
+    naming what it has.
+    """
+    if kind_of(path) == ".parquet" and path.is_file():
+        table = parquet_table(path)
+        frame = pd.DataFrame({name: column_of(table[name]) for name in table.column_names})
+    else:
+        rows = read_records(path, records)
+        for where, row in rows:
+            if not isinstance(row, dict):
+                raise StudyError(f"{path}: {where}: not a row of named values but {type(row).__name__}.")
+        frame = pd.DataFrame([row for _, row in rows], dtype=object)
+    if frame.empty:
+        raise StudyError(f"{path}: it holds no row.")
     if missing := [name for name in columns if name not in frame]:
         raise StudyError(
             f"{path}: column {', '.join(missing)} is missing; it has {', '.join(map(str, frame))}. Needed: {', '.join(columns)}."
         )
-    if frame.empty:
-        raise StudyError(f"{path}: it holds no row.")
     return frame
+
+
+def column_of(column: pa.ChunkedArray) -> pd.Series:
+    """A column of a Parquet file: numbers with a point as such, everything else as Python objects."""
+    if pa.types.is_floating(column.type):
+        return column.to_pandas()
+    return pd.Series(column.to_pylist(), dtype=object)
+
+
+def convert(frame: pd.DataFrame, path: Path, to: Callable[[object], object], columns: Iterable[str], dtype: str = "object") -> None:
+    """Convert the frame's columns value by value. Raises StudyError, naming the row (from 1), for a value that `to` refuses by ValueError."""
+    for name in columns:
+        if name in frame:
+            values = []
+            for number, value in enumerate(frame[name].tolist(), start=1):
+                try:
+                    values.append(to(value))
+                except ValueError as error:
+                    raise StudyError(f"{path}, row {number}: {name} is {value!r:.80}, {error}.") from None
+            frame[name] = pd.Series(values, index=frame.index, dtype=dtype)
+
+
+def require_full(frame: pd.DataFrame, path: Path, columns: Iterable[str]) -> None:
+    """Raise StudyError where a converted column that the frame has is empty in some row."""
+    for name in columns:
+        if name in frame and len(empty := frame.index[frame[name].isna()]):
+            raise StudyError(f"{path}: column {name} is empty in {len(empty)} rows (the first is row {frame.index.get_loc(empty[0]) + 1}).")
+
+
+def missing(value: object) -> bool:
+    """Whether a value is absent: None, NaN, or an empty cell."""
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def to_text(value: object) -> str | None:
+    """A text or a whole number as text; None where it is absent. Raises ValueError for anything else."""
+    if isinstance(value, bytes):
+        value = value.decode()
+    if isinstance(value, str) and value:
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError("half a surrogate pair, not a text")
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if missing(value):
+        return None
+    raise ValueError("not a text or a whole number")
+
+
+def to_cluster(value: object) -> str | None:
+    """As text, and a whole number that a table keeps with a point (3.0) is the same as without."""
+    if isinstance(value, float) and value % 1 == 0:
+        return str(int(value))
+    return to_text(value.removesuffix(".0") if isinstance(value, str) else value)
+
+
+def to_number(value: object) -> float:
+    """A number, NaN where it is absent. Raises ValueError for anything else."""
+    if isinstance(value, str) and NUMBER.fullmatch(value.strip()):
+        return float(value)
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        return float(value)
+    if missing(value):
+        return math.nan
+    comma = isinstance(value, str) and re.fullmatch(r"\s*[-+]?\d+,\d+\s*", value)
+    raise ValueError("not a number: write it with a point" if comma else "not a number")
+
+
+def to_whole(value: object) -> int:
+    """A whole number. Raises ValueError for anything else."""
+    count = to_number(value)
+    if count % 1:
+        raise ValueError("not a whole number")
+    return int(count)
+
+
+def to_truth(value: object) -> bool | None:
+    """true or false, or 1 or 0; None where it is absent. Raises ValueError for anything else."""
+    if missing(value):
+        return None
+    if str(value).lower() not in TRUTHS:
+        raise ValueError("neither true nor false")
+    return TRUTHS[str(value).lower()]

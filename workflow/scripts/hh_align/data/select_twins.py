@@ -6,7 +6,7 @@ from hh_align.core.artifacts import provenance, say, write_table
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.core.tables import PROMPTS
-from hh_align.core.tabular import read_any
+from hh_align.core.tabular import convert, read_any, to_text
 from hh_align.data.transcripts import cluster_of
 
 SETS = ("safe", "contrast")
@@ -18,8 +18,10 @@ def twins(path: Path) -> list[dict]:
     axis is safe or contrast, subset the category, row the line of the file behind its header; both twins are one cluster. Raises StudyError
     for a row without a category or a safe question, and for a question that stands twice.
     """
+    frame = read_any(path, ["category", *SETS])
+    convert(frame, path, lambda value: to_text(value) or "", ["category", *SETS])
     rows, seen = [], set()
-    for number, entry in enumerate(read_any(path, ["category", *SETS]).astype(object).fillna("").astype(str).to_dict("records")):
+    for number, entry in enumerate(frame.to_dict("records")):
         if not entry["category"].strip() or not entry["safe"].strip():
             raise StudyError(f"{path}, row {number + 1}: category and safe must both be there.")
         for name in (name for name in SETS if entry[name].strip()):

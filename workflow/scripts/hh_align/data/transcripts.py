@@ -37,3 +37,18 @@ def cluster_of(transcript: str) -> str:
 def judged_prompt(prompt: str) -> str:
     """A preference row's prompt as evaluation shows it to a judge: stripped, without the cue at its end."""
     return prompt.strip().removesuffix("Assistant:").strip()
+
+
+SPEAKERS = {"user": "Human", "assistant": "Assistant"}
+
+
+def messages_as_text(value: object) -> object:
+    """A list of messages as the text that a study has of it: one reply its content, a dialogue `Human: …\\n\\nAssistant: …`; anything else as it is."""
+    messages = value if isinstance(value, list) else []
+    if not messages or not all(isinstance(entry, dict) and isinstance(entry.get("content"), str) for entry in messages):
+        return value
+    if len(messages) == 1 and messages[0].get("role") == "assistant":
+        return messages[0]["content"]
+    return "\n\n".join(
+        f"{SPEAKERS[entry['role']]}: {entry['content']}" if entry.get("role") in SPEAKERS else entry["content"] for entry in messages
+    )

@@ -10,7 +10,7 @@ from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.core.tables import PROMPTS, RESPONSES, REWARDS, columns_of
-from hh_align.core.tabular import read_any
+from hh_align.core.tabular import convert, read_any, require_full, to_number, to_text, to_whole
 
 NEEDED = ("policy", "axis", "prompt_id", "reward")
 RESPONSE_KEY = ["policy", "seed", "axis", "prompt_id"]
@@ -23,22 +23,22 @@ def read_rated(path: Path, columns: dict[str, str], policies: dict[str, list[int
     Without a column of seeds a policy must have one. Raises StudyError for a missing column, and for the first row without a finite rating.
     """
     frame = read_any(path, [columns[name] for name in NEEDED])
+    convert(frame, path, to_text, [columns[name] for name in ("policy", "axis", "prompt_id", "response")], "str")
+    convert(frame, path, to_number, [columns["reward"]], "float64")
+    convert(frame, path, to_whole, [columns["seed"]], "int64")
+    require_full(frame, path, [columns[name] for name in NEEDED[:3]])
     present = {theirs: name for name, theirs in columns.items() if theirs in frame}
     frame = frame[list(present)].rename(columns=present)
     frame.index += 1
-    frame = frame.astype({name: str for name in ("policy", "axis", "prompt_id")})
     if "seed" not in frame:
         if several := [policy for policy, seeds in policies.items() if len(seeds) > 1]:
             raise StudyError(f"{path}: column {columns['seed']} is missing, and {', '.join(several)} has several seeds.")
         frame["seed"] = frame["policy"].map({policy: seeds[0] for policy, seeds in policies.items()}).fillna(0).astype(int)
-    for name in ("reward", "seed"):
-        values = pd.to_numeric(frame[name], errors="coerce")
-        fits = np.isfinite(values) & ((values % 1 == 0) | (name == "reward"))
-        if not fits.all():
-            row = frame[~fits].iloc[0]
-            wanted = "a finite number" if name == "reward" else "a whole number"
-            raise StudyError(f"{path}, row {row.name} ({row['policy']}, {row['prompt_id']}): {columns[name]} is {row[name]}, not {wanted}.")
-        frame[name] = values.astype(float if name == "reward" else int)
+    if len(wrong := frame[~np.isfinite(frame["reward"])]):
+        row = wrong.iloc[0]
+        raise StudyError(
+            f"{path}, row {row.name} ({row['policy']}, {row['prompt_id']}): {columns['reward']} is {row['reward']}, not a finite number."
+        )
     return frame
 
 

@@ -3,10 +3,12 @@
 Columns are those of a study's analysis/ratings.parquet, which is such a file: policy, axis (harmlessness | helpfulness), reward, and
 prompt_id or prompt; where they are known also seed, judge, cluster (prompts of one cluster are not independent), parent, finish (eos |
 length | stop) and tokens; of the replies either response, their text, or words, empty and run_on; of a judge that may fail unrated. Labels
-follow from the thresholds; a column label that says otherwise is refused, unless thresholds are given. Parquet, CSV, JSON or JSON lines. A study's own table brings the study's root, parents and thresholds.
+follow from the thresholds; a column label that says otherwise is refused, unless thresholds are given. Parquet, CSV, TSV, JSON or JSON
+lines, packed by gzip or not. A study's own table brings the study's root, parents and thresholds.
 """
 
 import json
+from difflib import get_close_matches
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -26,15 +28,11 @@ from hh_align.core.axes import AXES, THRESHOLD_KEYS
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.core.tables import RATINGS
-from hh_align.core.tabular import read_any
-from hh_align.data.transcripts import cluster_of
 from hh_align.report import plot_comparisons, plot_figures, plot_retention, plot_thresholds, summarize_study
 from hh_align.report.export_csv import as_csv
 from hh_align.report.figures import PLAIN, save
+from hh_align.tools.rated import read_rated
 
-REQUIRED = ("policy", "axis", "reward")
-OPTIONAL = ("prompt_id", "prompt", "seed", "judge", "parent", "response", "cluster", "label")
-REPLIES = ("finish", "tokens", "words", "empty", "run_on", "unrated")
 ANALYSIS = ("contrasts", "primary", "all_pairs", "equivalence_margin", "bootstrap", "discordance", "sizes")
 FILES = "In {folder}/: figures/, changed_prompts.csv (which prompts changed), claims.csv (every number of a sentence)."
 
@@ -49,6 +47,7 @@ def read_settings(path: Path) -> dict:
         "type": "object",
         "additionalProperties": False,
         "properties": {
+            "records": {"type": "string", "minLength": 1},
             "root": {"type": "string"},
             "parents": {"type": "object", "additionalProperties": {"type": "string"}},
             "judges": {
@@ -94,46 +93,6 @@ def joined(own: dict, settings: dict) -> dict:
     return both
 
 
-def read_responses(path: Path) -> pd.DataFrame:
-    """The file's rows with every column that the verdict reads. Raises StudyError for an unreadable file or a missing column."""
-    frame = read_any(path, list(REQUIRED))
-    if not {"prompt_id", "prompt"} & set(frame):
-        raise StudyError(f"{path}: column prompt_id (or prompt) is missing; it has {', '.join(map(str, frame))}.")
-    unknown = sorted(set(frame["axis"].map(str)) - set(AXES))
-    if unknown:
-        raise StudyError(f"{path}: axis {', '.join(unknown[:5])} is unknown. Allowed: {', '.join(AXES)}.")
-    for column in ("policy", "prompt_id" if "prompt_id" in frame else "prompt", "seed", "judge"):
-        if column in frame and (empty := frame.index[frame[column].isna()].tolist()):
-            raise StudyError(f"{path}: column {column} is empty in {len(empty)} rows (the first is data row {empty[0] + 1}).")
-    if missing := [axis for axis in AXES if axis not in set(frame["axis"])]:
-        raise StudyError(f"{path}: no prompt of axis {' and '.join(missing)}: both axes, {' and '.join(AXES)}, are needed.")
-    for column in ("words", "empty"):
-        if column in frame and 0 < (unknown := frame[column].isna().sum()) < len(frame):
-            raise StudyError(f"{path}: column {column} is empty in {unknown} rows. Give it in every row, or in none.")
-    if "seed" in frame:
-        seeds = pd.to_numeric(frame["seed"], errors="coerce")
-        if wrong := frame.index[~(seeds % 1 == 0)].tolist():
-            raise StudyError(f"{path}: column seed holds {frame['seed'][wrong[0]]!r} in data row {wrong[0] + 1}. Allowed: whole numbers.")
-        frame["seed"] = seeds.astype(int)
-    frame["reward"] = pd.to_numeric(frame["reward"], errors="coerce")
-    return completed(frame[[name for name in (*REQUIRED, *OPTIONAL, *REPLIES) if name in frame]])
-
-
-def completed(frame: pd.DataFrame) -> pd.DataFrame:
-    """With prompt_id (numbered in the order of the prompts' first appearance), judge, seed and cluster where the file has none."""
-    if "prompt_id" not in frame:
-        numbers = {axis: {text: n for n, text in enumerate(part["prompt"].unique())} for axis, part in frame.groupby("axis")}
-        frame["prompt_id"] = [f"{axis}-{numbers[axis][text]:05d}" for axis, text in zip(frame["axis"], frame["prompt"], strict=True)]
-    elif len(frame[["axis", "prompt_id"]].drop_duplicates()) > frame["prompt_id"].nunique():  # each axis counts its prompts from 0
-        frame["prompt_id"] = frame["axis"] + "-" + frame["prompt_id"].astype(str)
-    if "cluster" not in frame:
-        frame["cluster"] = frame["prompt"].map(cluster_of) if "prompt" in frame else frame["prompt_id"]
-    for column, value in (("judge", "judge"), ("seed", 0)):
-        if column not in frame:
-            frame[column] = value
-    return frame.astype({name: str for name in ("policy", "axis", "prompt_id", "judge", "cluster")})
-
-
 def study_of(frame: pd.DataFrame, settings: dict, path: Path, defaults: dict) -> dict:
     """The config of the analysis: who descends from whom, seeds, judges' thresholds, contrasts (each policy against root and parent).
 
@@ -143,9 +102,9 @@ def study_of(frame: pd.DataFrame, settings: dict, path: Path, defaults: dict) ->
     root = settings.get("root", "base" if "base" in policies else policies[0])
     named_parents = dict(frame.dropna(subset="parent")[["policy", "parent"]].to_numpy()) if "parent" in frame else {}
     parents = {policy: (named_parents | settings.get("parents", {})).get(policy, root) for policy in policies if policy != root}
+    require_known(path, "judge", set(settings.get("judges", {})), sorted(set(frame["judge"])))
     named = {root, *parents, *parents.values(), *(name for pair in settings.get("contrasts", []) for name in pair)}
-    if unknown := sorted(named - set(policies)):
-        raise StudyError(f"{path}: policy {', '.join(unknown)} is not in the file. It holds {', '.join(policies)}.")
+    require_known(path, "policy", named, policies)
     seeds = {policy: sorted(set(frame[frame["policy"] == policy]["seed"])) for policy in policies}
     others = {tuple(own_seeds) for policy, own_seeds in seeds.items() if policy != root}
     if len(others) > 1 or len(seeds[root]) > 1:
@@ -162,6 +121,15 @@ def study_of(frame: pd.DataFrame, settings: dict, path: Path, defaults: dict) ->
         "seeds": [int(seed) for seed in (min(others) if others else [0])],
         "judges": {judge: thresholds_of(thresholds, settings.get("judges", {}).get(judge, {})) for judge in sorted(set(frame["judge"]))},
     }
+
+
+def require_known(path: Path, what: str, named: set[str], there: list[str]) -> None:
+    """Raise StudyError where the settings name a policy or judge that the file does not hold."""
+    if unknown := sorted(named - set(there)):
+        near = get_close_matches(unknown[0], there, 1)
+        raise StudyError(
+            f"{path}: {what} {', '.join(unknown)} is not in the file. It holds {', '.join(there)}.{f' Did you mean {near[0]}?' if near else ''}"
+        )
 
 
 def thresholds_of(defaults: dict, settings: dict) -> dict:
@@ -270,7 +238,7 @@ def draw(tables: dict[str, pd.DataFrame], ratings: Ratings, config: dict, folder
 def main() -> None:
     args = parse(__doc__, responses="path", defaults="path", settings="path?", output="path")
     settings = read_settings(args.settings) if args.settings else {}
-    frame = read_responses(args.responses)
+    frame = read_rated(args.responses, settings.get("records"))
     known = joined(settings_in(args.responses), settings)
     config = study_of(frame, known, args.responses, yaml.safe_load(args.defaults.read_text()))
     made_by, table = provenance(config, [args.responses]), table_of(frame, config, args.responses)
