@@ -13,7 +13,7 @@ OTHERS = {bool: letters | numbers | objects | lists, int: letters | objects | li
           str: numbers | objects | lists, list: letters | numbers | objects, dict: letters | numbers | lists}  # fmt: skip
 
 
-@pytest.mark.parametrize("path", ENTRIES, ids=dotted)
+@pytest.mark.parametrize("path", [path for path in ENTRIES if "only" not in path[:-1]], ids=dotted)  # there a number is as good as a text
 def test_a_value_of_another_type_is_refused(path):
     name, value = ENTRIES[path]
     drawn(OTHERS[type(value)], lambda other: refused(name, path, put(path, other)))

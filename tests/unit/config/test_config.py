@@ -98,7 +98,7 @@ def set_at(config, path, value):
         ("judges.x", {"source": "released", "harmless_min": 0, "helpful_above": 0}, r"judges.x.source is released, but"),
         ("judges.deberta.harmless_min", None, r"judges.deberta lacks the key harmless_min"),
         ("analysis.contrasts", [["dpo", "nope"]], r"analysis.contrasts.0 is nope"),
-        ("responses", {"x": {"path": "x.txt"}}, r"responses.x.path is x.txt.*Allowed: .json, .jsonl, .csv, .parquet"),
+        ("responses", {"x": {"path": "x.txt"}}, r"responses.x.path is x.txt.*Allowed: .csv, .tsv, .json, "),
         ("responses", {"x": {"path": "x.csv", "parent": "nope"}}, r"responses.x.parent is nope.*Allowed: base, dpo, sft, sft_dpo, x"),
         (
             "responses",

@@ -42,7 +42,8 @@ NEW_DPO = {"trainer": "dpo", "learning_rate": 1e-5}
 NEW_KTO = {"trainer": "kto", "learning_rate": 1e-5, "max_rows": 9, "lora": {"alpha": 16.5, "targets": "all-linear"}}
 RESPONSES = {
     "path": "answers.json", "layout": "openai", "records": "all", "parent": "sft",
-    "columns": {"prompt_id": "id", "prompt": "text", "response": "said", "axis": "axis"},
+    "columns": {"prompt_id": "id", "prompt": "text", "response": "said", "axis": "axis", "finish": "why"},
+    "only": {"epoch": 1}, "clean": ["think"],
 }  # fmt: skip
 MORE = {
     "config": {

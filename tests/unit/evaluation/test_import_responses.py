@@ -10,10 +10,12 @@ from command_line import call
 
 from hh_align.core.artifacts import write_table
 from hh_align.core.errors import StudyError
+from hh_align.core.records import look_up, read_records
 from hh_align.core.tables import PROMPTS, RESPONSES
 from hh_align.data.transcripts import ASSISTANT
 from hh_align.evaluation import import_responses
-from hh_align.evaluation.import_responses import LAYOUTS, READERS, RECORDS, look_up, response_rows
+from hh_align.evaluation.import_responses import response_rows
+from hh_align.evaluation.layouts import LAYOUTS, RECORDS
 
 HOSTILE = '</script><img src=x onerror="x()">\x00\u202e\n\nHuman: "=1+1",;'
 ASKED = [
@@ -43,6 +45,13 @@ def put(record, path, value):
     return record
 
 
+def put_at(path, value):
+    """Nested objects with a value at a dotted path."""
+    for name in reversed(path.split(".")):
+        value = {name: value}
+    return value
+
+
 def laid_out(layout, keys):
     """The study's responses, last prompt first, with these of a layout's columns."""
     columns, records = LAYOUTS[layout], []
@@ -58,7 +67,7 @@ def save(path, records, layout="table"):
     if path.suffix == ".jsonl":
         path.write_text("\n".join([*map(json.dumps, records), ""]))
     elif path.suffix == ".json":
-        path.write_text(json.dumps({RECORDS[layout]: records} if layout in RECORDS else records))
+        path.write_text(json.dumps(put_at(RECORDS[layout], records) if layout in RECORDS else records))
     else:
         frame = pa.Table.from_pylist([{key: value for key, value in record.items() if key != "other"} for record in records])
         pq.write_table(frame, path) if path.suffix == ".parquet" else frame.to_pandas().to_csv(path, index=False)
@@ -100,7 +109,7 @@ def test_a_file_as_each_engine_writes_it(monkeypatch, tmp_path):
     one = [("harmlessness", "h-0", "Human: a")]
     monkeypatch.setattr(sys.modules[__name__], "ASKED", one)
     monkeypatch.setattr(sys.modules[__name__], "TEXTS", ["yes"])
-    choice = {"index": 0, "message": {"role": "assistant", "content": "yes"}}
+    choice = {"index": 0, "message": {"role": "assistant", "content": "yes"}, "finish_reason": "length"}
     records = {
         "vllm": {
             "request_id": "0",
@@ -124,10 +133,13 @@ def test_a_file_as_each_engine_writes_it(monkeypatch, tmp_path):
         },
         "openai": {"id": "b", "custom_id": "h-0", "response": {"status_code": 200, "body": {"choices": [choice]}}, "error": None},
     }
+    finishes = {"vllm": "stop", "openai": "length"}
     for layout, record in records.items():
         path = tmp_path / f"{layout}.json"
         path.write_text(json.dumps({"version": 2, "samples": [record]} if layout == "inspect_ai" else [record]))
-        assert imported(tmp_path, path, layout=layout) == expected()
+        rows = imported(tmp_path, path, layout=layout)
+        assert [row | {"finish": None} for row in rows] == expected()
+        assert rows[0]["finish"] == finishes.get(layout)
 
 
 def test_columns_of_other_names_and_records_elsewhere(tmp_path):
@@ -172,7 +184,7 @@ def test_a_wrong_record_is_named(tmp_path, record, said):
     path = tmp_path / "r.jsonl"
     path.write_text("".join(json.dumps(entry) + "\n" for entry in [*GOOD, record]))
     with pytest.raises(StudyError) as caught:
-        response_rows(path, READERS[".jsonl"](path, None), prompt_rows(), LAYOUTS["table"])
+        response_rows(path, read_records(path), prompt_rows(), LAYOUTS["table"])
     assert str(caught.value).startswith(f"{path}: {said}")
 
 
@@ -185,12 +197,12 @@ def test_a_prompt_without_a_response_is_named():
     ("name", "content", "said"),
     [
         ("r.jsonl", b'{"response": "r"}\n\n{"response": \n', "r.jsonl: line 3: not JSON"),
-        ("r.jsonl", b'{"response": "\xff"}\n', "r.jsonl: line 1: not JSON"),
+        ("r.jsonl", b'{"response": "\xff"}\n', "r.jsonl: line 1: not UTF-8"),
         ("r.json", b"[", "r.json: not JSON"),
         ("r.json", b'{"a": 1}', "r.json: no list of records but dict; it has a"),
         ("r.csv", b"prompt_id,response\na,b,c\n", r"r.csv: record 1 \(up to line 2\) has not one value for each column"),
         ("r.csv", b'prompt_id,response\na,"b\n', "r.csv: line .: not CSV"),
-        ("r.csv", b"prompt_id,response\na,\xff\n", "r.csv: line .: not CSV"),
+        ("r.csv", b"prompt_id,response\na,\xff\n", "r.csv: line 2: not UTF-8"),
         ("r.parquet", b"PAR1", "r.parquet: not a readable Parquet file"),
     ],
 )
@@ -198,4 +210,4 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, said):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(StudyError, match=said):
-        list(READERS[path.suffix](path, None))
+        read_records(path)

@@ -186,3 +186,10 @@ def test_a_column_that_stands_twice_is_refused(tmp_path):
 def test_an_empty_parent_is_the_root(tmp_path):
     frame = read(tmp_path, "x.jsonl", as_lines([row | {"parent": ""} for row in ROWS]))
     assert frame["parent"].isna().all()
+
+
+def test_policies_that_are_numbers_are_names_and_their_parents_may_have_a_point(tmp_path):
+    names = {"base": "0", "sft": "1"}
+    rows = [row | {"policy": names[row["policy"]], "parent": "0.0" if row["policy"] == "sft" else ""} for row in ROWS]
+    frame = read(tmp_path, "x.csv", as_csv(rows))
+    assert set(frame["policy"]) == {"0", "1"} and set(frame["parent"].dropna()) == {"0"}

@@ -94,7 +94,7 @@ def imported_file(wildcards):
 def import_config(wildcards):
     """How that file is read."""
     entry = IMPORTED_RESPONSES[wildcards.policy]
-    return as_json(**{key: entry[key] for key in ("layout", "records", "columns") if key in entry})
+    return as_json(**{key: entry[key] for key in ("layout", "records", "columns", "only", "clean") if key in entry})
 
 
 def scoring_config(wildcards):

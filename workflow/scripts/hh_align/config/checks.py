@@ -8,7 +8,7 @@ from hh_align.config.graph import ancestors, graph, require_known
 from hh_align.config.subsets import check_judged_axes
 from hh_align.core.errors import StudyError
 
-RESPONSE_FILES = (".json", ".jsonl", ".csv", ".parquet")
+RESPONSE_FILES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".eval")
 
 
 def check_references(config: dict) -> None:
@@ -84,8 +84,10 @@ def check_responses(config: dict) -> None:
             raise StudyError(
                 f"config: {key} cannot stand beside a release, whose responses come with their ratings. Take one of the two out."
             )
-        if not entry["path"].endswith(RESPONSE_FILES):
-            raise StudyError(f"config: {key}.path is {entry['path']}, no known kind of file. Allowed: {', '.join(RESPONSE_FILES)}.")
+        if not entry["path"].lower().removesuffix(".gz").endswith(RESPONSE_FILES):
+            raise StudyError(
+                f"config: {key}.path is {entry['path']}, no known kind of file. Allowed: {', '.join(RESPONSE_FILES)}, and .gz behind it."
+            )
         if name in policies and "parent" in entry:
             raise StudyError(f"config: {key}.parent is given, but {name} is one of `policies` and has its parent there. Take it out.")
         if "parent" in policies.get(name, {}) and len(config["seeds"]) > 1 and "{seed}" not in entry["path"]:

@@ -1,104 +1,26 @@
 """Responses that another engine wrote, from a file of the user's, as one policy's responses to the evaluation prompts."""
 
-import csv
-import json
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
+from hh_align.core.finish import FailedGeneration, finish
+from hh_align.core.records import Record, look_up, read_records
 from hh_align.core.tables import PROMPTS, RESPONSES, columns_of
 from hh_align.data.import_release import is_text
-from hh_align.data.transcripts import ASSISTANT
+from hh_align.data.transcripts import ASSISTANT, messages_as_text
+from hh_align.evaluation.layouts import FAILED, LAYOUTS, RECORDS, SECOND, clean, several
 
-LAYOUTS = {
-    "table": {"prompt_id": "prompt_id", "prompt": "prompt", "response": "response", "axis": "axis"},
-    "vllm": {"prompt_id": "prompt_id", "prompt": "prompt", "response": "outputs.0.text", "axis": "axis"},
-    "lm_eval": {"prompt_id": "doc.prompt_id", "prompt": "doc.prompt", "response": "filtered_resps.0", "axis": "doc.axis"},
-    "inspect_ai": {"prompt_id": "id", "prompt": "input", "response": "output.completion", "axis": "metadata.axis"},
-    "openai": {"prompt_id": "custom_id", "prompt": "prompt", "response": "response.body.choices.0.message.content", "axis": "axis"},
-}
-RECORDS = {"inspect_ai": "samples"}
 SHOWN = 60
 """Characters of a wrong value that a message shows."""
-
-Record = tuple[str, object]
-"""Where a record stands in the file (`line 3`, `record 7`, counted from 1), and its value."""
-
-
-def json_records(path: Path, records: str | None) -> list[Record]:
-    """The records of a JSON list, or of the list at the dotted path `records`. Raises StudyError."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise StudyError(f"{path}: not JSON ({error}).") from None
-    entries = value if records is None or isinstance(value, list) else look_up(value, records)
-    if not isinstance(entries, list):
-        where = f"at {records} " if records else ""
-        names = f"; it has {', '.join(map(str, value))}" if isinstance(value, dict) else ""
-        raise StudyError(f"{path}: no list of records {where}but {type(entries).__name__}{names}. responses.*.records says where it is.")
-    return [(f"record {number}", entry) for number, entry in enumerate(entries, start=1)]
+SPECIAL = ("<s>", "</s>", "<bos>", "<|begin_of_text|>", "<|endoftext|>")
+"""Tokens that an engine may show at a prompt's beginning."""
 
 
-def json_line_records(path: Path, records: str | None) -> Iterator[Record]:
-    """The JSON value of each line that is not blank. Raises StudyError."""
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                try:
-                    yield f"line {number}", json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-                except (ValueError, RecursionError) as error:
-                    raise StudyError(f"{path}: line {number}: not JSON ({error}).") from None
-
-
-def csv_records(path: Path, records: str | None) -> Iterator[Record]:
-    """The rows below the header, all texts. Raises StudyError."""
-    csv.field_size_limit(2**31 - 1)
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        try:
-            for number, row in enumerate(reader, start=1):
-                if None in row or None in row.values():
-                    raise StudyError(
-                        f"{path}: record {number} (up to line {reader.line_num}) has not one value for each column of the header."
-                    )
-                yield f"record {number}", row
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise StudyError(f"{path}: line {reader.line_num + 1}: not CSV ({error}).") from None
-
-
-def parquet_records(path: Path, records: str | None) -> list[Record]:
-    """The rows, nested columns as dicts and lists. Raises StudyError."""
-    try:
-        return [(f"record {number}", row) for number, row in enumerate(pq.read_table(path).to_pylist(), start=1)]
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise StudyError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}).") from None
-
-
-READERS: dict[str, Callable[[Path, str | None], Iterable[Record]]] = {
-    ".json": json_records, ".jsonl": json_line_records, ".csv": csv_records, ".parquet": parquet_records,
-}  # fmt: skip
-
-
-def look_up(value: object, column: str) -> object:
-    """What a dotted path leads to in nested dicts and lists; a column of that very name comes first. None where there is nothing."""
-    if isinstance(value, dict) and column in value:
-        return value[column]
-    for part in column.split("."):
-        if isinstance(value, dict):
-            value = value.get(part)
-        elif isinstance(value, list) and part.isdigit():
-            value = value[int(part)] if int(part) < len(value) else None
-        else:
-            return None
-    return value
-
-
-def paths_in(value: object, depth: int = 4) -> list[str]:
+def paths_in(value: object, depth: int = 7) -> list[str]:
     """The columns of a record as dotted paths, of a list those of its first entry."""
     entries = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
     paths = []
@@ -114,30 +36,53 @@ def beginning(value: object) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
+def plain(text: str) -> str:
+    """A prompt without what engines add around it: a first token, the cue, white space and case."""
+    for token in SPECIAL:
+        text = text.removeprefix(token)
+    return text.strip().removesuffix(ASSISTANT.strip()).strip().lower()
+
+
 def matcher(prompts: list[dict]) -> Callable[[object, object, object], str]:
     """A function (prompt_id, prompt, axis) -> the prompt_id of the study's prompt that a record answers.
 
     A prompt_id that is a text decides; else the prompt's exact text, or that text before one trailing cue. Nothing else is normalised.
-    It raises ValueError, saying what is wrong.
+    It raises ValueError, saying what is wrong, and where prompt_id and text are those of different prompts.
     """
-    known = {row["prompt_id"] for row in prompts}
+    known = {row["prompt_id"]: row for row in prompts}
     by_text: dict[str, list[dict]] = {}
+    nearest: dict[str, str] = {}
     for row in prompts:
         by_text.setdefault(row["prompt"], []).append(row)
+        nearest.setdefault(plain(row["prompt"]), row["prompt_id"])
+
+    def with_text(prompt: object) -> list[dict]:
+        texts = [prompt, messages_as_text(prompt)]
+        if isinstance(prompt, list) and len(prompt) == 1:
+            texts.append(look_up(prompt, "0.content"))
+        texts = [text for text in texts if isinstance(text, str)]
+        return next((by_text[text] for text in (*texts, *(text.removesuffix(ASSISTANT) for text in texts)) if text in by_text), [])
 
     def match(prompt_id: object, prompt: object, axis: object) -> str:
+        alike = with_text(prompt)
         if isinstance(prompt_id, str):
             if prompt_id not in known:
                 raise ValueError(f"the study has no prompt {beginning(prompt_id)} ({min(known)} … {max(known)})")
+            names = [row["prompt_id"] for row in alike]
+            if names and prompt_id not in names:
+                raise ValueError(f"prompt_id is {prompt_id}, but the prompt's text is that of {' and '.join(names)}")
             return prompt_id
-        if not isinstance(prompt, str):
+        if prompt is None:
+            raise ValueError(f"prompt_id is {beginning(prompt_id)}, no text: the study's are, such as {min(known)}. Give it, or the prompt")
+        if not isinstance(messages_as_text(prompt), str):
             raise ValueError(f"neither a prompt_id nor a prompt that is a text ({beginning(prompt)})")
-        alike = by_text.get(prompt) or by_text.get(prompt.removesuffix(ASSISTANT)) or []
         alike = [row for row in alike if axis is None or row["axis"] == axis]
         if not alike:
-            raise ValueError(
-                f"the study has no prompt with exactly this text{f' on axis {beginning(axis)}' * (axis is not None)}: {beginning(prompt)}"
-            )
+            text = messages_as_text(prompt)
+            near = nearest.get(plain(text))
+            but = f" ({near} differs in white space, case, a first token or the cue)" if near else ""
+            on = f" on axis {beginning(axis)}" * (axis is not None)
+            raise ValueError(f"the study has no prompt with exactly this text{on}: {beginning(text)}{but}")
         if len(alike) > 1:
             raise ValueError(f"the text is that of several prompts ({', '.join(row['prompt_id'] for row in alike[:5])}). Give prompt_id")
         return alike[0]["prompt_id"]
@@ -145,34 +90,93 @@ def matcher(prompts: list[dict]) -> Callable[[object, object, object], str]:
     return match
 
 
-def response_rows(path: Path, records: Iterable[Record], prompts: list[dict], columns: dict[str, str]) -> list[dict]:
+def chosen_records(path: Path, records: list[Record], only: dict[str, object]) -> list[Record]:
+    """The records whose columns have these values; the others are counted. Raises StudyError where none is left."""
+    for column, value in only.items():
+        values = [str(look_up(record, column)) for _, record in records]
+        kept = [record for record, there in zip(records, values, strict=True) if there == str(value)]
+        if not kept:
+            raise StudyError(f"{path}: no record has {column} {value}. There is: {', '.join(sorted(set(values))[:9])}.")
+        if len(kept) < len(records):
+            say(f"{path}: {len(records) - len(kept)} records left out: their {column} is not {value}")
+        records = kept
+    return records
+
+
+def response_of(record: object, columns: dict[str, str | list[str]], layout: str) -> str:
+    """The response's text. Raises ValueError where there is none, where it is no text, and where the layout's column takes one of several."""
+    paths = columns["response"]
+    by_layout = paths == LAYOUTS[layout]["response"]
+    paths = [paths] if isinstance(paths, str) else list(paths)
+    if by_layout and (listed := several(record, paths[0])):
+        raise ValueError(
+            f"{listed[1]} replies in {listed[0]}. Set columns.response to one of them, such as {paths[0].replace('.0', '.1', 1)}"
+        )
+    if by_layout and layout in SECOND:
+        paths.append(SECOND[layout])
+    response = next((value for path in paths if (value := look_up(record, path)) is not None), None)
+    if response is None:
+        has = ", ".join(paths_in(record)) or type(record).__name__
+        raise ValueError(f"no response in column {' or '.join(paths)}; it has {has}")
+    if isinstance(response, bytes):
+        response = response.decode()
+    response = messages_as_text(response)
+    if isinstance(response, list) and len(response) > 1:
+        raise ValueError(f"{len(response)} replies in {paths[0]}. Set columns.response to one of them, such as {paths[0]}.0")
+    if not is_text(response):
+        raise ValueError(f"the response is no text ({beginning(response)})")
+    return response
+
+
+def response_rows(
+    path: Path, records: Iterable[Record], prompts: list[dict], columns: dict, layout: str = "table", take: list[str] = ()
+) -> list[dict]:
     """The rows of the table, in the order of the prompts; what the file does not say is null.
 
-    Raises StudyError, naming file and record, for a column or value that is missing or no text, an unknown prompt and a second
-    response to one; and for prompts without any.
+    take: what is taken off the texts (`echo`, `think`, `end_token`). Raises StudyError, naming file and record, for a column or value
+    that is missing or no text, an unknown prompt and a second response to one; for generations that failed; and for prompts without any.
     """
-    match, answered = matcher(prompts), {}
+    match, answered, failed, held = matcher(prompts), {}, {}, Counter()
+    texts = {row["prompt_id"]: row["prompt"] for row in prompts}
     for where, record in records:
-        response, prompt_id, prompt, axis = (look_up(record, columns[name]) for name in ("response", "prompt_id", "prompt", "axis"))
         try:
-            if response is None:
-                has = ", ".join(paths_in(record)) or type(record).__name__
-                raise ValueError(f"no response in column {columns['response']}; it has {has}")
-            if not is_text(response):
-                raise ValueError(f"the response is no text ({beginning(response)})")
+            reason = FAILED[layout](record) if layout in FAILED and isinstance(record, dict) else None
+            if reason:
+                failed.setdefault(reason, []).append(where)
+                continue
+            prompt_id, prompt, axis, ending = (look_up(record, columns[name]) for name in ("prompt_id", "prompt", "axis", "finish"))
+            ended = finish(ending)
+            response = response_of(record, columns, layout)
             if prompt_id is None and prompt is None:
                 raise ValueError(f"neither column {columns['prompt_id']} nor {columns['prompt']}; it has {', '.join(paths_in(record))}")
             name = match(prompt_id, prompt, axis)
             if name in answered:
-                raise ValueError(f"a second response to {name}, after {answered[name][0]}")
+                raise ValueError(f"a second response to {name}, after {answered[name][0]}. The key only keeps one of several")
+        except FailedGeneration:
+            failed.setdefault(str(ending), []).append(where)
+            continue
         except ValueError as error:
             raise StudyError(f"{path}: {where}: {error}.") from None
-        answered[name] = where, response
+        response, parts = clean(response, texts[name], take)
+        held.update(parts)
+        answered[name] = where, response, ended
+    if failed:
+        counts = ", ".join(f"{reason} {len(places)}" for reason, places in failed.items())
+        first = next(iter(failed.values()))[0]
+        raise StudyError(
+            f"{path}: {sum(map(len, failed.values()))} generations failed ({counts}; the first is {first}): they are no replies. Generate them again, or let the key only take other records."
+        )
     if missing := [row["prompt_id"] for row in prompts if row["prompt_id"] not in answered]:
         raise StudyError(
             f"{path}: no response to {len(missing)} of {len(prompts)} prompts ({', '.join(missing[:5])}). Every prompt needs one."
         )
-    return [{"axis": row["axis"], "prompt_id": row["prompt_id"], "response": answered[row["prompt_id"]][1]} for row in prompts]
+    for part, count in sorted(held.items()):
+        say(f"{path}: {part} in {count} replies{': taken off' if part in take else f', left as it is (clean: [{part}] takes it off)'}")
+    return [
+        {"axis": row["axis"], "prompt_id": row["prompt_id"], "response": text, "finish": ended}
+        for row in prompts
+        for _, text, ended in [answered[row["prompt_id"]]]
+    ]
 
 
 def main() -> None:
@@ -180,8 +184,9 @@ def main() -> None:
     layout = args.config["layout"]
     columns = LAYOUTS[layout] | args.config.get("columns", {})
     prompts = read_table(args.prompts, columns_of(PROMPTS, "axis", "prompt_id", "prompt")).to_pylist()
-    records = READERS[args.file.suffix](args.file, args.config.get("records", RECORDS.get(layout)))
-    rows = response_rows(args.file, records, prompts, columns)
+    records = read_records(args.file, args.config.get("records", RECORDS.get(layout)))
+    records = chosen_records(args.file, records, args.config.get("only", {}))
+    rows = response_rows(args.file, records, prompts, columns, layout, args.config.get("clean", []))
     write_table(args.output, rows, RESPONSES, provenance(args.config, [args.prompts, args.file]))
     say(f"{args.file}: {len(rows)} responses, {sum(not row['response'].strip() for row in rows)} empty")
 

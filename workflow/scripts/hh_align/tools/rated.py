@@ -53,6 +53,9 @@ def read_rated(path: Path, records: str | None = None) -> pd.DataFrame:
             raise StudyError(f"{path}: column {column} holds {alike[0][0]!r} and {alike[0][1]!r}: take the blank away.")
     if "prompt_id" in frame:
         require_one(frame, path, ["axis", "prompt_id"], "prompt")
+    if "parent" in frame:  # a table of whole numbers with gaps keeps them with a point
+        names = {f"{name}.0": name for name in set(frame["policy"])}
+        frame["parent"] = frame["parent"].where(frame["parent"].isin(set(frame["policy"])), frame["parent"].replace(names))
     frame = completed(frame, path)
     require_one(frame, path, ["policy"], "parent")
     require_one(frame, path, ["axis", "prompt_id"], "cluster")
