@@ -71,7 +71,7 @@ use rule step as prepare_preferences with:
         mem_mb=per_attempt(4000),
         runtime=20,
     params:
-        **runs("data.prepare_preferences"),
+        **runs("data.prepare_preferences", preferences_config),
         more=dataset_options,
 
 

@@ -19,7 +19,7 @@ def test_a_value_of_another_type_is_refused(path):
     drawn(OTHERS[type(value)], lambda other: refused(name, path, put(path, other)))
 
 
-NUMBERS = [path for path, (_, value) in ENTRIES.items() if type(value) in (int, float)]
+NUMBERS = [path for path, (_, value) in ENTRIES.items() if type(value) in (int, float) and "only" not in path]
 THRESHOLDS = {"harmless_min", "helpful_above", "lowest", "highest"}  # a reward may be any number
 BEYOND = {
     "learning_rate": [0, 1.5], "beta": [0], "max_grad_norm": [0], "alpha": [0], "r": [0], "dropout": [1, 1.5], "discordance": [0, 1.01], "init_std": [0],

@@ -91,7 +91,14 @@ MORE = {
     "published": {"release": {"path": "somewhere"}},
     "local": {
         "models": {"base": {"source": "local", "path": "somewhere", "notice": "x"}},
-        "datasets": {"hh": {"source": "local", "path": "somewhere", "copy_of": "Anthropic/hh-rlhf"}},
+        "datasets": {
+            "hh": {
+                "source": "local",
+                "path": "somewhere",
+                "copy_of": "Anthropic/hh-rlhf",
+                "columns": {"prompt": "q", "chosen": "yes", "rejected": "no"},
+            }
+        },
     },
 }
 

@@ -2,6 +2,7 @@
 
 HH_RLHF = "Anthropic/hh-rlhf"
 PAPER = yaml.safe_load((CHECKOUT / "resources/published.yaml").read_text())
+PREFERENCE_FILES = (".jsonl.gz", ".jsonl", ".json", ".parquet", ".csv")
 CLEANING = ("deduplicate", "near", "decontaminate", "drop_near_identical", "judge_margin", "balance_length", "balance_seed")
 SELECTING = ("subsets", "training_half")
 
@@ -64,12 +65,16 @@ def release_folder():
 def dataset_paths(name):
     """The dataset's own files, in the order in which they are read."""
     dataset = DATASETS[name]
-    folders = {
-        "hub": lambda: hub_folder("datasets", dataset),
-        "local": lambda: dataset["path"],
-        "synthetic": lambda: f"{STUDY}/data/{name}/raw",
-    }
-    return [f"{folders[dataset['source']]()}/{file}" for file in hub_files(dataset)]
+    if dataset["source"] == "local":
+        return [local_file(f"{dataset['path']}/{file}") for file in hub_files(dataset)]
+    folder = hub_folder("datasets", dataset) if dataset["source"] == "hub" else f"{STUDY}/data/{name}/raw"
+    return [f"{folder}/{file}" for file in hub_files(dataset)]
+
+
+def local_file(path):
+    """A file of the user's: as the hub has it, or of the first other kind that is there."""
+    stem = path.removesuffix(".jsonl.gz")
+    return next((f"{stem}{kind}" for kind in PREFERENCE_FILES if Path(f"{stem}{kind}").is_file()), path)
 
 
 def preference_files():
@@ -101,6 +106,12 @@ def hub_request(wildcards):
         if wildcards.kind == "datasets" and wanted == hub_manifest(source):
             return as_json(**request, files=sorted(hub_files(source)))
     raise WorkflowError(f"{wildcards.repo} at {wildcards.revision} is no source in the config of study {config['study']}.")
+
+
+def preferences_config(wildcards):
+    """How the files of a dataset are read."""
+    dataset = DATASETS[wildcards.dataset]
+    return as_json(**{"columns": dataset["columns"]} if "columns" in dataset else {})
 
 
 def corpus_config(wildcards):

@@ -77,8 +77,10 @@ def to_text(value: object) -> str | None:
     if isinstance(value, bytes):
         value = value.decode()
     if isinstance(value, str) and value:
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError("half a surrogate pair, not a text")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError("half a surrogate pair, not a text") from None
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)

@@ -1,6 +1,7 @@
 """The preferences table: columns, and the uses that a row is fit for."""
 
 import random
+from collections import Counter
 
 import pyarrow as pa
 
@@ -23,7 +24,7 @@ SCHEMA = pa.schema(
 KEY = ["split", "subset", "row"]
 
 
-HARMLESS = {"swapped", "lead_restored"}
+HARMLESS = {"swapped", "lead_restored", "system_first"}
 """Flags that keep a row from no use."""
 
 
@@ -37,9 +38,14 @@ def training_rows(rows: list[dict], train_split: str, use: str | None, max_rows:
 
     `max_rows` keeps the first ones of a fixed shuffle: the same rows for every seed. Raises StudyError where none is left.
     """
-    fit = [row for row in rows if row["split"] == train_split and (use is None or row[use])]
-    if not fit:
+    split = [row for row in rows if row["split"] == train_split]
+    fit = [row for row in split if use is None or row[use]]
+    if not split:
         raise StudyError(f"no row of split {train_split} to train on: check datasets.*.train_split and splits.")
+    if not fit:
+        flags = Counter(flag for row in split for flag in row["flags"])
+        counts = ", ".join(f"{flag} {count:,}" for flag, count in flags.most_common())
+        raise StudyError(f"none of the {len(split):,} rows of split {train_split} is fit for training ({counts}): their flags say why.")
     if max_rows is not None and max_rows < len(fit):
         return [fit[index] for index in sorted(random.Random(0).sample(range(len(fit)), max_rows))]
     return fit

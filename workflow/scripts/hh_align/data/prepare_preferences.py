@@ -1,5 +1,6 @@
-"""HH-RLHF's files -> preferences.parquet (every parseable row, with flags and uses) and quarantine.parquet (the rest)."""
+"""Files of preferences -> preferences.parquet (every parseable row, with flags and uses) and quarantine.parquet (the rest)."""
 
+import codecs
 import gzip
 import json
 import zlib
@@ -12,8 +13,10 @@ import pyarrow as pa
 from hh_align.core.artifacts import provenance, say, verify_manifest, write_table
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
+from hh_align.core.records import kind_of, read_records
+from hh_align.data.formats import is_stripped, sides_of
 from hh_align.data.preferences import SCHEMA, fit_for
-from hh_align.data.transcripts import HUMAN, split_transcript
+from hh_align.data.transcripts import ASSISTANT, HUMAN
 
 QUARANTINE = pa.schema(
     [("split", pa.string()), ("subset", pa.string()), ("row", pa.int64()), ("reason", pa.string()), ("excerpt", pa.string())]
@@ -21,10 +24,10 @@ QUARANTINE = pa.schema(
 EXCERPT = 200
 
 
-def read_pair(line: bytes) -> dict[str, str]:
-    """The chosen and rejected transcripts of one line. Raises ValueError with the reason where it cannot be read."""
+def read_line(line: bytes) -> object:
+    """The JSON value of a line. Raises ValueError with the reason where it cannot be read."""
     try:
-        pair = json.loads(line.decode("utf-8"))
+        return json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 (byte {error.start})") from None
     except json.JSONDecodeError as error:
@@ -33,46 +36,29 @@ def read_pair(line: bytes) -> dict[str, str]:
         raise ValueError("not JSON (nested too deeply)") from None
     except ValueError:
         raise ValueError("not JSON (a number of too many digits)") from None
-    if not isinstance(pair, dict):
-        raise ValueError(f"not a JSON object but {type(pair).__name__}")
-    for key in ("chosen", "rejected"):
-        if key not in pair:
-            raise ValueError(f"no key {key}")
-        if not isinstance(pair[key], str):
-            raise ValueError(f"{key} is {type(pair[key]).__name__}, not text")
-        try:
-            pair[key].encode()
-        except UnicodeEncodeError:
-            raise ValueError(f"{key} holds half a surrogate pair") from None
-    return pair
 
 
-def with_lead(transcript: str) -> str:
-    """The transcript as HH-RLHF writes it, from a blank line on; one that was stripped gets its blank line back."""
-    begun = transcript.lstrip()
-    return f"\n\n{begun}" if begun.startswith(HUMAN.strip()) else transcript
-
-
-def split_pair(pair: dict[str, str]) -> dict:
-    """Prompt, replies and flags of a pair. Raises ValueError where a transcript has no assistant turn."""
-    transcripts = {side: with_lead(pair[side]) for side in ("chosen", "rejected")}
-    prompt, chosen = split_transcript(transcripts["chosen"])
-    rejected_prompt, rejected = split_transcript(transcripts["rejected"])
+def split_pair(record: object, columns: dict[str, str] | None = None) -> dict:
+    """Prompt, replies and flags of a pair. Raises ValueError where it is none."""
+    sides = sides_of(record, columns)
+    before = sides.prompt[: max(sides.prompt.find(HUMAN), 0)]  # what stands before the human's first turn
+    human = sides.prompt.startswith(HUMAN) or bool(before)
     holds = {
-        "empty_chosen": not chosen.strip(),
-        "empty_rejected": not rejected.strip(),
-        "identical": transcripts["chosen"] == transcripts["rejected"],
-        "prompt_differs": prompt != rejected_prompt,
-        "human_last": HUMAN in chosen or HUMAN in rejected,
-        "no_human_first": not prompt.startswith(HUMAN),
-        "lead_restored": any(transcripts[side] != pair[side] for side in transcripts),
+        "empty_chosen": not sides.chosen.strip(),
+        "empty_rejected": not sides.rejected.strip(),
+        "identical": sides[:2] == sides[2:],
+        "prompt_differs": sides.prompt != sides.rejected_prompt,
+        "human_last": HUMAN in sides.chosen or HUMAN in sides.rejected,
+        "no_human_first": not human or ASSISTANT in before,
+        "system_first": bool(before.strip()) and ASSISTANT not in before,
+        "lead_restored": is_stripped(record.get("chosen")) or is_stripped(record.get("rejected")),
     }
     flags = [flag for flag, true in holds.items() if true]
     return {
-        "prompt": prompt,
-        "chosen": chosen,
-        "rejected": rejected,
-        "rejected_prompt": rejected_prompt if holds["prompt_differs"] else None,
+        "prompt": sides.prompt,
+        "chosen": sides.chosen,
+        "rejected": sides.rejected,
+        "rejected_prompt": sides.rejected_prompt if holds["prompt_differs"] else None,
         "flags": flags,
         **fit_for(flags),
     }
@@ -85,27 +71,56 @@ def lines_of(path: Path) -> Iterator[bytes]:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
             for line in file:
                 number += 1
-                yield line.rstrip(b"\r\n")
+                yield line.rstrip(b"\r\n").removeprefix(codecs.BOM_UTF8 if number == 1 else b"")
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise StudyError(f"{path}: damaged gzip data after line {number} ({error}). Replace the file.") from None
 
 
-def read_preferences(files: list[Path]) -> tuple[list[dict], list[dict]]:
-    """Rows and quarantined lines of files named .../<subset>/<split>.jsonl[.gz], in file order."""
+def entries_of(path: Path) -> Iterator[object]:
+    """The lines of a file of JSON lines, as bytes; of another kind of file the records."""
+    if kind_of(path) in (".jsonl", ".ndjson"):
+        yield from lines_of(path)
+    else:
+        yield from (record for _, record in read_records(path))
+
+
+def excerpt_of(entry: object) -> str:
+    """The beginning of a line or record."""
+    line = entry if isinstance(entry, bytes) else json.dumps(entry, ensure_ascii=False, default=str).encode("utf-8", "replace")
+    return line[:EXCERPT].decode("utf-8", "replace")
+
+
+def read_preferences(files: list[Path], columns: dict[str, str] | None = None) -> tuple[list[dict], list[dict]]:
+    """Rows and quarantined lines of files named .../<subset>/<split>.<ending>, in file order.
+
+    Raises StudyError where more than half of a file cannot be read as pairs: it is of another kind, and the rest is read by chance.
+    """
     rows, quarantine = [], []
     for path in files:
         origin = {"split": path.name.split(".")[0], "subset": path.parent.name}
         before = len(rows), len(quarantine)
-        for number, line in enumerate(lines_of(path)):
+        for number, entry in enumerate(entries_of(path)):
             try:
-                rows.append({**origin, "row": number, **split_pair(read_pair(line))})
+                record = read_line(entry) if isinstance(entry, bytes) else entry
+                rows.append({**origin, "row": number, **split_pair(record, columns)})
             except ValueError as error:
-                excerpt = line[:EXCERPT].decode("utf-8", "replace")
-                quarantine.append({**origin, "row": number, "reason": str(error), "excerpt": excerpt})
-        say(f"{origin['subset']}/{origin['split']}: {len(rows) - before[0]:,} rows, {len(quarantine) - before[1]:,} quarantined")
-        if len(rows) == before[0]:
-            raise StudyError(f"{path}: no line could be read as a pair of transcripts. Is it a file of HH-RLHF's preference format?")
+                quarantine.append({**origin, "row": number, "reason": str(error), "excerpt": excerpt_of(entry)})
+        good, bad = len(rows) - before[0], len(quarantine) - before[1]
+        say(f"{origin['subset']}/{origin['split']}: {good:,} rows, {bad:,} quarantined")
+        if bad > good or not good:
+            reasons = ", ".join(f"{reason} {count:,}" for reason, count in reasons_of(quarantine[before[1] :]).most_common(3))
+            what = (
+                f"{bad:,} of {good + bad:,} lines could not be read as pairs" if good else "no line could be read as a pair of transcripts"
+            )
+            raise StudyError(
+                f"{path}: {what}{f' ({reasons})' if reasons else ''}. Name the columns (datasets.*.columns), or take these lines out."
+            )
     return rows, quarantine
+
+
+def reasons_of(quarantine: list[dict]) -> Counter:
+    """Reason without its particulars -> quarantined lines."""
+    return Counter(row["reason"].split(" (")[0] for row in quarantine)
 
 
 def main() -> None:
@@ -115,10 +130,10 @@ def main() -> None:
     missing = [str(path) for path in args.files if not path.is_file()]
     if missing:
         raise StudyError(f"{', '.join(missing)}: no such file. The folder must be laid out as the hub's: <subset>/<split>.jsonl.gz")
-    rows, quarantine = read_preferences(args.files)
+    rows, quarantine = read_preferences(args.files, args.config.get("columns"))
     for flag, count in sorted(Counter(flag for row in rows for flag in row["flags"]).items()):
         say(f"flag {flag}: {count:,}")
-    for reason, count in sorted(Counter(row["reason"].split(" (")[0] for row in quarantine).items()):
+    for reason, count in sorted(reasons_of(quarantine).items()):
         say(f"quarantined, {reason}: {count:,}")
     say(f"fit for SFT {sum(row['use_sft'] for row in rows):,}, for DPO {sum(row['use_dpo'] for row in rows):,} of {len(rows):,} rows")
     made_by = provenance(args.config, args.files)

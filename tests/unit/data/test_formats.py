@@ -1,0 +1,119 @@
+"""Preference pairs in the forms that the field has: each is read as the transcripts that it means, or quarantined with its reason."""
+
+import gzip
+import json
+
+import pandas as pd
+import pytest
+from command_line import assert_refused, call
+from preference_files import line, packed, prepare
+
+from hh_align.data import prepare_preferences
+from hh_align.data.formats import sides_of
+
+ASKED, YES, NO = "\n\nHuman: where\n\nAssistant:", " here", " gone"
+
+
+def user(text):
+    return {"role": "user", "content": text}
+
+
+def assistant(text):
+    return {"role": "assistant", "content": text}
+
+
+FORMS = {
+    "transcripts": {"chosen": ASKED + YES, "rejected": ASKED + NO},
+    "stripped transcripts": {"chosen": (ASKED + YES).strip(), "rejected": (ASKED + NO).strip()},
+    "a transcript and replies": {"prompt": ASKED, "chosen": YES, "rejected": NO},
+    "a transcript without its cue and replies": {"prompt": "Human: where", "chosen": "here", "rejected": "gone"},
+    "an instruction and replies": {"prompt": "where", "chosen": "here", "rejected": "gone"},
+    "a prompt and transcripts": {"prompt": ASKED, "chosen": ASKED + YES, "rejected": ASKED + NO},
+    "messages": {"chosen": [user("where"), assistant("here")], "rejected": [user("where"), assistant("gone")]},
+    "messages with the prompt as text": {"prompt": "where", "prompt_id": "7", "chosen": [user("where"), assistant("here")], "rejected": [user("where"), assistant("gone")], "score_chosen": 8.0},
+    "a prompt as messages and replies as messages": {"prompt": [user("where")], "chosen": [assistant("here")], "rejected": [assistant("gone")]},
+    "input and two outputs": {"input": "where", "output": ["here", "gone"]},
+    "conversations and speakers": {"conversations": [{"from": "human", "value": "where"}], "chosen": {"from": "gpt", "value": "here"}, "rejected": {"from": "gpt", "value": "gone"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_the_same_pair(form):
+    assert sides_of(FORMS[form]) == (ASKED, YES, ASKED, NO)
+
+
+@pytest.mark.parametrize("columns", [{"prompt": "q.text", "chosen": "answers.1", "rejected": "answers.0"}])
+def test_columns_of_other_names(columns):
+    assert sides_of({"q": {"text": "where"}, "answers": ["gone", "here"]}, columns) == (ASKED, YES, ASKED, NO)
+
+
+def test_a_system_message_is_kept_before_the_first_turn_and_keeps_the_row_from_nothing(tmp_path):
+    system = {"role": "system", "content": "Be kind."}
+    messages = {"chosen": [system, user("where"), assistant("here")], "rejected": [system, user("where"), assistant("gone")]}
+    texts = {"chosen": "Be kind." + ASKED + YES, "rejected": "Be kind." + ASKED + NO}
+    for pair in (messages, texts):
+        _, (row,), quarantined = prepare(tmp_path, packed([json.dumps(pair).encode()]))
+        assert quarantined == [] and row["prompt"] == "Be kind." + ASKED
+        assert (row["flags"], row["use_sft"], row["use_dpo"]) == (["system_first"], True, True)
+
+
+def test_several_turns_as_messages():
+    turns = [user("a"), assistant("b"), user("c")]
+    sides = sides_of({"chosen": [*turns, assistant("d")], "rejected": [*turns, assistant("e")]})
+    assert sides == ("\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:", " d", sides.prompt, " e")
+
+
+WRONG = {
+    "turns in a reply beside a prompt": ({"prompt": "a", "chosen": "Human: hi\n\nAssistant: hello", "rejected": "x"}, "the reply beside a prompt holds turns of its own"),
+    "the user speaks last": ({"chosen": [user("a")], "rejected": [user("a"), assistant("b")]}, "no assistant turn"),
+    "a tool speaks": ({"chosen": [user("a"), {"role": "tool", "content": "b"}], "rejected": "x"}, "chosen is list, not text, nor messages of user, assistant and system"),
+    "a list of texts": ({"chosen": ["a", "b"], "rejected": "x"}, "chosen is list, not text"),
+    "no rejected": ({"prompt": "a", "chosen": "b"}, "no key rejected"),
+    "one output": ({"input": "a", "output": ["b"]}, "output.1 is NoneType, not text"),
+    "half a character": ({"prompt": "a", "chosen": [assistant("\ud800")], "rejected": [assistant("b")]}, "chosen holds half a surrogate pair"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_no_pair_says_why(case):
+    record, said = WRONG[case]
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        sides_of(record)
+
+
+def test_a_file_of_another_kind_is_refused_not_trained_on_by_chance(tmp_path):
+    # five rows of a form that has no replies, one that happens to parse
+    lines = [json.dumps({"question": "a", "answer": "b"}).encode()] * 5 + [line()]
+    result, rows, _ = prepare(tmp_path, packed(lines))
+    assert_refused(result, r"5 of 6 lines could not be read as pairs \(no key chosen 5\)\. Name the columns", where="test.jsonl.gz")
+    assert rows is None
+
+
+def test_a_byte_order_mark_at_the_beginning_is_none_of_the_text(tmp_path):
+    _, rows, quarantined = prepare(tmp_path, packed([b"\xef\xbb\xbf" + line(), line()]))
+    assert len(rows) == 2 and quarantined == []
+
+
+@pytest.mark.parametrize("kind", [".jsonl.gz", ".jsonl", ".json", ".parquet", ".csv"])
+def test_every_kind_of_file_gives_the_same_rows(tmp_path, kind):
+    pairs = [{"prompt": f"where is {number}", "chosen": 'here, "there"', "rejected": f"gone\n{number}"} for number in range(3)]
+    path = tmp_path / f"shop/train{kind}"
+    path.parent.mkdir()
+    frame = pd.DataFrame(pairs)
+    lines = "\n".join(map(json.dumps, pairs)).encode()
+    contents = {
+        ".jsonl.gz": gzip.compress(lines),
+        ".jsonl": lines,
+        ".json": json.dumps(pairs).encode(),
+        ".csv": frame.to_csv(index=False).encode(),
+    }
+    if kind == ".parquet":
+        frame.to_parquet(path)
+    else:
+        path.write_bytes(contents[kind])
+    tables = {name: tmp_path / f"{name}.parquet" for name in ("preferences", "quarantine")}
+    assert call(prepare_preferences, config={}, files=path, **tables)[0] == 0
+    rows = pd.read_parquet(tables["preferences"])
+    assert rows["prompt"].tolist() == [f"\n\nHuman: where is {number}\n\nAssistant:" for number in range(3)]
+    assert rows["rejected"].tolist() == [f" gone\n{number}" for number in range(3)]
+    assert set(rows["split"]) == {"train"} and rows["use_dpo"].all()

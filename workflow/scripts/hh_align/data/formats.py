@@ -1,0 +1,120 @@
+"""Preference pairs in the forms that the field has, as transcripts: HH-RLHF's, TRL's with and without a prompt, message lists, prompt with two outputs."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from hh_align.core.records import look_up
+from hh_align.data.transcripts import ASSISTANT, HUMAN, split_transcript
+
+FORMS = (
+    {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"},
+    {"prompt": "conversations", "chosen": "chosen", "rejected": "rejected"},
+    {"prompt": "input", "chosen": "output.0", "rejected": "output.1"},
+)
+"""Where the parts of a pair stand; the first form that has a prompt is meant, and without any the replies are whole transcripts."""
+SPEAKERS = {"user": HUMAN, "human": HUMAN, "assistant": ASSISTANT, "gpt": ASSISTANT}
+
+
+class Sides(NamedTuple):
+    """Prompt and reply of both sides; a prompt ends with the assistant's cue, and prompt + reply is a transcript."""
+
+    prompt: str
+    chosen: str
+    rejected_prompt: str
+    rejected: str
+
+
+def sides_of(record: object, columns: Mapping[str, str] | None = None) -> Sides:
+    """The two sides of a record. Raises ValueError with the reason where it is no pair.
+
+    columns: dotted paths of prompt, chosen and rejected, where they have other names than the forms.
+    """
+    if not isinstance(record, dict):
+        raise ValueError(f"not a JSON object but {type(record).__name__}")
+    names = form_of(record) | columns if columns else form_of(record)
+    parts = {
+        part: record[names[part]] if names[part] in record else look_up(record, names[part]) for part in ("prompt", "chosen", "rejected")
+    }
+    for side in ("chosen", "rejected"):
+        if parts[side] is None and names[side].partition(".")[0] not in record:
+            raise ValueError(f"no key {names[side]}")
+        check_text(parts[side], names[side])
+    if parts["prompt"] is not None:
+        check_text(parts["prompt"], names["prompt"])
+    prompt, chosen = side_of(parts["prompt"], parts["chosen"])
+    rejected_prompt, rejected = side_of(parts["prompt"], parts["rejected"])
+    return Sides(prompt, chosen, rejected_prompt, rejected)
+
+
+def form_of(record: Mapping) -> dict[str, str]:
+    """The form whose prompt the record has; the first one where it has none."""
+    for form in FORMS:
+        if form["prompt"] in record and look_up(record, form["chosen"]) is not None:
+            return form
+    return FORMS[0]
+
+
+def check_text(value: object, name: str) -> None:
+    """Raise ValueError unless a value is a text or messages, every text of it one that can be written."""
+    texts = [value] if isinstance(value, str) else [text for _, text in messages_of(value, name)]
+    try:
+        for text in texts:
+            text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} holds half a surrogate pair") from None
+
+
+def messages_of(value: object, name: str) -> list[tuple[str, str]]:
+    """(role, content) of a list of messages, or of one. Raises ValueError for anything else."""
+    entries = [value] if isinstance(value, dict) else value
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError(f"{name} is {type(value).__name__}, not text")
+    messages = [(entry.get("role", entry.get("from")), entry.get("content", entry.get("value"))) for entry in entries]
+    for role, content in messages:
+        if role not in (*SPEAKERS, "system") or not isinstance(content, str):
+            raise ValueError(f"{name} is {type(value).__name__}, not text, nor messages of user, assistant and system")
+    return messages
+
+
+def side_of(prompt: object, reply: object) -> tuple[str, str]:
+    """(prompt, reply) of one side. Raises ValueError where there is no reply, or one that holds turns of its own."""
+    if isinstance(reply, str):
+        if prompt is None:
+            return split_transcript(with_lead(reply))
+        asked = asked_by(prompt)
+        if reply.startswith(str(prompt)):  # a whole transcript beside its prompt
+            reply = reply.removeprefix(str(prompt))
+        elif ASSISTANT in reply:
+            raise ValueError("the reply beside a prompt holds turns of its own")
+        return asked, reply if reply[:1].isspace() or not reply else f" {reply}"
+    messages = messages_of(reply, "reply")
+    if SPEAKERS.get(messages[-1][0]) != ASSISTANT:
+        raise ValueError("no assistant turn")
+    if len(messages) == 1 and prompt is not None:
+        asked = asked_by(prompt)
+    else:  # the whole dialogue, its prompt too
+        before = messages_of(prompt, "prompt") if isinstance(prompt, list) else []
+        asked = asked_by([{"role": role, "content": content} for role, content in [*before, *messages[:-1]]])
+    return asked, f" {messages[-1][1]}"
+
+
+def asked_by(prompt: object) -> str:
+    """A prompt as a transcript up to the assistant's cue: a transcript, an instruction, or messages."""
+    if isinstance(prompt, str):
+        text = with_lead(prompt)
+        if HUMAN not in text:
+            return f"{HUMAN} {prompt.strip()}{ASSISTANT}"
+        text = text.rstrip()
+        return text if text.endswith(ASSISTANT) else text + ASSISTANT
+    turns = [content if role == "system" else f"{SPEAKERS[role]} {content}" for role, content in messages_of(prompt, "prompt")]
+    return "".join(turns) + ASSISTANT
+
+
+def is_stripped(text: object) -> bool:
+    """Whether a text is a transcript without the blank line before its first turn."""
+    return isinstance(text, str) and not text.startswith(HUMAN) and text.lstrip().startswith(HUMAN.strip())
+
+
+def with_lead(transcript: str) -> str:
+    """The transcript as HH-RLHF writes it, from a blank line on; one that was stripped gets its blank line back."""
+    return f"\n\n{transcript.lstrip()}" if is_stripped(transcript) else transcript
