@@ -111,7 +111,7 @@ def to_number(value: object) -> float:
 def to_whole(value: object) -> int:
     """A whole number. Raises ValueError for anything else."""
     count = to_number(value)
-    if count % 1:
+    if count % 1 or abs(count) >= 2**53:
         raise ValueError("not a whole number")
     return int(count)
 
