@@ -2,12 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from training_study import call, preference
 
 from hh_align.models import import_model
 from hh_align.models.bpe import train_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 ROWS = [preference(number) for number in range(16)]
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 128, "initializer_range": 0.2}
@@ -21,12 +25,38 @@ ARCHITECTURES = {  # class of the config, its settings, LoRA targets, what the t
 }
 
 
-def write_source(folder: Path, kind: str, **more: object) -> Path:
-    """A repository of a small random model of this kind; its tokenizer names no token for padding, and a bos that it may not use."""
+PREPENDING = ("normalizer", "pre-tokenizer")
+
+
+def prepending_tokenizer(texts: list[str], form: str) -> "PreTrainedTokenizerFast":
+    """A tokenizer that puts a "▁" before a text, by what PREPENDING names: as Llama-2's, TinyLlama's and Mistral-v0.1's files do, or later ones."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE(unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=True)
+    signs = [*map(chr, range(32, 127)), "\n", "▁"]
+    core.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(vocab_size=300, special_tokens=["<unk>", "<s>", "</s>"], initial_alphabet=signs, show_progress=False),
+    )
+    if form == "normalizer":
+        core.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+        core.pre_tokenizer = None
+    else:
+        core.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    core.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    core.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+
+
+def write_source(folder: Path, kind: str, tokenizer: "PreTrainedTokenizerFast | None" = None, **more: object) -> Path:
+    """A repository of a small random model of this kind; its tokenizer, unless one is given, names no token for padding, and a bos that it
+    may not use."""
     import transformers
 
     name, settings, _, template, spare = ARCHITECTURES.get(kind, (kind, {}, [], "$A", 5))
-    tokenizer = train_tokenizer([row["prompt"] + row["chosen"] for row in ROWS], 300, template)
+    tokenizer = tokenizer or train_tokenizer([row["prompt"] + row["chosen"] for row in ROWS], 300, template)
     settings = settings | more | {"vocab_size": len(tokenizer) + spare, "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": None}
     with torch.random.fork_rng():
         torch.manual_seed(0)

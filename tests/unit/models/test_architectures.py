@@ -145,7 +145,7 @@ def test_the_work_counts_every_matrix_but_the_embedding():
 def test_a_model_that_cannot_be_packed_is_refused(tmp_path, kind):
     # tokens of one reply would see another's
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "initializer_range": 0.3} | ({"n_head": 4} if kind == "BloomConfig" else {})
-    with pytest.raises(StudyError, match=r"packed rows.*Take a causal model"):
+    with pytest.raises(StudyError, match=r"cannot be packed: .*Take a causal model"):
         import_policy(write_source(tmp_path / "source", kind, **sizes), tmp_path / "base/manifest.json")
 
 

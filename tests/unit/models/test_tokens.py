@@ -3,12 +3,23 @@
 import random
 
 import pytest
+from architectures import PREPENDING, ROWS, prepending_tokenizer
 from study_folder import SHARED
 
+from hh_align.core.errors import StudyError
 from hh_align.core.plan import token_batches, training_order
 from hh_align.models.bpe import train_tokenizer
 from hh_align.models.judging import pair_ids
-from hh_align.models.tokens import Pair, Transcript, encoder, pair_view, published_pair_view, transcript_view
+from hh_align.models.tokens import (
+    Pair,
+    Transcript,
+    check_boundaries,
+    encoder,
+    pair_view,
+    published_pair_view,
+    replies_behind,
+    transcript_view,
+)
 
 BOS = EOS = 2
 
@@ -77,6 +88,42 @@ def test_real_tokens_of_prompt_and_reply_join_to_those_of_the_transcript(gpt2):
     joined, first, second = gpt2([prompt + reply, prompt, reply])
     assert joined == first + second
     assert gpt2(["\n\nAssistant: Hello"]) == [[198, 198, 48902, 25, 18435]]
+
+
+@pytest.mark.parametrize("form", PREPENDING)
+def test_a_reply_is_read_as_it_stands_behind_its_prompt(form):
+    # Llama-2's tokenizer puts a "▁" before every text: before a reply of its own it would stand where generation never writes one
+    encode = encoder(prepending_tokenizer([row["prompt"] + row["chosen"] for row in ROWS], form))
+    check_boundaries(ROWS, encode)
+    prompt, reply, whole = encode([ROWS[0]["prompt"], ROWS[0]["chosen"], ROWS[0]["prompt"] + ROWS[0]["chosen"]])
+    assert (prompt + reply == whole) == (form == "pre-tokenizer")
+    pairs = pair_view(ROWS, encode, BOS, EOS, 999, 999)
+    replies = transcript_view(ROWS, encode, BOS, EOS, 999, "reply")
+    transcripts = transcript_view(ROWS, encode, BOS, EOS, 999, "transcript")
+    for row, pair, reply, transcript in zip(ROWS, pairs, replies, transcripts, strict=True):
+        prompt, whole, other = encode([row["prompt"], row["prompt"] + row["chosen"], row["prompt"] + row["rejected"]])
+        assert pair.prompt_ids == [BOS, *prompt]
+        assert pair.prompt_ids + pair.chosen_ids == [BOS, *whole, EOS] == reply.input_ids == transcript.input_ids
+        assert pair.prompt_ids + pair.rejected_ids == [BOS, *other, EOS]
+        assert reply.labels == [-100] * len(pair.prompt_ids) + pair.chosen_ids
+
+
+def test_a_reply_that_a_tokenizer_joins_to_its_prompt_is_encoded_apart():
+    rows = [{"prompt": "Pq:", "chosen": chosen} for chosen in (" ab", ")b", " b")]
+
+    def encode(texts):
+        return [
+            [
+                7 if sign == ":" and rest[:1] == ")" else ord(sign)
+                for sign, rest in zip(text, [text[n:] for n in range(1, 1 + len(text))], strict=True)
+            ]
+            for text in texts
+        ]
+
+    prompts = encode([row["prompt"] for row in rows])
+    assert replies_behind(prompts, rows, "chosen", encode) == encode([" ab", ")b", " b"])
+    with pytest.raises(StudyError, match="joins prompt and reply in 1 of 3 rows"):
+        check_boundaries(rows, encode)
 
 
 EGG = [198, 198, 20490, 25, 1374, 466, 314, 20667, 281, 5935, 30, 198, 198, 48902, 25]

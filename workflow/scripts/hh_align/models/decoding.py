@@ -26,7 +26,7 @@ class Continuation:
 class Memory:
     """Keys and values of every token so far, in tensors allocated once: a new token writes its column, nothing else is copied.
 
-    One pair of tensors per layer, shape (prompts, heads, columns, head size). All prompts end in the same column; `seen`, shape
+    One pair of tensors per layer, shape (prompts, heads, columns, head size of keys or values). All prompts end in the same column; `seen`, shape
     (prompts, 1, 1, columns), says which columns a prompt has.
     """
 
@@ -39,8 +39,8 @@ class Memory:
 
     def read_prompts(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
         """Attention within each prompt of one packed row, shape (1, heads, tokens, head size), and the next layer's keys and values."""
-        _, heads, _, size = key.shape
-        columns = tuple(key.new_zeros(len(self.lengths), heads, self.columns, size) for _ in range(2))
+        heads = key.shape[1]
+        columns = tuple(tensor.new_zeros(len(self.lengths), heads, self.columns, tensor.shape[3]) for tensor in (key, value))
         parts = [tensor.split(self.lengths, dim=2) for tensor in (query, key, value)]
         for memory, tensors in zip(columns, parts[1:], strict=True):
             for row, tensor in enumerate(tensors):

@@ -46,21 +46,39 @@ def first_line(error: Exception) -> str:
 
 
 def check_tokenizer(tokenizer: "PreTrainedTokenizerFast", model: "PreTrainedModel", where: Path) -> None:
-    """Raise StudyError where a token id has no row in the embedding, or padding is missing or shared with the end token."""
+    """Raise StudyError where a token id has no row in the embedding, or padding is missing or, of a judge, shared with the end token.
+
+    A judge finds the end of a text by its padding. A policy's rows have none.
+    """
     last, rows = max(tokenizer.get_vocab().values()), model.get_input_embeddings().num_embeddings
     if last >= rows:
         raise StudyError(
             f"{where}: the tokenizer goes up to id {last}, the model's embedding has {rows} rows. They do not belong together."
         )
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+    shared = tokenizer.pad_token_id == tokenizer.eos_token_id and not model.can_generate()
+    if tokenizer.pad_token_id is None or shared:
         raise StudyError(f"{where}: the tokenizer needs a pad token of its own (pad {tokenizer.pad_token}, end {tokenizer.eos_token}).")
 
 
 def positions_of(config) -> int:
-    """Tokens that a causal model reads at most: its positions, or the window of its attention where that is shorter."""
-    sliding = "sliding_attention" in (getattr(config, "layer_types", None) or ["sliding_attention"])
-    window = getattr(config, "sliding_window", None) if sliding else None
-    return min(config.max_position_embeddings, window or config.max_position_embeddings)
+    """Tokens of the longest row that a causal model reads: its positions or, where that is shorter, the reach of its attention (a window, a
+    chunk) or the length up to which rotary frequencies do not depend on the longest row (longrope).
+
+    Raises StudyError where the config names no such limit.
+    """
+    config = config.get_text_config()
+    layers = getattr(config, "layer_types", None)
+    ropes = getattr(config, "rope_parameters", None) or {}
+    ropes = [part for part in ropes.values() if isinstance(part, dict)] or [ropes]  # one for each type of layer, or one for all
+    limits = [getattr(config, "max_position_embeddings", None)]
+    if "sliding_attention" in (layers or ["sliding_attention"]):
+        limits.append(getattr(config, "sliding_window", None))
+    if "chunked_attention" in (layers or []):
+        limits.append(getattr(config, "attention_chunk_size", None))
+    limits += [rope.get("original_max_position_embeddings") for rope in ropes if rope.get("rope_type") == "longrope"]
+    if not any(limits):
+        raise StudyError("config.json does not say how long a row the model reads. Set max_position_embeddings in it.")
+    return min(filter(None, limits))
 
 
 def check_length(config, longest: int) -> None:
@@ -94,11 +112,14 @@ def _load(manifest: Path, auto_class: str, attention: str, dtype: str, device: s
 
 
 def load_policy(manifest: Path, dtype: str = "float32", device: str = "cpu") -> tuple["PreTrainedModel", "PreTrainedTokenizerFast"]:
-    """A causal language model (SDPA attention, eval mode) and its tokenizer.
+    """A causal language model (SDPA attention, eval mode) and its tokenizer. Every token of the vocabulary is learnt, the padding's too:
+    a template may use it, and whether the config names it changes from parent to child.
 
     Raises StudyError where a file is not what the manifest says, or tokenizer and model do not belong together.
     """
-    return _load(manifest, "AutoModelForCausalLM", "sdpa", dtype, device)
+    model, tokenizer = _load(manifest, "AutoModelForCausalLM", "sdpa", dtype, device)
+    model.get_input_embeddings().padding_idx = None
+    return model, tokenizer
 
 
 def load_judge(manifest: Path, dtype: str = "float32", device: str = "cpu") -> tuple["PreTrainedModel", "PreTrainedTokenizerFast"]:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 from hh_align.core.artifacts import provenance, say, verify_manifest
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
-from hh_align.models.chat import check_template
+from hh_align.models.chat import as_read, check_template
 from hh_align.models.folders import first_line, load_tokenizer, prepare, save_model
 from hh_align.models.outputs import output_index
+from hh_align.models.tokens import check_boundaries, encoder
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 CLASSES = {"policy": "MODEL_FOR_CAUSAL_LM_MAPPING", "judge": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING"}
-ALLOWED = "Take a causal model whose tokens meet in attention alone, such as OPT, GPT-2, GPT-NeoX (Pythia), Llama, Mistral, Qwen2 or Qwen3."
 OPT_TOKENS = {"bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>", "pad_token": "<pad>"}
 
 
@@ -125,12 +125,13 @@ def read_tokenizer(folder: Path, model_type: str) -> "PreTrainedTokenizerFast":
     raise StudyError(f"{folder}: no tokenizer.json (and, for OPT, no vocab.json with merges.txt).")
 
 
-def settle_tokens(tokenizer: "PreTrainedTokenizerFast", model: "PreTrainedModel", where: Path) -> None:
+def settle_tokens(tokenizer: "PreTrainedTokenizerFast", where: Path, rows: int, template: str) -> None:
     """Make explicit what a causal model's tokenizer leaves open: which token begins a text, and which one fills up a batch.
 
-    bos_token stays only where the tokenizer itself puts it before a text. Padding, which no loss and no attention sees, needs a token
-    that is not the end token: its own, else one named like it, the unknown token, a new one where the embedding has a row to spare,
-    or another special one. Raises StudyError without an end token, without such a token, and where more than one stands before a text.
+    bos_token stays only where the tokenizer itself puts it before a text. Padding, which no loss and no attention sees, is a token that
+    neither ends a text nor stands in the chat template: its own, else one named like it, the unknown token, a new one where the
+    embedding, of that many rows, has one to spare, another special one; and the end token where there is none of these. Raises
+    StudyError without an end token, and where more than one token stands before a text.
     """
     if tokenizer.eos_token is None:
         raise StudyError(f"{where}: the tokenizer has no end token, so no reply could end. Set eos_token in tokenizer_config.json.")
@@ -140,49 +141,42 @@ def settle_tokens(tokenizer: "PreTrainedTokenizerFast", model: "PreTrainedModel"
     if len(first) > 1:
         raise StudyError(f"{where}: the tokenizer puts {len(first)} tokens before a text. Allowed: one or none.")
     tokenizer.bos_token = tokenizer.convert_ids_to_tokens(first[0]) if first else None
-    if tokenizer.pad_token in (None, tokenizer.eos_token):
-        taken = {tokenizer.eos_token, tokenizer.bos_token}
-        special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special and token.content not in taken]
+    added = list(tokenizer.added_tokens_decoder.values())
+    taken = {None, tokenizer.eos_token, tokenizer.bos_token, *(token.content for token in added if token.content in template)}
+    if tokenizer.pad_token in taken:
+        special = [token.content for token in added if token.special and token.content not in taken]
         padding = [name for name in special if "pad" in name.lower()]
-        unknown = [] if tokenizer.unk_token in {None, *taken} else [tokenizer.unk_token]
-        room = max(tokenizer.get_vocab().values()) + 1 < model.get_input_embeddings().num_embeddings
-        candidates = [*padding, *unknown, *(["<pad>"] if room else []), *special]
-        if not candidates:
-            raise StudyError(f"{where}: the tokenizer has no token for padding but its end token. Set pad_token in tokenizer_config.json.")
-        tokenizer.add_special_tokens({"pad_token": candidates[0]})
-        say(f"{where.name}: padding is {candidates[0]} ({tokenizer.pad_token_id})")
+        unknown = [tokenizer.unk_token] if tokenizer.unk_token not in taken else []
+        new = ["<pad>"] if max(tokenizer.get_vocab().values()) + 1 < rows else []
+        tokenizer.add_special_tokens({"pad_token": [*padding, *unknown, *new, *special, tokenizer.eos_token][0]})
+        say(f"{where.name}: padding is {tokenizer.pad_token} ({tokenizer.pad_token_id})")
 
 
-SAMPLE = [([5, 6, 7, 8, 9], [[10, 11, 12], [13, 14]]), ([15, 16], [[17, 18, 19, 20]])]
-"""A prompt with two replies beside another one, of ids that every vocabulary has."""
+TRANSCRIPTS = [
+    ("\n\nHuman: How do I boil an egg?\n\nAssistant:", " Boil water, then add it for 7 minutes."),
+    ("\n\nHuman: Name two prime numbers.\n\nAssistant:", " 3 and 5 are prime.\n\nSo is 7, by the way."),
+    ("\n\nHuman: Hi!\n\nAssistant: Hello. How can I help?\n\nHuman: What does 'salut' mean?\n\nAssistant:", ' "Hi", in French.'),
+]
+"""Prompts and replies as in every dataset."""
 
 
-def check_packing(model: "PreTrainedModel", where: Path) -> None:
-    """Raise StudyError where packed rows, as training and generation read them, give another log-probability than each sequence alone.
-
-    So do models whose layers mix tokens by other means than attention, or whose attention cannot be exchanged.
-    """
-    import torch
-
-    from hh_align.models.packing import pack, reply_logps, use_packing
-
-    def alone(prompt: list[int], reply: list[int]) -> float:
-        logps = model(input_ids=torch.tensor([prompt + reply]), use_cache=False).logits[0].log_softmax(1)
-        return sum(logps[len(prompt) - 1 + number, token].item() for number, token in enumerate(reply))
-
-    kind, before = model.config.model_type, model.config._attn_implementation
-    with torch.no_grad():
-        expected = [alone(prompt, reply) for prompt, replies in SAMPLE for reply in replies]
-        try:
-            use_packing(model.eval())
-            packed = reply_logps(model, pack(SAMPLE)).tolist()
-        except Exception as error:  # what a model raises that cannot has no class of its own
-            raise StudyError(f"{where}: a model of type {kind} cannot read packed rows ({first_line(error)}). {ALLOWED}") from error
-        model.set_attn_implementation(before)
-    if far := max(abs(one - other) / max(1.0, abs(other)) for one, other in zip(packed, expected, strict=True)):
-        say(f"{where.name}: packed rows differ by at most {far:.1e} of a log-probability")
-    if not far < 1e-3:
-        raise StudyError(f"{where}: a model of type {kind} gives other log-probabilities in packed rows. {ALLOWED}")
+def check_reading(tokenizer: "PreTrainedTokenizerFast", where: Path) -> None:
+    """Raise StudyError where the tokenizer does not give a transcript back, or joins prompt and reply."""
+    encode = encoder(tokenizer)
+    for text in (prompt + reply for prompt, reply in TRANSCRIPTS):
+        if tokenizer.decode(*encode([text]), clean_up_tokenization_spaces=False).lstrip(" ") != text:
+            raise StudyError(
+                f"{where}: the tokenizer does not keep a transcript's words, spaces and blank lines. Take a model whose tokenizer does, such "
+                "as OPT, GPT-2, Llama or Qwen2."
+            )
+    rows = [
+        {"subset": "import", "split": "sample", "row": number, "prompt": prompt, "chosen": reply, "rejected": reply}
+        for number, (prompt, reply) in enumerate(TRANSCRIPTS)
+    ]
+    try:
+        check_boundaries(as_read(rows, tokenizer), encode)
+    except StudyError as error:
+        raise StudyError(f"{where}: {error}") from None
 
 
 def compose_notice(folder: Path, notice: str) -> str:
@@ -198,13 +192,17 @@ def main() -> None:
     prepare()
     model = read_model(folder, covered, args.config["kind"], args.config)
     tokenizer = read_tokenizer(folder, model.config.model_type)
+    if not args.config.get("chat_template"):
+        tokenizer.chat_template = None
     if args.config["kind"] == "policy":
-        settle_tokens(tokenizer, model, folder)
-        check_packing(model, folder)
+        settle_tokens(tokenizer, folder, model.get_input_embeddings().num_embeddings, str(tokenizer.chat_template))
     if args.config.get("chat_template"):
         check_template(tokenizer, folder)
-    else:
-        tokenizer.chat_template = None
+    if args.config["kind"] == "policy":
+        from hh_align.models.trial import check_model
+
+        check_reading(tokenizer, folder)
+        check_model(model, folder)
     read = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".txt", ".safetensors", ".jinja"))
     made_by = provenance(args.config, [folder / "manifest.json"] if covered else read, dtype="float32")
     made_by |= {"downloaded": covered} if covered else {}

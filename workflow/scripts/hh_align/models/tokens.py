@@ -9,6 +9,9 @@ from hh_align.core.errors import StudyError
 Encode = Callable[[list[str]], list[list[int]]]
 """Texts -> ids of each, without special tokens."""
 
+ENCODED = 1000
+"""Texts that are encoded at once."""
+
 
 class Transcript(NamedTuple):
     """A prompt with its chosen reply, as SFT reads it: ids, labels (the ids, or -100 where they are not in the loss; equally many), and
@@ -31,22 +34,42 @@ class Pair(NamedTuple):
 
 
 def encoder(tokenizer) -> Encode:
-    """Texts -> ids without special tokens, in parallel over the texts."""
-    return lambda texts: tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+    """Texts -> ids without special tokens, in parallel over the texts; some texts at a time, as for judging.encodings."""
+
+    def encode(texts: list[str]) -> list[list[int]]:
+        windows = (texts[start : start + ENCODED] for start in range(0, len(texts), ENCODED))
+        return [ids for window in windows for ids in tokenizer(window, add_special_tokens=False)["input_ids"]]
+
+    return encode
 
 
 def check_boundaries(rows: Sequence[dict], encode: Encode, sample: int = 500) -> None:
-    """Raise StudyError where a tokenizer joins prompt and reply: then training and generation would read other tokens.
+    """Raise StudyError where a tokenizer joins prompt and reply: then training would read other tokens of a prompt than generation.
 
     rows: `prompt` ends with the cue, `chosen` begins with its space; the first `sample` rows are looked at, and one in twenty may
-    differ (a reply that begins with a sign of its own).
+    be joined (a reply that begins with a sign of its own).
     """
     looked = rows[:sample]
-    parts = [encode([row[part] for row in looked]) for part in ("prompt", "chosen")]
+    prompts = encode([row["prompt"] for row in looked])
     whole = encode([row["prompt"] + row["chosen"] for row in looked])
-    apart = sum(prompt + reply != joined for prompt, reply, joined in zip(*parts, whole, strict=True))
-    if 20 * apart > len(looked):
-        raise StudyError(f"the tokens of prompt and reply are not those of the whole transcript in {apart} of {len(looked)} rows.")
+    joined = sum(ids[: len(prompt)] != prompt for prompt, ids in zip(prompts, whole, strict=True))
+    if 20 * joined > len(looked):
+        raise StudyError(
+            f"the tokenizer joins prompt and reply in {joined} of {len(looked)} rows: training would read other tokens of a prompt than "
+            "generation. Take a model whose tokenizer begins a token at each word, as those of OPT, GPT-2, Llama and Qwen do."
+        )
+
+
+def replies_behind(prompts: Sequence[list[int]], rows: Sequence[dict], side: str, encode: Encode) -> list[list[int]]:
+    """The ids of each row's reply (`side`): those that follow its prompt's ids, `prompts`, in the text of both.
+
+    Not those of the reply as a text of its own, which a tokenizer may begin otherwise: Llama-2's puts a "▁" there. Where the text of
+    both does not begin with the prompt's ids, there is no other way.
+    """
+    whole = encode([row["prompt"] + row[side] for row in rows])
+    behind = [ids[len(prompt) :] if ids[: len(prompt)] == prompt else None for prompt, ids in zip(prompts, whole, strict=True)]
+    alone = iter(encode([row[side] for row, ids in zip(rows, behind, strict=True) if ids is None]))
+    return [next(alone) if ids is None else ids for ids in behind]
 
 
 def start(bos: int | None) -> list[int]:
@@ -57,7 +80,7 @@ def start(bos: int | None) -> list[int]:
 def transcript_view(rows: Sequence[dict], encode: Encode, bos: int | None, eos: int, max_length: int, loss_on: str) -> list[Transcript]:
     """One transcript per row, in the rows' order; rows: prompt and chosen, as the model reads them.
 
-    loss_on = `transcript`: every token counts (the paper); `reply`: prompt and reply are encoded apart and only the reply counts.
+    loss_on = `transcript`: every token counts (the paper); `reply`: only those of the reply, as replies_behind has them.
     One leading bos where there is one; one trailing eos, unless the row is cut.
     """
     if loss_on == "transcript":
@@ -65,7 +88,7 @@ def transcript_view(rows: Sequence[dict], encode: Encode, bos: int | None, eos: 
         replies = encode([row["prompt"] + row["chosen"] for row in rows])
     else:
         prompts = encode([row["prompt"] for row in rows])
-        replies = encode([row["chosen"] for row in rows])
+        replies = replies_behind(prompts, rows, "chosen", encode)
     transcripts = []
     for prompt, reply in zip(prompts, replies, strict=True):
         ids = [*start(bos), *prompt, *reply, eos]
@@ -76,13 +99,13 @@ def transcript_view(rows: Sequence[dict], encode: Encode, bos: int | None, eos: 
 
 
 def pair_view(rows: Sequence[dict], encode: Encode, bos: int | None, eos: int, max_length: int, max_prompt_length: int) -> list[Pair]:
-    """One pair per row, in the rows' order; rows: prompt, chosen and rejected, as the model reads them.
+    """One pair per row, in the rows' order; rows: prompt, chosen and rejected, as the model reads them; replies as replies_behind has them.
 
     The prompt ends with the cue and keeps its last tokens behind one leading bos where there is one, as in generation; a reply
     begins with its space and ends with eos unless it is cut at max_length.
     """
-    prompts, chosen, rejected = (encode([row[part] for row in rows]) for part in ("prompt", "chosen", "rejected"))
-    views = zip(prompts, chosen, rejected, strict=True)
+    prompts = encode([row["prompt"] for row in rows])
+    views = zip(prompts, *(replies_behind(prompts, rows, side, encode) for side in ("chosen", "rejected")), strict=True)
     return [_pair(start(bos), prompt, good, bad, eos, max_length, max_prompt_length) for prompt, good, bad in views]
 
 

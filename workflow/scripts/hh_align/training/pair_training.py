@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from peft import LoraConfig
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, Trainer
 
@@ -16,6 +15,7 @@ from hh_align.core.errors import StudyError
 from hh_align.core.state import fingerprint, state_folder
 from hh_align.data.preferences import KEY, SCHEMA, row_name
 from hh_align.models.compute import use_device, write_timing
+from hh_align.models.dropout import disable_dropout
 from hh_align.models.folders import load_policy, read_notice, save_model
 from hh_align.models.packing import MULTIPLE, Tree, idle_tree, tree_size, use_packing
 from hh_align.models.tokens import Pair
@@ -54,16 +54,6 @@ class PairTraining:
     references: list[tuple[float, float]]
     left_out: list[dict]
     plan: Plan
-
-
-def disable_dropout(model: torch.nn.Module) -> None:
-    """Turn dropout off in every module, also where it is functional (OPT keeps its probability in an attribute)."""
-    for module in model.modules():
-        for name in ("dropout", "attention_dropout", "activation_dropout", "layerdrop"):
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, 0.0)
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
 
 
 def join_references(rows: list[dict], pairs: list[Pair], path: Path) -> list[tuple[float, float]]:

@@ -1,0 +1,196 @@
+"""What the later steps ask of a base model, tried once on a few tokens: an import refuses what would fail, or go wrong in silence, later."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+import torch
+from transformers import AttentionInterface
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
+from hh_align.core.artifacts import say
+from hh_align.core.errors import StudyError
+from hh_align.models.decoding import decode
+from hh_align.models.dropout import disable_dropout, random_module
+from hh_align.models.folders import first_line, positions_of
+from hh_align.models.packing import Tree, attend_within_trees, pack, token_logps, tree_size, use_packing
+
+ALLOWED = "Take a causal model whose tokens meet in attention alone, such as OPT, GPT-2, GPT-NeoX (Pythia), Llama, Mistral, Qwen2 or Qwen3 (docs/architectures.md has more)."
+SAMPLE = [Tree([5, 6, 7, 8, 9], [[10, 11, 12], [13, 14]]), Tree([15, 16], [[17, 18, 19, 20]])]
+"""A prompt with two replies beside another one, of ids that every vocabulary has."""
+SEQUENCES = [(prompt, reply) for prompt, replies in SAMPLE for reply in replies]
+TOLERANCE = 1e-3
+"""Of a token's log-probability, relative where it is beyond 1."""
+HARMLESS = {"dropout", "scaling", "sliding_window", "position_ids", "logits_to_keep"}
+"""Numbers and tensors that a model may hand to its attention beside query, key and value; a window's mask is looked at by itself."""
+
+
+def alone(model) -> list[float]:
+    """log p of each reply token of SAMPLE, one sequence after the other, each in a pass of its own, by the attention that is set."""
+    logps = []
+    for prompt, reply in SEQUENCES:
+        logits = model(input_ids=torch.tensor([prompt + reply]), use_cache=False).logits[0].log_softmax(1)
+        logps += logits[range(len(prompt) - 1, len(prompt) + len(reply) - 1), reply].tolist()
+    return logps
+
+
+def attention_of(model) -> tuple[set[str], list[Callable]]:
+    """(what a model hands to its attention beside query, key, value and what HARMLESS names; the mask functions that it attends by)."""
+    asked, used, masks = set(), [], []
+
+    def mask(**given) -> torch.Tensor:
+        masks.append((torch.zeros(1, 1, given["q_length"], given["kv_length"]), given["mask_function"]))
+        return masks[-1][0]
+
+    def attend(module, query, key, value, attention_mask, **options):
+        asked.update(name for name, value in options.items() if not (value is None or isinstance(value, bool) or name in HARMLESS))
+        functions = [function for made, function in masks if made is attention_mask]
+        used.extend(functions)
+        if attention_mask is not None and not functions:
+            asked.add("a mask of its own")
+        return attend_within_trees(module, query, key, value, None, **options)
+
+    AttentionInterface.register("trial", attend)
+    ALL_MASK_ATTENTION_FUNCTIONS.register("trial", mask)
+    model.set_attn_implementation("trial")
+    model(input_ids=torch.tensor([SAMPLE[0].prompt]), use_cache=False)
+    return asked, used
+
+
+def packed(model) -> list[float]:
+    """As alone, in one packed row, as references and trainings read."""
+    use_packing(model)
+    return token_logps(model, pack(SAMPLE)).tolist()
+
+
+def packed_plainly(model) -> list[float]:
+    """As packed. Raises ValueError where a model asks more of its attention than packed rows have."""
+    if asked := attention_of(model)[0]:
+        raise ValueError(f"its attention has {', '.join(sorted(asked))}")
+    return packed(model)
+
+
+def packed_far(model) -> list[float]:
+    """As packed, of the first tree alone, the other one at the end of the positions that the model reads.
+
+    Raises ValueError where attention does not reach from there to the first position, or depends on a token's place in the row.
+    """
+    last = positions_of(model.config) - 1
+    if not all(mask(0, 0, torch.tensor(last), torch.tensor(0)) for mask in attention_of(model)[1]):
+        raise ValueError(f"its attention does not reach over the {last + 1:,} positions that config.json names")
+    if getattr(model.config.get_text_config(), "attn_temperature_tuning", False):
+        raise ValueError("its attention depends on a token's place in the row (attn_temperature_tuning)")
+    use_packing(model)
+    batch, (near, far) = pack(SAMPLE), map(tree_size, SAMPLE)
+    batch.position_ids[0, near:] += last + 1 - far
+    return token_logps(model, batch)[: sum(map(len, SAMPLE[0].replies))].tolist()
+
+
+def with_sdpa(model) -> list[float]:
+    """As alone, by PyTorch's attention, with which every step loads a policy."""
+    try:
+        model.set_attn_implementation("sdpa")
+    except ValueError:
+        raise ValueError("it has no attention by scaled_dot_product_attention") from None
+    return alone(model)
+
+
+def padded(model) -> list[float]:
+    """As alone, in one batch with padding on both sides, as drift is measured."""
+    model.set_attn_implementation("sdpa")
+    left, right = (max(map(len, parts)) for parts in zip(*SEQUENCES, strict=True))
+    ids, mask = torch.full((len(SEQUENCES), left + right), SAMPLE[0].prompt[0]), torch.zeros(len(SEQUENCES), left + right, dtype=torch.long)
+    for row, (prompt, reply) in enumerate(SEQUENCES):
+        ids[row, left - len(prompt) : left + len(reply)] = torch.tensor(prompt + reply)
+        mask[row, left - len(prompt) : left + len(reply)] = 1
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=right + 1).logits
+    rows = [row[range(len(reply)), reply] for row, (_, reply) in zip(logits.log_softmax(2), SEQUENCES, strict=True)]
+    return torch.cat(rows).tolist()
+
+
+def written(model) -> list[float]:
+    """As alone, token by token behind a memory of what was before, as generation writes."""
+    logps: list[list[float]] = [[] for _ in SEQUENCES]
+
+    def choose(logits: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+        following = [SEQUENCES[row][1][len(logps[row]) :] for row in rows]
+        for row, tokens, values in zip(rows, following, logits.log_softmax(1).tolist(), strict=True):
+            logps[row] += [values[token] for token in tokens[:1]]
+        return torch.tensor([tokens[0] if tokens else -1 for tokens in following])
+
+    decode(model, [prompt for prompt, _ in SEQUENCES], 1 + max(len(reply) for _, reply in SEQUENCES), -1, choose)
+    return list(chain(*logps))
+
+
+def trained(model) -> list[float]:
+    """As packed, in training mode with nothing random, and its gradient, of which no more than one weight's is kept at a time.
+
+    Raises ValueError where a second pass gives other numbers, or a gradient is not finite.
+    """
+    disable_dropout(model.train())
+    use_packing(model)
+    broken = []
+
+    def look(weight: torch.Tensor) -> None:
+        broken.append(not weight.grad.isfinite().all())
+        weight.grad = None
+
+    hooks = [weight.register_post_accumulate_grad_hook(look) for weight in model.parameters() if weight.requires_grad]
+    try:
+        with torch.enable_grad():
+            logps = token_logps(model, pack(SAMPLE))
+            logps.sum().backward()
+        if not torch.allclose(token_logps(model, pack(SAMPLE)), logps, atol=1e-4, rtol=1e-4):
+            raise ValueError(f"something random is left: {random_module(model, SAMPLE[0].prompt)}")
+        if not broken or any(broken):
+            raise ValueError("its gradient is not finite")
+        return logps.tolist()
+    finally:
+        model.eval()
+        for hook in hooks:
+            hook.remove()
+
+
+TRIALS = [
+    ("packed", packed_plainly),
+    ("packed", packed_far),
+    ("loaded", with_sdpa),
+    ("padded", padded),
+    ("decoded", written),
+    ("trained", trained),
+]
+
+
+@torch.no_grad()
+def outcomes(model) -> Iterator[tuple[str, float, str]]:
+    """(what was tried, how far a log-probability is from that of a plain pass, why it fails or nothing) of TRIALS in turn, up to the first
+    that fails."""
+    before, expected = model.config._attn_implementation, []
+    model.eval().set_attn_implementation("eager")
+    for what, trial in [("read", alone), *TRIALS]:
+        far = 0.0
+        try:
+            read = trial(model)
+            expected = expected or read
+            far = max(abs(one - other) / max(1.0, abs(other)) for one, other in zip(read, expected, strict=False))
+            why = "" if far < TOLERANCE else "its log-probabilities are not those of each sequence alone"
+        except Exception as error:  # what a model raises that cannot has no class of its own
+            why = first_line(error)
+        yield what, far, why
+        if why:
+            break
+    model.set_attn_implementation(before)
+
+
+def check_model(model, where: Path) -> None:
+    """Raise StudyError where a base model fails in one of TRIALS."""
+    farthest = 0.0
+    for what, far, why in outcomes(model):
+        if why:
+            off = f" (off by {far:.1g})" if far else ""
+            raise StudyError(f"{where}: a model of type {model.config.model_type} cannot be {what}: {why.rstrip('.')}{off}. {ALLOWED}")
+        farthest = max(far, farthest)
+    say(
+        f"{where.name}: rows of up to {positions_of(model.config):,} tokens; packed or not, log-probabilities differ by at most {farthest:.1e}"
+    )
