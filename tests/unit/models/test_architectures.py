@@ -6,7 +6,8 @@ import random
 
 import pytest
 import torch
-from architectures import ARCHITECTURES, ROWS, import_policy, write_source
+from architectures import ARCHITECTURES, PREPENDING, ROWS, import_policy, prepending_tokenizer, write_source
+from safetensors.torch import load_file, save_file
 from training_study import DPO, SFT, dpo, references, sft
 
 from hh_align.core.artifacts import write_table
@@ -17,7 +18,10 @@ from hh_align.evaluation.measure_drift import reply_distributions, text_examples
 from hh_align.models.batches import Item
 from hh_align.models.decoding import prompt_ids
 from hh_align.models.folders import load_policy, positions_of
+from hh_align.models.import_model import TRANSCRIPTS
 from hh_align.models.packing import pack, reply_logps, use_packing
+from hh_align.training.pairs import usable_pairs
+from hh_align.training.sft import prepare_transcripts
 from hh_align.training.throughput import Work, training_flops
 
 
@@ -147,6 +151,75 @@ def test_a_model_that_cannot_be_packed_is_refused(tmp_path, kind):
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "initializer_range": 0.3} | ({"n_head": 4} if kind == "BloomConfig" else {})
     with pytest.raises(StudyError, match=r"cannot be packed: .*Take a causal model"):
         import_policy(write_source(tmp_path / "source", kind, **sizes), tmp_path / "base/manifest.json")
+
+
+@pytest.mark.parametrize("form", PREPENDING)
+def test_a_tokenizer_that_begins_a_text_otherwise_is_read_alike_by_every_step(tmp_path, form):
+    # as TinyLlama's: SFT, pairs, drift and generation see the same ids before a reply, and the same in it
+    tokenizer = prepending_tokenizer([row["prompt"] + row["chosen"] for row in ROWS] + [" ".join(sum(TRANSCRIPTS, ()))], form)
+    base = import_policy(write_source(tmp_path / "source", "llama", tokenizer), tmp_path / "base/manifest.json")
+    _, tokenizer = load_policy(base)
+    assert (tokenizer.bos_token, tokenizer.pad_token) == ("<s>", "<unk>")
+    config = {"max_new_tokens": 8, "cue": False, "long_prompts": "error"}
+    asked, _ = prompt_ids(tokenizer, [{"prompt_id": "p", "prompt": row["prompt"]} for row in ROWS], config, 999)
+    _, pairs, _ = usable_pairs(ROWS, tokenizer, DPO | {"max_length": 999, "max_prompt_length": 999}, "train")
+    whole = [tokenizer(row["prompt"] + row["chosen"])["input_ids"] for row in ROWS]
+    assert [pair.prompt_ids for pair in pairs] == asked
+    assert [pair.prompt_ids + pair.chosen_ids for pair in pairs] == [[*ids, tokenizer.eos_token_id] for ids in whole]
+    for loss_on in ("transcript", "reply"):
+        trees, _, _ = prepare_transcripts(ROWS, tokenizer, SFT | {"loss_on": loss_on, "max_length": 999}, 1)
+        assert [prompt + reply for prompt, (reply,) in trees] == [[*ids, tokenizer.eos_token_id] for ids in whole]
+
+
+def test_a_tokenizer_that_joins_prompt_and_reply_is_refused_by_the_import(tmp_path):
+    source = write_source(tmp_path / "source", "llama")
+    described = json.loads((source / "tokenizer.json").read_text())
+    described["pre_tokenizer"] = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    vocabulary = described["model"]["vocab"]
+    described["model"]["merges"].insert(0, [":", "Ġ"])
+    described["model"]["vocab"][":Ġ"] = len(vocabulary)
+    (source / "tokenizer.json").write_text(json.dumps(described))
+    with pytest.raises(StudyError, match=r"source: the tokenizer joins prompt and reply in 3 of 3 rows"):
+        import_policy(source, tmp_path / "base/manifest.json")
+
+
+def test_a_tokenizer_that_loses_blank_lines_is_refused(tmp_path):
+    # then no reply would ever stop at the next turn
+    source = write_source(tmp_path / "source", "llama")
+    described = json.loads((source / "tokenizer.json").read_text())
+    described["normalizer"] = {"type": "Replace", "pattern": {"Regex": "\\s+"}, "content": " "}
+    (source / "tokenizer.json").write_text(json.dumps(described))
+    with pytest.raises(StudyError, match=r"source: the tokenizer does not keep a transcript's words, spaces and blank lines"):
+        import_policy(source, tmp_path / "base/manifest.json")
+
+
+def published_gpt2(folder):
+    """A repository as GPT-2's: no row of the embedding to spare, one special token."""
+    source = write_source(folder, "GPT2Config", **ARCHITECTURES["gpt2"][1])
+    described = json.loads((source / "tokenizer.json").read_text())
+    described["added_tokens"] = [token for token in described["added_tokens"] if token["content"] == "</s>"]
+    (source / "tokenizer.json").write_text(json.dumps(described))
+    settings = {"eos_token": "</s>", "bos_token": "</s>", "unk_token": "</s>", "tokenizer_class": "PreTrainedTokenizerFast"}
+    (source / "tokenizer_config.json").write_text(json.dumps(settings))
+    config = json.loads((source / "config.json").read_text())
+    weights = load_file(source / "model.safetensors")
+    config["vocab_size"] = len(described["model"]["vocab"])
+    weights["transformer.wte.weight"] = weights["transformer.wte.weight"][: config["vocab_size"]].clone()
+    save_file(weights, source / "model.safetensors", {"format": "pt"})
+    (source / "config.json").write_text(json.dumps(config))
+    return source
+
+
+def test_a_model_without_a_token_for_padding_is_trained_all_the_same(tmp_path):
+    # packing pads nothing: as published GPT-2, every row of the embedding is learnt, the end token's above all
+    base = import_policy(published_gpt2(tmp_path / "source"), tmp_path / "base/manifest.json")
+    model, tokenizer = load_policy(base)
+    assert tokenizer.pad_token == tokenizer.eos_token == "</s>" and len(tokenizer) == model.get_input_embeddings().num_embeddings
+    write_table(tmp_path / "preferences.parquet", ROWS, SCHEMA, {})
+    sft(tmp_path, "sft", SFT | {"loss_on": "reply", "epochs": 1})
+    child, _ = load_policy(tmp_path / "sft/manifest.json")
+    moved = (child.get_input_embeddings().weight - model.get_input_embeddings().weight).abs().amax(1)
+    assert moved[tokenizer.eos_token_id] > 0 and child.get_input_embeddings().padding_idx is None
 
 
 def test_a_tokenizer_without_an_end_is_refused(tmp_path):

@@ -83,6 +83,14 @@ def test_a_trained_policy_keeps_the_template(study):
     assert one.chat_template == other.chat_template == TEMPLATE
 
 
+def test_padding_is_no_token_that_the_template_uses(tmp_path):
+    # its embedding is learnt with every text
+    _, tokenizer = load_policy(import_chat(tmp_path / "plain", TEMPLATE))
+    assert tokenizer.pad_token == "<pad>"
+    _, tokenizer = load_policy(import_chat(tmp_path / "pad", TEMPLATE.replace("[", "<pad>[")))
+    assert tokenizer.pad_token == "<unk>"
+
+
 def test_without_the_key_a_template_is_of_no_account(tmp_path):
     _, tokenizer = load_policy(import_chat(tmp_path, TEMPLATE, chat=False))
     assert tokenizer.chat_template is None and as_read(ROWS, tokenizer) == ROWS

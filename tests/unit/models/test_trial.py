@@ -2,9 +2,13 @@
 
 import pytest
 import torch
-from model_kinds import HEAD, KINDS, PAGE, row_of, tiny_model
+import transformers
+from architectures import import_policy, write_source
+from model_kinds import HEAD, KINDS, PAGE, row_of, tiny_config, tiny_model
 
+from hh_align.core.errors import StudyError
 from hh_align.models import trial
+from hh_align.models.dropout import disable_dropout, random_module
 from hh_align.models.folders import positions_of
 from hh_align.models.packing import Tree, pack, reply_logps, use_packing
 
@@ -49,3 +53,41 @@ def test_a_kind_is_what_the_page_says_and_read_right_up_to_its_longest_row(kind)
 def test_a_limit_that_the_config_does_not_name_is_found(kind, said, monkeypatch):
     monkeypatch.setattr(trial, "positions_of", lambda config: config.max_position_embeddings)
     assert said in row_of(kind, tiny_model(kind))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("gemma2", r"source: a model of type gemma2 cannot be packed: its attention has softcap\. Take a causal model"),
+        ("diffllama", r"source: a model of type diffllama cannot be decoded: "),
+        ("persimmon", r"cannot be trained: something random is left: model\.layers\.0\.self_attn\.dense"),
+        ("mamba", r"cannot be packed: its log-probabilities are not those of each sequence alone \(off by 0\.\d+\)"),
+    ],
+)
+def test_what_would_fail_later_is_refused_by_the_import(tmp_path, kind, said):
+    source, config = write_source(tmp_path / "source", "llama"), tiny_config(kind)
+    config.vocab_size = 300
+    with torch.random.fork_rng():
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    model.save_pretrained(source)
+    with pytest.raises(StudyError, match=said):
+        import_policy(source, tmp_path / "base/manifest.json")
+    assert not (tmp_path / "base").exists()
+
+
+@pytest.mark.parametrize("kind", ["starcoder2", "mixtral", "gpt_bigcode", "opt"])
+def test_everything_random_is_off(kind):
+    # dropout of the residual stream, of embeddings, a float of attention, a router's jitter
+    model = tiny_model(kind).train()
+    use_packing(model)
+
+    def read():
+        with torch.no_grad():
+            return reply_logps(model, pack([Tree([4, 5, 6], [[7, 8, 9], [10]])])).tolist()
+
+    assert read() != read() and random_module(model, [4, 5, 6])
+    disable_dropout(model)
+    assert read() == read() and not random_module(model, [4, 5, 6])
+    trained = read()
+    model.eval()
+    assert read() == trained
