@@ -12,6 +12,9 @@ Encode = Callable[[list[str]], list[list[int]]]
 ENCODED = 1000
 """Texts that are encoded at once."""
 
+GOING_ON = [("a", " a"), ("a\n", "a")]
+"""A text's beginning and the rest, which have the ids of the whole where a tokenizer does nothing of its own at the beginning."""
+
 
 class Transcript(NamedTuple):
     """A prompt with its chosen reply, as SFT reads it: ids, labels (the ids, or -100 where they are not in the loss; equally many), and
@@ -43,6 +46,20 @@ def encoder(tokenizer) -> Encode:
     return encode
 
 
+def replies_behind(prompts: Sequence[list[int]], rows: Sequence[dict], side: str, encode: Encode) -> list[list[int]]:
+    """The ids of each row's reply (`side`) as it stands behind its prompt, whose ids are `prompts`.
+
+    A tokenizer may begin a text otherwise than it goes on, as Llama-2's, which puts a "▁" before it: of such a one they are what follows
+    the prompt's ids in those of the text of both. Where that does not begin with them, the reply is encoded apart all the same.
+    """
+    if all(encode([one + other]) == [first + more] for one, other in GOING_ON for first, more in [encode([one, other])]):
+        return encode([row[side] for row in rows])
+    whole = encode([row["prompt"] + row[side] for row in rows])
+    behind = [ids[len(prompt) :] if ids[: len(prompt)] == prompt else None for prompt, ids in zip(prompts, whole, strict=True)]
+    alone = iter(encode([row[side] for row, ids in zip(rows, behind, strict=True) if ids is None]))
+    return [next(alone) if ids is None else ids for ids in behind]
+
+
 def check_boundaries(rows: Sequence[dict], encode: Encode, sample: int = 500) -> None:
     """Raise StudyError where a tokenizer joins prompt and reply: then training would read other tokens of a prompt than generation.
 
@@ -51,25 +68,14 @@ def check_boundaries(rows: Sequence[dict], encode: Encode, sample: int = 500) ->
     """
     looked = rows[:sample]
     prompts = encode([row["prompt"] for row in looked])
+    parts = zip(prompts, replies_behind(prompts, looked, "chosen", encode), strict=True)
     whole = encode([row["prompt"] + row["chosen"] for row in looked])
-    joined = sum(ids[: len(prompt)] != prompt for prompt, ids in zip(prompts, whole, strict=True))
+    joined = sum(prompt + reply != ids for (prompt, reply), ids in zip(parts, whole, strict=True))
     if 20 * joined > len(looked):
         raise StudyError(
             f"the tokenizer joins prompt and reply in {joined} of {len(looked)} rows: training would read other tokens of a prompt than "
             "generation. Take a model whose tokenizer begins a token at each word, as those of OPT, GPT-2, Llama and Qwen do."
         )
-
-
-def replies_behind(prompts: Sequence[list[int]], rows: Sequence[dict], side: str, encode: Encode) -> list[list[int]]:
-    """The ids of each row's reply (`side`): those that follow its prompt's ids, `prompts`, in the text of both.
-
-    Not those of the reply as a text of its own, which a tokenizer may begin otherwise: Llama-2's puts a "▁" there. Where the text of
-    both does not begin with the prompt's ids, there is no other way.
-    """
-    whole = encode([row["prompt"] + row[side] for row in rows])
-    behind = [ids[len(prompt) :] if ids[: len(prompt)] == prompt else None for prompt, ids in zip(prompts, whole, strict=True)]
-    alone = iter(encode([row[side] for row, ids in zip(rows, behind, strict=True) if ids is None]))
-    return [next(alone) if ids is None else ids for ids in behind]
 
 
 def start(bos: int | None) -> list[int]:
