@@ -19,15 +19,15 @@ weights; a kind that is not in the table is accepted where it passes.
 
 - **packed**: sequences side by side in one row have the log-probabilities that they have alone, as references and trainings read them. Attention of another kind
   (soft caps, sinks, sparse keys, a bias of positions) is refused, and so are layers that mix tokens by other means.
-- **loaded**, **padded**: PyTorch's own attention gives the same, also in padded batches, as drift is measured.
-- **decoded**: so does one token after another, behind a memory of what was before, as generation writes.
-- **trained**: so does training mode with all dropout and jitter off, twice the same, and every gradient is finite.
+- **padded**: so have padded batches, by PyTorch's own attention, with which every step loads a policy, and drift is measured.
+- **decoded**: so has one token after another, behind a memory of what was before, as generation writes.
+- **trained**: so has training mode with all dropout and jitter off, twice the same, and every gradient is finite.
 - **rows up to**: how long a row may be, of the 128 positions of these models, whose windows and chunks are 16 tokens and whose original length, where rotary
   positions are stretched (longrope), is 32. A longer row would be read otherwise than the model was made for, or change its neighbours: trainings and generation
   refuse it.
 
-| kind | packed | loaded | padded | decoded | trained | rows up to | why refused |
-|---|---|---|---|---|---|---|---|
+| kind | packed | padded | decoded | trained | rows up to | why refused |
+|---|---|---|---|---|---|---|
 """
 SMALL = {
     "vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
@@ -164,7 +164,7 @@ def row_of(kind: str, model) -> str:
     found: dict[str, str] = {}
     for what, _, why in outcomes(model):
         found[what] = found.get(what) or why
-    said = ["–" if what not in found else "no" if found[what] else "yes" for what in ("packed", "loaded", "padded", "decoded", "trained")]
+    said = ["–" if what not in found else "no" if found[what] else "yes" for what in ("packed", "padded", "decoded", "trained")]
     refused = next(filter(None, found.values()), "").replace("|", "\\|")
     return f"| {kind} | {' | '.join(said)} | {'–' if refused else positions_of(model.config)} | {refused} |"
 
