@@ -18,8 +18,8 @@ from hh_align.evaluation.measure_drift import reply_distributions, text_examples
 from hh_align.models.batches import Item
 from hh_align.models.decoding import prompt_ids
 from hh_align.models.folders import load_policy, positions_of
-from hh_align.models.import_model import TRANSCRIPTS
 from hh_align.models.packing import pack, reply_logps, use_packing
+from hh_align.models.trial import TRANSCRIPTS
 from hh_align.training.pairs import usable_pairs
 from hh_align.training.sft import prepare_transcripts
 from hh_align.training.throughput import Work, training_flops
@@ -105,7 +105,9 @@ def test_the_first_dpo_loss_is_ln_2(study, kind):
     lora = {"r": 2, "alpha": 4, "dropout": 0.0, "targets": ARCHITECTURES[kind][2]}
     _, log = dpo(study, "dpo", DPO | {"epochs": 1, "lora": lora}, references(study))
     assert log[0]["loss"] == pytest.approx(math.log(2), abs=1e-5) and log[-1]["loss"] < log[0]["loss"]
-    load_policy(study / "dpo/manifest.json")
+    model, tokenizer = load_policy(study / "dpo/manifest.json")
+    # a parent's config names no padding, its child's does: there its embedding must not stand still
+    assert model.config.pad_token_id == tokenizer.pad_token_id and model.get_input_embeddings().padding_idx is None
 
 
 def test_importing_an_import_changes_nothing(study, tmp_path):

@@ -2,16 +2,16 @@
 
 import json
 from collections.abc import Collection
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hh_align.core.artifacts import provenance, say, verify_manifest
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
-from hh_align.models.chat import as_read, check_template
+from hh_align.models.chat import check_template
 from hh_align.models.folders import first_line, load_tokenizer, prepare, save_model
 from hh_align.models.outputs import output_index
-from hh_align.models.tokens import check_boundaries, encoder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -152,33 +152,6 @@ def settle_tokens(tokenizer: "PreTrainedTokenizerFast", where: Path, rows: int, 
         say(f"{where.name}: padding is {tokenizer.pad_token} ({tokenizer.pad_token_id})")
 
 
-TRANSCRIPTS = [
-    ("\n\nHuman: How do I boil an egg?\n\nAssistant:", " Boil water, then add it for 7 minutes."),
-    ("\n\nHuman: Name two prime numbers.\n\nAssistant:", " 3 and 5 are prime.\n\nSo is 7, by the way."),
-    ("\n\nHuman: Hi!\n\nAssistant: Hello. How can I help?\n\nHuman: What does 'salut' mean?\n\nAssistant:", ' "Hi", in French.'),
-]
-"""Prompts and replies as in every dataset."""
-
-
-def check_reading(tokenizer: "PreTrainedTokenizerFast", where: Path) -> None:
-    """Raise StudyError where the tokenizer does not give a transcript back, or joins prompt and reply."""
-    encode = encoder(tokenizer)
-    for text in (prompt + reply for prompt, reply in TRANSCRIPTS):
-        if tokenizer.decode(*encode([text]), clean_up_tokenization_spaces=False).lstrip(" ") != text:
-            raise StudyError(
-                f"{where}: the tokenizer does not keep a transcript's words, spaces and blank lines. Take a model whose tokenizer does, such "
-                "as OPT, GPT-2, Llama or Qwen2."
-            )
-    rows = [
-        {"subset": "import", "split": "sample", "row": number, "prompt": prompt, "chosen": reply, "rejected": reply}
-        for number, (prompt, reply) in enumerate(TRANSCRIPTS)
-    ]
-    try:
-        check_boundaries(as_read(rows, tokenizer), encode)
-    except StudyError as error:
-        raise StudyError(f"{where}: {error}") from None
-
-
 def compose_notice(folder: Path, notice: str) -> str:
     """The notice, then the licence files of the source, each under its name."""
     files = [path for path in sorted(folder.iterdir()) if path.name.startswith(("LICENSE", "NOTICE"))]
@@ -198,11 +171,8 @@ def main() -> None:
         settle_tokens(tokenizer, folder, model.get_input_embeddings().num_embeddings, str(tokenizer.chat_template))
     if args.config.get("chat_template"):
         check_template(tokenizer, folder)
-    if args.config["kind"] == "policy":
-        from hh_align.models.trial import check_model
-
-        check_reading(tokenizer, folder)
-        check_model(model, folder)
+    if args.config["kind"] == "policy":  # by its name: no byte of the artifact depends on that code, so its edits make no model anew
+        import_module("hh_align.models.trial").check_base(model, tokenizer, folder)
     read = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".txt", ".safetensors", ".jinja"))
     made_by = provenance(args.config, [folder / "manifest.json"] if covered else read, dtype="float32")
     made_by |= {"downloaded": covered} if covered else {}

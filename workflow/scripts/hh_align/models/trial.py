@@ -10,10 +10,12 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from hh_align.core.artifacts import say
 from hh_align.core.errors import StudyError
+from hh_align.models.chat import as_read
 from hh_align.models.decoding import decode
 from hh_align.models.dropout import disable_dropout, random_module
 from hh_align.models.folders import first_line, positions_of
 from hh_align.models.packing import Tree, attend_within_trees, pack, token_logps, tree_size, use_packing
+from hh_align.models.tokens import check_boundaries, encoder
 
 ALLOWED = "Take a causal model whose tokens meet in attention alone, such as OPT, GPT-2, GPT-NeoX (Pythia), Llama, Mistral, Qwen2 or Qwen3 (docs/architectures.md has more)."
 SAMPLE = [Tree([5, 6, 7, 8, 9], [[10, 11, 12], [13, 14]]), Tree([15, 16], [[17, 18, 19]])]
@@ -23,6 +25,33 @@ TOLERANCE = 1e-3
 """Of a token's log-probability, relative where it is beyond 1."""
 HARMLESS = {"dropout", "scaling", "sliding_window", "position_ids", "logits_to_keep"}
 """Numbers and tensors that a model may hand to its attention beside query, key and value; a window's mask is looked at by itself."""
+
+
+TRANSCRIPTS = [
+    ("\n\nHuman: How do I boil an egg?\n\nAssistant:", " Boil water, then add it for 7 minutes."),
+    ("\n\nHuman: Name two prime numbers.\n\nAssistant:", " 3 and 5 are prime.\n\nSo is 7, by the way."),
+    ("\n\nHuman: Hi!\n\nAssistant: Hello. How can I help?\n\nHuman: What does 'salut' mean?\n\nAssistant:", ' "Hi", in French.'),
+]
+"""Prompts and replies as in every dataset."""
+
+
+def check_reading(tokenizer, where: Path) -> None:
+    """Raise StudyError where the tokenizer does not give a transcript back, or joins prompt and reply."""
+    encode = encoder(tokenizer)
+    for text in (prompt + reply for prompt, reply in TRANSCRIPTS):
+        if tokenizer.decode(*encode([text]), clean_up_tokenization_spaces=False).lstrip(" ") != text:
+            raise StudyError(
+                f"{where}: the tokenizer does not keep a transcript's words, spaces and blank lines. Take a model whose tokenizer does, such "
+                "as OPT, GPT-2, Llama or Qwen2."
+            )
+    rows = [
+        {"subset": "import", "split": "sample", "row": number, "prompt": prompt, "chosen": reply, "rejected": reply}
+        for number, (prompt, reply) in enumerate(TRANSCRIPTS)
+    ]
+    try:
+        check_boundaries(as_read(rows, tokenizer), encode)
+    except StudyError as error:
+        raise StudyError(f"{where}: {error}") from None
 
 
 def alone(model) -> list[float]:
@@ -187,3 +216,9 @@ def check_model(model, where: Path) -> None:
     say(
         f"{where.name}: rows of up to {positions_of(model.config):,} tokens; packed or not, log-probabilities differ by at most {farthest:.1e}"
     )
+
+
+def check_base(model, tokenizer, where: Path) -> None:
+    """Raise StudyError, naming `where` it was read, for a base model that cannot do what the later steps ask of it."""
+    check_reading(tokenizer, where)
+    check_model(model, where)
