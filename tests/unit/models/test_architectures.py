@@ -196,17 +196,17 @@ def test_a_tokenizer_that_loses_blank_lines_is_refused(tmp_path):
 
 
 def published_gpt2(folder):
-    """A repository as GPT-2's: no row of the embedding to spare, one special token."""
+    """A repository as GPT-2's: no row of the embedding to spare, one special token, which the tokenizer's settings do not name."""
     source = write_source(folder, "GPT2Config", **ARCHITECTURES["gpt2"][1])
     described = json.loads((source / "tokenizer.json").read_text())
     described["added_tokens"] = [token for token in described["added_tokens"] if token["content"] == "</s>"]
     (source / "tokenizer.json").write_text(json.dumps(described))
-    settings = {"eos_token": "</s>", "bos_token": "</s>", "unk_token": "</s>", "tokenizer_class": "PreTrainedTokenizerFast"}
-    (source / "tokenizer_config.json").write_text(json.dumps(settings))
+    (source / "tokenizer_config.json").write_text('{"model_max_length": 128}')
     config = json.loads((source / "config.json").read_text())
-    weights = load_file(source / "model.safetensors")
+    weights = {name.removeprefix("transformer."): tensor for name, tensor in load_file(source / "model.safetensors").items()}
     config["vocab_size"] = len(described["model"]["vocab"])
-    weights["transformer.wte.weight"] = weights["transformer.wte.weight"][: config["vocab_size"]].clone()
+    weights["wte.weight"] = weights["wte.weight"][: config["vocab_size"]].clone()
+    weights["h.0.attn.bias"] = torch.ones(1, 1, 128, 128).tril()
     save_file(weights, source / "model.safetensors", {"format": "pt"})
     (source / "config.json").write_text(json.dumps(config))
     return source
@@ -224,8 +224,10 @@ def test_a_model_without_a_token_for_padding_is_trained_all_the_same(tmp_path):
     assert moved[tokenizer.eos_token_id] > 0 and child.get_input_embeddings().padding_idx is None
 
 
-def test_a_tokenizer_without_an_end_is_refused(tmp_path):
+def test_a_model_without_an_end_is_refused(tmp_path):
     source = write_source(tmp_path / "source", "llama")
     (source / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+    assert load_policy(import_policy(source, tmp_path / "base/manifest.json"))[1].eos_token == "</s>"
+    (source / "config.json").write_text(json.dumps(json.loads((source / "config.json").read_text()) | {"eos_token_id": None}))
     with pytest.raises(StudyError, match="the tokenizer has no end token"):
-        import_policy(source, tmp_path / "base/manifest.json")
+        import_policy(source, tmp_path / "none/manifest.json")

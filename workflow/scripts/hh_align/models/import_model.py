@@ -125,14 +125,16 @@ def read_tokenizer(folder: Path, model_type: str) -> "PreTrainedTokenizerFast":
     raise StudyError(f"{folder}: no tokenizer.json (and, for OPT, no vocab.json with merges.txt).")
 
 
-def settle_tokens(tokenizer: "PreTrainedTokenizerFast", where: Path, rows: int, template: str) -> None:
-    """Make explicit what a causal model's tokenizer leaves open: which token begins a text, and which one fills up a batch.
+def settle_tokens(tokenizer: "PreTrainedTokenizerFast", model: "PreTrainedModel", where: Path, template: str) -> None:
+    """Make explicit what a causal model's tokenizer leaves open: which token ends a text, which one begins it, and which one fills up a batch.
 
-    bos_token stays only where the tokenizer itself puts it before a text. Padding, which no loss and no attention sees, is a token that
+    eos_token is the model's where the tokenizer names none (GPT-2's files do not). bos_token stays only where the tokenizer itself puts it before a text. Padding, which no loss and no attention sees, is a token that
     neither ends a text nor stands in the chat template: its own, else one named like it, the unknown token, a new one where the
-    embedding, of that many rows, has one to spare, another special one; and the end token where there is none of these. Raises
+    embedding has a row to spare, another special one; and the end token where there is none of these. Raises
     StudyError without an end token, and where more than one token stands before a text.
     """
+    if tokenizer.eos_token is None and isinstance(model.config.eos_token_id, int):
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(model.config.eos_token_id)
     if tokenizer.eos_token is None:
         raise StudyError(f"{where}: the tokenizer has no end token, so no reply could end. Set eos_token in tokenizer_config.json.")
     core = tokenizer.backend_tokenizer
@@ -147,7 +149,7 @@ def settle_tokens(tokenizer: "PreTrainedTokenizerFast", where: Path, rows: int, 
         special = [token.content for token in added if token.special and token.content not in taken]
         padding = [name for name in special if "pad" in name.lower()]
         unknown = [tokenizer.unk_token] if tokenizer.unk_token not in taken else []
-        new = ["<pad>"] if max(tokenizer.get_vocab().values()) + 1 < rows else []
+        new = ["<pad>"] if max(tokenizer.get_vocab().values()) + 1 < model.get_input_embeddings().num_embeddings else []
         tokenizer.add_special_tokens({"pad_token": [*padding, *unknown, *new, *special, tokenizer.eos_token][0]})
         say(f"{where.name}: padding is {tokenizer.pad_token} ({tokenizer.pad_token_id})")
 
@@ -168,7 +170,7 @@ def main() -> None:
     if not args.config.get("chat_template"):
         tokenizer.chat_template = None
     if args.config["kind"] == "policy":
-        settle_tokens(tokenizer, folder, model.get_input_embeddings().num_embeddings, str(tokenizer.chat_template))
+        settle_tokens(tokenizer, model, folder, str(tokenizer.chat_template))
     if args.config.get("chat_template"):
         check_template(tokenizer, folder)
     if args.config["kind"] == "policy":  # by its name: no byte of the artifact depends on that code, so its edits make no model anew
