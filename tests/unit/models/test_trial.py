@@ -11,6 +11,7 @@ from hh_align.models import trial
 from hh_align.models.dropout import disable_dropout, random_module
 from hh_align.models.folders import positions_of
 from hh_align.models.packing import Tree, pack, reply_logps, use_packing
+from hh_align.models.trial import SAMPLE, outcomes
 
 LINES = PAGE.read_text().removeprefix(HEAD).splitlines()
 
@@ -73,6 +74,14 @@ def test_what_would_fail_later_is_refused_by_the_import(tmp_path, kind, said):
     with pytest.raises(StudyError, match=said):
         import_policy(source, tmp_path / "base/manifest.json")
     assert not (tmp_path / "base").exists()
+
+
+def test_weights_that_are_no_numbers_are_found():
+    model = tiny_model("llama")
+    with torch.no_grad():
+        model.lm_head.weight[SAMPLE[0].replies[1][0]] = float("nan")
+    ((what, _, why),) = outcomes(model)
+    assert what == "read" and why
 
 
 @pytest.mark.parametrize("kind", ["starcoder2", "mixtral", "gpt_bigcode", "opt"])

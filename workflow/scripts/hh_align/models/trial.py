@@ -195,8 +195,9 @@ def outcomes(model) -> Iterator[tuple[str, float, str]]:
         try:
             read = trial(model)
             expected = expected or read
-            far = max(abs(one - other) / max(1.0, abs(other)) for one, other in zip(read, expected, strict=False))
-            why = "" if far < TOLERANCE else "its log-probabilities are not those of each sequence alone"
+            off = [abs(one - other) / max(1.0, abs(other)) for one, other in zip(read, expected, strict=False)]
+            far, fits = max(off), all(value < TOLERANCE for value in off)  # no comparison holds for what is no number
+            why = "" if fits else "its log-probabilities are not those of each sequence alone"
         except Exception as error:  # what a model raises that cannot has no class of its own
             why = first_line(error)
         yield what, far, why
