@@ -35,7 +35,10 @@ CODE_EDITS = {
     "how a judge reads": ("workflow/scripts/hh_align/models/judging.py", rescored(*POLICIES) | JUDGED),
     "the DPO step": ("workflow/scripts/hh_align/training/train_dpo.py", DPO | evaluated("dpo 42", "sft_dpo 42")),
     "what trainings share": ("workflow/scripts/hh_align/training/loop.py", SFT | DPO | evaluated("sft 42", "dpo 42", "sft_dpo 42")),
-    "how rows are packed": ("workflow/scripts/hh_align/models/packing.py", REFERENCES | SFT | DPO | evaluated(*POLICIES)),
+    "how rows are packed": (
+        "workflow/scripts/hh_align/models/packing.py",
+        REFERENCES | SFT | DPO | evaluated("sft 42", "dpo 42", "sft_dpo 42") | drifted(*POLICIES),
+    ),
     "what an import tries": ("workflow/scripts/hh_align/models/trial.py", set()),
     "how a chat template is read": (
         "workflow/scripts/hh_align/models/chat.py",
