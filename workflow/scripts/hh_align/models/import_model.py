@@ -128,8 +128,8 @@ def read_tokenizer(folder: Path, model_type: str) -> "PreTrainedTokenizerFast":
 def settle_tokens(tokenizer: "PreTrainedTokenizerFast", model: "PreTrainedModel", where: Path, template: str) -> None:
     """Make explicit what a causal model's tokenizer leaves open: which token ends a text, which one begins it, and which one fills up a batch.
 
-    eos_token is the model's where the tokenizer names none (GPT-2's files do not). bos_token stays only where the tokenizer itself puts it before a text. Padding, which no loss and no attention sees, is a token that
-    neither ends a text nor stands in the chat template: its own, else one named like it, the unknown token, a new one where the
+    eos_token is the model's where the tokenizer names none (GPT-2's files do not). bos_token stays only where the tokenizer itself puts it
+    before a text. Padding, which no loss and no attention sees, is a token that neither ends a text nor stands in the chat template: its own, else one named like it, the unknown token, a new one where the
     embedding has a row to spare, another special one; and the end token where there is none of these. Raises
     StudyError without an end token, and where more than one token stands before a text.
     """
@@ -143,15 +143,39 @@ def settle_tokens(tokenizer: "PreTrainedTokenizerFast", model: "PreTrainedModel"
     if len(first) > 1:
         raise StudyError(f"{where}: the tokenizer puts {len(first)} tokens before a text. Allowed: one or none.")
     tokenizer.bos_token = tokenizer.convert_ids_to_tokens(first[0]) if first else None
-    added = list(tokenizer.added_tokens_decoder.values())
-    taken = {None, tokenizer.eos_token, tokenizer.bos_token, *(token.content for token in added if token.content in template)}
+    used = {token.content for token in tokenizer.added_tokens_decoder.values() if token.content in template}
+    taken = {None, tokenizer.eos_token, tokenizer.bos_token, *used}
     if tokenizer.pad_token in taken:
-        special = [token.content for token in added if token.special and token.content not in taken]
-        padding = [name for name in special if "pad" in name.lower()]
-        unknown = [tokenizer.unk_token] if tokenizer.unk_token not in taken else []
-        new = ["<pad>"] if max(tokenizer.get_vocab().values()) + 1 < model.get_input_embeddings().num_embeddings else []
-        tokenizer.add_special_tokens({"pad_token": [*padding, *unknown, *new, *special, tokenizer.eos_token][0]})
+        names = padding_names(tokenizer, model, taken)
+        tokenizer.add_special_tokens({"pad_token": [*names, tokenizer.eos_token][0]})
         say(f"{where.name}: padding is {tokenizer.pad_token} ({tokenizer.pad_token_id})")
+
+
+def padding_names(tokenizer: "PreTrainedTokenizerFast", model: "PreTrainedModel", taken: Collection[str | None]) -> list[str]:
+    """Tokens that may be padding, the best first: named like it, the unknown token, a new one where the embedding has a row to spare,
+    another special one."""
+    special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special and token.content not in taken]
+    padding = [name for name in special if "pad" in name.lower()]
+    unknown = [tokenizer.unk_token] if tokenizer.unk_token not in taken else []
+    new = ["<pad>"] if max(tokenizer.get_vocab().values()) + 1 < model.get_input_embeddings().num_embeddings else []
+    return [*padding, *unknown, *new, *special]
+
+
+def settle_padding(tokenizer: "PreTrainedTokenizerFast", model: "PreTrainedModel", where: Path) -> None:
+    """Make a judge's model and tokenizer agree on the padding: a decoder rates the last token that is none, by the id in its config.
+
+    A token of its own, which ends no text: the tokenizer's, else one as of a policy, else a new one with a row of its own in the embedding.
+    """
+    taken = {None, tokenizer.eos_token, tokenizer.bos_token}
+    if tokenizer.pad_token in taken:
+        names = padding_names(tokenizer, model, taken)
+        if not names:
+            model.resize_token_embeddings(len(tokenizer) + 1, mean_resizing=False)
+        tokenizer.add_special_tokens({"pad_token": [*names, "<pad>"][0]})
+        say(f"{where.name}: padding is {tokenizer.pad_token} ({tokenizer.pad_token_id})")
+    if model.config.pad_token_id != tokenizer.pad_token_id:
+        say(f"{where.name}: padding is {tokenizer.pad_token_id} in config.json, too (there it was {model.config.pad_token_id})")
+        model.config.pad_token_id = tokenizer.pad_token_id
 
 
 def compose_notice(folder: Path, notice: str) -> str:
@@ -171,10 +195,14 @@ def main() -> None:
         tokenizer.chat_template = None
     if args.config["kind"] == "policy":
         settle_tokens(tokenizer, model, folder, str(tokenizer.chat_template))
+    else:
+        settle_padding(tokenizer, model, folder)
     if args.config.get("chat_template"):
         check_template(tokenizer, folder)
-    if args.config["kind"] == "policy":  # by its name: no byte of the artifact depends on that code, so its edits make no model anew
-        import_module("hh_align.models.trial").check_base(model, tokenizer, folder)
+    trial = import_module(
+        "hh_align.models.trial"
+    )  # by its name: no byte of the artifact depends on that code, so its edits make no model anew
+    (trial.check_base if args.config["kind"] == "policy" else trial.check_judge)(model, tokenizer, folder)
     read = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".txt", ".safetensors", ".jinja"))
     made_by = provenance(args.config, [folder / "manifest.json"] if covered else read, dtype="float32")
     made_by |= {"downloaded": covered} if covered else {}

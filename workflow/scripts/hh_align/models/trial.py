@@ -14,6 +14,7 @@ from hh_align.models.chat import as_read
 from hh_align.models.decoding import decode
 from hh_align.models.dropout import disable_dropout, random_module
 from hh_align.models.folders import first_line, positions_of
+from hh_align.models.judging import pair_ids
 from hh_align.models.packing import Tree, attend_within_trees, pack, token_logps, tree_size, use_packing
 from hh_align.models.tokens import check_boundaries, encoder
 
@@ -223,3 +224,27 @@ def check_base(model, tokenizer, where: Path) -> None:
     """Raise StudyError, naming `where` it was read, for a base model that cannot do what the later steps ask of it."""
     check_reading(tokenizer, where)
     check_model(model, where)
+
+
+def check_judge(model, tokenizer, where: Path) -> None:
+    """Raise StudyError where a judge's logits of a text depend on the texts beside it in a padded batch."""
+    prompts, replies = zip(*TRANSCRIPTS, strict=True)
+    ids, _ = pair_ids(tokenizer, prompts, replies, None)
+    rows = sorted([ids[0][: len(ids[0]) // 3], *ids], key=len)
+    width, pad = max(map(len, rows)), tokenizer.pad_token_id
+    padded = torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    with torch.no_grad():
+        try:
+            together = model.eval()(input_ids=padded, attention_mask=mask).logits
+            alone = torch.cat([model(input_ids=torch.tensor([row])).logits for row in rows])
+        except Exception as error:  # what a model raises that cannot has no class of its own
+            raise StudyError(
+                f"{where}: a judge of type {model.config.model_type} cannot read texts side by side ({first_line(error)})."
+            ) from error
+    apart = (together - alone).abs().max().item()
+    if not apart < 1e-3 * max(1.0, alone.abs().max().item()):
+        raise StudyError(
+            f"{where}: a judge of type {model.config.model_type} gives a text other rewards beside longer ones (by {apart:.1e}): "
+            "it does not leave padding out. Take another judge."
+        )
