@@ -11,6 +11,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from hh_align.core.errors import StudyError
 from hh_align.data.transcripts import ASSISTANT
+from hh_align.models.attention import repeated
 from hh_align.models.chat import prompt_text
 from hh_align.models.tokens import start
 
@@ -26,8 +27,8 @@ class Continuation:
 class Memory:
     """Keys and values of every token so far, in tensors allocated once: a new token writes its column, nothing else is copied.
 
-    One pair of tensors per layer, shape (prompts, heads, columns, head size of keys or values). All prompts end in the same column; `seen`, shape
-    (prompts, 1, 1, columns), says which columns a prompt has.
+    One pair of tensors per layer, shape (prompts, groups of heads that share them, columns, head size of keys or values). All prompts end
+    in the same column; `seen`, shape (prompts, 1, 1, columns), says which columns a prompt has.
     """
 
     def __init__(self, lengths: Sequence[int], new: int, device: torch.device) -> None:
@@ -39,15 +40,14 @@ class Memory:
 
     def read_prompts(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
         """Attention within each prompt of one packed row, shape (1, heads, tokens, head size), and the next layer's keys and values."""
-        heads = key.shape[1]
-        columns = tuple(tensor.new_zeros(len(self.lengths), heads, self.columns, tensor.shape[3]) for tensor in (key, value))
-        parts = [tensor.split(self.lengths, dim=2) for tensor in (query, key, value)]
-        for memory, tensors in zip(columns, parts[1:], strict=True):
-            for row, tensor in enumerate(tensors):
-                memory[row, :, self.width - tensor.shape[2] : self.width] = tensor[0]
+        groups = key.shape[1]
+        columns = tuple(states.new_zeros(len(self.lengths), groups, self.columns, states.shape[3]) for states in (key, value))
+        for memory, states in zip(columns, (key, value), strict=True):
+            for row, part in enumerate(states.split(self.lengths, dim=2)):
+                memory[row, :, self.width - part.shape[2] : self.width] = part[0]
         self.layers.append(columns)
-        grouped = query.shape[1] != heads
-        read = [F.scaled_dot_product_attention(*part, is_causal=True, scale=scale, enable_gqa=grouped) for part in zip(*parts, strict=True)]
+        whole = (repeated(states, query.shape[1]).split(self.lengths, dim=2) for states in (query, key, value))
+        read = [F.scaled_dot_product_attention(*part, is_causal=True, scale=scale) for part in zip(*whole, strict=True)]
         return torch.cat(read, dim=2)
 
     def read_token(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
@@ -55,8 +55,9 @@ class Memory:
         keys, values = self.layers[layer]
         keys[:, :, self.used - 1], values[:, :, self.used - 1] = key[:, :, 0], value[:, :, 0]
         seen = [tensor[..., : self.used, :] for tensor in (keys, values)]
-        grouped = query.shape[1] != key.shape[1]
-        return F.scaled_dot_product_attention(query, *seen, attn_mask=self.seen[..., : self.used], scale=scale, enable_gqa=grouped)
+        asks = query.reshape(len(query), key.shape[1], -1, query.shape[3])  # the heads that share their keys, as queries of one head
+        read = F.scaled_dot_product_attention(asks, *seen, attn_mask=self.seen[..., : self.used], scale=scale)
+        return read.reshape(query.shape)
 
     def keep(self, rows: torch.Tensor) -> None:
         """Forget all prompts but these."""
@@ -70,6 +71,7 @@ def attend_to_memory(module, query, key, value, attention_mask, **options):
     options: transformers' `scaling`, and the `memory`.
     """
     memory, scale, layer = options["memory"], options.get("scaling"), module.layer_idx
+    query, key = query.to(value.dtype), key.to(value.dtype)  # rotary positions may leave them in float32
     first = len(memory.layers) == layer
     read = memory.read_prompts(query, key, value, scale) if first else memory.read_token(layer, query, key, value, scale)
     return read.transpose(1, 2), None

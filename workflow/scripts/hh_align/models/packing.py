@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from transformers import AttentionInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
+from hh_align.models.attention import repeated
+
 
 class Tree(NamedTuple):
     """A prompt (ids, at least one) and its replies (ids each): what a model reads together."""
@@ -101,23 +103,24 @@ def _sees(prompt: int, replies: list[int]) -> torch.Tensor:
     return mask
 
 
+def attention_type(value: torch.Tensor) -> torch.dtype:
+    """The type that attention is computed in: float32 on a CPU, whose bfloat16 backward pass is slow, elsewhere that of the values. Under
+    autocast rotary positions leave queries and keys in float32, and values in bfloat16."""
+    return torch.float32 if value.device.type == "cpu" else value.dtype
+
+
 def attend_within_trees(module, query, key, value, attention_mask, **options):
-    """Attention within each tree; shapes (1, heads, tokens, head size) -> (1, tokens, heads, head size). On a CPU in float32: its bfloat16
-    backward pass is slow.
+    """Attention within each tree; shapes (1, heads, tokens, head size) -> (1, tokens, heads, head size).
 
     options: transformers' `dropout` and `scaling`, and a Batch's `lengths` and `masks`, without which all is one sequence.
     """
-    device, grouped = query.device.type, query.shape[1] != key.shape[1]
     lengths, masks = (options["lengths"], options["masks"]) if options.get("lengths") else ([query.shape[2]], [None])
-    dropout, scale = options.get("dropout", 0.0), options.get("scaling")
-    with torch.autocast(device, enabled=False):
-        if device == "cpu":
-            query, key, value = query.float(), key.float(), value.float()
-        parts = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), masks, strict=True)
+    dropout, scale, dtype = options.get("dropout", 0.0), options.get("scaling"), attention_type(value)
+    with torch.autocast(query.device.type, enabled=False):
+        states = (repeated(states.to(dtype), query.shape[1]) for states in (query, key, value))
+        parts = zip(*(tensor.split(lengths, dim=2) for tensor in states), masks, strict=True)
         read = [
-            F.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, is_causal=mask is None, dropout_p=dropout, scale=scale, enable_gqa=grouped
-            )
+            F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, dropout_p=dropout, scale=scale)
             for q, k, v, mask in parts
         ]
     return torch.cat(read, dim=2).transpose(1, 2), None
@@ -146,6 +149,9 @@ def token_logps(model, batch: Batch) -> torch.Tensor:
 
 
 def reply_logps(model, batch: Batch) -> torch.Tensor:
-    """Sum of log p over each reply's tokens, shape (replies,), float32: log pi(y | x) of arXiv 2305.18290, equation 7."""
-    logps = token_logps(model, batch)
-    return logps.new_zeros(len(batch.reply_tokens)).index_add(0, batch.owner, logps)
+    """Sum of log p over each reply's tokens, shape (replies,), float32: log pi(y | x) of arXiv 2305.18290, equation 7.
+
+    Summed in float64: a GPU adds in no fixed order, which moves a float32 sum of 500 tokens by more than 1e-3.
+    """
+    logps = token_logps(model, batch).double()
+    return logps.new_zeros(len(batch.reply_tokens)).index_add(0, batch.owner, logps).float()
