@@ -239,7 +239,7 @@ def main() -> None:
     from hh_align.models.folders import prepare
 
     prepare()
-    use_device("cpu", os.cpu_count())
+    use_device({"device": "cpu"}, os.cpu_count())
     if args.scale:
         write_rows("evaluation", bench_scale(args.scale), NUMBERS)
         return

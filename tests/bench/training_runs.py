@@ -124,13 +124,13 @@ def run_ours(name: str, kind: str, precision: str, device: str, batching: str = 
 
 def reference_seconds(method: dict, device: str, folder: Path, options: dict) -> float:
     """Compute the references of a method; the seconds of the passes over the pairs, without loading the model."""
-    from hh_align.training import compute_references
+    from hh_align.training import compute_references, pairs
 
     view = {key: method[key] for key in ("trainer", "max_length", "max_prompt_length", "dropout", "precision")}
     config = {"view": view, "train_split": "train", "batch_tokens": 4096, "device": device}
     inputs = {name: options[name] for name in ("threads", "preferences", "timing", "state")}
     argue(compute_references, config, inputs | {"policy": folder / "base/manifest.json", "output": options["references"]})
-    original, spent = compute_references.reply_logps, []
+    original, spent = pairs.reply_logps, []
 
     def watched(*args):
         started = time.monotonic()
@@ -139,7 +139,7 @@ def reference_seconds(method: dict, device: str, folder: Path, options: dict) ->
         spent.append(time.monotonic() - started)
         return logps
 
-    compute_references.reply_logps = watched
+    pairs.reply_logps = watched
     compute_references.main()
     return sum(spent)
 

@@ -52,6 +52,7 @@ CONFIG_EDITS = {
     "prompts that are too long": ("long_prompts: error", "long_prompts: cut", evaluated(*POLICIES)),
     "the judge's length": ("max_length: null", "max_length: 512", rescored(*POLICIES) | JUDGED),
     "shards": ("shards: 1 ", "shards: 2 ", SHARDS | GATHERED | ANALYSIS),
+    "a GPU that adds in any order": ("deterministic: true ", "deterministic: false ", REFERENCES | SFT | DPO | evaluated(*POLICIES) | JUDGED),
     "a comment": ("# greedy", "# greedy decoding", set()),
     "checkpoints": ("checkpoint_seconds: 300", "checkpoint_seconds: 60", set()),
     "a method that nobody uses": ("methods:\n", "methods:\n  spare: {trainer: sft, learning_rate: 1.0e-5}\n", set()),
@@ -98,6 +99,12 @@ def test_another_machines_cores_memory_and_folders_rerun_nothing(paper, tmp_path
 def test_more_processes_rerun_nothing(tmp_path):
     folder = StudyFolder(tmp_path, "--config", "methods={sft: {micro_batch: 4}, dpo: {micro_batch: 4}}").pretend_done()
     folder.edit("config/config.yaml", "processes: 1 ", "processes: 2 ")
+    assert folder.planned() == set()
+
+
+def test_on_a_cpu_it_does_not_matter_in_which_order_a_gpu_adds(tmp_path):
+    folder = StudyFolder(tmp_path, "--config", "compute={device: cpu}").pretend_done()
+    folder.edit("config/config.yaml", "deterministic: true ", "deterministic: false ")
     assert folder.planned() == set()
 
 

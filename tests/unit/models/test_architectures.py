@@ -144,7 +144,7 @@ def test_the_work_counts_every_matrix_but_the_embedding():
         vocab_size=100, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, intermediate_size=64
     )
     weights = 2 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64) + 100 * 32
-    assert training_flops(config, Work([10], 1, 1.0, False)) == 6 * weights * 10 + 3 * 2 * 2 * 32 * 100
+    assert training_flops(config, Work([10], 1, 1.0, False, 1.0)) == 6 * weights * 10 + 3 * 2 * 2 * 32 * 100
 
 
 @pytest.mark.parametrize("kind", ["BloomConfig", "MambaConfig"])

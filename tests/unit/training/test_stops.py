@@ -96,6 +96,22 @@ def test_references_of_other_weights_stop_the_run(study, more, by, said):
     assert not (study / "wrong/manifest.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("precision", "beta", "nats", "refused"),
+    [("float32", 10.0, 2e-5, False), ("float32", 10.0, 2e-3, True), ("float32", 0.01, 2e-3, True), ("bfloat16", 0.01, 2.0, True)],
+    ids=["rounding", "more than rounding", "a small beta", "a small beta in bfloat16"],
+)
+def test_what_the_first_step_allows_is_rounding_times_beta(study, precision, beta, nats, refused):
+    # a fixed limit would stop a sound run at a large beta, and let other weights pass at a small one
+    name = f"rounded-{precision}-{beta}-{nats}"
+    method, wrong = DPO | {"precision": precision, "beta": beta, "epochs": 1}, wrong_references(study, name, lambda number: (nats, -nats))
+    if refused:
+        with pytest.raises(StudyError, match="policy and reference differ before the first update"):
+            dpo(study, name, method, wrong)
+    else:
+        dpo(study, name, method, wrong)
+
+
 def test_as_published_keeps_dropout_and_so_misses_ln_2(study, capsys):
     dpo(study, "published", DPO | {"dropout": "as_published"})
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("first implicit rewards")]
@@ -160,6 +176,17 @@ def test_no_memory_left_says_what_to_lower(study, monkeypatch, micro, said):
     monkeypatch.setattr("hh_align.training.sft.token_logps", full)
     with pytest.raises(StudyError, match=f"out of memory at step 1 with micro_batch {micro}.*" + said.split(": ")[-1]):
         sft(study, "full", SFT | {"micro_batch": micro})
+
+
+def test_no_memory_to_measure_the_peak_stops_before_the_training(study, monkeypatch):
+    # measured after it, with the model and its optimizer still there, it would cost the finished weights
+    def full(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("hh_align.training.loop.matmul_peak", full)
+    with pytest.raises(StudyError, match="out of memory at step 1 with micro_batch 2: set it to 1"):
+        sft(study, "peak")
+    assert not (study / "state/peak/checkpoint-1").exists()
 
 
 def test_a_parameter_that_stays_or_should_stay_is_found(study):

@@ -30,6 +30,9 @@ TRAINED = [policy for policy in WITH_WEIGHTS[1:] if policy not in SNAPSHOTS]
 OVERREFUSAL = config.get("overrefusal", {})
 ONE_GPU = min(1, config["compute"]["gpus"])  # of a job that no processes share
 SHARDS = config["compute"]["shards"]
+DEVICE = {"device": config["compute"]["device"]}  # what a step's config says of it; deterministic is what a step is without a word
+if DEVICE["device"] != "cpu" and not config["compute"]["deterministic"]:
+    DEVICE["deterministic"] = False
 
 
 def is_fixed(policy):

@@ -14,7 +14,7 @@ def reading_settings(judge):
     judge = JUDGES[judge]
     length = {"max_length": judge["max_length"]} if "max_length" in judge else {}
     alone = {"reads": "response"} if judge.get("reads") == "response" else {}
-    return {"device": config["compute"]["device"], **config["scoring"], **length, **alone, **output_settings(judge)}
+    return {**DEVICE, **config["scoring"], **length, **alone, **output_settings(judge)}
 
 
 def own_subsets():
@@ -168,7 +168,7 @@ def drift_config(wildcards):
     subsets = {name: held_out for name, held_out in held_out_subsets().items() if name in own_subsets().values()}
     references = drift_references(wildcards.policy)
     generation = {key: config["generation"][key] for key in ("max_new_tokens", "dtype", "cue", "long_prompts", "batch_tokens")}
-    return as_json(device=config["compute"]["device"], drift=drift, references=references, subsets=subsets, **generation)
+    return as_json(**DEVICE, drift=drift, references=references, subsets=subsets, **generation)
 
 
 def twin_scoring_config(wildcards):

@@ -71,7 +71,7 @@ def tuning_config(wildcards):
         view_keys=VIEW_KEYS,
         train_split=DATASETS[prompts_dataset()]["train_split"],
         batch_tokens=config["scoring"]["batch_tokens"],
-        device=config["compute"]["device"],
+        **DEVICE,
     )
 
 

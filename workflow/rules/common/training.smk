@@ -88,7 +88,7 @@ def training_logs():
 def scratch_config(source, *keys, **more):
     """What a model from nothing depends on."""
     settings = {key: source[key] for key in ("architecture", "seed", "notice", *keys) if key in source}
-    return as_json(train_split=DATASETS[scratch_data(source)]["train_split"], device=config["compute"]["device"], **settings, **more)
+    return as_json(train_split=DATASETS[scratch_data(source)]["train_split"], **DEVICE, **settings, **more)
 
 
 def judge_training_data(wildcards):
@@ -113,7 +113,7 @@ def training_data(wildcards):
 
 def training_config(wildcards):
     split = DATASETS[data_of(wildcards.policy)]["train_split"]
-    return as_json(method=method_of(wildcards.policy), train_split=split, device=config["compute"]["device"])
+    return as_json(method=method_of(wildcards.policy), train_split=split, **DEVICE)
 
 
 def reference_data(wildcards):
@@ -126,7 +126,7 @@ def reference_config(wildcards):
         view=VIEWS[name],
         train_split=DATASETS[data or prompts_dataset()]["train_split"],
         batch_tokens=config["scoring"]["batch_tokens"],
-        device=config["compute"]["device"],
+        **DEVICE,
     )
 
 

@@ -89,7 +89,7 @@ def main() -> None:
         __doc__, config="config", policy="path", prompts="path", shard="text?", threads="int", state="path", output="path", timing="path"
     )
     config, shard = args.config, Shard.parse(args.shard)
-    device = use_device(config["device"], args.threads)
+    device = use_device(config, args.threads)
     made_by = provenance(config, [args.policy, args.prompts], device=device, threads=args.threads)
     model, tokenizer = load_policy(args.policy, dtype=config["dtype"], device=device)
 

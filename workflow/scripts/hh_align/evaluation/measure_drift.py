@@ -46,14 +46,15 @@ def sample_responses(
     """Continuations drawn from the policy itself: temperature 1, the whole vocabulary.
 
     streams: for each prompt one uniform number per position, shape (max_new_tokens,); the token is where the cumulated
-    probabilities pass it, so that a sample does not depend on the batch that it is drawn in.
+    probabilities pass it, so that a sample does not depend on the batch that it is drawn in. They are cumulated as whole numbers, whose
+    sum is the same in every order that a GPU may take.
     """
     numbers = torch.tensor(np.stack(streams), device=model.device)
     position = iter(range(max_new_tokens))
 
     def choose(logits: torch.Tensor, rows: list[int]) -> torch.Tensor:
-        cumulated = logits.double().softmax(1).cumsum(1)
-        drawn = numbers[rows, next(position), None] * cumulated[:, -1:]
+        cumulated = (logits.double().softmax(1) * 2**53).long().cumsum(1)
+        drawn = (numbers[rows, next(position), None] * cumulated[:, -1:]).long()
         return torch.searchsorted(cumulated, drawn, right=True)[:, 0]
 
     return decode(model, prompts, max_new_tokens, eos, choose, names=names)
@@ -176,7 +177,7 @@ def main() -> None:
         threads="int", state="path", output="path", timing="path",
     )  # fmt: skip
     config = args.config
-    device = use_device(config["device"], args.threads)
+    device = use_device(config, args.threads)
     inputs = [args.policy, *args.references, args.prompts, args.preferences, *args.seen, args.text]
     made_by = provenance(config, inputs, device=device, threads=args.threads)
     policy, tokenizer = load_policy(args.policy, dtype=config["dtype"], device=device)

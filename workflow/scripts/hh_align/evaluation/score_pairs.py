@@ -101,7 +101,7 @@ def main() -> None:
         __doc__, config="config", judge="path", preferences="path", seen="paths?", threads="int", state="path", output="path", timing="path"
     )  # fmt: skip
     config = args.config
-    device = use_device(config["device"], args.threads)
+    device = use_device(config, args.threads)
     made_by = provenance(config, [args.judge, args.preferences, *args.seen], device=device, threads=args.threads)
     judge = open_judge(args.judge, config, device)
     rows = read_table(args.preferences, SCHEMA).to_pylist()

@@ -47,7 +47,7 @@ def main() -> None:
         output="path", timing="path",
     )  # fmt: skip
     config, shard = args.config, Shard.parse(args.shard)
-    device = use_device(config["device"], args.threads)
+    device = use_device(config, args.threads)
     made_by = provenance(config, [args.judge, args.prompts, args.responses], device=device, threads=args.threads)
     judge, axes = open_judge(args.judge, config, device), set(config.get("axes", AXES))
     windows = response_items(args.prompts, args.responses, judge, config.get("max_length"), axes)

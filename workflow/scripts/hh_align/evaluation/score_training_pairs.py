@@ -46,7 +46,7 @@ def main() -> None:
         __doc__, config="config", judge="path", preferences="path", prompts="path?", threads="int", state="path", output="path", timing="path"
     )  # fmt: skip
     config = args.config
-    device = use_device(config["device"], args.threads)
+    device = use_device(config, args.threads)
     inputs = [path for path in (args.judge, args.preferences, args.prompts) if path]
     made_by = provenance(config, inputs, device=device, threads=args.threads)
     judge = open_judge(args.judge, config, device)

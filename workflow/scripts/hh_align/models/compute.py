@@ -16,18 +16,32 @@ from hh_align.models.devices import lease
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
-def use_device(device: str, threads: int) -> str:
-    """Set torch's thread count and return `cpu` or `cuda` (for `auto`: a GPU where there is one). Raises StudyError without the GPU asked for.
+def use_device(config: dict, threads: int) -> str:
+    """Set torch's thread count and return `cpu` or `cuda`: what a step's config asks for as `device` (for `auto` a GPU where there is one).
+    A GPU works deterministically unless `deterministic` is false. Raises StudyError without the GPU asked for.
 
     Of several GPUs the job takes one that no other job has; for the processes of one training their launcher has taken them.
     """
     torch.set_num_threads(threads)
     keep_memory()
-    if device != "cpu" and "LOCAL_RANK" not in os.environ:
+    asked = config["device"]
+    if asked != "cpu" and "LOCAL_RANK" not in os.environ:
         lease(1)
-    if device == "cuda" and not torch.cuda.is_available():
+    if asked == "cuda" and not torch.cuda.is_available():
         raise StudyError("compute.device is cuda, but torch sees no GPU. Set it to auto or cpu, or check the driver.")
-    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    device = "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        set_deterministic(config.get("deterministic", True))
+    return device
+
+
+def set_deterministic(wanted: bool) -> None:
+    """Before the first product on a GPU: whether every operation there adds in a fixed order, as a CPU's do. One that cannot then raises
+    RuntimeError."""
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may choose another algorithm at each call
+    torch.use_deterministic_algorithms(wanted)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # it finds faults of torch, and costs a pass over every new tensor
 
 
 def keep_memory() -> None:

@@ -35,7 +35,7 @@ def call(step: str, config: dict, **options: object) -> None:
 def measure(method: dict, config: dict, parent: Path, preferences: Path, threads: int, folder: Path) -> dict:
     """Examples per second and peak memory of a few steps. Raises StudyError where they do not fit."""
     common = {"preferences": preferences, "threads": threads, "timing": folder / "timing.json", "state": folder / "state"}
-    shared = {"train_split": config["train_split"], "device": config["device"]}
+    shared = {key: config[key] for key in ("train_split", "device", "deterministic") if key in config}
     if method["trainer"] == "kto" or method.get("dropout") == "disabled":
         as_dpo = method | {"trainer": "dpo", "dropout": "disabled"}
         view = {key: as_dpo[key] for key in config["view_keys"] if key in as_dpo}

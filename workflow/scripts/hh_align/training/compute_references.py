@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 
 import pyarrow as pa
-import torch
 
 from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.code_hash import code_hash
@@ -18,9 +17,9 @@ from hh_align.data.preferences import KEY, SCHEMA, row_name
 from hh_align.models.batches import Parts, by_batches
 from hh_align.models.compute import use_device, write_timing
 from hh_align.models.folders import load_policy
-from hh_align.models.packing import MULTIPLE, pack, reply_logps, tree_size, use_packing
+from hh_align.models.packing import tree_size, use_packing
 from hh_align.models.tokens import Pair
-from hh_align.training.pairs import check_pairs, pair_tree, usable_pairs
+from hh_align.training.pairs import check_pairs, pair_logps, pair_tree, usable_pairs
 
 REFERENCES = pa.schema(
     [
@@ -54,7 +53,7 @@ def main() -> None:
         __doc__, config="config", policy="path", preferences="path", threads="int", state="path", output="path", timing="path"
     )  # fmt: skip
     view = args.config["view"]
-    device = use_device(args.config["device"], args.threads)
+    device = use_device(args.config, args.threads)
     made_by = provenance(args.config, [args.policy, args.preferences], device=device, threads=args.threads)
     model, tokenizer = load_policy(args.policy, device=device)
     use_packing(model)
@@ -67,9 +66,7 @@ def main() -> None:
     batches = token_batches(sizes, args.config["batch_tokens"])
 
     def compute(batch: Sequence[int]) -> list[list[float]]:
-        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=view["precision"] == "bfloat16"):
-            packed = pack([trees[row] for row in batch], MULTIPLE[view["precision"]])
-            logps = reply_logps(model, packed.to(device)).view(-1, 2).tolist()
+        logps = pair_logps(model, [trees[row] for row in batch], view["precision"])
         for row, both in zip(batch, logps, strict=True):
             if not all(map(math.isfinite, both)):
                 raise StudyError(f"{row_name(rows[row])}: the reference's log-probabilities are {both}. The weights are damaged.")

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import torch
@@ -21,6 +22,7 @@ from hh_align.core.state import State, latest_checkpoint, seal_checkpoint
 from hh_align.models.compute import out_of_memory
 from hh_align.models.folders import writing
 from hh_align.training.plan import Plan
+from hh_align.training.throughput import matmul_peak
 
 # TRL 1.16 still reads the name that transformers 5 renamed
 warnings.filterwarnings("ignore", message=".*gradient_checkpointing` is deprecated", category=FutureWarning)
@@ -67,6 +69,15 @@ class Session:
     device: str
     checkpoint_seconds: float
     state: State
+
+
+class Fitted(NamedTuple):
+    """A training that has ended: rows of train_log, the seconds of its steps with those of killed processes, and the FLOP/s of the fastest
+    matrix product on its device, measured before the first step."""
+
+    log: list[dict]
+    seconds: float
+    peak: float
 
 
 def counted(items: int) -> dict[str, torch.Tensor]:
@@ -186,8 +197,8 @@ def fit(
     plan: Plan,
     check_first: Callable[[dict], None] = lambda logs: None,
     may_stay: tuple[str, ...] = ("k_proj.bias",),
-) -> tuple[list[dict], float]:
-    """Train to the end, continuing from the newest valid checkpoint of the session's state; return the rows of train_log and the seconds it took.
+) -> Fitted:
+    """Train to the end, continuing from the newest valid checkpoint of the session's state.
 
     `check_first` sees the log of step 1; `may_stay` names parameters that the loss does not depend on (softmax takes no notice of a
     key's bias). Raises StudyError where a loss is no number, memory runs out, the disk takes no checkpoint, or a parameter has not
@@ -199,9 +210,11 @@ def fit(
         say(f"continuing from step {done} of {len(plan.steps)}")
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Watch(session, plan, done, check_first))
-    before, started = tensor_sums(trainer.model), time.monotonic()
+    before = tensor_sums(trainer.model)
     gc.freeze()  # what is imported by now lives to the end: not looked at again
     try:
+        peak = matmul_peak(session.device, "bfloat16" if trainer.args.bf16 else "float32")
+        started = time.monotonic()
         with writing(session.state.folder):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except (torch.OutOfMemoryError, RuntimeError) as error:
@@ -211,7 +224,7 @@ def fit(
     seconds = time.monotonic() - started + session.state.earlier
     if len(plan.steps) > 2:  # before, an adapter's first factor has no gradient
         check_moved(before, trainer.model, may_stay)
-    return log_rows(trainer.state.log_history, plan), seconds
+    return Fitted(log_rows(trainer.state.log_history, plan), seconds, peak)
 
 
 def memory_advice(trainer: Trainer, batch_size: int, longest: int) -> str:

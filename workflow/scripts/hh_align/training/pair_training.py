@@ -1,5 +1,6 @@
 """What the trainings on pairs share: all that stands before the training, what a micro-batch holds, and what a training leaves."""
 
+import math
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +21,8 @@ from hh_align.models.folders import load_policy, read_notice, save_model
 from hh_align.models.packing import MULTIPLE, Tree, idle_tree, tree_size, use_packing
 from hh_align.models.tokens import Pair
 from hh_align.training.adapters import lora_config, merge
-from hh_align.training.loop import LOG_SCHEMA, QUARANTINE_SCHEMA, Session
-from hh_align.training.pair_trainer import PairCollator
+from hh_align.training.loop import LOG_SCHEMA, QUARANTINE_SCHEMA, Fitted, Session
+from hh_align.training.pair_trainer import ROUNDING, PairCollator
 from hh_align.training.pairs import check_pairs, pair_tree, published_trees, usable_pairs
 from hh_align.training.plan import Plan, plan_training
 from hh_align.training.snapshots import SNAPSHOTS, read_snapshots
@@ -77,7 +78,7 @@ def prepare_pairs(args: Namespace, method: dict) -> PairTraining:
 
     Raises StudyError where an artifact is damaged, a pair is longer than the policy reads, or lacks its reference.
     """
-    device = use_device(args.config["device"], args.threads)
+    device = use_device(args.config, args.threads)
     inputs = [path for path in (args.parent, args.preferences, args.references) if path]
     made_by = provenance(args.config, inputs, seed=args.seed, device=device, threads=args.threads)
     model, tokenizer = load_policy(args.parent)
@@ -98,6 +99,13 @@ def prepare_pairs(args: Namespace, method: dict) -> PairTraining:
     return PairTraining(method, device, made_by, model, tokenizer, adapter, pairs, trees, references, left_out, plan)
 
 
+def first_tolerance(training: PairTraining) -> float:
+    """How far implicit rewards may be from 0 before the first update: beta times what rounding makes of the longest reply that step 1 reads."""
+    read = [training.pairs[row] for row in training.plan.steps[0]]
+    longest = max(len(ids) for pair in read for ids in (pair.chosen_ids, pair.rejected_ids))
+    return training.method["beta"] * ROUNDING[training.method["precision"]] * math.sqrt(longest)
+
+
 def pair_collator(training: PairTraining) -> PairCollator:
     """What makes micro-batches of the training's pairs."""
     idle = idle_tree(training.tokenizer.eos_token_id)
@@ -113,19 +121,19 @@ def continued(args: Namespace, training: PairTraining, step: str, started: float
         yield Session(args.seed, training.device, args.checkpoint_seconds, state)
 
 
-def save_training(args: Namespace, training: PairTraining, trainer: Trainer, session: Session, log: list[dict], seconds: float) -> None:
+def save_training(args: Namespace, training: PairTraining, trainer: Trainer, session: Session, fitted: Fitted) -> None:
     """Write what a training leaves: its log, the rows left out, its snapshots, its timing, and the policy, its adapter merged.
 
-    log, seconds: as fit returns them. Raises StudyError where merged weights and adapter differ.
+    Raises StudyError where merged weights and adapter differ.
     """
-    made_by, plan, state = training.made_by, training.plan, session.state
+    made_by, plan, state, log = training.made_by, training.plan, session.state, fitted.log
     write_table(args.train_log, log, LOG_SCHEMA, made_by)
     write_table(args.quarantine, training.left_out, QUARANTINE_SCHEMA, made_by)
     if args.snapshots:
         write_table(args.snapshots, read_snapshots(state.folder, args.snapshot_steps or []), SNAPSHOTS, made_by)
     trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # merged and compared in float32
-    work = work_done(plan, seconds, frozen=training.adapter is not None)
-    speed = state.checkpointing() | throughput(trained.config, work, session.device, training.method["precision"])
+    work = work_done(plan, fitted.seconds, training.adapter is not None, fitted.peak)
+    speed = state.checkpointing() | throughput(trained.config, work)
     write_timing(args.timing, state.started, state.continuations, speed, pairs=work.examples, tokens=log[-1]["tokens"])
     if training.adapter:
         first = training.pairs[plan.order[0]]

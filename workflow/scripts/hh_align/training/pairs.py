@@ -1,10 +1,14 @@
-"""The pairs of a training: which rows of the preferences, what of them is read, and how they are packed."""
+"""The pairs of a training: which rows of the preferences, what of them is read, how they are packed, and what a model says of them."""
+
+from collections.abc import Sequence
+
+import torch
 
 from hh_align.core.artifacts import say
 from hh_align.data.preferences import row_name, training_rows
 from hh_align.models.chat import as_read
 from hh_align.models.folders import check_length
-from hh_align.models.packing import Tree
+from hh_align.models.packing import MULTIPLE, Tree, pack, reply_logps
 from hh_align.models.tokens import Pair, check_boundaries, encoder, pair_view, published_pair_view
 
 
@@ -44,3 +48,12 @@ def pair_tree(pair: Pair) -> Tree:
 def published_trees(pair: Pair) -> list[Tree]:
     """Chosen and rejected with a prompt of their own each, as the author's trainer read them: under dropout they are not the same."""
     return [Tree(pair.prompt_ids, [reply]) for reply in (pair.chosen_ids, pair.rejected_ids)]
+
+
+def pair_logps(model, trees: Sequence[Tree], precision: str) -> list[list[float]]:
+    """log p (chosen, rejected) of each pair's tree, in nats, by a model that uses packing, read side by side without a gradient.
+
+    precision: `float32`, or `bfloat16` for products rounded to it.
+    """
+    with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        return reply_logps(model, pack(trees, MULTIPLE[precision]).to(model.device)).view(-1, 2).tolist()

@@ -56,7 +56,7 @@ def main() -> None:
     )  # fmt: skip
     settings, seed = args.config["pretraining"], args.config["seed"]
     prepare()
-    device = use_device(args.config["device"], args.threads)
+    device = use_device(args.config, args.threads)
     made_by = provenance(args.config, [args.preferences], seed=seed, device=device, threads=args.threads)
 
     table = read_table(args.preferences, SCHEMA).to_pylist()
@@ -69,7 +69,7 @@ def main() -> None:
         session = Session(seed, device, args.checkpoint_seconds, state)
         trained, log, _, work = train_on_transcripts(model, tokenizer, rows, settings | {"loss_on": "transcript"}, session)
         write_table(args.train_log, log, LOG_SCHEMA, made_by)
-        speed = state.checkpointing() | throughput(trained.config, work, device, settings["precision"])
+        speed = state.checkpointing() | throughput(trained.config, work)
         write_timing(args.timing, state.started, state.continuations, speed, rows=log[-1]["examples"], tokens=log[-1]["tokens"])
         save_model(args.manifest, trained, tokenizer, made_by, args.config["notice"])
 

@@ -101,10 +101,10 @@ def train_on_transcripts(model, tokenizer, rows: list[dict], method: dict, sessi
         processing_class=tokenizer,
         peft_config=adapter,
     )
-    log, seconds = fit(trainer, session, plan)
+    fitted = fit(trainer, session, plan)
     trained = trainer.model
     if adapter:
         prompt, (learnt,) = trees[plan.order[0]]
         trained = trainer.accelerator.unwrap_model(trained, keep_fp32_wrapper=False)  # merged and compared in float32
         trained = merge(trained, prompt + learnt, trainer.args.device)
-    return Trained(trained, log, left_out, work_done(plan, seconds, frozen=adapter is not None))
+    return Trained(trained, fitted.log, left_out, work_done(plan, fitted.seconds, adapter is not None, fitted.peak))

@@ -12,17 +12,19 @@ from hh_align.training.plan import Plan
 
 @dataclass
 class Work:
-    """A training as it was computed: tokens of each packed sequence, examples, seconds, and whether the model's own weights were frozen."""
+    """A training as it was computed: tokens of each packed sequence, examples, seconds, whether the model's own weights were frozen, and the
+    FLOP/s of the fastest matrix product on its device."""
 
     sizes: Sequence[int]
     examples: int
     seconds: float
     frozen: bool
+    peak: float
 
 
-def work_done(plan: Plan, seconds: float, frozen: bool) -> Work:
+def work_done(plan: Plan, seconds: float, frozen: bool, peak: float) -> Work:
     """The work of a training that has read its whole plan."""
-    return Work([plan.sizes[row] for row in plan.order], len(plan.order), seconds, frozen)
+    return Work([plan.sizes[row] for row in plan.order], len(plan.order), seconds, frozen, peak)
 
 
 def training_flops(config, work: Work) -> float:
@@ -40,9 +42,11 @@ def training_flops(config, work: Work) -> float:
 
 
 def matmul_peak(device: str, precision: str, size: int | None = None) -> float:
-    """FLOP/s of the fastest of three large matrix products on this device, with the threads that torch has."""
+    """FLOP/s of the fastest of some large matrix products on this device, with the threads that torch has. Draws no random number that anything
+    else would have drawn."""
     size = size or (8192 if device == "cuda" else 1536)
-    a = torch.randn(size, size, device=device, dtype=getattr(torch, precision))
+    stream = torch.Generator(device).manual_seed(0)
+    a = torch.randn(size, size, generator=stream, device=device, dtype=getattr(torch, precision))
     best = float("inf")
     for _ in range(4):
         started = time.perf_counter()
@@ -53,15 +57,14 @@ def matmul_peak(device: str, precision: str, size: int | None = None) -> float:
     return 2 * size**3 / best
 
 
-def throughput(config, work: Work, device: str, precision: str) -> dict[str, float]:
+def throughput(config, work: Work) -> dict[str, float]:
     """Entries for a step's timing: of the training alone, without loading, tokenising and saving."""
     flops = training_flops(config, work) / work.seconds
-    peak = matmul_peak(device, precision)
     return {
         "training_seconds": round(work.seconds, 3),
         "training_tokens_per_second": round(sum(work.sizes) / work.seconds, 1),
         "training_examples_per_second": round(work.examples / work.seconds, 2),
         "gflops_per_second": round(flops / 1e9, 1),
-        "matmul_peak_gflops_per_second": round(peak / 1e9, 1),
-        "share_of_peak": round(flops / peak, 4),
+        "matmul_peak_gflops_per_second": round(work.peak / 1e9, 1),
+        "share_of_peak": round(flops / work.peak, 4),
     }

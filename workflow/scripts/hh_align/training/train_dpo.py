@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -14,9 +14,9 @@ from hh_align.core.command import parse, run
 from hh_align.core.plan import micro_batches
 from hh_align.core.processes import is_first, processes
 from hh_align.models.packing import reply_logps
-from hh_align.training.loop import fit, trl_arguments
-from hh_align.training.pair_trainer import TOLERANCE, OnPairs, check_first_rewards
-from hh_align.training.pair_training import OPTIONS, PairTraining, continued, pair_collator, prepare_pairs, save_training
+from hh_align.training.loop import Session, fit, trl_arguments
+from hh_align.training.pair_trainer import OnPairs, check_first_rewards
+from hh_align.training.pair_training import OPTIONS, PairTraining, continued, first_tolerance, pair_collator, prepare_pairs, save_training
 from hh_align.training.snapshots import save_snapshots
 
 
@@ -105,33 +105,41 @@ class PackedDPOTrainer(OnPairs, DPOTrainer):
             return reply_logps(model, inputs["packed"])
 
 
+def packed_trainer(training: PairTraining, session: Session) -> PackedDPOTrainer:
+    """The trainer of a DPO method, ready to fit."""
+    method = training.method
+    return PackedDPOTrainer(
+        method=method,
+        model=training.model,
+        args=DPOConfig(
+            **trl_arguments(method, session),
+            beta=method["beta"],
+            precompute_ref_log_probs=method["dropout"] != "as_published",
+            disable_dropout=False,
+        ),
+        train_dataset=planned_batches(training),
+        data_collator=pair_collator(training),
+        processing_class=training.tokenizer,
+        peft_config=training.adapter,
+    )
+
+
+def first_check(training: PairTraining) -> Callable[[dict], None]:
+    """What looks at the first step's log: policy and reference are equal, but as published, where each has dropout of its own."""
+    tolerance = math.inf if training.method["dropout"] == "as_published" else first_tolerance(training)
+    return partial(check_first_rewards, "DPO", loss=first_loss(training), tolerance=tolerance)
+
+
 def main() -> None:
     started = time.monotonic()
     args = parse(__doc__, **OPTIONS)
-    method = args.config["method"]
-    published = method["dropout"] == "as_published"
-    training = prepare_pairs(args, method)
+    training = prepare_pairs(args, args.config["method"])
     with continued(args, training, "hh_align.training.train_dpo", started) as session:
-        trainer = PackedDPOTrainer(
-            method=method,
-            model=training.model,
-            args=DPOConfig(
-                **trl_arguments(method, session),
-                beta=method["beta"],
-                precompute_ref_log_probs=not published,
-                disable_dropout=False,
-            ),
-            train_dataset=planned_batches(training),
-            data_collator=pair_collator(training),
-            processing_class=training.tokenizer,
-            peft_config=training.adapter,
-        )
+        trainer = packed_trainer(training, session)
         save_snapshots(trainer, args.snapshot_steps or [], len(training.plan.steps), session.state.folder)
-        tolerance = math.inf if published else TOLERANCE[method["precision"]]
-        check = partial(check_first_rewards, "DPO", loss=first_loss(training), tolerance=tolerance)
-        log, seconds = fit(trainer, session, training.plan, check)
+        fitted = fit(trainer, session, training.plan, first_check(training))
         if is_first():
-            save_training(args, training, trainer, session, log, seconds)
+            save_training(args, training, trainer, session, fitted)
 
 
 if __name__ == "__main__":

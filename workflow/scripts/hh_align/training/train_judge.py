@@ -142,7 +142,7 @@ def main() -> None:
     )  # fmt: skip
     config, settings, seed = args.config, args.config["training"], args.config["seed"]
     prepare()
-    device = use_device(config["device"], args.threads)
+    device = use_device(config, args.threads)
     made_by = provenance(config, [args.preferences], seed=seed, device=device, threads=args.threads)
 
     rows, left_out = split_pairs(read_table(args.preferences, SCHEMA).to_pylist(), config)
@@ -165,7 +165,7 @@ def main() -> None:
             train_dataset=Dataset.from_dict(columns).select(plan.order),
             processing_class=tokenizer,
         )
-        log, _ = fit(trainer, session, plan, may_stay=("key_proj.bias", "classifier.bias"))
+        log = fit(trainer, session, plan, may_stay=("key_proj.bias", "classifier.bias")).log
         judge = trainer.model.eval()
         write_table(args.train_log, log, LOG_SCHEMA, made_by)
         write_json(args.calibration, calibrate(judge, tokenizer, calibration, config.get("max_length")))

@@ -16,11 +16,12 @@ from hh_align.core.processes import is_first, processes
 from hh_align.core.progress import Progress
 from hh_align.core.state import State
 from hh_align.models.batches import Parts, by_batches
-from hh_align.models.packing import MULTIPLE, Tree, pack, reply_logps, tree_size
+from hh_align.models.packing import Tree, reply_logps, tree_size
 from hh_align.models.tokens import Pair
 from hh_align.training.loop import fit, trl_arguments
-from hh_align.training.pair_trainer import REWARDS, TOLERANCE, OnPairs, PairCollator, check_first_rewards
-from hh_align.training.pair_training import OPTIONS, PairTraining, continued, pair_collator, prepare_pairs, save_training
+from hh_align.training.pair_trainer import REWARDS, OnPairs, PairCollator, check_first_rewards
+from hh_align.training.pair_training import OPTIONS, PairTraining, continued, first_tolerance, pair_collator, prepare_pairs, save_training
+from hh_align.training.pairs import pair_logps
 from hh_align.training.plan import Plan
 from hh_align.training.snapshots import save_snapshots
 
@@ -127,11 +128,9 @@ def mismatched_references(trainer: PackedKTOTrainer, trees: list[Tree], batches:
     if not is_first():
         state = State(state.folder / f"process-{trainer.args.process_index}", state.started)
         state.folder.mkdir(exist_ok=True)
-    device, multiple = trainer.args.device.type, MULTIPLE[trainer.method["precision"]]
 
     def compute(batch: Sequence[int]) -> list[list[float]]:
-        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=trainer.args.bf16):
-            return reply_logps(trainer.model, pack([trees[turn] for turn in batch], multiple).to(device)).view(-1, 2).tolist()
+        return pair_logps(trainer.model, [trees[turn] for turn in batch], trainer.method["precision"])
 
     progress = Progress(sum(map(len, batches)), "mismatched pair")
     return by_batches(batches, [tree_size(tree) for tree in trees], compute, Parts(state, "mismatched.jsonl"), progress)
@@ -141,7 +140,7 @@ def first_check(training: PairTraining) -> Callable[[dict], None]:
     """What looks at the first step's log: equal policies lose half the mean weight, and there is no divergence."""
     method = training.method
     expected = (method["desirable_weight"] + method["undesirable_weight"]) / 4
-    return partial(check_first_rewards, "KTO", loss=expected, tolerance=TOLERANCE[method["precision"]], names=(*REWARDS, "divergence"))
+    return partial(check_first_rewards, "KTO", loss=expected, tolerance=first_tolerance(training), names=(*REWARDS, "divergence"))
 
 
 def main() -> None:
@@ -176,9 +175,9 @@ def main() -> None:
         save_snapshots(trainer, args.snapshot_steps or [], len(plan.steps), session.state.folder)
         own = [batch for batch in turns[trainer.args.process_index :: processes()] if batch]
         of_others.references = mismatched_references(trainer, others, own, session.state)
-        log, seconds = fit(trainer, session, plan, first_check(training))
+        fitted = fit(trainer, session, plan, first_check(training))
         if is_first():
-            save_training(args, training, trainer, session, log, seconds)
+            save_training(args, training, trainer, session, fitted)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def main() -> None:
         state="path", manifest="path", train_log="path", quarantine="path", timing="path",
     )  # fmt: skip
     method = args.config["method"]
-    device = use_device(args.config["device"], args.threads)
+    device = use_device(args.config, args.threads)
     made_by = provenance(args.config, [args.parent, args.preferences], seed=args.seed, device=device, threads=args.threads)
 
     model, tokenizer = load_policy(args.parent)
@@ -36,7 +36,7 @@ def main() -> None:
             return
         write_table(args.train_log, log, LOG_SCHEMA, made_by)
         write_table(args.quarantine, left_out, QUARANTINE_SCHEMA, made_by)
-        speed = state.checkpointing() | throughput(trained.config, work, device, method["precision"])
+        speed = state.checkpointing() | throughput(trained.config, work)
         write_timing(args.timing, state.started, state.continuations, speed, rows=log[-1]["examples"], tokens=log[-1]["tokens"])
         save_model(args.manifest, trained, tokenizer, made_by, read_notice(args.parent))
 

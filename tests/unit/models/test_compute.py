@@ -1,0 +1,48 @@
+"""The device of a step: what its config asks for, and how a GPU is told to add."""
+
+import os
+
+import pytest
+import torch
+
+from hh_align.core.errors import StudyError
+from hh_align.models.compute import use_device
+from hh_align.training.throughput import matmul_peak
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine that says it has a GPU, until it is told otherwise."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    yield monkeypatch
+    torch.use_deterministic_algorithms(False)
+
+
+def test_a_gpu_adds_in_a_fixed_order_unless_told_otherwise(machine):
+    threads = torch.get_num_threads()
+    assert use_device({"device": "auto"}, threads) == "cuda" and torch.are_deterministic_algorithms_enabled()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8" and not torch.is_deterministic_algorithms_warn_only_enabled()
+    assert use_device({"device": "cuda", "deterministic": False}, threads) == "cuda" and not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_cpu_is_left_as_it_is(machine):
+    # its bytes are equal anyway, and must stay what they are
+    assert use_device({"device": "cpu"}, torch.get_num_threads()) == "cpu"
+    assert not torch.are_deterministic_algorithms_enabled() and "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+
+
+def test_a_gpu_that_is_not_there_is_missed_only_where_it_is_asked_for(machine):
+    machine.setattr(torch.cuda, "is_available", lambda: False)
+    assert use_device({"device": "auto"}, torch.get_num_threads()) == "cpu"
+    with pytest.raises(StudyError, match=r"compute.device is cuda, but torch sees no GPU"):
+        use_device({"device": "cuda"}, torch.get_num_threads())
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_measuring_the_peak_draws_no_random_number(precision):
+    # it comes before the training: dropout's masks must not depend on it
+    before = torch.get_rng_state()
+    assert matmul_peak("cpu", precision, 64) > 0
+    assert torch.equal(torch.get_rng_state(), before)
