@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)/workflow/scripts
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: help env demo check study published test test-long test-slurm slurm test-s3 s3 fetch lint format lock verify compare resume clean-state reproduce faults docs verdict annotate tune bench-training bench-training-gpu bench-evaluation bench-analysis
+.PHONY: help env demo check study published test test-long test-slurm slurm test-s3 s3 fetch lint format lock verify compare resume clean-state reproduce faults docs verdict annotate tune check-gpu bench-training bench-training-gpu bench-evaluation bench-analysis
 
 help:
 	@echo "make demo       offline, minutes on a CPU: the whole study on synthetic data, and its report"
@@ -23,6 +23,7 @@ help:
 	@echo "make test-slurm   all of the cluster's tests, on a Slurm of one node that is started for them (as root; installs Debian's packages); DEMO=1: on the demo instead of a small study"
 	@echo "make test-s3   results in a bucket, on a server of its own on loopback (installs moto)"
 	@echo "make tune STUDY=demo METHOD=sft   which precision and micro_batch train fastest on this machine"
+	@echo "make check-gpu   is this machine's GPU fit for a study? At most 4 minutes, without data or network; what it trains per second"
 	@echo "make bench-training   our training steps against the stock trainers;  make bench-training-gpu  their throughput on one GPU"
 	@echo "make bench-evaluation   generation and scoring against the author's loop, and against the machine's floor"
 	@echo "make resume STUDY=demo   after a kill, a full disk, a damaged file: the same study goes on"
@@ -75,6 +76,11 @@ STUDY_CONFIG = $(if $(filter paper,$(STUDY)),,--configfile config/$(STUDY).yaml)
 tune: $(STAMP)
 	@test -n "$(STUDY)" -a -n "$(METHOD)" || { echo "error: make tune needs STUDY=name and METHOD=name of an entry of methods"; exit 2; }
 	$(RUN) $(STUDY_CONFIG) --forcerun tune_training -- results/$(STUDY)/timings/tune_training/$(METHOD).json
+
+# on a bare CUDA machine, too: .venv's Python where there is one, else the machine's, with packages that lie in site-packages/
+check-gpu: export PYTHONPATH := $(CURDIR)/workflow/scripts:$(CURDIR)/site-packages
+check-gpu:
+	python3 tests/bench/check_gpu.py $(OPTIONS)
 
 bench-training: $(STAMP)
 	$(VENV)/bin/python tests/bench/bench_training.py --case demo --rounds 5

@@ -57,7 +57,7 @@ class Memory:
         seen = [tensor[..., : self.used, :] for tensor in (keys, values)]
         asks = query.reshape(len(query), key.shape[1], -1, query.shape[3])  # the heads that share their keys, as queries of one head
         read = F.scaled_dot_product_attention(asks, *seen, attn_mask=self.seen[..., : self.used], scale=scale)
-        return read.reshape(query.shape)
+        return read.reshape(*query.shape[:3], read.shape[3])
 
     def keep(self, rows: torch.Tensor) -> None:
         """Forget all prompts but these."""
