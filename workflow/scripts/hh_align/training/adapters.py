@@ -27,12 +27,12 @@ def lora_config(model: torch.nn.Module, lora: dict | None) -> LoraConfig | None:
 def merge(model, ids: list[int], device: str) -> torch.nn.Module:
     """The policy with its adapter merged into the weights. Raises StudyError where its logits on `ids` differ from the adapter's by
     1e-4 or more."""
-    read = torch.tensor([ids], device=device)
+    read = {"input_ids": torch.tensor([ids], device=device), "position_ids": torch.arange(len(ids), device=device)[None]}
     model.eval()
     with torch.no_grad():
-        before = model(input_ids=read).logits
+        before = model(**read).logits
         merged = model.merge_and_unload()
-        difference = (merged(input_ids=read).logits - before).abs().max().item()
+        difference = (merged(**read).logits - before).abs().max().item()
     say(f"merged adapter: logits differ by at most {difference:.1e}")
     if not difference < 1e-4 * max(1.0, before.abs().max().item()):
         raise StudyError(f"the merged policy's logits differ from the adapter's by {difference:.1e}.")
