@@ -133,7 +133,7 @@ def check_table(rows: list[dict]) -> Table:
             line[row["check"]] = row
     for name, line in lines.items():
         table.add_row(
-            *name, *(f"{line[check]['measured']:.0e}{'' if line[check]['ok'] else ' *'}" if check in line else "" for check in CHECKS)
+            *name, *(f"{line[check]['measured']:.2g}{'' if line[check]['ok'] else ' *'}" if check in line else "" for check in CHECKS)
         )
     return table
 
