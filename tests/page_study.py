@@ -197,7 +197,13 @@ class PageStudy:
         config = {"study": study, "order": self.order, "tables": tables, "figures": figures, "logs": logs, "differs": differs}
         return (
             config
-            | {"synthetic": True, "origins": ["Anthropic/hh-rlhf"], "same_source": ["one"], "options": " --configfile config/made.yaml"}
+            | {
+                "synthetic": True,
+                "origins": ["Anthropic/hh-rlhf"],
+                "same_source": ["one"],
+                "unlike_training": {},
+                "options": " --configfile config/made.yaml",
+            }
             | changes
         )
 

@@ -26,7 +26,7 @@ OPT = {
 }  # fmt: skip
 DEBERTA = {"hidden_size": 32, "layers": 2, "heads": 2, "ffn_dim": 64, "position_buckets": 16, "init_std": 0.3}
 GENERATION = {
-    "device": "cpu", "dtype": "float32", "max_new_tokens": NEW, "batch_tokens": 200, "cue": False, "stop": False, "strip": False, "long_prompts": "error",
+    "device": "cpu", "dtype": "float32", "max_new_tokens": NEW, "batch_tokens": 200, "lead": False, "cue": False, "stop": False, "strip": False, "long_prompts": "error",
 }  # fmt: skip
 SCORING = {"device": "cpu", "dtype": "float32", "batch_tokens": 200}
 WORDS = ["how", "do", "I", "mend", "a", "bell", "that", "rings", "twice", "a", "day", "and", "never", "at", "noon", "please", "tell", "me", "the", "old", "way", "of", "it"]  # fmt: skip

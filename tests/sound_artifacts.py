@@ -21,7 +21,7 @@ SELECT = {"seed": 1} | {
     axis: {"subset": "s", "split": "test", "keywords": [], "match": "substring", "scope": "prompt", "n": 3} for axis in AXES
 }
 DERIVE = {"training_half": [], "labels": True, "label_seed": 1}
-GENERATE = {"device": "cpu", "dtype": "float32", "max_new_tokens": 2, "batch_tokens": 200, "cue": False, "stop": False, "strip": False, "long_prompts": "error"}  # fmt: skip
+GENERATE = {"device": "cpu", "dtype": "float32", "max_new_tokens": 2, "batch_tokens": 200, "lead": False, "cue": False, "stop": False, "strip": False, "long_prompts": "error"}  # fmt: skip
 SCORE = {"device": "cpu", "dtype": "float32", "batch_tokens": 200}
 ANALYSE = {
     "judges": {"j": {"harmless_min": 0.0, "helpful_above": 0.0}}, "policies": {"base": {"parent": None}, "sft": {"parent": "base"}},

@@ -33,7 +33,7 @@ def timings_of(rows: list[dict], study: Path, folder: Path) -> dict[str, dict]:
     from hh_align.core.tables import PROMPTS
 
     base = {"device": "cpu", "dtype": "float32", "batch_tokens": BUDGET}
-    generation = {**base, "max_new_tokens": NEW, "cue": True, "stop": False, "strip": False, "long_prompts": "cut"}
+    generation = {**base, "max_new_tokens": NEW, "lead": True, "cue": True, "stop": False, "strip": False, "long_prompts": "cut"}
     policy, (judge, *_) = study / "policies/sft/seed-42/manifest.json", sorted(study.glob("models/judges/*/manifest.json"))
     files = {key: folder / f"{key}-{len(rows)}.parquet" for key in ("prompts", "responses", "rewards")}
     write_table(files["prompts"], rows, PROMPTS, {})

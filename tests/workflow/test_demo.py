@@ -21,12 +21,12 @@ from hh_align.core.artifacts import read_provenance
 
 SMALL = SMALL_DEMO | {
     "methods": {"sft": SHORT, "dpo": SHORT | {"snapshots": [2]}},
-    "policies": {"dpo": None, "sft_dpo": {"controls": ["coin"]}},
+    "policies": {"dpo": None, "sft_dpo": {"controls": ["coin"]}, "sft_bare": {"parent": "sft", "generation": {"lead": False}}},
     "datasets": SMALL_DEMO["datasets"] | {"reversed": None},
-    "analysis": {"contrasts": [["sft_dpo", "sft"], ["sft_dpo_coin", "sft"], ["sft_dpo_step2", "sft_dpo"]]},
+    "analysis": {"contrasts": [["sft_dpo", "sft"], ["sft_dpo_coin", "sft"], ["sft_dpo_step2", "sft_dpo"], ["sft_bare", "sft"]]},
     "claims": [{"claim": "SFT+DPO outperforms SFT", "source": "arXiv 2509.09055", "parts": [{"higher": "sft_dpo", "than": ["sft"], "metrics": ["CAS"]}]}],
 }  # fmt: skip
-POLICIES = ("base", "sft", "sft_dpo", "sft_dpo_coin", "sft_dpo_step2", "sft_dpo_coin_step2")
+POLICIES = ("base", "sft", "sft_bare", "sft_dpo", "sft_dpo_coin", "sft_dpo_step2", "sft_dpo_coin_step2")
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +188,20 @@ def test_snapshots_are_policies_of_the_study(demo):
     assert moved[0] == 0 < moved[2] < moved[8]
     text = (results / "report/index.html").read_text()
     assert "stopped_at none → 2" in text and '<section id="snapshots">' in text
+
+
+def test_a_policy_that_is_asked_otherwise_has_its_parents_weights(demo):
+    # the blank line alone: nothing is trained, nothing has drifted from the parent, and the page says what differs
+    results = demo.path / "results/demo"
+    assert not (results / "policies/sft_bare").exists() and (results / "responses/sft_bare/seed-42.parquet").is_file()
+    made = [read_provenance(results / f"responses/{policy}/seed-42.parquet") for policy in ("sft", "sft_bare")]
+    assert made[0]["inputs"] == made[1]["inputs"] and [entry["config"]["lead"] for entry in made] == [True, False]
+    rows = pq.read_table(results / "analysis/drift.parquet").to_pylist()
+    moved = {row["reference"]: row["kl_per_token"] for row in rows if row["policy"] == "sft_bare"}
+    assert moved["sft"] == 0 < moved["base"]
+    text = (results / "report/index.html").read_text()
+    assert "generation.lead true → false</td>" in text and "(<code>generation.lead</code>): sft_bare." in text
+    assert "(generation.lead): sft_bare." in (results / "report/summary.txt").read_text()
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

@@ -26,6 +26,7 @@ GENERATION = {
     "device": "cpu",
     "max_new_tokens": 50,
     "dtype": "float32",
+    "lead": False,
     "cue": False,
     "stop": False,
     "strip": False,

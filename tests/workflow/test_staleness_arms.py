@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from staleness import ANALYSIS, CARDS, DPO, DRIFT, PUBLISHED, REFERENCES, SAID, evaluated, made
+from staleness import ANALYSIS, BESIDE, CARDS, DPO, DRIFT, GENERATED, PUBLISHED, REFERENCES, SAID, drifted, evaluated, made, rescored
 from study_folder import StudyFolder
 
 NO_PRIMARY = "analysis={primary: null}"
@@ -94,6 +94,39 @@ def test_how_a_snapshot_becomes_a_policy_reruns_the_snapshots_only(tmp_path):
     folder = StudyFolder(tmp_path, "--config", "methods={dpo: {snapshots: [5]}}").pretend_done()
     with folder.edited("workflow/scripts/hh_align/training/merge_snapshot.py", end="\nEDITED = 1\n"):
         assert folder.planned() == MERGED
+
+
+def asked(more="", **generation):
+    return "--config", f"policies={json.dumps({'led': {'parent': 'sft_dpo', 'generation': {'lead': True} | generation}})}", *more.split()
+
+
+def test_a_policy_that_is_asked_otherwise_trains_nothing(paper):
+    assert paper.planned(*asked()) == evaluated("led 42")
+    root = "policies={base_led: {parent: base, generation: {lead: true}}}"
+    assert paper.planned("--config", root, "seeds=[42, 43]") >= {"generate_responses base_led 0", "measure_drift base_led 0"}
+    assert not any("base_led 4" in job for job in paper.planned("--config", root, "seeds=[42, 43]"))
+
+
+@pytest.fixture(scope="module")
+def an_asked_arm(tmp_path_factory):
+    """The paper's study and its last policy asked otherwise, pretended to be complete."""
+    return StudyFolder(tmp_path_factory.mktemp("asked"), *asked()).pretend_done()
+
+
+LED = rescored("led 42") | {"generate_responses led 42"}
+ASKED_EDITS = {
+    "how its responses are cut": (asked(strip=True), LED),
+    "how its prompts end": (asked(cue=True), LED | drifted("led 42")),
+    "a value that the study has": (asked(cue=False), {"render_report"}),
+    "its parent's training": (asked('methods={"dpo":{"beta":0.2}}'), DPO | evaluated("dpo 42", "sft_dpo 42", "led 42")),
+    "how the study's responses are cut": (asked('generation={"strip":true}'), GENERATED - BESIDE | LED - BESIDE),
+}
+
+
+@pytest.mark.parametrize("edit", ASKED_EDITS)
+def test_a_policy_that_is_asked_otherwise_depends_on_its_parent_and_its_own_settings(an_asked_arm, edit):
+    an_asked_arm.options, expected = ASKED_EDITS[edit]
+    assert an_asked_arm.planned() == expected
 
 
 SEEDS = (42, 43, 44)

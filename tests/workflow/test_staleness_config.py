@@ -46,6 +46,7 @@ CONFIG_EDITS = {
     "the LoRA rank": ("{r: 8,", "{r: 16,", DPO | evaluated("dpo 42", "sft_dpo 42")),
     "an SFT setting": ("loss_on: transcript", "loss_on: reply", SFT | evaluated("sft 42", "sft_dpo 42")),
     "new tokens": ("max_new_tokens: 50", "max_new_tokens: 60", evaluated(*POLICIES) - BESIDE | JUDGED),
+    "the lead": ("lead: false", "lead: true", evaluated(*POLICIES) - BESIDE),
     "the cue": ("cue: false", "cue: true", evaluated(*POLICIES) - BESIDE),
     "the stop": ("stop: false", "stop: true", GENERATED - BESIDE),
     "the strip": ("strip: false", "strip: true", GENERATED - BESIDE),

@@ -30,7 +30,7 @@ use rule step_on_device as generate_responses with:
     wildcard_constraints:
         policy=one_of(policy for policy in WITH_WEIGHTS if policy not in IMPORTED_RESPONSES),
     params:
-        **runs("evaluation.generate_responses", as_json(**DEVICE, **config["generation"])),
+        **runs("evaluation.generate_responses", generation_config),
 
 
 use rule step as import_responses with:

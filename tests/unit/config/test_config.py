@@ -40,7 +40,7 @@ def test_the_papers_numbers_are_in_the_default_config():
         0.1,
     ]
     assert dpo["lora"] == {"r": 8, "alpha": 16, "dropout": 0.0, "targets": ["q_proj", "v_proj"]}
-    assert [config["generation"][key] for key in ("max_new_tokens", "dtype", "cue")] == [50, "float32", False]
+    assert [config["generation"][key] for key in ("max_new_tokens", "dtype", "lead", "cue")] == [50, "float32", False, False]
     judge = config["judges"]["deberta"]
     assert (judge["harmless_min"], judge["helpful_above"], "max_length" in judge) == (-3.0, -2.0, False)
 
@@ -84,7 +84,7 @@ def set_at(config, path, value):
         ("policies.x", {"parent": "nope", "method": "sft"}, r"policies.x.parent is nope.*Allowed: base, dpo, sft, sft_dpo"),
         ("policies.x", {"parent": "base", "method": "nope"}, r"policies.x.method is nope.*Allowed: dpo, sft"),
         ("policies.x", {"parent": "base", "method": "sft", "data": "nope"}, r"policies.x.data is nope.*Allowed: hh"),
-        ("policies.x", {"parent": "base"}, r"policies.x .* needs both parent and method"),
+        ("policies.x", {"parent": "base"}, r"policies.x lacks the key method or generation"),
         ("policies.sft", {"parent": "sft_dpo", "method": "sft"}, r"has a cycle"),
         ("policies.y", {}, r"exactly one root.*base, y"),
         ("policies.Ä", {"parent": "base", "method": "sft"}, r"policies"),

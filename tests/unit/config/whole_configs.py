@@ -63,7 +63,10 @@ MORE = {
             },
             "noisy": {"from": "hh", "labels": "noisy", "noise": 0.2},
         },
-        "policies": {"sft": {"data": "half"}},
+        "policies": {
+            "sft": {"data": "half"},
+            "asked": {"parent": "sft", "generation": {"lead": True, "cue": True, "stop": True, "strip": True}},
+        },
         "methods": {
             "sft": {"max_rows": 9, "batching": "by_length", "lora": {"alpha": 16.5, "targets": "all-linear"}},
             "dpo": {"max_rows": 9, "lora": {"alpha": 16.5}, "label_smoothing": 0.1, "sft_weight": 0.5},

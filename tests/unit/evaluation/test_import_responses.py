@@ -151,11 +151,12 @@ def test_columns_of_other_names_and_records_elsewhere(tmp_path):
     assert look_up({"a.b": 1, "a": {"b": 2}}, "a.b") == 1  # a CSV's header may hold dots
 
 
-def test_one_trailing_cue_is_all_that_is_normalised():
+def test_what_policies_read_around_a_prompt_is_all_that_is_normalised():
     prompts = prompt_rows()[3:]
-    (row,) = response_rows("f", [("line 1", {"prompt": "Human: last" + ASSISTANT, "response": "r"})], prompts, LAYOUTS["table"])
-    assert row["prompt_id"] == "helpfulness-001"
-    for text in ("human: last", " Human: last", "Human: last\n", "Human: last" + ASSISTANT * 2):
+    for text in ("Human: last" + ASSISTANT, "\n\nHuman: last", "\n\nHuman: last" + ASSISTANT):
+        (row,) = response_rows("f", [("line 1", {"prompt": text, "response": "r"})], prompts, LAYOUTS["table"])
+        assert row["prompt_id"] == "helpfulness-001"
+    for text in ("human: last", " Human: last", "\nHuman: last", "\n\n\n\nHuman: last", "Human: last\n", "Human: last" + ASSISTANT * 2):
         with pytest.raises(StudyError, match="f: line 1: the study has no prompt with exactly this text: "):
             response_rows("f", [("line 1", {"prompt": text, "response": "r"})], prompts, LAYOUTS["table"])
 

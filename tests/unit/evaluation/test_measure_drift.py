@@ -124,7 +124,7 @@ def study(tmp_path_factory):
 
 
 CONFIG = {
-    "device": "cpu", "dtype": "float32", "cue": True, "max_new_tokens": 6, "batch_tokens": 100, "references": ["base"],
+    "device": "cpu", "dtype": "float32", "lead": True, "cue": True, "max_new_tokens": 6, "batch_tokens": 100, "references": ["base"],
     "drift": {"samples": 3, "rows": 3, "seed": 1},
     "subsets": {"harmless-base": {"axis": "harmlessness", "split": "test"}, "helpful-base": {"axis": "helpfulness", "split": "test"}},
 }  # fmt: skip

@@ -46,7 +46,7 @@ def test_an_import_says_what_begins_a_text_and_what_fills_up(study, kind):
     assert tokenizer.bos_token == ("<s>" if kind == "llama" else None)
     assert tokenizer.eos_token == "</s>" and tokenizer.pad_token == "<pad>"
     prompts = [{"prompt_id": "p", "prompt": ROWS[0]["prompt"]}]
-    config = {"max_new_tokens": 8, "cue": False, "long_prompts": "error"}
+    config = {"max_new_tokens": 8, "lead": False, "cue": False, "long_prompts": "error"}
     assert prompt_ids(tokenizer, prompts, config, 128)[0] == [tokenizer(ROWS[0]["prompt"])["input_ids"]]
 
 

@@ -21,7 +21,7 @@ TEMPLATE = (
     "{{ eos_token }}{% endif %}{{ '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '[assistant]\n' }}{% endif %}"
 )
 DIALOGUE = "\n\nHuman: Hi.\n\nAssistant: Yes?\n\nHuman: One.\n\nTwo.\n\nAssistant:"
-ASKED = {"max_new_tokens": 8, "cue": True, "long_prompts": "error"}
+ASKED = {"max_new_tokens": 8, "lead": False, "cue": True, "long_prompts": "error"}
 
 
 def import_chat(folder, template, chat=True):

@@ -141,6 +141,9 @@ def test_each_caveat_belongs_to_its_own_source(study):
     for repo in ("facebook/opt-350m", "EleutherAI/pythia-160m"):
         assert says("OPT-175B", study=config | {"models": {"base": {"source": "hub", "repo": repo}}}) == repo.startswith("facebook")
     assert says("<li>HH-RLHF (MIT)") and not says("<li>HH-RLHF (MIT)", origins=[])
+    for key in ("lead", "cue"):
+        caveat = f"(<code>generation.{key}</code>): sft, dpo."
+        assert says(caveat, unlike_training={key: ["sft", "dpo"]}) and not says(caveat)
     assert says("data of the policies' own source") and not says("data of the policies' own source", same_source=[])
 
 

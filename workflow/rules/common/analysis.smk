@@ -13,12 +13,16 @@ def thresholds():
     }
 
 
+def family():
+    """Policy -> its parent, and `fixed` where there is one of it for all seeds."""
+    parents = {policy: {"parent": GRAPH[policy].get("parent")} for policy in POLICIES}
+    return parents | {policy: {**parents[policy], "fixed": True} for policy in POLICIES if is_fixed(policy)}
+
+
 def analysis_config(*keys, **more):
     """The graph of the policies and the judges' thresholds, these entries of `analysis`, and more."""
-    parents = {policy: {"parent": GRAPH[policy].get("parent")} for policy in POLICIES}
-    fixed = {policy: {**parents[policy], "fixed": True} for policy in POLICIES if is_fixed(policy)}
     chosen = {key: config["analysis"][key] for key in keys}
-    return as_json(judges=thresholds(), policies=parents | fixed, order=POLICIES, seeds=config["seeds"], **chosen, **more)
+    return as_json(judges=thresholds(), policies=family(), order=POLICIES, seeds=config["seeds"], **chosen, **more)
 
 
 def is_plain(method):
@@ -144,10 +148,9 @@ def label_config(wildcards):
 
 
 def overrefusal_config():
-    parents = {policy: {"parent": config["policies"][policy].get("parent")} for policy in POLICIES}
     name = OVERREFUSAL.get("judge")
     judge = {"name": name, "higher_is": JUDGES[name]["higher_is"], "refused_from": OVERREFUSAL["refused_from"]} if name else {}
-    return as_json(policies=parents, order=POLICIES, seeds=config["seeds"], judge=judge)
+    return as_json(policies=family(), order=POLICIES, seeds=config["seeds"], judge=judge)
 
 
 def snapshot_summary_config():

@@ -25,7 +25,7 @@ RELEASED = "release" in config
 DATASETS = {} if RELEASED else config["datasets"]
 BASE = {} if RELEASED else config["models"]["base"]
 WITH_WEIGHTS = [] if RELEASED else [policy for policy in POLICIES if policy in config["policies"]]
-TRAINED = [policy for policy in WITH_WEIGHTS[1:] if policy not in SNAPSHOTS]
+TRAINED = [policy for policy in WITH_WEIGHTS if "method" in config["policies"][policy] and policy not in SNAPSHOTS]
 
 OVERREFUSAL = config.get("overrefusal", {})
 ONE_GPU = min(1, config["compute"]["gpus"])  # of a job that no processes share
@@ -35,9 +35,16 @@ if DEVICE["device"] != "cpu" and not config["compute"]["deterministic"]:
     DEVICE["deterministic"] = False
 
 
+def is_asked(policy):
+    """Whether a policy trains nothing: it has its parent's weights, asked otherwise."""
+    return "generation" in config["policies"].get(policy, {})
+
+
 def is_fixed(policy):
-    """Whether one file of responses, of no seed of the study, is all that there is of a policy."""
-    return policy not in config["policies"] and "{seed}" not in IMPORTED_RESPONSES[policy]["path"]
+    """Whether there is one of a policy, of no seed of the study: the root's weights asked otherwise, or one file of responses."""
+    if policy in config["policies"]:
+        return is_asked(policy) and config["policies"][policy]["parent"] == ROOT
+    return "{seed}" not in IMPORTED_RESPONSES[policy]["path"]
 
 
 def seeds_of(policy):

@@ -36,6 +36,21 @@ def seen_files(wildcards):
     return [f"<results>/data/{name}/preferences.parquet" for name in sorted(trained) if DATASETS[name]["train_split"] in splits]
 
 
+def generation_of(policy):
+    """How a policy is asked: as the study's `generation` says, but for what its own says."""
+    return {**config["generation"], **config["policies"][policy].get("generation", {})}
+
+
+def asked_unlike_trained():
+    """`lead` and `cue` -> the policies that are trained on transcripts here, and asked without it."""
+    on_transcripts = (
+        [] if BASE.get("chat_template") else [policy for policy in WITH_WEIGHTS if lineage(policy) or BASE["source"] == "scratch"]
+    )
+    answering = [policy for policy in on_transcripts if policy not in IMPORTED_RESPONSES]
+    unlike = {key: [policy for policy in answering if not generation_of(policy)[key]] for key in ("lead", "cue")}
+    return {key: policies for key, policies in unlike.items() if policies}
+
+
 def drift_references(policy):
     """What a policy's drift is measured from: its parent, and the root where that is another."""
     parent = config["policies"][policy].get("parent")
@@ -83,6 +98,10 @@ def twin_rewards():
 def evaluation_files():
     """Every file that a step of the evaluation makes."""
     return [*response_files(), *reward_files(), *pair_files(), *drift_files(), *twin_responses(), *twin_rewards()]
+
+
+def generation_config(wildcards):
+    return as_json(**DEVICE, **generation_of(wildcards.policy))
 
 
 def imported_file(wildcards):
@@ -167,7 +186,8 @@ def drift_config(wildcards):
     drift = {key: config["drift"][key] for key in ("samples", "rows", "seed")}
     subsets = {name: held_out for name, held_out in held_out_subsets().items() if name in own_subsets().values()}
     references = drift_references(wildcards.policy)
-    generation = {key: config["generation"][key] for key in ("max_new_tokens", "dtype", "cue", "long_prompts", "batch_tokens")}
+    asked = generation_of(wildcards.policy)
+    generation = {key: asked[key] for key in ("max_new_tokens", "dtype", "lead", "cue", "long_prompts", "batch_tokens")}
     return as_json(**DEVICE, drift=drift, references=references, subsets=subsets, **generation)
 
 

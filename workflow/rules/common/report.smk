@@ -7,6 +7,12 @@ def compared():
     return [pair for pair in [analysis.get("primary", []), *analysis["contrasts"]] if pair and set(pair) <= set(WITH_WEIGHTS)]
 
 
+def differing(policy, against):
+    """What sets a policy apart from another: trainings, and how it is asked."""
+    asked = asked_otherwise(generation_of(policy), generation_of(against))
+    return [*differences(lineage(policy), lineage(against)), *asked]
+
+
 def report_config(wildcards=None):
     """All that the report shows of the config: not what belongs to the machine, nor methods that no policy uses."""
     used = {policy.get("method") for policy in config["policies"].values()}
@@ -17,7 +23,8 @@ def report_config(wildcards=None):
         tables=analysis_tables(),
         figures=figure_names(),
         logs=[path.removeprefix("<results>/") for path in training_logs()],
-        differs={f"{policy} {other}": differences(lineage(policy), lineage(other)) for policy, other in compared()},
+        differs={f"{policy} {other}": differing(policy, other) for policy, other in compared()},
+        unlike_training=asked_unlike_trained(),
         synthetic=is_synthetic(),
         origins=origins(),
         same_source=same_source(),
@@ -112,6 +119,7 @@ def summary_config(wildcards):
         compare_published=is_comparable(),
         synthetic=is_synthetic(),
         same_source=same_source(),
+        unlike_training=asked_unlike_trained(),
     )
 
 

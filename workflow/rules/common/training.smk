@@ -14,7 +14,8 @@ def policy_manifest(policy, seed):
             f"{policy} has no weights in study {config['study']}: its responses come from {IMPORTED_RESPONSES[policy]['path']}."
         )
     check_seed(policy, seed)
-    return "<results>/models/base/manifest.json" if policy == ROOT else f"<results>/policies/{policy}/seed-{seed}/manifest.json"
+    whose = config["policies"][policy]["parent"] if is_asked(policy) else policy
+    return "<results>/models/base/manifest.json" if whose == ROOT else f"<results>/policies/{whose}/seed-{seed}/manifest.json"
 
 
 def policy_input(wildcards):
@@ -25,7 +26,7 @@ def lineage(policy):
     """The trainings that lead to a policy, the first one first."""
     entry = config["policies"][policy]
     if "method" not in entry:
-        return []
+        return lineage(entry["parent"]) if is_asked(policy) else []
     method = method_of(policy)
     training = {"method": entry["method"], "trainer": method["trainer"], "parent": entry["parent"], "data": data_of(policy)}
     ended = {"stopped_at": SNAPSHOTS[policy]["step"]} if policy in SNAPSHOTS else {}
@@ -71,7 +72,7 @@ def policy_reference(wildcards):
 
 
 def policy_files():
-    return [policy_manifest(policy, seed) for policy in WITH_WEIGHTS for seed in seeds_of(policy)]
+    return list(dict.fromkeys(policy_manifest(policy, seed) for policy in WITH_WEIGHTS for seed in seeds_of(policy)))
 
 
 def reference_files():

@@ -116,7 +116,7 @@ def check_positions(config: dict) -> None:
 def check_train_splits(config: dict) -> None:
     """Raise StudyError where something trains on a split that its dataset does not read."""
     datasets = config["datasets"]
-    policies = {f"policies.{name}": policy for name, policy in config["policies"].items() if "parent" in policy}
+    policies = {f"policies.{name}": policy for name, policy in config["policies"].items() if "method" in policy}
     for key, entry in {**policies, **scratch_models(config)}.items():
         name = entry.get("data", config["prompts"]["dataset"])
         splits = datasets[datasets[name].get("from", name)]["splits"]

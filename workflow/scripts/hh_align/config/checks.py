@@ -1,5 +1,6 @@
 """What a config's schema cannot say: every name that it refers to exists, and what stands together belongs together."""
 
+from hh_align.config.check_asked import check_asked
 from hh_align.config.check_data import check_datasets, check_needed_datasets, check_prompts
 from hh_align.config.check_judges import check_judges, check_overrefusal
 from hh_align.config.check_release import check_release
@@ -15,6 +16,7 @@ def check_references(config: dict) -> None:
     """Check that every name that the config refers to exists. Raises StudyError for the first fault, section by section."""
     check_sections(config)
     check_policies(config)
+    check_asked(config)
     check_datasets(config)
     check_judges(config)
     check_overrefusal(config)

@@ -26,6 +26,11 @@ def differences(policy: list[dict], against: list[dict]) -> list[str]:
     return [*extra, *lacking, *(change for one, other in pairs for change in changes(one, other))]
 
 
+def asked_otherwise(generation: dict, against: dict) -> list[str]:
+    """What sets the settings by which a policy is asked apart from another's, as `generation.key theirs → ours`."""
+    return _changed("generation", generation, against)
+
+
 def changes(training: dict, against: dict) -> list[str]:
     """Where two trainings differ, as `key theirs → ours`."""
     one, other = ({"trainer": each["trainer"], "data": each["data"], **each["settings"]} for each in (training, against))
@@ -46,6 +51,8 @@ def _changed(key: str, value: object, before: object) -> list[str]:
 def _shown(value: object) -> str:
     if value is None:
         return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, dict):
         return ", ".join(f"{key} {_shown(entry)}" for key, entry in sorted(value.items()))
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)

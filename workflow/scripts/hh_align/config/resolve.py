@@ -144,7 +144,9 @@ def explain(error: ValidationError, whole: str = "the config") -> str:
     if error.validator == "anyOf":
         return f"{where} lacks the key {' or '.join(key for choice in allowed for key in choice['required'])}."
     if error.validator == "dependentRequired":
-        return f"{where} is {shown}: a trained policy needs both parent and method, the root neither."
+        return (
+            f"{where} is {shown}: a trained policy needs both parent and method, one asked otherwise parent and generation, the root none."
+        )
     if error.validator == "type" and isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
         return f"{where} is the text '{value}', not a number{meaning}: YAML wants a dot, write {_dotted(value)}."
     if error.validator == "enum":

@@ -2,6 +2,8 @@
 
 import hashlib
 
+LEAD = "\n\n"
+"""What every transcript begins with; a prompt of the evaluation, cut as the paper's author cut it, has lost it."""
 HUMAN = "\n\nHuman:"
 ASSISTANT = "\n\nAssistant:"
 
@@ -35,8 +37,8 @@ def cluster_of(transcript: str) -> str:
 
 
 def judged_prompt(prompt: str) -> str:
-    """A preference row's prompt as evaluation shows it to a judge: stripped, without the cue at its end."""
-    return prompt.strip().removesuffix("Assistant:").strip()
+    """A preference row's prompt as evaluation shows it to a judge: without the blank line at its beginning and the cue at its end."""
+    return prompt.lstrip().removesuffix(ASSISTANT)
 
 
 SPEAKERS = {"user": "Human", "assistant": "Assistant"}

@@ -11,7 +11,7 @@ from hh_align.core.finish import FailedGeneration, finish
 from hh_align.core.records import Record, look_up, read_records
 from hh_align.core.tables import PROMPTS, RESPONSES, columns_of
 from hh_align.data.import_release import is_text
-from hh_align.data.transcripts import ASSISTANT, messages_as_text
+from hh_align.data.transcripts import ASSISTANT, LEAD, messages_as_text
 from hh_align.evaluation.layouts import FAILED, LAYOUTS, RECORDS, SECOND, clean, several
 
 SHOWN = 60
@@ -46,7 +46,8 @@ def plain(text: str) -> str:
 def matcher(prompts: list[dict]) -> Callable[[object, object, object], str]:
     """A function (prompt_id, prompt, axis) -> the prompt_id of the study's prompt that a record answers.
 
-    A prompt_id that is a text decides; else the prompt's exact text, or that text before one trailing cue. Nothing else is normalised.
+    A prompt_id that is a text decides; else the prompt's exact text, or the text around it that policies read: before one trailing cue,
+    and behind one leading blank line. Nothing else is normalised.
     It raises ValueError, saying what is wrong, and where prompt_id and text are those of different prompts.
     """
     known = {row["prompt_id"]: row for row in prompts}
@@ -61,7 +62,9 @@ def matcher(prompts: list[dict]) -> Callable[[object, object, object], str]:
         if isinstance(prompt, list) and len(prompt) == 1:
             texts.append(look_up(prompt, "0.content"))
         texts = [text for text in texts if isinstance(text, str)]
-        return next((by_text[text] for text in (*texts, *(text.removesuffix(ASSISTANT) for text in texts)) if text in by_text), [])
+        uncued = [text.removesuffix(ASSISTANT) for text in texts]
+        bare = [text.removeprefix(LEAD) for text in uncued]
+        return next((by_text[text] for text in (*texts, *uncued, *bare) if text in by_text), [])
 
     def match(prompt_id: object, prompt: object, axis: object) -> str:
         alike = with_text(prompt)

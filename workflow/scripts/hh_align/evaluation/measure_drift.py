@@ -92,6 +92,12 @@ def divergences(policy, references: Iterable, prompts: list[list[int]], replies:
     return nats
 
 
+def with_ids(prompts: list[dict], tokenizer, config: dict, positions: int) -> list[dict]:
+    """The evaluation prompts with their `ids`, those that generation reads. Raises StudyError as prompt_ids does."""
+    ids, _ = prompt_ids(tokenizer, prompts, config, positions)
+    return [prompt | {"ids": read} for prompt, read in zip(prompts, ids, strict=True)]
+
+
 def measure_samples(policy, tokenizer, references: dict[str, object], prompts: list[dict], config: dict, parts: Parts) -> list[dict]:
     """Rows of measure `sample`: `samples` responses to each prompt; a response's tokens include the </s> that ends it.
 
@@ -192,8 +198,7 @@ def main() -> None:
         raise StudyError(f"{args.text}: no text. drift.text names a plain UTF-8 file outside what the policies are trained on.")
 
     positions = positions_of(policy.config)
-    ids, _ = prompt_ids(tokenizer, prompts, config, positions)
-    prompts = [row | {"ids": read} for row, read in zip(prompts, ids, strict=True)]
+    prompts = with_ids(prompts, tokenizer, config, positions)
     examples = chosen_examples([row for rows in pairs.values() for row in rows], tokenizer, positions)
     with state_folder(args.state, fingerprint(made_by, code_hash("hh_align.evaluation.measure_drift")), started) as state:
         rows = measure_samples(policy, tokenizer, references, prompts, config, Parts(state, "samples.jsonl"))

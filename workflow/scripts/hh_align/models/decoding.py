@@ -10,7 +10,7 @@ from transformers import AttentionInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from hh_align.core.errors import StudyError
-from hh_align.data.transcripts import ASSISTANT
+from hh_align.data.transcripts import ASSISTANT, LEAD
 from hh_align.models.attention import repeated
 from hh_align.models.chat import prompt_text
 from hh_align.models.tokens import start
@@ -93,8 +93,9 @@ def use_memory(model) -> Iterator[None]:
 
 
 def prompt_ids(tokenizer, prompts: Sequence[dict], config: dict, positions: int) -> tuple[list[list[int]], list[int]]:
-    """(ids, cut) of the evaluation prompts as every policy reads them: one leading bos where there is one, and by the tokenizer's chat
-    template, else with the cue where `cue` says so.
+    """(ids, cut) of the evaluation prompts as a policy reads them: one leading bos where there is one, and by the tokenizer's chat
+    template, else behind the blank line that begins a transcript where `lead` says so, and with the cue where `cue` does: with both a
+    prompt is the one of training.
 
     A prompt that leaves no room for `max_new_tokens` within the policy's positions loses its beginning where `long_prompts` is `cut`;
     cut counts the tokens. Raises StudyError for it otherwise, and for a prompt without text.
@@ -107,7 +108,7 @@ def prompt_ids(tokenizer, prompts: Sequence[dict], config: dict, positions: int)
     if limit < 2:
         raise StudyError(f"generation.max_new_tokens is {config['max_new_tokens']}, and the policy has {positions} positions: lower it.")
     for prompt in prompts:  # one by one: the encodings of many would hold memory that nothing else needs
-        text = prompt["prompt"] + (ASSISTANT if config["cue"] else "")
+        text = LEAD * config["lead"] + prompt["prompt"] + ASSISTANT * config["cue"]
         if tokenizer.chat_template:
             text = prompt_text(tokenizer, prompt["prompt"], prompt["prompt_id"])
         encoded = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids

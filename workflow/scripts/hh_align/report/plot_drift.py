@@ -14,7 +14,7 @@ def distances_of(drift: pd.DataFrame, order: list[str]) -> dict[tuple[str, int],
     """(policy, seed) -> the square root of the divergence from the root in nats per response; the root itself at 0."""
     root = order[0]
     from_root = drift[(drift["reference"] == root) | (drift["policy"] == root)]
-    return {(row.policy, row.seed): 0.0 if row.policy == root else row.kl_per_response**0.5 for row in from_root.itertuples()}
+    return {(row.policy, row.seed): 0.0 if row.policy == root else max(row.kl_per_response, 0.0) ** 0.5 for row in from_root.itertuples()}
 
 
 def plot(drift: pd.DataFrame, metrics: pd.DataFrame, config: dict) -> plt.Figure:

@@ -18,6 +18,7 @@ from hh_align.core.axes import AXES, CAS, GOOD_WORDS, MEANS, RATES
 from hh_align.core.command import parse, run
 
 WIDTH = 110
+IN_TRAINING = {"lead": "the blank line that begins", "cue": 'the "Assistant:" that ends'}
 PAGES = "The report: {folder}/index.html; beside it browser.html (the responses) and every table as CSV."
 
 
@@ -167,6 +168,8 @@ def closing_lines(config: dict) -> list[str]:
     lines = ["The intervals are about a judge's opinion, and it errs."]
     if config["same_source"]:
         lines.append(f"Trained on data of the policies' own source: {', '.join(config['same_source'])}.")
+    for key, policies in config["unlike_training"].items():
+        lines.append(f"Asked without {IN_TRAINING[key]} every prompt in training (generation.{key}): {', '.join(policies)}.")
     if config["synthetic"]:
         lines.append("Synthetic data: these numbers test the workflow and say nothing about OPT-350M or any real model.")
     return lines

@@ -104,7 +104,7 @@ def needs(config: dict, sizes: dict[tuple[str, str], dict[str, int]], results: P
     base = models["base"]
     if base.get("source") == "hub":
         weights = weights_in_float32(sizes[base["repo"], base["revision"]])
-        trained = {name: policy for name, policy in config["policies"].items() if "parent" in policy}
+        trained = {name: policy for name, policy in config["policies"].items() if "method" in policy}
         ahead = [
             (name, seed)
             for name in trained
