@@ -43,11 +43,9 @@ def generation_of(policy):
 
 def asked_unlike_trained():
     """`lead` and `cue` -> the policies that are trained on transcripts here, and asked without it."""
-    on_transcripts = (
-        [] if BASE.get("chat_template") else [policy for policy in WITH_WEIGHTS if lineage(policy) or BASE["source"] == "scratch"]
-    )
-    answering = [policy for policy in on_transcripts if policy not in IMPORTED_RESPONSES]
-    unlike = {key: [policy for policy in answering if not generation_of(policy)[key]] for key in ("lead", "cue")}
+    trained = [policy for policy in WITH_WEIGHTS if lineage(policy) or BASE["source"] == "scratch"]
+    asked = [] if BASE.get("chat_template") else [policy for policy in trained if policy not in IMPORTED_RESPONSES]
+    unlike = {key: [policy for policy in asked if not generation_of(policy)[key]] for key in ("lead", "cue")}
     return {key: policies for key, policies in unlike.items() if policies}
 
 
