@@ -92,9 +92,7 @@ def test_the_summary_of_judges_of_one_axis(mixed):
     tables = {name: table(mixed, name) for name in names} | {"leads": table(mixed, "threshold_leads")}
     empty = {name: summarize_study.frame(None, columns) for name, columns in summarize_study.COLUMNS.items()}
     text = summarize_study.summary(
-        mixed.config | {"study": "made", "folder": "results/made", "synthetic": False, "same_source": ["kind"], "unlike_training": {}},
-        empty | tables,
-        {},
+        mixed.config | {"study": "made", "folder": "results/made", "synthetic": False, "same_source": ["kind"]}, empty | tables, {}
     )
     kind = text.split("(judge kind)")[1].split("(judge")[0]
     assert "HmR" in kind and "HpR" not in kind.split("Found with")[0] and "nan" not in text

@@ -98,7 +98,6 @@ def test_the_summary_shows_ours_beside_theirs(released, tmp_path):
         "compare_published": True,
         "synthetic": False,
         "same_source": ["deberta"],
-        "unlike_training": {},
     }
     tables = {name: released / f"{name}.parquet" for name in ("metrics", "comparisons", "retention", "power", "leads")}
     published = {"published": REPOSITORY / "resources/published.yaml", "output": tmp_path / "summary.txt"}

@@ -168,7 +168,7 @@ def closing_lines(config: dict) -> list[str]:
     lines = ["The intervals are about a judge's opinion, and it errs."]
     if config["same_source"]:
         lines.append(f"Trained on data of the policies' own source: {', '.join(config['same_source'])}.")
-    for key, policies in config["unlike_training"].items():
+    for key, policies in config.get("unlike_training", {}).items():
         lines.append(f"Asked without {IN_TRAINING[key]} every prompt in training (generation.{key}): {', '.join(policies)}.")
     if config["synthetic"]:
         lines.append("Synthetic data: these numbers test the workflow and say nothing about OPT-350M or any real model.")

@@ -257,13 +257,7 @@ def main() -> None:
         write_text(args.output / "report" / f"{name}.csv", as_csv(written.to_pylist(), written.schema.names))
         tables[name] = written.to_pandas()
     draw(tables, rated.ratings, config, args.output / "report/figures")
-    about = config | {
-        "study": args.responses.stem,
-        "folder": str(args.output),
-        "synthetic": False,
-        "same_source": [],
-        "unlike_training": {},
-    }
+    about = config | {"study": args.responses.stem, "folder": str(args.output), "synthetic": False, "same_source": []}
     empty = {name: summarize_study.frame(None, columns) for name, columns in summarize_study.COLUMNS.items()}
     text = summarize_study.summary(about, empty | tables | {"leads": tables["threshold_leads"]}, {}, FILES)
     write_text(args.output / "report/summary.txt", text)
