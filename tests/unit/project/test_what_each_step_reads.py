@@ -41,11 +41,13 @@ PAGE = (REPOSITORY / "docs/protocol.md").read_text()
 
 
 class Seen(NamedTuple):
-    """What a step reads: ids of the prompt, and of the reply where there is one; why: what it differs by, and the reason."""
+    """What a step reads: ids of the prompt, and of the reply where there is one; why: the reason where it is another prompt; when: the
+    settings by which it is read so."""
 
     prompt: Sequence[int]
     reply: Sequence[int]
     why: str = ""
+    when: str = ""
 
     @property
     def ids(self) -> list[int]:
@@ -109,7 +111,7 @@ def answered(tokenizer, folder) -> dict[str, Seen]:
         ((item, *_),) = prompt_items(path, tokenizer, asking, POSITIONS)
         (sample,), (twin,) = (with_ids(rows, tokenizer, asking, POSITIONS) for rows in (drawn, twins(folder / "twins.csv")))
         ids = {"generation": list(item.ids), "the drift's samples": sample["ids"], "over-refusal": twin["ids"]}
-        seen |= {f"{step} {setting}": Seen(read, [], why) for step, read in ids.items()}
+        seen |= {f"{step} {setting}": Seen(read, [], why, f" {setting}") for step, read in ids.items()}
     return seen
 
 
@@ -208,9 +210,10 @@ def table(policy, judge, folder) -> str:
     views += [(name, judge, view) for name, view in judged(judge, folder).items()]
     steps: dict[tuple, list[str]] = {}
     for name, tokenizer, view in views:
-        steps.setdefault((cell(tokenizer, view.prompt), cell(tokenizer, view.reply), view.why), []).append(name)
+        read = cell(tokenizer, view.prompt), cell(tokenizer, view.reply), view.why
+        steps.setdefault((view.when, *read), []).append(name.removesuffix(view.when))
     lines = ["| steps | prompt | reply | why it differs |", "|---|---|---|---|"]
-    return "\n".join([*lines, *(f"| {', '.join(names)} | {' | '.join(read)} |" for read, names in steps.items())])
+    return "\n".join([*lines, *(f"| {', '.join(names)}{when} | {' | '.join(read)} |" for (when, *read), names in steps.items())])
 
 
 def test_the_page_has_the_table(small, tmp_path):
