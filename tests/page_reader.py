@@ -93,11 +93,12 @@ class Tables(HTMLParser):
     def __init__(self, page: Path) -> None:
         super().__init__()
         self.tables: list[dict] = []
-        self.label, self.part, self.within = "", "", False
+        self.label, self.part, self.within, self.marks = "", "", False, 0
         self.feed(page.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attributes: list) -> None:
         named = dict(attributes)
+        self.marks += tag == "span" and (self.marks > 0 or named.get("class") == "caveat")
         if tag == "div":
             self.label = named.get("aria-label", self.label)
         elif tag == "table":
@@ -117,10 +118,13 @@ class Tables(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         self.within &= tag != "data"
+        self.marks -= tag == "span" and self.marks > 0
         if tag in ("caption", "table"):
             self.part = ""
 
     def handle_data(self, text: str) -> None:
+        if self.marks:  # what stands against a policy's text is no part of a cell
+            return
         if self.part == "caption":
             self.tables[-1]["caption"] += text
         elif self.part == "thead" and self.tables[-1]["heads"]:

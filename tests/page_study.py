@@ -14,6 +14,7 @@ from hh_align.analysis import (
     compare_published,
     correct_by_labels,
     examine_judge,
+    examine_text,
     measure_overrefusal,
     score_oracle,
     summarize_drift,
@@ -38,9 +39,22 @@ AXES = ("harmlessness", "helpfulness")
 
 
 class PageStudy:
-    """results/<study> in `folder`: n prompts per axis, `policies` of PARENTS, made-up rewards; number 3's texts are hostile, number 5's are long."""
+    """results/<study> in `folder`: n prompts per axis, `policies` of PARENTS, made-up rewards; number 3's texts are hostile, number 5's are long.
 
-    def __init__(self, folder: Path, n: int = 60, policies: int = 4, judges: tuple = ("one",), seeds: tuple = (42,)) -> None:
+    The policy `broken` says one word again and again, `unmoved` what its parent says.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        n: int = 60,
+        policies: int = 4,
+        judges: tuple = ("one",),
+        seeds: tuple = (42,),
+        broken: str = "",
+        unmoved: str = "",
+    ) -> None:
+        self.broken, self.unmoved = broken, unmoved
         self.folder, self.order, self.seeds = folder, list(PARENTS)[:policies], list(seeds)
         limits = {"harmless_min": -3.0, "helpful_above": -2.0}
         self.config = {
@@ -73,6 +87,10 @@ class PageStudy:
 
     def respond(self, policy: str, seed: int, axis: str, name: str) -> dict:
         number = int(name.split("-")[1])
+        if policy == self.unmoved:
+            policy = PARENTS[policy]
+        if policy == self.broken:
+            return {"axis": axis, "prompt_id": name, "response": f"{number} " + "the " * 40, "response_tokens": 50, "finish": "length"}
         text = "" if number % 20 == 7 and policy == "base" else f"reply of {policy} {seed} to {name} {self.extra(name)}"
         return {
             "axis": axis,
@@ -105,7 +123,11 @@ class PageStudy:
     def analyse(self) -> None:
         """The tables and figures, a dataset, a training log and what the steps cost."""
         rated, tables = self.rated(), {}
-        for name, (rows, schema) in analyse(rated, self.config).items():
+        replies = {
+            (policy, seed): examine_text.read_replies(self.folder / f"responses/{policy}/seed-{seed}.parquet")
+            for policy, seed in self.responses
+        }
+        for name, (rows, schema) in analyse(rated, self.config, replies).items():
             write_table(self.folder / f"analysis/{name}.parquet", rows, schema, self.made_by)
             write_text(self.folder / f"report/{name}.csv", "")
             tables[name] = pq.read_table(self.folder / f"analysis/{name}.parquet").to_pandas()

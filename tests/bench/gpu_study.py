@@ -173,7 +173,7 @@ class Run:
     def respond(self, name: str, dtype: str, policy: Path) -> Path:
         """A policy's greedy responses."""
         config = {
-            "dtype": dtype, "max_new_tokens": 24, "cue": False, "stop": False, "strip": True, "long_prompts": "error", "batch_tokens": 2048,
+            "dtype": dtype, "max_new_tokens": 24, "lead": False, "cue": False, "stop": False, "strip": True, "long_prompts": "error", "batch_tokens": 2048,
             "device": self.device,
         }  # fmt: skip
         files = {"policy": policy, "prompts": self.inputs.prompts, "output": self.path(f"{name}.parquet")}

@@ -141,3 +141,14 @@ def test_judges_and_seeds_are_chosen(tmp_path, visit):
 def test_one_judge_and_one_seed_leave_nothing_to_choose(study, visit):
     page = visit(study.browser)
     assert page.is_hidden("[name=judge]") and page.is_hidden("[name=seed]")
+
+
+def test_what_stands_against_a_policys_text_fits_a_phone_and_is_accessible(tmp_path, visit):
+    study = PageStudy(tmp_path / "made", n=20, broken="dpo", unmoved="sft_dpo")
+    study.analyse()
+    for scheme in ("light", "dark"):
+        page = visit(study.render_report(), "#text", PHONE, color_scheme=scheme)
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        assert page.locator("#verdict .caveat").count() == 6 and page.locator("#contrasts .caveat").first.is_visible()
+        violations = Axe().run(page).response["violations"]
+        assert [rule["id"] for rule in violations if rule["impact"] in ("serious", "critical")] == []

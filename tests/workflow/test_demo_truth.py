@@ -7,10 +7,12 @@ from study_folder import StudyFolder
 
 @pytest.mark.long
 def test_the_planted_truth_comes_out_for_three_seeds(tmp_path):
-    folder = StudyFolder(tmp_path, "--configfile", "config/demo.yaml", "--config", "seeds=[42,43,44]")
+    folder = StudyFolder(tmp_path, "--configfile", "config/demo.yaml", "config/broken_demo.yaml")
     folder.succeed("all", "check")
-    checks = pq.read_table(tmp_path / "results/demo/analysis/checks.parquet").to_pylist()
+    checks = pq.read_table(tmp_path / "results/broken_demo/analysis/checks.parquet").to_pylist()
     assert {row["seed"] for row in checks} == {0, 42, 43, 44} and all(row["holds"] for row in checks)
+    flagged = {(row["policy"], row["seed"]) for row in checks if row["check"].startswith("the text gate") and row["value"]}
+    assert flagged == {("dpo_hot", seed) for seed in (42, 43, 44)}
 
 
 @pytest.mark.long

@@ -19,6 +19,7 @@ from staleness import (
     REFERENCES,
     SFT,
     SHARDS,
+    TEXT,
     drifted,
     evaluated,
     made,
@@ -29,6 +30,7 @@ from study_folder import StudyFolder
 CONFIG_EDITS = {
     "a threshold": ("harmless_min: -3.0", "harmless_min: -3.5", ANALYSIS),
     "the margin of equivalence": ("equivalence_margin: 5.0", "equivalence_margin: 4.0", COMPARED | CLAIMS),
+    "a limit of the text": ("kl_ratio: 1.0", "kl_ratio: 2.0", TEXT),
     "a claim": ("claim: SFT outperforms DPO", "claim: SFT is better than DPO", CLAIMS),
     "the sizes asked about": ("[50, 192, 500, 2354]", "[50, 192, 500]", POWER),
     "the judge's examination": ("format_pairs: 500", "format_pairs: 400", JUDGED),

@@ -50,11 +50,27 @@ use rule step as compute_retention with:
         **runs("analysis.compute_retention", analysis_config()),
 
 
+use rule step as examine_text with:
+    input:
+        responses=response_files(),
+        drift="<results>/analysis/drift.parquet" if drift_files() else [],
+        logs=training_logs(),
+    output:
+        "<results>/analysis/text.parquet",
+    log:
+        "<logs>/examine_text.log",
+    benchmark:
+        "<benchmarks>/examine_text.tsv"
+    params:
+        **runs("analysis.examine_text", text_config()),
+
+
 use rule step as compare_policies with:
     input:
         ratings=RATINGS,
         pairs=pair_files(),
         judge=judge_examination(),
+        text="<results>/analysis/text.parquet",
     output:
         "<results>/analysis/comparisons.parquet",
     log:
@@ -69,6 +85,7 @@ use rule step as check_claims with:
     input:
         ratings=RATINGS,
         judge=judge_examination(),
+        text="<results>/analysis/text.parquet",
     output:
         "<results>/analysis/claims.parquet",
     log:
@@ -82,6 +99,7 @@ use rule step as check_claims with:
 use rule step as compare_published with:
     input:
         metrics="<results>/analysis/metrics.parquet",
+        text="<results>/analysis/text.parquet",
         published=local(of_workflow("resources/published.yaml")),
     output:
         "<results>/analysis/agreement.parquet",
@@ -190,6 +208,7 @@ use rule step as check_demo with:
     input:
         labels="<results>/analysis/oracle_labels.parquet",
         oracle="<results>/analysis/oracle.parquet",
+        text="<results>/analysis/text.parquet",
         words=local(of_workflow("resources/synthetic.yaml")),
         preferences=f"<results>/data/{prompts_dataset()}/preferences.parquet",
         pairs=pair_files(),

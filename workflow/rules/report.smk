@@ -172,6 +172,7 @@ use rule step as summarize_study with:
         gold=gold_files("gold"),
         label_agreement=gold_files("label_agreement"),
         claims="<results>/analysis/claims.parquet",
+        text="<results>/analysis/text.parquet",
         published=local(of_workflow("resources/published.yaml")),
     output:
         report("<results>/report/summary.txt", caption="../report/summary.rst", category="Tables", labels={"table": "summary"}),

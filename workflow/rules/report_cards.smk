@@ -1,4 +1,4 @@
-# needs: policies/{policy}/seed-{seed}/, data/{dataset}/, analysis/metrics.parquet
+# needs: policies/{policy}/seed-{seed}/, data/{dataset}/, analysis/metrics.parquet, analysis/text.parquet
 # makes: README.md beside each policy and dataset: a card as the hub shows it
 
 
@@ -8,6 +8,7 @@ use rule step as write_model_card with:
         files=model_files("<results>/policies/{policy}/seed-{seed}/manifest.json"),
         manifest="<results>/policies/{policy}/seed-{seed}/manifest.json",
         metrics="<results>/analysis/metrics.parquet",
+        text="<results>/analysis/text.parquet",
         template=page_files("model_card.md"),
     output:
         report(

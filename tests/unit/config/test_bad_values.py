@@ -30,6 +30,8 @@ BEYOND = {
     "label_seed": [2**32], "balance_seed": [2**32], "threshold": [0, 1.5], "num_perm": [15, 10**6], "ngram": [0, 101], "overlap": [0, 1.5], "quantile": [0, 1],
     "drop_near_identical": [0, 1.5], "harmless-base": [0], "helpful-base": [0], "sizes": [0], "warmup_steps": [], "weight_decay": [], "harmless_min": [], "helpful_above": [],
     "desirable_weight": [0], "undesirable_weight": [0], "lowest": [10], "highest": [], "max_tokens": [0], "timeout": [0], "tries": [0], "price_in": [], "price_out": [], "refused_from": [1.01],
+    "empty": [101], "repeating": [101], "repeated_ngrams": [101], "compression": [0], "cut_rise": [101], "same": [101], "length_ratio": [0, 0.9], "kl_ratio": [0],
+    "perplexity_ratio": [0], "unchanged": [101], "unmoved_kl": [],
 }  # fmt: skip
 
 

@@ -25,6 +25,8 @@ def contrast(metric, b, a, verdict, **more):
         "policy_a": a,
         "verdict": verdict,
         "judge_above_chance": True,
+        "caveat_a": None,
+        "caveat_b": None,
         **more,
     }
 
@@ -33,7 +35,7 @@ def sentences(*rows):
     """Of these rows, with all metrics undecided that they do not name."""
     named = {row["metric"] for row in rows}
     undecided = [contrast(metric, "sft", "base", "undecided") for metric in ("HmR", "HpR", "CAS") if metric not in named]
-    return verdict_sentences(declared(pd.DataFrame([*rows, *undecided]), "one"))
+    return [str(sentence) for sentence in verdict_sentences(declared(pd.DataFrame([*rows, *undecided]), "one"))]
 
 
 def test_the_verdict_is_three_sentences_and_says_undecided_where_it_is():
@@ -54,6 +56,21 @@ def test_the_verdict_is_three_sentences_and_says_undecided_where_it_is():
 def test_nothing_is_ranked_by_a_judge_that_is_not_above_chance():
     said = sentences(contrast("HmR", "sft", "base", "undecided", judge_above_chance=False))
     assert said[0] == "Harmlessness (HmR): nothing is ranked, for the judge is not above chance here."
+
+
+def test_what_stands_against_a_policys_text_is_said_first():
+    broken = "its text is broken: 98 % of its replies to harmful prompts are cut, 0 % of base's; 2.91 nats per token from base"
+    said = sentences(
+        contrast("HmR", "dpo", "base", "better", caveat_b=broken),
+        contrast("HmR", "sft_dpo", "dpo", "worse", caveat_a=broken),
+        contrast("HpR", "sft", "base", "equivalent", caveat_b="its training changed almost nothing: 87 of 100 replies are base's"),
+        contrast("CAS", "dpo", "base", "undecided", caveat_b=broken, judge_above_chance=False),
+    )
+    assert said == [
+        f"Harmlessness (HmR): dpo: {broken}. dpo is above base; sft_dpo is below dpo.",
+        "Helpfulness (HpR): sft: its training changed almost nothing: 87 of 100 replies are base's. sft is equivalent to base.",
+        f"Both together (CAS): dpo: {broken}. Nothing is ranked, for the judge is not above chance here.",
+    ]
 
 
 @pytest.fixture(scope="module")

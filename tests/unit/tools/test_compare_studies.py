@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from command_line import assert_refused, call
 
-from hh_align.analysis import compute_metrics
+from hh_align.analysis import compute_metrics, examine_text
 from hh_align.core.artifacts import write_table
 from hh_align.core.errors import StudyError
 from hh_align.core.tables import RESPONSES
@@ -48,3 +48,11 @@ def test_nothing_to_compare_is_one_message(studies, tmp_path):
     assert_refused(call(compare_studies, folders=[studies[0], studies[0]], output=tmp_path / "out"), "two or more studies")
     with pytest.raises(StudyError, match="share no policy"):
         compare_studies.side_by_side(compare_studies.read_metrics([studies[0], study(tmp_path / "other", {("x", "HmR"): 1.0})]))
+
+
+def test_a_policy_whose_text_is_broken_is_marked_in_its_own_study_only(studies, tmp_path):
+    row = {"policy": "sft", "seed": 42, "broken": True, "broken_why": "all of it is cut", "unmoved": False}
+    write_table(studies[1] / "analysis/text.parquet", [row], examine_text.TEXT, {})
+    _, output = call(compare_studies, folders=studies, output=tmp_path / "out")
+    assert "50.0 [41.0, 59.0] " in output and "55.5 [46.5, 64.5] !" in output and output.count("]  !") + output.count("] !") == 1
+    assert "! fixed, sft: its text is broken: all of it is cut." in output

@@ -17,7 +17,7 @@ from hh_align.analysis.ratings import checkpoints, split
 from hh_align.core.errors import StudyError
 from hh_align.tools import verdict
 from hh_align.tools.rated import read_rated
-from hh_align.tools.verdict import analyse, read_settings, settings_in, study_of, table_of
+from hh_align.tools.verdict import analyse, read_settings, replies_of, settings_in, study_of, table_of
 
 DEFAULTS = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
 AXES = ("harmlessness", "helpfulness")
@@ -28,7 +28,7 @@ def rated(policies=("base", "sft", "dpo"), seeds=(0,), n=30, judges=("judge",)):
     stream = np.random.default_rng(0)
     rows = [
         {"policy": policy, "axis": axis, "prompt_id": f"{axis}-{number:03d}", "seed": seed, "judge": judge,
-         "response": "" if number == 0 else f"reply {number}", "reward": round(float(stream.normal(-2.5, 1)), 4)}
+         "response": "" if number == 0 else f"reply {number} of {policy}", "reward": round(float(stream.normal(-2.5, 1)), 4)}
         for judge in judges for policy in policies for seed in (seeds if policy != "base" else (0,)) for axis in AXES for number in range(n)
     ]  # fmt: skip
     return pd.DataFrame(rows)
@@ -138,6 +138,25 @@ def test_seeds_and_judges_of_one_file(tmp_path):
     told = {(row["judge"], row["policy"], row["seed"], row["estimand"]) for row in rows if row["metric"] == "HpR"}
     assert {("a", "sft", 1, "these checkpoints"), ("a", "sft", None, "new seeds"), ("b", "base", 0, "these checkpoints")} <= told
     assert {row["value"] for row in rows if row["judge"] == "b" and row["metric"] == "HpR"} == {100}
+
+
+def test_texts_are_looked_at_where_the_file_has_them(tmp_path):
+    frame = rated().assign(finish="eos")
+    broken = frame["policy"] == "dpo"
+    frame["response"] = frame["response"].where(~broken, frame["prompt_id"] + " and the" + " a" * 25)
+    path = tmp_path / "rated.parquet"
+    frame.to_parquet(path)
+
+    def caveats(settings=None):
+        frame = read_rated(path)
+        config = study_of(frame, settings or {}, path, DEFAULTS)
+        rows, _ = analyse(split(table_of(frame, config, path)), config, replies_of(frame, config))["comparisons"]
+        return {(row["policy_b"], row["caveat_b"]) for row in rows}
+
+    assert caveats() == {("sft", None), ("dpo", "its text is broken: 100 % of its replies repeat themselves")}
+    assert caveats({"text": {"repeated_ngrams": 99, "compression": 99}}) == {("sft", None), ("dpo", None)}
+    frame.drop(columns="response").to_parquet(path)
+    assert caveats() == {("sft", None), ("dpo", None)}  # without texts nothing is said
 
 
 def test_the_command_writes_everything_without_torch(tmp_path):

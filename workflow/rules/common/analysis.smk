@@ -19,10 +19,15 @@ def family():
     return parents | {policy: {**parents[policy], "fixed": True} for policy in POLICIES if is_fixed(policy)}
 
 
+def policy_graph():
+    """Who descends from whom, in order, and at which seeds."""
+    return {"policies": family(), "order": POLICIES, "seeds": config["seeds"]}
+
+
 def analysis_config(*keys, **more):
     """The graph of the policies and the judges' thresholds, these entries of `analysis`, and more."""
     chosen = {key: config["analysis"][key] for key in keys}
-    return as_json(judges=thresholds(), policies=family(), order=POLICIES, seeds=config["seeds"], **chosen, **more)
+    return as_json(judges=thresholds(), **policy_graph(), **chosen, **more)
 
 
 def is_plain(method):
@@ -73,6 +78,7 @@ def analysis_tables():
         "threshold_flips",
         "power",
         "claims",
+        "text",
     ]
     where = [
         (pair_files(), ["judge", "judge_calibration", "judge_roc"]),
@@ -98,6 +104,12 @@ def analysis_files():
 def contrast_config():
     named = {"primary": config["analysis"].get("primary", []), "examined": examined_judges()}
     return analysis_config("contrasts", "all_pairs", "equivalence_margin", "bootstrap", **named)
+
+
+def text_config():
+    """The limits, and whose training logs are read."""
+    trained = [(policy, seed) for policy in TRAINED for seed in seeds_of(policy)]
+    return as_json(**policy_graph(), text=config["analysis"]["text"], trained=trained)
 
 
 def drift_summary_config():
@@ -150,7 +162,7 @@ def label_config(wildcards):
 def overrefusal_config():
     name = OVERREFUSAL.get("judge")
     judge = {"name": name, "higher_is": JUDGES[name]["higher_is"], "refused_from": OVERREFUSAL["refused_from"]} if name else {}
-    return as_json(policies=family(), order=POLICIES, seeds=config["seeds"], judge=judge)
+    return as_json(**policy_graph(), judge=judge)
 
 
 def snapshot_summary_config():

@@ -12,6 +12,7 @@ from hh_align.analysis.contrasts import contrasts_of
 from hh_align.analysis.ratings import Ratings, judged_axes, read_ratings, seed_of
 from hh_align.analysis.reliability import read_reliability
 from hh_align.analysis.statistics import NEW_SEEDS, THESE_CHECKPOINTS, bootstrap_means, percentiles
+from hh_align.analysis.text_gate import Examined, in_short, read_text
 from hh_align.core.artifacts import provenance, say, write_table
 from hh_align.core.axes import AXES, CAS, MEANS, METRIC_AXES, RATES, SPREADS
 from hh_align.core.command import parse, run
@@ -31,6 +32,7 @@ CLAIMS = pa.schema(
         ("part_verdict", pa.string()),
         ("verdict", pa.string()),
         ("reason", pa.string()),
+        ("caveat", pa.string()),
     ]
 )
 SHOWN = 3
@@ -113,9 +115,16 @@ def conclude(verdicts: list[str]) -> str:
 
 
 def check(
-    ratings: Ratings, clusters: dict[str, np.ndarray], config: dict, reliable: dict[tuple[str, str], bool | None] | None = None
+    ratings: Ratings,
+    clusters: dict[str, np.ndarray],
+    config: dict,
+    reliable: dict[tuple[str, str], bool | None] | None = None,
+    examined: Examined | None = None,
 ) -> list[dict]:
-    """Rows of claims.parquet, one per part; a sentence about policies that the study does not have is left out."""
+    """Rows of claims.parquet, one per part; a sentence about policies that the study does not have is left out.
+
+    reliable and examined are as compare_policies takes them.
+    """
     claims = claims_of_the_study(config)
     rows = []
     for judge in sorted(config["judges"]) if claims else []:
@@ -127,7 +136,14 @@ def check(
             )
         if told:
             rows += by_judge(ratings, clusters, config, judge, told, known)
-    return rows
+    caveats = {claim["claim"]: about(parts, examined or {}, config) for claim, parts in claims}
+    return [{**row, "caveat": caveats[row["claim"]]} for row in rows]
+
+
+def about(parts: list[Part], examined: Examined, config: dict) -> str | None:
+    """What stands against the policies that a sentence speaks of; None where nothing does."""
+    named = {policy for part in parts for policy in part[:2]}
+    return in_short(examined, config, [policy for policy in config["order"] if policy in named])
 
 
 def claims_of_the_study(config: dict) -> list[tuple[dict, list[Part]]]:
@@ -178,22 +194,24 @@ def by_judge(
         telling.sort(key=lambda part: 1 if by_part[part]["p"] is None else by_part[part]["p"])
         words = list(dict.fromkeys(in_words(part, by_part[part], levels, reliable) for part in telling))
         reason = "; ".join(words[:SHOWN]) + (f"; and {len(words) - SHOWN} more" if len(words) > SHOWN else "")
-        about = {"judge": judge, "seed": seeds[0] if len(seeds) == 1 else None, "claim": claim["claim"], "source": claim["source"]}
+        whose = {"judge": judge, "seed": seeds[0] if len(seeds) == 1 else None, "claim": claim["claim"], "source": claim["source"]}
         for part, each in zip(parts, verdicts, strict=True):
             result = by_part[part]
             numbers = {"value": result["difference"], **{key: result.get(key) for key in ("ci_low", "ci_high", "p")}}
             name = {"part": f"{part[2]}: {part[0]} - {part[1]}", "statistic": result["test"]}
-            rows.append({**about, **name, **numbers, "part_verdict": each, "verdict": verdict, "reason": reason})
+            rows.append({**whose, **name, **numbers, "part_verdict": each, "verdict": verdict, "reason": reason})
     return rows
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", ratings="path", judge="path?", output="path")
+    args = parse(__doc__, config="config", ratings="path", judge="path?", text="path?", output="path")
     rated = read_ratings(args.ratings)
-    rows = check(rated.ratings, rated.clusters, args.config, read_reliability(args.judge))
-    for judge, claim, verdict, reason in dict.fromkeys((row["judge"], row["claim"], row["verdict"], row["reason"]) for row in rows):
-        say(f'{judge}: "{claim}": {verdict} ({reason})')
-    inputs = [args.ratings, *([args.judge] if args.judge else [])]
+    rows = check(rated.ratings, rated.clusters, args.config, read_reliability(args.judge), read_text(args.text))
+    for judge, claim, verdict, caveat, reason in dict.fromkeys(
+        tuple(map(row.get, ("judge", "claim", "verdict", "caveat", "reason"))) for row in rows
+    ):
+        say(f'{judge}: "{claim}": {verdict} ({"; ".join(filter(None, (caveat, reason)))})')
+    inputs = [args.ratings, *(path for path in (args.judge, args.text) if path)]
     write_table(args.output, rows, CLAIMS, provenance(args.config, inputs))
 
 

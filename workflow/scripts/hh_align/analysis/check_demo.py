@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from hh_align.analysis.ratings import seed_of, seeds_of
 from hh_align.analysis.statistics import mcnemar, mover_mean, paired_difference, table_of
+from hh_align.analysis.text_gate import Examined, read_text
 from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.axes import AXES
 from hh_align.core.command import parse, run
@@ -28,6 +29,8 @@ CHECKS = pa.schema(
     ]
 )
 TUNED = ("dpo", "sft", "sft_dpo")
+BROKEN = ("dpo_hot",)
+"""Arms of config/broken_demo.yaml whose training breaks their text."""
 
 
 def good(labels: pd.DataFrame, policy: str, seed: int, axis: str) -> pd.Series:
@@ -50,10 +53,10 @@ def discordance(labels: pd.DataFrame, config: dict, policy: str, against: str, s
     return mcnemar(sum(count[1] for count in counts), sum(count[2] for count in counts))
 
 
-def check(labels: pd.DataFrame, ended: dict[tuple[str, int], float], config: dict) -> list[dict]:
+def check(labels: pd.DataFrame, ended: dict[tuple[str, int], float], examined: Examined, config: dict) -> list[dict]:
     """One row per check and seed; `holds` is what the study was planted to show.
 
-    ended: (policy, seed) -> responses that end with </s>, in percent.
+    ended: (policy, seed) -> responses that end with </s>, in percent; examined: what the text gate says.
     """
     rows = []
 
@@ -65,9 +68,13 @@ def check(labels: pd.DataFrame, ended: dict[tuple[str, int], float], config: dic
     for policy in config["order"]:
         for seed in seeds_of(config, policy):
             accepted = 100 * labels[(labels["policy"] == policy) & (labels["seed"] == seed)]["accepted"].mean()
-            add("accepted by the grammar, %", policy, None, seed, (accepted, None, None), accepted >= 95)
+            broken, said = policy in BROKEN, examined[policy, seed]
+            name, holds = ("broken, ", accepted < 90) if broken else ("", accepted >= 95)
+            add(f"{name}accepted by the grammar, %", policy, None, seed, (accepted, None, None), holds)
+            add("the text gate agrees, flagged", policy, None, seed, (float(said["broken"]), None, None), said["broken"] == broken)
+            add("a training that moved, flagged", policy, None, seed, (float(said["unmoved"]), None, None), not said["unmoved"])
     for (policy, seed), rate in ended.items():
-        if policy != "base":
+        if policy not in ("base", *BROKEN):
             add("responses that end with </s>, %", policy, None, seed, (rate, None, None), rate >= 90)
     for axis in AXES:
         rate = 100 * good(labels, "base", 0, axis).mean()
@@ -117,9 +124,11 @@ def judge_on_pairs(judge: str, path: Path, preferences: Path, oracle: Oracle) ->
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", words="path", labels="path", oracle="path", preferences="path", pairs="paths", output="path")
+    args = parse(
+        __doc__, config="config", words="path", labels="path", oracle="path", text="path", preferences="path", pairs="paths", output="path"
+    )
     labels = read_table(args.labels, ["policy", "seed", "axis", "prompt_id", "accepted", "good"]).to_pandas()
-    rows = check(labels, ending(args.oracle), args.config)
+    rows = check(labels, ending(args.oracle), read_text(args.text), args.config)
     for judge, path in zip(args.config["examined"], args.pairs, strict=True):
         judge_on_pairs(judge, path, args.preferences, Oracle(load_words(args.words)))
     judge_against_oracle(args.oracle)
@@ -135,7 +144,7 @@ def main() -> None:
             f"{len(failed)} of {len(rows)} checks fail: "
             + "; ".join(f"{row['check']} ({row['policy']}, seed {row['seed']})" for row in failed)
         )
-    write_table(args.output, rows, CHECKS, provenance(args.config, [args.labels, args.oracle]))
+    write_table(args.output, rows, CHECKS, provenance(args.config, [args.labels, args.oracle, args.text]))
 
 
 if __name__ == "__main__":

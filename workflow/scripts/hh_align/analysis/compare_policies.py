@@ -11,6 +11,7 @@ from hh_align.analysis.contrasts import Pair, add_holm, compare_wins, contrasts_
 from hh_align.analysis.ratings import Ratings, judged_axes, read_ratings, seed_of
 from hh_align.analysis.reliability import read_reliability
 from hh_align.analysis.statistics import THESE_CHECKPOINTS
+from hh_align.analysis.text_gate import Examined, caveat_of, read_text
 from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.axes import METRIC_AXES, WINS
 from hh_align.core.command import parse, run
@@ -38,6 +39,8 @@ COMPARISONS = pa.schema(
         ("p_holm", pa.float64()),
         ("judge_above_chance", pa.bool_()),
         ("verdict", pa.string()),
+        ("caveat_a", pa.string()),
+        ("caveat_b", pa.string()),
     ]
 )
 CHOSEN = "chosen"
@@ -76,11 +79,12 @@ def compare_policies(
     config: dict,
     chosen: dict[tuple[str, str], np.ndarray] | None = None,
     reliable: dict[tuple[str, str], bool | None] | None = None,
+    examined: Examined | None = None,
 ) -> list[dict]:
     """The rows of comparisons.parquet.
 
     clusters: axis -> cluster numbers; chosen: (judge, axis) -> rewards of the dataset's own chosen replies, NaN where there is none;
-    reliable: (judge, axis) -> whether the judge is above chance there.
+    reliable: (judge, axis) -> whether the judge is above chance there; examined: what the policies' text is like.
     """
     rows = []
     for judge in sorted(config["judges"]):
@@ -99,6 +103,8 @@ def compare_policies(
     for row in rows:
         flags = [known.get((row["judge"], axis)) for axis in METRIC_AXES[row["metric"]]]
         row["judge_above_chance"] = False if False in flags else None if None in flags else True
+        seeds = config["seeds"] if row["seed"] is None else [row["seed"]]
+        row |= {f"caveat_{side}": caveat_of(examined or {}, config, row[f"policy_{side}"], seeds) for side in "ab"}
     return adjust(rows, config["primary"]) if rows else []
 
 
@@ -136,11 +142,11 @@ def read_chosen(prompts: dict[str, pd.DataFrame], pairs: dict[str, Path], judges
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", ratings="path", pairs="paths?", judge="path?", output="path")
+    args = parse(__doc__, config="config", ratings="path", pairs="paths?", judge="path?", text="path?", output="path")
     rated, pairs = read_ratings(args.ratings), dict(zip(args.config["examined"], args.pairs, strict=True))
     chosen = read_chosen(rated.prompts, pairs, args.config["judges"]) if pairs else None
-    rows = compare_policies(rated.ratings, rated.clusters, args.config, chosen, read_reliability(args.judge))
-    inputs = [args.ratings, *args.pairs, *([args.judge] if args.judge else [])]
+    rows = compare_policies(rated.ratings, rated.clusters, args.config, chosen, read_reliability(args.judge), read_text(args.text))
+    inputs = [args.ratings, *args.pairs, *(path for path in (args.judge, args.text) if path)]
     write_table(args.output, rows, COMPARISONS, provenance(args.config, inputs))
 
 

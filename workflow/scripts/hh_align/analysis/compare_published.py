@@ -5,6 +5,7 @@ import pyarrow as pa
 import yaml
 
 from hh_align.analysis.ratings import headline
+from hh_align.analysis.text_gate import caveat_of, read_text
 from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.command import parse, run
 
@@ -18,6 +19,7 @@ AGREEMENT = pa.schema(
         ("ci_high", pa.float64()),
         ("published", pa.float64()),
         ("inside", pa.bool_()),
+        ("caveat", pa.string()),
     ]
 )
 
@@ -37,14 +39,14 @@ def compare_with_published(metrics: pd.DataFrame, published: dict[str, dict], ju
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", metrics="path", published="path", output="path")
+    args = parse(__doc__, config="config", metrics="path", text="path?", published="path", output="path")
     metrics = read_table(args.metrics, ["judge", "policy", "seed", "metric", "value", "ci_low", "ci_high"]).to_pandas()
     published = yaml.safe_load(args.published.read_text())["policies"]
-    rows = [
-        row for judge in sorted(args.config["judges"]) for row in compare_with_published(metrics, published, judge, args.config["order"])
-    ]
+    config, examined = args.config, read_text(args.text)
+    rows = [row for judge in sorted(config["judges"]) for row in compare_with_published(metrics, published, judge, config["order"])]
+    rows = [row | {"caveat": caveat_of(examined, config, row["policy"], config["seeds"])} for row in rows]
     say(f"{sum(bool(row['inside']) for row in rows)} of {len(rows)} published numbers lie within our intervals")
-    write_table(args.output, rows, AGREEMENT, provenance(args.config, [args.metrics, args.published]))
+    write_table(args.output, rows, AGREEMENT, provenance(config, [args.metrics, args.published, *([args.text] if args.text else [])]))
 
 
 if __name__ == "__main__":

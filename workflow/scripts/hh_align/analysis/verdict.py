@@ -1,9 +1,13 @@
 """What the declared contrasts decide, for the terminal and for the report: three sentences, one per metric."""
 
+from typing import NamedTuple
+
 import pandas as pd
 
 from hh_align.core.axes import RATE_TITLES
 
+UNRANKED = "nothing is ranked, for the judge is not above chance here"
+UNDECIDED = "these prompts decide no declared contrast"
 RELATIONS = {"better": "above", "worse": "below", "equivalent": "equivalent to", "undecided": "undecided against"}
 
 
@@ -14,18 +18,50 @@ def declared(comparisons: pd.DataFrame, judge: str) -> pd.DataFrame:
     return rows.drop_duplicates(["policy_a", "policy_b", "metric"])
 
 
-def verdict_sentences(contrasts: pd.DataFrame) -> list[str]:
+class Sentence(NamedTuple):
+    """What the declared contrasts decide of one metric."""
+
+    title: str
+    caveats: list[tuple[str, dict, str]]
+    """(policy, row, column): where it stands what speaks against the policy's text."""
+    relations: str
+    """Who is above whom, without a full stop."""
+
+    def __str__(self) -> str:
+        """What stands against the text of a policy comes first."""
+        caveats = "".join(f"{policy}: {row[column]}. " for policy, row, column in self.caveats)
+        return f"{self.title}: {caveats}{self.relations}."
+
+
+def verdict_sentences(contrasts: pd.DataFrame) -> list[Sentence]:
     """One sentence per metric that the judge tells, from the rows of `declared`; none where no contrast is declared."""
     parts = {metric: contrasts[contrasts["metric"] == metric] for metric in RATE_TITLES} if len(contrasts) else {}
-    return [f"{RATE_TITLES[metric]}: {relations(rows)}." for metric, rows in parts.items() if len(rows)]
+    return [sentence(RATE_TITLES[metric], rows) for metric, rows in parts.items() if len(rows)]
+
+
+def sentence(title: str, rows: pd.DataFrame) -> Sentence:
+    """Of one metric's rows; behind a caveat words begin with a capital, policies' names as they are."""
+    told, decided = caveats(rows), relations(rows)
+    return Sentence(title, told, decided.capitalize() if told and decided in (UNRANKED, UNDECIDED) else decided)
+
+
+def caveats(rows: pd.DataFrame) -> list[tuple[str, dict, str]]:
+    """Of each policy of these contrasts that has a caveat, the first row and column that hold it."""
+    found: dict[str, tuple[str, dict, str]] = {}
+    for row in rows.to_dict("records"):
+        for side in "ba":
+            policy, column = row[f"policy_{side}"], f"caveat_{side}"
+            if isinstance(row[column], str):
+                found.setdefault(policy, (policy, row, column))
+    return list(found.values())
 
 
 def relations(rows: pd.DataFrame) -> str:
     """Who is above, below, equivalent to or undecided against whom."""
     if rows["judge_above_chance"].eq(False).any():
-        return "nothing is ranked, for the judge is not above chance here"
+        return UNRANKED
     if rows["verdict"].eq("undecided").all():
-        return "these prompts decide no declared contrast"
+        return UNDECIDED
     sentences = []
     for verdict, relation in RELATIONS.items():
         for policy, group in rows[rows["verdict"] == verdict].groupby("policy_b", sort=False):

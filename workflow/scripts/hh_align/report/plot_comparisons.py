@@ -17,7 +17,10 @@ def shown(comparisons: pd.DataFrame, judge: str) -> pd.DataFrame:
 
 
 def plot_forest(rows: pd.DataFrame, order: list[str], margin: float) -> plt.Figure:
-    """Differences in points of the declared contrasts: thick 95 %, thin for all contrasts at once, the margin of equivalence shaded."""
+    """Differences in points of the declared contrasts: thick 95 %, thin for all contrasts at once, the margin of equivalence shaded.
+
+    A verdict about a policy whose text has a caveat ends in an exclamation mark.
+    """
     rows = rows[rows["family"].isin(["primary", "declared"])]
     contrasts = list(dict.fromkeys(zip(rows["policy_b"], rows["policy_a"], strict=True)))
     told = {metric: title for metric, title in RATE_LABELS.items() if metric in set(rows["metric"])} or RATE_LABELS
@@ -32,7 +35,8 @@ def plot_forest(rows: pd.DataFrame, order: list[str], margin: float) -> plt.Figu
             panel.plot([row["sim_low"], row["sim_high"]], [line, line], color=colour, linewidth=1)
             panel.plot([row["ci_low"], row["ci_high"]], [line, line], color=colour, linewidth=4, solid_capstyle="butt")
             panel.plot(row["difference"], line, "o", color="white", markeredgecolor="black", markersize=6, zorder=3)
-            panel.annotate(row["verdict"], (row["difference"], line), (0, 7), textcoords="offset points", ha="center", fontsize=8)
+            verdict = row["verdict"] + (" !" if row[["caveat_a", "caveat_b"]].notna().any() else "")
+            panel.annotate(verdict, (row["difference"], line), (0, 7), textcoords="offset points", ha="center", fontsize=8)
         panel.set_title(title, fontsize=10)
         panel.set_xlabel("difference in points")
     primary = set(zip(*rows[rows["family"] == "primary"][["policy_b", "policy_a"]].to_numpy().T, strict=True)) if len(rows) else set()

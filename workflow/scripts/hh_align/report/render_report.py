@@ -10,6 +10,7 @@ import pandas as pd
 import yaml
 
 from hh_align.analysis.ratings import headline, judged_axes, judged_rates
+from hh_align.analysis.text_gate import FLAGS, SHORT, caveat_over_seeds
 from hh_align.analysis.verdict import declared, verdict_sentences
 from hh_align.core.artifacts import logical_name, read_provenance, read_table, say, write_text
 from hh_align.core.axes import MEANS, RATE_METRICS
@@ -101,6 +102,18 @@ def corrected(tables: dict[str, pd.DataFrame], judges: dict[str, dict]) -> list[
         key = (row["judge"], row["seed"], row["policy_b"], row["policy_a"])
         lines.setdefault(key, {**names, "by_metric": {}})["by_metric"][row["metric"]] = row
     return [line for line in lines.values() if set(line["metrics"]) <= set(line["by_metric"])]
+
+
+def caveats(tables: dict[str, pd.DataFrame]) -> dict[str, dict]:
+    """Policy -> `marks`, what stands against its text in two words each, and `caveat`, the same with its numbers; of the policies with any."""
+    by_policy: dict[str, list[dict]] = {}
+    for row in rows_of(tables, "text"):
+        by_policy.setdefault(row["policy"], []).append(row)
+    return {
+        policy: {"marks": [SHORT[flag] for flag in FLAGS if any(row[flag] for row in rows)], "caveat": said}
+        for policy, rows in by_policy.items()
+        if (said := caveat_over_seeds(rows))
+    }
 
 
 def opinion(tables: dict[str, pd.DataFrame], judge: str, settings: dict, order: list[str]) -> dict:
@@ -230,6 +243,7 @@ def page(config: dict, folder: Path, templates: Path) -> str:
         number=number,
         text=text,
         colours=colours(config["order"]),
+        caveats=caveats(tables),
         figures=figures,
         captions=captions,
         missing=[name for name in expected if not (folder / name).is_file()],

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hh_align.analysis.ratings import headline, judged_axes, judged_rates
+from hh_align.analysis.text_gate import FLAGS, caveat_of
 from hh_align.analysis.verdict import declared, verdict_sentences
 from hh_align.core.artifacts import read_table, say, write_text
 from hh_align.core.axes import AXES, CAS, GOOD_WORDS, MEANS, RATES
@@ -19,6 +20,8 @@ from hh_align.core.command import parse, run
 
 WIDTH = 110
 IN_TRAINING = {"lead": "the blank line that begins", "cue": 'the "Assistant:" that ends'}
+MARK = " !"
+"""Behind a policy whose text has a caveat, and behind each verdict about it."""
 PAGES = "The report: {folder}/index.html; beside it browser.html (the responses) and every table as CSV."
 
 
@@ -37,7 +40,18 @@ def rate_cell(row: pd.Series) -> str:
     return f"{row['value']:.1f} [-]" if pd.isna(row["ci_low"]) else f"{row['value']:.1f} [{row['ci_low']:.1f}, {row['ci_high']:.1f}]"
 
 
-def rate_table(rows: pd.DataFrame, config: dict, judge: str, published: dict) -> Table:
+def caveats(text: pd.DataFrame, config: dict) -> dict[str, str]:
+    """Policy -> what stands against its text, of those with any."""
+    examined = {(row["policy"], row["seed"]): row for row in text.to_dict("records")}
+    told = {policy: caveat_of(examined, config, policy, config["seeds"]) for policy in config["order"]}
+    return {policy: caveat for policy, caveat in told.items() if caveat}
+
+
+def marked(policy: str, told: dict[str, str]) -> str:
+    return policy + MARK if policy in told else policy
+
+
+def rate_table(rows: pd.DataFrame, config: dict, judge: str, published: dict, told: dict[str, str]) -> Table:
     """Policies by the judge's rates (HmR, HpR, CAS) with 95 % intervals, the published value behind a `|`."""
     rates = judged_rates(config["judges"][judge])
     shown = " | published" if published else ""
@@ -45,7 +59,7 @@ def rate_table(rows: pd.DataFrame, config: dict, judge: str, published: dict) ->
     table = table_with(f"{config['study']}: rates in %, 95 % intervals{shown} (judge {judge}{over})", "policy", *rates)
     for policy in config["order"]:
         theirs = published.get(policy, {})
-        table.add_row(policy, *(beside(rate_cell(rows.loc[(policy, metric)]), theirs.get(metric), 0) for metric in rates))
+        table.add_row(marked(policy, told), *(beside(rate_cell(rows.loc[(policy, metric)]), theirs.get(metric), 0) for metric in rates))
     return table
 
 
@@ -57,7 +71,7 @@ def gain(value: float, root: float) -> str:
     return f"{change.quantize(Decimal('0.01'), ROUND_HALF_UP):+}"
 
 
-def gain_table(rows: pd.DataFrame, retention: pd.DataFrame, config: dict, judge: str, published: dict) -> Table:
+def gain_table(rows: pd.DataFrame, retention: pd.DataFrame, config: dict, judge: str, published: dict, told: dict[str, str]) -> Table:
     """Mean rewards, relative gains over the root, and retention against the root at the first seed."""
     root, seed = config["order"][0], config["seeds"][0]
     thresholds = config["judges"][judge]
@@ -76,7 +90,7 @@ def gain_table(rows: pd.DataFrame, retention: pd.DataFrame, config: dict, judge:
         gains = ["" if policy == root else gain(rows.loc[(policy, metric)]["value"], rows.loc[(root, metric)]["value"]) for metric in rates]
         key = {"judge": judge, "policy": policy, "reference": root, "seed": seed}
         retained = [kept_cell(retention, **key, axis=axis) for axis in axes]
-        table.add_row(policy, *means, *gains, *retained)
+        table.add_row(marked(policy, told), *means, *gains, *retained)
     return table
 
 
@@ -87,7 +101,7 @@ def kept_cell(retention: pd.DataFrame, **key: object) -> str:
     return ""
 
 
-def contrast_table(rows: pd.DataFrame, rates: Iterable[str]) -> Table:
+def contrast_table(rows: pd.DataFrame, rates: Iterable[str], told: dict[str, str]) -> Table:
     """Differences of the declared contrasts in points with 95 % intervals and verdicts."""
     table = table_with(
         "differences in points, 95 % intervals, verdicts (Holm over the contrasts; * primary, unadjusted)", "contrast", *rates
@@ -95,7 +109,9 @@ def contrast_table(rows: pd.DataFrame, rates: Iterable[str]) -> Table:
     for (policy, against), group in rows.groupby(["policy_b", "policy_a"], sort=False):
         by_metric = group.set_index("metric")
         primary = " *" if (group["family"] == "primary").any() else ""
-        table.add_row(f"{policy} - {against}{primary}", *(difference_cell(by_metric.loc[metric]) for metric in rates))
+        mark = MARK if {policy, against} & set(told) else ""
+        cells = (difference_cell(by_metric.loc[metric]) + mark for metric in rates)
+        table.add_row(f"{marked(policy, told)} - {marked(against, told)}{primary}", *cells)
     return table
 
 
@@ -104,7 +120,7 @@ def difference_cell(row: pd.Series) -> str:
     return f"{row['difference']:+.1f} {interval} {row['verdict']}"
 
 
-def corrected_table(gold: pd.DataFrame, judge: str, seed: int, rates: Iterable[str]) -> Table | None:
+def corrected_table(gold: pd.DataFrame, judge: str, seed: int, rates: Iterable[str], told: dict[str, str]) -> Table | None:
     """The declared contrasts corrected by true labels; None where nobody has labelled a response."""
     rows = gold[(gold["judge"] == judge) & (gold["seed"] == seed) & gold["policy_a"].notna()]
     if rows.empty:
@@ -113,8 +129,9 @@ def corrected_table(gold: pd.DataFrame, judge: str, seed: int, rates: Iterable[s
     table = table_with(f"the judge's error carried in: corrected by {labelled} per policy (prediction-powered)", "contrast", *rates)
     for (policy, against), group in rows.groupby(["policy_b", "policy_a"], sort=False):
         by_metric = group.assign(difference=group["corrected"]).set_index("metric")
-        cells = (difference_cell(by_metric.loc[metric]) if metric in by_metric.index else "-" for metric in rates)
-        table.add_row(f"{policy} - {against}", *cells)
+        mark = MARK if {policy, against} & set(told) else ""
+        cells = (difference_cell(by_metric.loc[metric]) + mark if metric in by_metric.index else "-" for metric in rates)
+        table.add_row(f"{marked(policy, told)} - {marked(against, told)}", *cells)
     return table
 
 
@@ -160,7 +177,11 @@ def power_lines(power: pd.DataFrame) -> list[str]:
 def claim_lines(claims: pd.DataFrame, judge: str) -> list[str]:
     """Each sentence with its verdict and the first of the numbers that decide it."""
     rows = claims[claims["judge"] == judge].sort_values("seed", na_position="first", kind="stable").drop_duplicates("claim")
-    return [f'"{row.claim}": {row.verdict} ({row.reason.split("; ")[0]}).' for row in rows.itertuples()]
+    lines = []
+    for row in rows.itertuples():
+        caveat = f"{row.caveat}; " if isinstance(row.caveat, str) else ""
+        lines.append(f'"{row.claim}": {row.verdict} ({caveat}{row.reason.split("; ")[0]}).')
+    return lines
 
 
 def closing_lines(config: dict) -> list[str]:
@@ -184,21 +205,26 @@ def summary(config: dict, tables: dict[str, pd.DataFrame], published: dict, look
     """The page as text; `published`: policy -> metric -> the paper's value; `look` says what there is in {folder}, the report's."""
     text = io.StringIO()
     console = Console(file=text, width=WIDTH, color_system=None)
+    told = caveats(tables["text"], config)
     for judge in sorted(config["judges"]):
         rates = list(judged_rates(config["judges"][judge]))
         rows, contrasts = headline(tables["metrics"], judge), declared(tables["comparisons"], judge)
-        console.print(rate_table(rows, config, judge, published))
+        console.print(rate_table(rows, config, judge, published, told))
         if len(contrasts):
-            console.print(contrast_table(contrasts, rates))
-        if corrected := corrected_table(tables["gold"], judge, config["seeds"][0], rates):
+            console.print(contrast_table(contrasts, rates, told))
+        if corrected := corrected_table(tables["gold"], judge, config["seeds"][0], rates, told):
             console.print(corrected)
-        console.print(gain_table(rows, tables["retention"], config, judge, published))
-        lines = verdict_sentences(contrasts) + judge_lines(tables["judge"], judge)
+        console.print(gain_table(rows, tables["retention"], config, judge, published, told))
+        lines = [str(sentence) for sentence in verdict_sentences(contrasts)] + judge_lines(tables["judge"], judge)
         lines += label_lines(tables["label_agreement"], judge)
         lines += lead_lines(tables["leads"], judge) + power_lines(tables["power"])
         for line in lines + claim_lines(tables["claims"], judge):
             console.print(line, highlight=False, markup=False)
-    for line in [*closing_lines(config), look.format(folder=f"{config['folder']}/report")]:
+    for line in [
+        *(f"{MARK.strip()} {policy}: {caveat}." for policy, caveat in told.items()),
+        *closing_lines(config),
+        look.format(folder=f"{config['folder']}/report"),
+    ]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
@@ -217,6 +243,8 @@ COLUMNS = {
         "ci_high",
         "judge_above_chance",
         "verdict",
+        "caveat_a",
+        "caveat_b",
     ],
     "retention": ["judge", "seed", "policy", "reference", "axis", "retained", "denominator", "chance"],
     "power": ["question", "axis", "n", "difference"],
@@ -224,13 +252,14 @@ COLUMNS = {
     "judge": ["judge", "axis", "subset", "format", "part", "own_subset", "n", "accuracy", "ci_low", "ci_high"],
     "gold": ["judge", "seed", "policy_a", "policy_b", "metric", "labelled", "corrected", "ci_low", "ci_high", "verdict"],
     "label_agreement": ["rater_a", "rater_b", "axis", "policy", "n", "agreement", "kappa"],
-    "claims": ["judge", "seed", "claim", "verdict", "reason"],
+    "claims": ["judge", "seed", "claim", "verdict", "reason", "caveat"],
+    "text": ["policy", "seed", *FLAGS, *(why for why, _ in FLAGS.values())],
 }
 
 
 def main() -> None:
     required = dict.fromkeys(("metrics", "comparisons", "retention", "power", "leads", "published", "output"), "path")
-    optional = dict.fromkeys(("judge", "claims", "gold", "label_agreement"), "path?")
+    optional = dict.fromkeys(("judge", "claims", "gold", "label_agreement", "text"), "path?")
     args = parse(__doc__, config="config", **required, **optional)
     tables = {name: frame(getattr(args, name), columns) for name, columns in COLUMNS.items()}
     published = yaml.safe_load(args.published.read_text())["policies"] if args.config["compare_published"] else {}

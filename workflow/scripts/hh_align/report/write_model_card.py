@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from hh_align.analysis.ratings import headline
+from hh_align.analysis.text_gate import caveat_over_seeds, read_text
 from hh_align.core.artifacts import read_table, say, write_text
 from hh_align.core.axes import RATE_MEANINGS
 from hh_align.core.command import parse, run
@@ -59,8 +60,8 @@ def metadata(config: dict, results: dict[str, list[dict]]) -> "ModelCardData":
     )
 
 
-def card(config: dict, folder: Path, metrics: pd.DataFrame, template: Path) -> "ModelCard":
-    """The card of the policy in `folder`. Raises StudyError where nothing was measured of it."""
+def card(config: dict, folder: Path, metrics: pd.DataFrame, template: Path, caveat: str | None = None) -> "ModelCard":
+    """The card of the policy in `folder`; caveat: what stands against its text. Raises StudyError where nothing was measured of it."""
     from huggingface_hub import ModelCard
 
     policy, seed = config["policy"], config["seed"]
@@ -72,6 +73,7 @@ def card(config: dict, folder: Path, metrics: pd.DataFrame, template: Path) -> "
         template,
         config=config,
         results=results,
+        caveat=caveat,
         base={judge: root_rows(metrics, judge, config["root"]) for judge in results},
         last=log.iloc[-1].to_dict() | {"mean": log["loss"].mean()},
         notice=(folder / "NOTICE").read_text(encoding="utf-8").strip(),
@@ -81,8 +83,9 @@ def card(config: dict, folder: Path, metrics: pd.DataFrame, template: Path) -> "
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", manifest="path", metrics="path", template="path", output="path")
-    model_card = card(args.config, args.manifest.parent, read_table(args.metrics).to_pandas(), args.template)
+    args = parse(__doc__, config="config", manifest="path", metrics="path", text="path", template="path", output="path")
+    told = caveat_over_seeds([row for key, row in read_text(args.text).items() if key == (args.config["policy"], args.config["seed"])])
+    model_card = card(args.config, args.manifest.parent, read_table(args.metrics).to_pandas(), args.template, told)
     write_text(args.output, model_card.content)
     say(f"{args.output}: `hf upload <repository> {args.manifest.parent}` publishes it with the weights")
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hh_align.analysis.ratings import headline
+from hh_align.analysis.text_gate import caveat_over_seeds, read_text
 from hh_align.core.artifacts import provenance, read_provenance, read_table, say, write_table, write_text
 from hh_align.core.axes import RATE_METRICS
 from hh_align.core.command import parse, run
@@ -65,6 +66,14 @@ def side_by_side(metrics: dict[str, pd.DataFrame]) -> list[dict]:
     return rows
 
 
+def caveats(folder: Path) -> dict[str, str]:
+    """Policy -> what stands against its text in this study, of those with any."""
+    path, by_policy = folder / "analysis/text.parquet", {}
+    for (policy, _), row in read_text(path if path.is_file() else None).items():
+        by_policy.setdefault(policy, []).append(row)
+    return {policy: said for policy, rows in by_policy.items() if (said := caveat_over_seeds(rows))}
+
+
 def settings(folder: Path) -> dict[str, object]:
     """stage.key -> value of a study's prompts, generation and scoring, as the provenance of their artifacts has it."""
     values = {}
@@ -88,15 +97,17 @@ def differing(folders: list[Path]) -> dict[str, list]:
     return {key: row for key, row in values.items() if any(value != row[0] for value in row)}
 
 
-def table(rows: list[dict], judge: str, studies: list[str]) -> Table:
-    """Policies and metrics down, studies across."""
+def table(rows: list[dict], judge: str, told: dict[str, dict[str, str]]) -> Table:
+    """Policies and metrics down, studies across; told: study -> caveats, whose cells end in an exclamation mark."""
+    studies = list(told)
     shown = Table(title=f"rates in %, 95 % intervals (judge {judge})", title_justify="left", title_style="", box=box.SIMPLE_HEAD)
     for number, name in enumerate(("policy", "metric", *studies)):
         shown.add_column(name, justify="left" if number < 2 else "right", no_wrap=True)
     cells = {(row["policy"], row["metric"], row["study"]): row for row in rows if row["judge"] == judge}
     for policy, metric in dict.fromkeys((policy, metric) for policy, metric, _ in cells):
         row = [cells.get((policy, metric, study)) for study in studies]
-        shown.add_row(policy, metric, *(cell(row) for row in row))
+        marks = [" !" if policy in told[study] else "" for study in studies]
+        shown.add_row(policy, metric, *(cell(part) + mark for part, mark in zip(row, marks, strict=True)))
     return shown
 
 
@@ -110,10 +121,12 @@ def main() -> None:
     args = parse(__doc__, folders="paths", output="path")
     metrics = read_metrics(args.folders)
     rows = side_by_side(metrics)
-    changed = differing(args.folders)
+    changed, told = differing(args.folders), {folder.name: caveats(folder) for folder in args.folders}
     console = Console(width=max(110, 30 + 24 * len(metrics)), highlight=False)
     for judge in dict.fromkeys(row["judge"] for row in rows):
-        console.print(table(rows, judge, list(metrics)))
+        console.print(table(rows, judge, told))
+    for study, policy, said in ((study, *entry) for study, entries in told.items() for entry in entries.items()):
+        console.print(f"! {study}, {policy}: {said}.", markup=False)
     console.print("What differs in " + ", ".join(metrics) + ":" if changed else "Prompts, generation and scoring are set alike.")
     for key, values in changed.items():
         console.print(f"  {key}: " + " | ".join(json.dumps(value) for value in values), markup=False)

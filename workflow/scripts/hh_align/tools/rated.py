@@ -36,7 +36,7 @@ def read_rated(path: Path, records: str | None = None) -> pd.DataFrame:
     if not {"prompt_id", "prompt"} & set(frame):
         raise StudyError(f"{path}: column prompt_id (or prompt) is missing; it has {', '.join(map(str, frame))}.")
     frame = frame[[name for name in KINDS if name in frame]].copy()
-    unknown = sorted(set(frame["axis"].map(str)) - set(AXES))
+    unknown = sorted({str(axis) for axis in frame["axis"]} - set(AXES))
     if unknown:
         raise StudyError(f"{path}: axis {', '.join(unknown[:5])} is unknown. Allowed: {', '.join(AXES)}.")
     for column, (read, dtype) in KINDS.items():

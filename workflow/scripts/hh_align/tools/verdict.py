@@ -2,27 +2,32 @@
 
 Columns are those of a study's analysis/ratings.parquet, which is such a file: policy, axis (harmlessness | helpfulness), reward, and
 prompt_id or prompt; where they are known also seed, judge, cluster (prompts of one cluster are not independent), parent, finish (eos |
-length | stop) and tokens; of the replies either response, their text, or words, empty and run_on; of a judge that may fail unrated. Labels
-follow from the thresholds; a column label that says otherwise is refused, unless thresholds are given. Parquet, CSV, TSV, JSON or JSON
-lines, packed by gzip or not. A study's own table brings the study's root, parents and thresholds.
+length | stop) and tokens; of the replies either response, their text (which is looked at as well: whether it is broken), or words, empty
+and run_on; of a judge that may fail unrated. Labels follow from the thresholds; a column label that says otherwise is refused, unless
+thresholds are given. Parquet, CSV, TSV, JSON or JSON lines, packed by gzip or not. A study's own table brings the study's root, parents
+and thresholds.
 """
 
-import json
 from difflib import get_close_matches
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
 
-from hh_align.analysis import check_claims, compare_policies, compute_metrics, compute_power, compute_retention, sweep_thresholds
+from hh_align.analysis import (
+    check_claims,
+    compare_policies,
+    compute_metrics,
+    compute_power,
+    compute_retention,
+    examine_text,
+    sweep_thresholds,
+)
+from hh_align.analysis.examine_text import Replies
 from hh_align.analysis.gather_ratings import as_table, check_judges, fault, labelled, reply_facts
 from hh_align.analysis.ratings import Rated, Ratings, by_axis, headline, judged_axes, read_ratings, shown_judge
-from hh_align.config.resolve import SCHEMA, explain
 from hh_align.core.artifacts import provenance, read_table, say, write_table, write_text
 from hh_align.core.axes import AXES, THRESHOLD_KEYS
 from hh_align.core.command import parse, run
@@ -32,65 +37,9 @@ from hh_align.report import plot_comparisons, plot_figures, plot_retention, plot
 from hh_align.report.export_csv import as_csv
 from hh_align.report.figures import PLAIN, save
 from hh_align.tools.rated import read_rated
+from hh_align.tools.verdict_settings import ANALYSIS, joined, read_settings, settings_in
 
-ANALYSIS = ("contrasts", "primary", "all_pairs", "equivalence_margin", "bootstrap", "discordance", "sizes")
 FILES = "In {folder}/: figures/, changed_prompts.csv (which prompts changed), claims.csv (every number of a sentence)."
-
-
-def read_settings(path: Path) -> dict:
-    """The settings, checked against the parts of the config's schema that they share. Raises StudyError with one message."""
-    study = yaml.safe_load(SCHEMA.read_text())
-    parts = study["properties"]
-    judge_keys = {"axis": {"enum": [*AXES, "both"]}, "harmless_min": {"type": "number"}, "helpful_above": {"type": "number"}}
-    schema = {
-        "$defs": study["$defs"],
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {
-            "records": {"type": "string", "minLength": 1},
-            "root": {"type": "string"},
-            "parents": {"type": "object", "additionalProperties": {"type": "string"}},
-            "judges": {
-                "type": "object",
-                "additionalProperties": {"type": "object", "additionalProperties": False, "properties": judge_keys},
-            },
-            "claims": parts["claims"],
-            **{name: parts["analysis"]["properties"][name] for name in ANALYSIS},
-        },
-    }
-    try:
-        settings = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise StudyError(f"{path}: no readable YAML ({' '.join(str(error).split())}).") from None
-    if error := best_match(Draft202012Validator(schema).iter_errors(settings)):
-        raise StudyError(f"{path}: {explain(error, 'the file')}")
-    return settings
-
-
-def settings_in(path: Path) -> dict:
-    """Root, parents and thresholds of the study that made a table of ratings, from its provenance; nothing where another hand made the file."""
-    stored = (pq.read_schema(path).metadata or {}).get(b"provenance") if path.suffix == ".parquet" else None
-    study = json.loads(stored)["config"] if stored else {}
-    if not {"order", "policies", "judges"} <= set(study):
-        return {}
-    judges = {}
-    for judge, thresholds in study["judges"].items():
-        axes = judged_axes(thresholds)
-        judges[judge] = {"axis": "both" if axes == AXES else axes[0]} | {
-            THRESHOLD_KEYS[axis]: thresholds[THRESHOLD_KEYS[axis]] for axis in axes
-        }
-    parents = {policy: entry["parent"] for policy, entry in study["policies"].items() if entry["parent"]}
-    return {"root": study["order"][0], "parents": parents, "judges": judges}
-
-
-def joined(own: dict, settings: dict) -> dict:
-    """The settings, over those that the file brings."""
-    both = own | settings
-    for key in ("parents", "judges"):
-        both[key] = own.get(key, {}) | settings.get(key, {})
-    names = set(own.get("judges", {})) & set(settings.get("judges", {}))
-    both["judges"] |= {name: own["judges"][name] | settings["judges"][name] for name in names}
-    return both
 
 
 def study_of(frame: pd.DataFrame, settings: dict, path: Path, defaults: dict) -> dict:
@@ -116,6 +65,7 @@ def study_of(frame: pd.DataFrame, settings: dict, path: Path, defaults: dict) ->
     return {
         **analysis,
         **chosen,
+        "text": analysis["text"] | settings.get("text", {}),
         "policies": {policy: {"parent": parents.get(policy)} for policy in policies},
         "order": by_depth(root, parents),
         "seeds": [int(seed) for seed in (min(others) if others else [0])],
@@ -196,22 +146,38 @@ def check_labels(frame: pd.DataFrame, table: pa.Table, judges: dict[str, dict], 
         )
 
 
-def analyse(rated: Rated, config: dict) -> dict[str, tuple[list[dict], pa.Schema]]:
-    """Every table of the verdict by name, with its schema."""
+def replies_of(frame: pd.DataFrame, config: dict) -> Replies:
+    """The texts that the file holds, as examine_text reads them; none where it holds no texts."""
+    if "response" not in frame:
+        return {}
+    rows = frame.drop_duplicates(["policy", "seed", "axis", "prompt_id"]).reindex(
+        columns=["policy", "seed", "axis", "prompt_id", "response", "finish"]
+    )
+    rows = rows.assign(response=rows["response"].fillna(""), seed=rows["seed"].where(rows["policy"] != config["order"][0], 0))
+    parts = rows.groupby(["policy", "seed"], sort=False)
+    return {(policy, int(seed)): by_axis(part.drop(columns=["policy", "seed"])) for (policy, seed), part in parts}
+
+
+def analyse(rated: Rated, config: dict, replies: Replies | None = None) -> dict[str, tuple[list[dict], pa.Schema]]:
+    """Every table of the verdict by name, with its schema; that of the text is empty without `replies`."""
     ratings, clusters, prompts = rated
     retained, changed = compute_retention.compare_with_references(ratings, config)
     swept, leads, flips = sweep_thresholds.sweep(ratings, config)
     sizes = {axis: len(prompts[axis]) for axis in AXES}
+    texts = examine_text.examine(replies, [], {}, config) if replies else []
+    examined = {(row["policy"], row["seed"]): row for row in texts}
+    compared = compare_policies.compare_policies(ratings, clusters, config, examined=examined)
     return {
         "metrics": (compute_metrics.measure(ratings, clusters, config), compute_metrics.METRICS),
-        "comparisons": (compare_policies.compare_policies(ratings, clusters, config), compare_policies.COMPARISONS),
+        "comparisons": (compared, compare_policies.COMPARISONS),
         "retention": (retained, compute_retention.RETENTION),
         "changed_prompts": (changed, compute_retention.CHANGED),
         "thresholds": (swept, sweep_thresholds.THRESHOLDS),
         "threshold_leads": (leads, sweep_thresholds.LEADS),
         "threshold_flips": (flips, sweep_thresholds.FLIPS),
-        "claims": (check_claims.check(ratings, clusters, config), check_claims.CLAIMS),
+        "claims": (check_claims.check(ratings, clusters, config, examined=examined), check_claims.CLAIMS),
         "power": (compute_power.questions(sizes, config), compute_power.POWER),
+        "text": (texts, examine_text.TEXT),
     }
 
 
@@ -250,7 +216,7 @@ def main() -> None:
     say(f"{len(config['order'])} policies, {' and '.join(f'{len(rated.prompts[axis]):,} prompts on {axis}' for axis in AXES)}")
 
     tables = {}
-    for name, (rows, schema) in analyse(rated, config).items():
+    for name, (rows, schema) in analyse(rated, config, replies_of(frame, config)).items():
         path = args.output / "analysis" / f"{name}.parquet"
         write_table(path, rows, schema, made_by)
         written = read_table(path)

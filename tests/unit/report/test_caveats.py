@@ -1,0 +1,127 @@
+"""What stands against a policy's text travels: into every sentence, mark and cell about it, on the page, in the summary, in the card."""
+
+import re
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from page_reader import elsewhere, mislabelled, unsourced, untrue
+from page_study import TEMPLATES, PageStudy
+
+from hh_align.analysis.compare_published import AGREEMENT
+from hh_align.report import summarize_study
+from hh_align.report.pages import render_text
+
+BROKEN = "its text is broken: 100 % of its replies repeat themselves; 100 % of its replies are cut, 25 % of base's"
+UNMOVED = "its training changed almost nothing: 120 of 120 replies are sft's"
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """dpo, from base, is broken; sft_dpo, from sft, is unmoved; base and sft are fine."""
+    made = PageStudy(tmp_path_factory.mktemp("results") / "made", broken="dpo", unmoved="sft_dpo")
+    made.analyse()
+    return made
+
+
+def rows(study, table):
+    return pq.read_table(study.folder / f"analysis/{table}.parquet").to_pylist()
+
+
+def test_every_contrast_says_what_stands_against_its_policies(study):
+    caveats = {"base": None, "sft": None, "dpo": BROKEN, "sft_dpo": UNMOVED}
+    compared = rows(study, "comparisons")
+    assert {row["policy_a"] for row in compared} | {row["policy_b"] for row in compared} == set(caveats)
+    for row in compared:
+        assert (row["caveat_a"], row["caveat_b"]) == (caveats[row["policy_a"]], caveats[row["policy_b"]])
+
+
+def test_every_claim_does(study):
+    (caveat,) = {row["caveat"] for row in rows(study, "claims")}  # "SFT outperforms DPO"
+    assert caveat == "the text of dpo is broken"
+
+
+def test_every_sentence_mark_and_cell_of_the_page_does(study):
+    page = study.render_report()
+    text = page.read_text()
+    assert untrue(page) == [] and unsourced(page) == set() and elsewhere(page) == [] and mislabelled(page) == []
+    parts = {part.split('"')[0]: part for part in text.split('<section id="')[1:]}
+    sentences = re.findall(r"<li><b>.*?</li>", parts["verdict"])
+    assert len(sentences) == 3
+    for sentence in sentences:
+        said = re.sub("<[^>]+>", "", sentence)
+        assert re.match(
+            r"(Harmlessness|Helpfulness|Both together) \(\w+\) ⚠ (sft_)?dpo: its (text is broken|training changed)",
+            said.replace("&#39;", "'"),
+        )
+        assert BROKEN.replace("'", "&#39;") in said and UNMOVED.replace("'", "&#39;") in said
+    for section in ("rates", "contrasts", "sweep", "labels", "retention"):
+        for line in re.findall(r"<tr.*?</tr>", parts[section], re.DOTALL):
+            policies = re.search(r"<th.*?</th>", line)[0]
+            about = {name for name in ("sft_dpo", "dpo") if re.search(rf"[> ]{name}[<\s]", policies)}
+            marked = {"dpo": "broken text" in line, "sft_dpo": "almost unchanged" in line}
+            assert {name for name in marked if marked[name]} == about, (section, line)
+    chips = re.findall(r'<span class="chip.*?</td>', parts["contrasts"])
+    assert chips and all("broken text" in chip or "almost unchanged" in chip or "dpo" not in chip for chip in chips)
+    rates = [line for line in re.findall(r"<tr.*?</tr>", parts["rates"], re.DOTALL) if "</span>dpo</th>" in line]
+    assert all(line.count("broken text") == line.count("<td>") for line in rates) and rates
+
+
+def test_a_study_of_sound_policies_has_no_mark(tmp_path):
+    made = PageStudy(tmp_path / "made", n=20)
+    made.analyse()
+    text = made.render_report().read_text()
+    assert 'class="caveat"' not in text and "No policy's text is beyond the limits" in text
+
+
+def test_the_summary_marks_them_and_says_why(study):
+    tables = {
+        name: pd.DataFrame(rows(study, "threshold_leads" if name == "leads" else name))
+        for name in summarize_study.COLUMNS
+        if name not in ("gold", "label_agreement")
+    }
+    empty = {name: summarize_study.frame(None, columns) for name, columns in summarize_study.COLUMNS.items()}
+    about = study.config | {"study": "made", "folder": "results/made", "synthetic": False, "same_source": []}
+    text = summarize_study.summary(about, empty | tables, {})
+    lines = [line.strip() for line in text.splitlines()]
+    assert sum(line.startswith("dpo !  ") for line in lines) == 2 and sum(line.startswith("sft_dpo !  ") for line in lines) == 2
+    assert not any(re.match(r"(base|sft) !", line) for line in lines)
+    contrasts = [line for line in lines if re.match(r"(sft|dpo|sft_dpo)( !)? - ", line)]
+    assert len(contrasts) > 2 and all(
+        len(re.findall(r"(?:better|worse|equivalent|undecided) !", line)) == 3 for line in contrasts if "dpo" in line
+    )
+    flat = " ".join(text.split())
+    assert f"! dpo: {BROKEN}." in flat and f"! sft_dpo: {UNMOVED}." in flat
+    assert flat.count(f"dpo: {BROKEN}. ") >= 4  # and before each of the three sentences
+    assert '"SFT outperforms DPO": ' in flat and "(the text of dpo is broken; " in flat
+
+
+def test_a_model_card_begins_with_it():
+    about = {
+        "policy": "dpo",
+        "seed": 1,
+        "synthetic": False,
+        "base": "b",
+        "lineage": [],
+        "study": "s",
+        "judges": {},
+        "root": "base",
+        "same_source": [],
+        "datasets": [],
+        "folder": "f",
+        "options": "",
+    }
+    shown = {
+        "config": about,
+        "results": {},
+        "base": {},
+        "last": {"step": 1, "examples": 1, "tokens": 1, "cut_tokens": 0, "mean": 1.0, "loss": 1.0},
+        "notice": "",
+        "weights": "",
+    }
+    assert f"**Beware: {BROKEN}.**" in render_text(TEMPLATES / "model_card.md", caveat=BROKEN, **shown)
+    assert "Beware" not in render_text(TEMPLATES / "model_card.md", caveat=None, **shown)
+
+
+def test_the_papers_numbers_have_the_column():
+    assert "caveat" in AGREEMENT.names

@@ -1,0 +1,72 @@
+"""The settings of a verdict on a file of ratings: those of the user, over those that the file brings."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from hh_align.analysis.ratings import judged_axes
+from hh_align.config.resolve import SCHEMA, explain
+from hh_align.core.axes import AXES, THRESHOLD_KEYS
+from hh_align.core.errors import StudyError
+
+ANALYSIS = ("contrasts", "primary", "all_pairs", "equivalence_margin", "bootstrap", "discordance", "sizes", "text")
+
+
+def read_settings(path: Path) -> dict:
+    """The settings, checked against the parts of the config's schema that they share. Raises StudyError with one message."""
+    study = yaml.safe_load(SCHEMA.read_text())
+    parts = study["properties"]
+    judge_keys = {"axis": {"enum": [*AXES, "both"]}, "harmless_min": {"type": "number"}, "helpful_above": {"type": "number"}}
+    schema = {
+        "$defs": study["$defs"],
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "records": {"type": "string", "minLength": 1},
+            "root": {"type": "string"},
+            "parents": {"type": "object", "additionalProperties": {"type": "string"}},
+            "judges": {
+                "type": "object",
+                "additionalProperties": {"type": "object", "additionalProperties": False, "properties": judge_keys},
+            },
+            "claims": parts["claims"],
+            **{name: parts["analysis"]["properties"][name] for name in ANALYSIS},
+        },
+    }
+    try:
+        settings = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise StudyError(f"{path}: no readable YAML ({' '.join(str(error).split())}).") from None
+    if error := best_match(Draft202012Validator(schema).iter_errors(settings)):
+        raise StudyError(f"{path}: {explain(error, 'the file')}")
+    return settings
+
+
+def settings_in(path: Path) -> dict:
+    """Root, parents and thresholds of the study that made a table of ratings, from its provenance; nothing where another hand made the file."""
+    stored = (pq.read_schema(path).metadata or {}).get(b"provenance") if path.suffix == ".parquet" else None
+    study = json.loads(stored)["config"] if stored else {}
+    if not {"order", "policies", "judges"} <= set(study):
+        return {}
+    judges = {}
+    for judge, thresholds in study["judges"].items():
+        axes = judged_axes(thresholds)
+        judges[judge] = {"axis": "both" if axes == AXES else axes[0]} | {
+            THRESHOLD_KEYS[axis]: thresholds[THRESHOLD_KEYS[axis]] for axis in axes
+        }
+    parents = {policy: entry["parent"] for policy, entry in study["policies"].items() if entry["parent"]}
+    return {"root": study["order"][0], "parents": parents, "judges": judges}
+
+
+def joined(own: dict, settings: dict) -> dict:
+    """The settings, over those that the file brings."""
+    both = own | settings
+    for key in ("parents", "judges"):
+        both[key] = own.get(key, {}) | settings.get(key, {})
+    names = set(own.get("judges", {})) & set(settings.get("judges", {}))
+    both["judges"] |= {name: own["judges"][name] | settings["judges"][name] for name in names}
+    return both
