@@ -129,6 +129,12 @@ def test_a_policy_that_is_asked_otherwise_depends_on_its_parent_and_its_own_sett
     assert an_asked_arm.planned() == expected
 
 
+def test_the_extended_study_asks_every_policy_what_should_not_be_refused(tmp_path):
+    # an empty mapping over a null is dropped where Snakemake merges configs: the default must not name the key
+    asked_twins = {f"answer_twins {name}" for name in ("base 0", "sft 43", "sft_dpo_bare 44")}
+    assert StudyFolder(tmp_path, "--configfile", "config/extended.yaml").planned() >= asked_twins | {"select_twins", "measure_overrefusal"}
+
+
 SEEDS = (42, 43, 44)
 
 

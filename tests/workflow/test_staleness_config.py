@@ -113,7 +113,7 @@ def test_on_a_cpu_it_does_not_matter_in_which_order_a_gpu_adds(tmp_path):
 
 def test_asking_about_refusals_runs_its_own_steps_and_nothing_else(paper):
     asked = {"select_twins", *(f"answer_twins {name}" for name in POLICIES), *made("measure_overrefusal", "overrefusal")}
-    with paper.edited("config/config.yaml", "overrefusal: null ", "overrefusal: {} "):
+    with paper.edited("config/config.yaml", "# overrefusal: {} ", "overrefusal: {} "):
         assert paper.planned() == asked | {"render_report"}
 
 
