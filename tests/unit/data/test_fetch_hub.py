@@ -123,6 +123,9 @@ def test_selection():
     """The choice of files is a pure rule: safetensors before .bin, tokenizer.json before vocab and merges, licences if there."""
     pickled = {"config.json", "pytorch_model.bin", "tokenizer.json", "vocab.json", "merges.txt", "spm.model", "LICENSE", "LICENSE.md"}
     assert pick_files(pickled, model_files(pickled)) == ["LICENSE", "LICENSE.md", "config.json", "pytorch_model.bin", "tokenizer.json"]
+    shards = {f"model-0000{number}-of-00002.safetensors" for number in (1, 2)}
+    sharded = {"config.json", "tokenizer.json", "pytorch_model.bin", "model.safetensors.index.json", *shards}
+    assert pick_files(sharded, model_files(sharded)) == sorted(sharded - {"pytorch_model.bin"})
     with pytest.raises(KeyError, match=r"model\.safetensors"):
         pick_files({"config.json", "tokenizer.json"}, model_files({"config.json", "tokenizer.json"}))
 

@@ -1,5 +1,7 @@
 """Damaged, broken and unusable models: one error that names them."""
 
+import json
+
 import pytest
 from command_line import assert_refused, call
 from sound_artifacts import edit_json, garble, seal, steps
@@ -8,6 +10,10 @@ from tinymodels import write_opt
 from hh_align.models import import_model
 
 MODEL_DAMAGE = {
+    "an adapter": (lambda folder: (folder / "model.safetensors").rename(folder / "adapter_config.json"), "an adapter, which has no weights of its own .* merge_and_unload"),
+    "an index without its files": (lambda folder: indexed(folder, ["model-00001-of-00001.safetensors"]), "index.json: it names model-00001-of-00001.safetensors, which is not beside it"),
+    "an index that leads elsewhere": (lambda folder: indexed(folder, ["../model.safetensors"]), "it names ../model.safetensors, which is not beside it"),
+    "an index that is a list": (lambda folder: indexed(folder, None), "no index of weights"),
     "weights cut": (lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-9]), "model.safetensors is damaged"),
     "weights garbled": (lambda folder: garble(folder / "model.safetensors"), "model.safetensors is damaged"),
     "weights missing": (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors is missing"),
@@ -65,6 +71,13 @@ def nothing(folder):
         path.unlink()
 
 
+def indexed(folder, names):
+    """An index of sharded weights that names these files, in the place of the weights."""
+    (folder / "model.safetensors").unlink()
+    index = [] if names is None else {"weight_map": {f"tensor {number}": name for number, name in enumerate(names)}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
 SOURCE_DAMAGE = {
     "nothing in it": (nothing, "not a usable policy|neither model.safetensors"),
     "no settings": (lambda folder: (folder / "config.json").unlink(), "not a usable policy"),
@@ -75,7 +88,7 @@ SOURCE_DAMAGE = {
     "settings that do not divide": (lambda folder: edit_json(folder / "config.json", num_attention_heads=3), "not a usable policy"),
     "more layers than weights": (lambda folder: edit_json(folder / "config.json", num_hidden_layers=3), "weights missing or of another shape"),
     "another vocabulary": (lambda folder: edit_json(folder / "config.json", vocab_size=100), "weights missing or of another shape"),
-    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "neither model.safetensors nor pytorch_model.bin"),
+    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "neither model.safetensors .* nor pytorch_model.bin is there"),
     "weights cut": (lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-9]), "not a readable safetensors file"),
     "weights empty": (lambda folder: (folder / "model.safetensors").write_bytes(b""), "not a readable safetensors file"),
     "weights HTML": (lambda folder: (folder / "model.safetensors").write_text("<html>" * 99), "not a readable safetensors file"),

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -68,6 +69,24 @@ def test_the_form_of_the_source_does_not_matter(sources, tmp_path):
     saved, source = tensors(tmp_path / "safe"), tensors(sources / "safe")
     assert saved.keys() == source.keys()
     assert all(value.dtype == torch.float32 and torch.equal(value, source[name].float()) for name, value in saved.items())
+
+
+def test_weights_in_shards_give_the_bytes_of_one_file(sources, tmp_path):
+    from safetensors.torch import save_file
+
+    shutil.copytree(sources / "safe", tmp_path / "shards")
+    for name in ("model.safetensors", "manifest.json"):
+        (tmp_path / "shards" / name).unlink()
+    weights = tensors(sources / "safe")
+    parts = {f"model-0000{part + 1}-of-00002.safetensors": dict(list(weights.items())[part::2]) for part in range(2)}
+    for name, part in parts.items():
+        save_file(part, tmp_path / "shards" / name, {"format": "pt"})
+    index = {"weight_map": {tensor: name for name, part in parts.items() for tensor in part}}
+    (tmp_path / "shards/model.safetensors.index.json").write_text(json.dumps(index))
+    sums = [
+        json.loads(bring(source, tmp_path / name).read_text()) for name, source in (("one", sources / "safe"), ("two", tmp_path / "shards"))
+    ]
+    assert sums[0]["model.safetensors"] == sums[1]["model.safetensors"]
 
 
 def test_equal_sources_give_equal_bytes(sources, tmp_path):

@@ -27,11 +27,13 @@ IF_THERE = ["generation_config.json", "tokenizer_config.json", "chat_template.ji
 def model_files(available: Iterable[str]) -> list[str]:
     """The files of a model repository that an import reads: one kind of weights, one form of tokenizer, settings, licences."""
     available = set(available)
+    shards = sorted(name for name in available if re.fullmatch(r"model-\d{5}-of-\d{5}\.safetensors", name))
+    weights = (*WEIGHTS[:1], ["model.safetensors.index.json", *shards], *WEIGHTS[1:]) if shards else WEIGHTS
 
     def first_there(choices: tuple[list[str], ...]) -> list[str]:
         return next((names for names in choices if available.issuperset(names)), choices[0])
 
-    return ["config.json", *first_there(WEIGHTS), *first_there(TOKENIZER), *IF_THERE]
+    return ["config.json", *first_there(weights), *first_there(TOKENIZER), *IF_THERE]
 
 
 def pick_files(available: Iterable[str], wanted: list[str]) -> list[str]:

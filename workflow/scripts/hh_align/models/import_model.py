@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 CLASSES = {"policy": "MODEL_FOR_CAUSAL_LM_MAPPING", "judge": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING"}
+INDEX = "model.safetensors.index.json"
 OPT_TOKENS = {"bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>", "pad_token": "<pad>"}
 
 
@@ -36,23 +37,45 @@ def locate(source: Path) -> tuple[Path, dict[str, str] | None]:
     return source, None
 
 
+def read_tensors(path: Path) -> dict[str, "Tensor"]:
+    """The tensors of a safetensors file. Raises StudyError where it cannot be read."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, FileNotFoundError) as error:
+        raise StudyError(f"{path}: not a readable safetensors file ({error}).") from error
+
+
+def shards_of(index: Path, there: Collection[str]) -> list[Path]:
+    """The files that an index of sharded weights names, beside it. Raises StudyError for another index, and for a file that is not there."""
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StudyError(f"{index}: no index of weights ({first_line(error)}).") from None
+    if missing := [str(name) for name in names if name not in there]:
+        raise StudyError(f"{index}: it names {', '.join(missing)}, which is not beside it. Copy the whole folder.")
+    return [index.with_name(name) for name in names]
+
+
 def read_weights(folder: Path, covered: Collection[str] | None) -> dict[str, "Tensor"]:
-    """The tensors of model.safetensors, or of pytorch_model.bin where a manifest vouches for that file.
+    """The tensors of model.safetensors, of the shards that its index names, or of pytorch_model.bin where a manifest vouches for that file.
 
     A .bin is a pickle: it is read with weights_only, which builds tensors and calls nothing else.
     Raises StudyError where there are no weights, or only a pickle that nobody vouches for, or one that holds more than tensors.
     """
     there = {path.name for path in folder.iterdir()} if covered is None else covered
     if "model.safetensors" in there:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(folder / "model.safetensors")
-        except SafetensorError as error:
-            raise StudyError(f"{folder}/model.safetensors: not a readable safetensors file ({error}).") from error
+        return read_tensors(folder / "model.safetensors")
+    if INDEX in there:
+        return {name: tensor for path in shards_of(folder / INDEX, there) for name, tensor in read_tensors(path).items()}
+    if "adapter_config.json" in there:
+        raise StudyError(
+            f"{folder}: an adapter, which has no weights of its own to start from. Merge it into its base model (peft: merge_and_unload)."
+        )
     if "pytorch_model.bin" not in there:
-        raise StudyError(f"{folder}: neither model.safetensors nor pytorch_model.bin is there. Weights must be one file.")
+        raise StudyError(f"{folder}: neither model.safetensors (or its shards with {INDEX}) nor pytorch_model.bin is there.")
     if covered is None:
         raise StudyError(
             f"{folder}/pytorch_model.bin is a pickle, which can run code, and no checksum vouches for it. "
