@@ -162,7 +162,7 @@ def test_a_tokenizer_that_begins_a_text_otherwise_is_read_alike_by_every_step(tm
     base = import_policy(write_source(tmp_path / "source", "llama", tokenizer), tmp_path / "base/manifest.json")
     _, tokenizer = load_policy(base)
     assert (tokenizer.bos_token, tokenizer.pad_token) == ("<s>", "<unk>")
-    config = {"max_new_tokens": 8, "cue": False, "long_prompts": "error"}
+    config = {"max_new_tokens": 8, "lead": False, "cue": False, "long_prompts": "error"}
     asked, _ = prompt_ids(tokenizer, [{"prompt_id": "p", "prompt": row["prompt"]} for row in ROWS], config, 999)
     _, pairs, _ = usable_pairs(ROWS, tokenizer, DPO | {"max_length": 999, "max_prompt_length": 999}, "train")
     whole = [tokenizer(row["prompt"] + row["chosen"])["input_ids"] for row in ROWS]

@@ -10,10 +10,6 @@ from tinymodels import write_opt
 from hh_align.models import import_model
 
 MODEL_DAMAGE = {
-    "an adapter": (lambda folder: (folder / "model.safetensors").rename(folder / "adapter_config.json"), "an adapter, which has no weights of its own .* merge_and_unload"),
-    "an index without its files": (lambda folder: indexed(folder, ["model-00001-of-00001.safetensors"]), "index.json: it names model-00001-of-00001.safetensors, which is not beside it"),
-    "an index that leads elsewhere": (lambda folder: indexed(folder, ["../model.safetensors"]), "it names ../model.safetensors, which is not beside it"),
-    "an index that is a list": (lambda folder: indexed(folder, None), "no index of weights"),
     "weights cut": (lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-9]), "model.safetensors is damaged"),
     "weights garbled": (lambda folder: garble(folder / "model.safetensors"), "model.safetensors is damaged"),
     "weights missing": (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors is missing"),
@@ -89,6 +85,10 @@ SOURCE_DAMAGE = {
     "more layers than weights": (lambda folder: edit_json(folder / "config.json", num_hidden_layers=3), "weights missing or of another shape"),
     "another vocabulary": (lambda folder: edit_json(folder / "config.json", vocab_size=100), "weights missing or of another shape"),
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "neither model.safetensors .* nor pytorch_model.bin is there"),
+    "an adapter": (lambda folder: (folder / "model.safetensors").rename(folder / "adapter_config.json"), "an adapter, which has no weights of its own .* merge_and_unload"),
+    "an index without its files": (lambda folder: indexed(folder, ["model-00001-of-00001.safetensors"]), "index.json: it names model-00001-of-00001.safetensors, which is not beside it"),
+    "an index that leads elsewhere": (lambda folder: indexed(folder, ["../model.safetensors"]), "it names ../model.safetensors, which is not beside it"),
+    "an index that is a list": (lambda folder: indexed(folder, None), "no index of weights"),
     "weights cut": (lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-9]), "not a readable safetensors file"),
     "weights empty": (lambda folder: (folder / "model.safetensors").write_bytes(b""), "not a readable safetensors file"),
     "weights HTML": (lambda folder: (folder / "model.safetensors").write_text("<html>" * 99), "not a readable safetensors file"),

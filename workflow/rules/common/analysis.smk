@@ -13,15 +13,11 @@ def thresholds():
     }
 
 
-def family():
-    """Policy -> its parent, and `fixed` where there is one of it for all seeds."""
-    parents = {policy: {"parent": GRAPH[policy].get("parent")} for policy in POLICIES}
-    return parents | {policy: {**parents[policy], "fixed": True} for policy in POLICIES if is_fixed(policy)}
-
-
-def policy_graph():
-    """Who descends from whom, in order, and at which seeds."""
-    return {"policies": family(), "order": POLICIES, "seeds": config["seeds"]}
+def policy_graph(order=POLICIES):
+    """Who descends from whom, in order, and at which seeds; `fixed` where there is one of a policy for all seeds."""
+    parents = {policy: {"parent": GRAPH[policy].get("parent")} for policy in order}
+    fixed = {policy: {**parents[policy], "fixed": True} for policy in order if is_fixed(policy)}
+    return {"policies": parents | fixed, "order": order, "seeds": config["seeds"]}
 
 
 def analysis_config(*keys, **more):
@@ -162,7 +158,7 @@ def label_config(wildcards):
 def overrefusal_config():
     name = OVERREFUSAL.get("judge")
     judge = {"name": name, "higher_is": JUDGES[name]["higher_is"], "refused_from": OVERREFUSAL["refused_from"]} if name else {}
-    return as_json(**policy_graph(), judge=judge)
+    return as_json(**policy_graph(WITH_WEIGHTS), judge=judge)
 
 
 def snapshot_summary_config():

@@ -55,12 +55,12 @@ def drift_references(policy):
     return [] if parent is None else list(dict.fromkeys([parent, ROOT]))
 
 
-def response_files():
-    return [f"<results>/responses/{policy}/seed-{seed}.parquet" for policy in POLICIES for seed in seeds_of(policy)]
+def response_files(policies=POLICIES):
+    return [f"<results>/responses/{policy}/seed-{seed}.parquet" for policy in policies for seed in seeds_of(policy)]
 
 
-def reward_files(judges=JUDGES):
-    checkpoints = [(policy, seed) for policy in POLICIES for seed in seeds_of(policy)]
+def reward_files(judges=JUDGES, policies=POLICIES):
+    checkpoints = [(policy, seed) for policy in policies for seed in seeds_of(policy)]
     return [f"<results>/rewards/{judge}/{policy}/seed-{seed}.parquet" for judge in sorted(judges) for policy, seed in checkpoints]
 
 
@@ -86,11 +86,12 @@ def of_twins(files):
 
 
 def twin_responses():
-    return of_twins(response_files())
+    """Of the policies that can be asked: those with weights."""
+    return of_twins(response_files(WITH_WEIGHTS))
 
 
 def twin_rewards():
-    return of_twins(reward_files([OVERREFUSAL["judge"]] if "judge" in OVERREFUSAL else []))
+    return of_twins(reward_files([OVERREFUSAL["judge"]] if "judge" in OVERREFUSAL else [], WITH_WEIGHTS))
 
 
 def evaluation_files():
