@@ -41,7 +41,7 @@ RATINGS = {
 def read_responses(path: Path) -> None:
     for layout in LAYOUTS:
         records = chosen_records(path, read_records(path), {})
-        response_rows(path, records, PROMPTS, LAYOUTS[layout], layout, ["think", "echo"])
+        response_rows(path, records, PROMPTS, None, layout, ["think", "echo"])
 
 
 READ = {
@@ -74,7 +74,7 @@ WORDS = [
     "\ud800",
     "\x00",
 ]
-atoms = st.none() | st.booleans() | st.integers(-2, 2**70) | st.floats() | st.sampled_from(WORDS) | st.text(max_size=5)
+atoms = st.none() | st.booleans() | st.integers(-2, 2**70) | st.just(10**400) | st.floats() | st.sampled_from(WORDS) | st.text(max_size=5)
 values = st.recursive(atoms, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["role", "content", "text", "0"]), inner, max_size=2), max_leaves=4)  # fmt: skip
 
 

@@ -32,6 +32,8 @@ FORMS = {
     "messages": {"chosen": [user("where"), assistant("here")], "rejected": [user("where"), assistant("gone")]},
     "messages with the prompt as text": {"prompt": "where", "prompt_id": "7", "chosen": [user("where"), assistant("here")], "rejected": [user("where"), assistant("gone")], "score_chosen": 8.0},
     "a prompt as messages and replies as messages": {"prompt": [user("where")], "chosen": [assistant("here")], "rejected": [assistant("gone")]},
+    "a prompt as messages beside the whole dialogue": {"prompt": [user("where")], "chosen": [user("where"), assistant("here")], "rejected": [user("where"), assistant("gone")]},
+    "an empty prompt beside transcripts": {"prompt": "", "chosen": ASKED + YES, "rejected": ASKED + NO},
     "input and two outputs": {"input": "where", "output": ["here", "gone"]},
     "conversations and speakers": {"conversations": [{"from": "human", "value": "where"}], "chosen": {"from": "gpt", "value": "here"}, "rejected": {"from": "gpt", "value": "gone"}},
 }  # fmt: skip
@@ -63,7 +65,28 @@ def test_several_turns_as_messages():
     assert sides == ("\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:", " d", sides.prompt, " e")
 
 
+def test_a_reply_may_begin_with_the_words_of_the_prompt():
+    assert sides_of({"prompt": "Hi", "chosen": "Hi there!", "rejected": "Go."})[1] == " Hi there!"
+
+
+def test_a_stripped_transcript_that_the_assistant_begins_has_no_system_text(tmp_path):
+    text = "Assistant: hi\n\nHuman: where\n\nAssistant:"
+    _, (row,), _ = prepare(tmp_path, packed([line(text + " here", text + " gone")]))
+    assert row["flags"] == ["no_human_first"] and not row["use_dpo"]
+
+
+def test_a_renamed_column_may_lack_the_blank_line_too(tmp_path):
+    path = tmp_path / "shop/train.jsonl"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"good": "Human: a\n\nAssistant: b", "bad": "Human: a\n\nAssistant: c"}))
+    tables = {name: tmp_path / f"{name}.parquet" for name in ("preferences", "quarantine")}
+    assert call(prepare_preferences, config={"columns": {"chosen": "good", "rejected": "bad"}}, files=path, **tables)[0] == 0
+    assert pd.read_parquet(tables["preferences"])["flags"][0].tolist() == ["lead_restored"]
+
+
 WRONG = {
+    "a system message in the middle": ({"chosen": [user("a"), {"role": "system", "content": "S"}, assistant("b")], "rejected": [assistant("c")]}, "a system message behind the first turn"),
+    "messages as one text": ({"prompt": "a", "chosen": "[{'role': 'assistant', 'content': 'b'}]", "rejected": "x"}, "messages written as one text, not a list: take JSON lines or Parquet"),
     "turns in a reply beside a prompt": ({"prompt": "a", "chosen": "Human: hi\n\nAssistant: hello", "rejected": "x"}, "the reply beside a prompt holds turns of its own"),
     "the user speaks last": ({"chosen": [user("a")], "rejected": [user("a"), assistant("b")]}, "no assistant turn"),
     "a tool speaks": ({"chosen": [user("a"), {"role": "tool", "content": "b"}], "rejected": "x"}, "chosen is list, not text, nor messages of user, assistant and system"),

@@ -68,7 +68,7 @@ def test_where_nothing_matches_the_message_does_not_speak_of_n(n):
 def test_a_row_without_a_human_turn_is_no_prompt_and_is_counted(capsys):
     rows = candidates(preferences("", "\n\nHuman: Hi"), "harmlessness", PAPER["harmlessness"] | {"keywords": []})
     assert [row["prompt"] for row in rows] == ["Human: Hi"]
-    assert "harmlessness: 1 rows of harmless-base/test left out: their prompt is empty" in capsys.readouterr().out
+    assert "harmlessness: rows of harmless-base/test left out, for their prompt is empty: 1" in capsys.readouterr().out
 
 
 def test_too_few_candidates_is_an_error():

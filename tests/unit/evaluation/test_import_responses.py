@@ -154,11 +154,11 @@ def test_columns_of_other_names_and_records_elsewhere(tmp_path):
 def test_what_policies_read_around_a_prompt_is_all_that_is_normalised():
     prompts = prompt_rows()[3:]
     for text in ("Human: last" + ASSISTANT, "\n\nHuman: last", "\n\nHuman: last" + ASSISTANT):
-        (row,) = response_rows("f", [("line 1", {"prompt": text, "response": "r"})], prompts, LAYOUTS["table"])
+        (row,) = response_rows("f", [("line 1", {"prompt": text, "response": "r"})], prompts)
         assert row["prompt_id"] == "helpfulness-001"
     for text in ("human: last", " Human: last", "\nHuman: last", "\n\n\n\nHuman: last", "Human: last\n", "Human: last" + ASSISTANT * 2):
         with pytest.raises(StudyError, match="f: line 1: the study has no prompt with exactly this text: "):
-            response_rows("f", [("line 1", {"prompt": text, "response": "r"})], prompts, LAYOUTS["table"])
+            response_rows("f", [("line 1", {"prompt": text, "response": "r"})], prompts)
 
 
 GOOD = [{"prompt_id": name, "response": "r"} for _, name, _ in ASKED]
@@ -185,13 +185,13 @@ def test_a_wrong_record_is_named(tmp_path, record, said):
     path = tmp_path / "r.jsonl"
     path.write_text("".join(json.dumps(entry) + "\n" for entry in [*GOOD, record]))
     with pytest.raises(StudyError) as caught:
-        response_rows(path, read_records(path), prompt_rows(), LAYOUTS["table"])
+        response_rows(path, read_records(path), prompt_rows())
     assert str(caught.value).startswith(f"{path}: {said}")
 
 
 def test_a_prompt_without_a_response_is_named():
     with pytest.raises(StudyError, match=r"f: no response to 2 of 4 prompts \(helpfulness-000, helpfulness-001\)"):
-        response_rows("f", [("line 1", GOOD[0]), ("line 2", GOOD[1])], prompt_rows(), LAYOUTS["table"])
+        response_rows("f", [("line 1", GOOD[0]), ("line 2", GOOD[1])], prompt_rows())
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hh_align.config.checks import RESPONSE_FILES
 from hh_align.core.errors import StudyError
 from hh_align.core.records import READERS, read_records
 from hh_align.evaluation.import_responses import chosen_records, response_rows
-from hh_align.evaluation.layouts import LAYOUTS, RECORDS
+from hh_align.evaluation.layouts import RECORDS
 
 PROMPTS = [
     {"axis": "harmlessness", "prompt_id": "harmlessness-000", "prompt": "Human: a"},
@@ -22,7 +22,7 @@ def rows(folder, records, layout="table", name="r.jsonl", **config):
     path = folder / name
     path.write_text("\n".join(map(json.dumps, records)))
     read = chosen_records(path, read_records(path, config.get("records")), config.get("only", {}))
-    return response_rows(path, read, PROMPTS, LAYOUTS[layout] | config.get("columns", {}), layout, config.get("clean", []))
+    return response_rows(path, read, PROMPTS, config.get("columns"), layout, config.get("clean", []))
 
 
 def replies(*arguments, **options):
@@ -61,7 +61,11 @@ READ = {
     "anthropic": ([batch(name) for name in NAMES], ["r", "r"], "eos"),
     "alpaca_eval": ([{"instruction": row["prompt"], "output": "r", "generator": "m"} for row in PROMPTS], ["r", "r"], None),
     "mt_bench": ([{"question_id": name, "choices": [{"index": 0, "turns": ["r"]}]} for name in NAMES], ["r", "r"], None),
-    "promptfoo": ([{"vars": {"prompt_id": name}, "response": {"output": "r"}, "success": False} for name in NAMES], ["r", "r"], None),
+    "promptfoo": (
+        [{"vars": {"prompt_id": name}, "response": {"output": "r"}, "success": False, "error": "an assertion"} for name in NAMES],
+        ["r", "r"],
+        None,
+    ),
 }
 
 
@@ -73,15 +77,15 @@ def test_each_engines_records_give_replies_and_why_they_ended(tmp_path, layout):
 
 
 FAILED = {
-    "vllm that aborted": ("vllm", vllm("x", "y", finish="abort"), "2 generations failed (abort 2; the first is line 1)"),
-    "vllm unfinished": ("vllm", vllm("x", "y", finished=False), "2 generations failed (not finished 2; the first is line 1)"),
-    "a busy endpoint": ("openai", [{"custom_id": NAMES[0], "response": {"status_code": 429, "body": {}}}, chat(NAMES[1], "r")], "1 generations failed (status 429 1;"),
-    "an error of a batch": ("openai", [chat(NAMES[0], "r"), {"custom_id": NAMES[1], "response": None, "error": {"code": "x"}}], "1 generations failed (error x 1; the first is line 2)"),
-    "a sample's error": ("inspect_ai", [sample(NAMES[0], "r"), sample(NAMES[1], "", error={"message": "boom"})], "1 generations failed (error 1;"),
-    "a sample's limit": ("inspect_ai", [sample(NAMES[0], "r", limit={"type": "token"}), sample(NAMES[1], "r")], "1 generations failed (stopped by a limit 1;"),
-    "a filter without a match": ("lm_eval", [filtered(name, ["[invalid]"]) for name in NAMES], "2 generations failed (no match of the filter 2;"),
-    "an expired batch": ("anthropic", [batch(NAMES[0], "expired"), batch(NAMES[1])], "1 generations failed (expired 1;"),
-    "a content filter": ("table", [{"prompt_id": name, "response": "", "finish": "content_filter"} for name in NAMES], "2 generations failed (content_filter 2;"),
+    "vllm that aborted": ("vllm", vllm("x", "y", finish="abort"), "generations that failed: 2 (abort 2; the first is line 1)"),
+    "vllm unfinished": ("vllm", vllm("x", "y", finished=False), "generations that failed: 2 (not finished 2; the first is line 1)"),
+    "a busy endpoint": ("openai", [{"custom_id": NAMES[0], "response": {"status_code": 429, "body": {}}}, chat(NAMES[1], "r")], "generations that failed: 1 (status 429 1;"),
+    "an error of a batch": ("openai", [chat(NAMES[0], "r"), {"custom_id": NAMES[1], "response": None, "error": {"code": "x"}}], "generations that failed: 1 (error x 1; the first is line 2)"),
+    "a sample's error": ("inspect_ai", [sample(NAMES[0], "r"), sample(NAMES[1], "", error={"message": "boom"})], "generations that failed: 1 (error 1;"),
+    "a sample's limit": ("inspect_ai", [sample(NAMES[0], "r", limit={"type": "token"}), sample(NAMES[1], "r")], "generations that failed: 1 (stopped by a limit 1;"),
+    "a filter without a match": ("lm_eval", [filtered(name, ["[invalid]"]) for name in NAMES], "generations that failed: 2 (no match of the filter 2;"),
+    "an expired batch": ("anthropic", [batch(NAMES[0], "expired"), batch(NAMES[1])], "generations that failed: 1 (expired 1;"),
+    "a content filter": ("table", [{"prompt_id": name, "response": "", "finish": "content_filter"} for name in NAMES], "generations that failed: 2 (content_filter 2;"),
 }  # fmt: skip
 
 
@@ -98,12 +102,17 @@ def test_of_several_replies_in_a_record_one_is_named_or_all_are_refused(tmp_path
     for record in records:
         record["outputs"].append({"index": 1, "text": "second", "finish_reason": "stop"})
     with pytest.raises(
-        StudyError, match=r"line 1: 2 replies in outputs\. Set columns\.response to one of them, such as outputs\.1\.text\.$"
+        StudyError, match=r"line 1: 2 replies in outputs\. Set columns\.response to the path of one; outputs\.0\.text is the first\.$"
     ):
         rows(tmp_path, records, "vllm")
     assert replies(tmp_path, records, "vllm", columns={"response": "outputs.1.text"}) == ["second", "second"]
+    assert replies(tmp_path, records, "vllm", columns={"response": "outputs.0.text"}) == ["x", "y"]
+    turns = [{"question_id": name, "choices": [{"index": 0, "turns": ["one", "two"]}]} for name in NAMES]
+    with pytest.raises(StudyError, match=r"line 1: 2 replies in choices\.0\.turns\. .*; choices\.0\.turns\.0 is the first\.$"):
+        rows(tmp_path, turns, "mt_bench")
+    assert replies(tmp_path, turns, "mt_bench", columns={"response": "choices.0.turns.0"}) == ["one", "one"]
     repeats = [filtered(name, [["one", "two"]]) for name in NAMES]
-    with pytest.raises(StudyError, match=r"line 1: 2 replies in filtered_resps\.0\. Set columns\.response to one of them"):
+    with pytest.raises(StudyError, match=r"line 1: 2 replies in filtered_resps\.0\. Set columns\.response to the path of one"):
         rows(tmp_path, repeats, "lm_eval")
     assert replies(tmp_path, repeats, "lm_eval", columns={"response": "filtered_resps.0.1"}) == ["two", "two"]
 
@@ -137,10 +146,10 @@ def test_thoughts_echoes_and_end_tokens_are_counted_and_taken_off_on_demand(tmp_
     records = [{"prompt_id": NAMES[0], "response": HELD}, {"prompt_id": NAMES[1], "response": "No </s> in the middle, <think> neither"}]
     assert replies(tmp_path, records) == [record["response"] for record in records]
     printed = capsys.readouterr().out
-    assert "echo in 1 replies, left as it is (clean: [echo] takes it off)" in printed and "end_token in 1 replies" in printed
+    assert "replies with echo: 1, left as it is (clean: [echo] takes it off)" in printed and "replies with end_token: 1" in printed
     taken = replies(tmp_path, records, clean=["echo", "think", "end_token"])
     assert taken == ["Yes.", records[1]["response"]]
-    assert "think in 1 replies: taken off" in capsys.readouterr().out
+    assert "replies with think: 1, taken off" in capsys.readouterr().out
 
 
 def test_an_id_and_a_text_of_different_prompts_are_refused(tmp_path):
@@ -171,7 +180,7 @@ def test_a_log_of_inspect_ai_is_read_as_it_is_packed(tmp_path):
         for name in NAMES:
             log.writestr(f"samples/{name}_epoch_1.json", json.dumps(sample(name, f"to {name}")))
     records = read_records(tmp_path / "log.eval", RECORDS["inspect_ai"])
-    made = response_rows(tmp_path / "log.eval", records, PROMPTS, LAYOUTS["inspect_ai"], "inspect_ai")
+    made = response_rows(tmp_path / "log.eval", records, PROMPTS, None, "inspect_ai")
     assert [row["response"] for row in made] == [f"to {name}" for name in NAMES]
     (tmp_path / "log.eval").write_bytes(b"PK")
     with pytest.raises(StudyError, match=r"log\.eval: not a readable log of inspect_ai"):
@@ -180,3 +189,21 @@ def test_a_log_of_inspect_ai_is_read_as_it_is_packed(tmp_path):
 
 def test_the_config_allows_the_kinds_that_can_be_read():
     assert tuple(READERS) == RESPONSE_FILES
+
+
+def test_an_empty_cell_is_absent(tmp_path):
+    (tmp_path / "r.csv").write_text("prompt_id,prompt,axis,finish,response\n,Human: a,,,r\n,Human: b,,refusal,s\n")
+    made = response_rows(tmp_path / "r.csv", read_records(tmp_path / "r.csv"), PROMPTS)
+    assert [(row["response"], row["finish"]) for row in made] == [("r", None), ("s", "stop")]
+
+
+def test_an_unknown_end_is_named_with_its_column(tmp_path):
+    with pytest.raises(StudyError, match=r"line 1: finish is 'done', not a known reason for a reply's end\. Known: eos, "):
+        rows(tmp_path, [{"prompt_id": NAMES[0], "response": "r", "finish": "done"}])
+
+
+def test_of_a_dialogue_as_messages_the_last_words_are_the_reply(tmp_path):
+    said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "yes"}]
+    assert replies(tmp_path, [{"prompt_id": name, "response": said} for name in NAMES]) == ["yes", "yes"]
+    with pytest.raises(StudyError, match="line 1: the response is no text"):
+        rows(tmp_path, [{"prompt_id": name, "response": said[:1]} for name in NAMES])

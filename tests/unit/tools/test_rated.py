@@ -125,7 +125,10 @@ def test_a_list_within_a_file_is_picked_by_its_path(tmp_path):
     nested = json.dumps({"model": "m", "results": {"all": ROWS}}).encode()
     expected = read(tmp_path, "twin.parquet", as_parquet(ROWS))
     pd.testing.assert_frame_equal(read(tmp_path, "x.json", nested, records="results.all"), expected)
-    with pytest.raises(StudyError, match=r"x.json: no list of records but dict; it has model, results\. The key records says where it is"):
+    with pytest.raises(
+        StudyError,
+        match=r"x.json: no list of records but dict; it has model, results\. It must be the whole file, or stand where the key records says",
+    ):
         read(tmp_path, "x.json", nested)
 
 

@@ -5,13 +5,14 @@ FINISHES = {
     "end_turn": "eos",
     "stop": "stop",
     "stop_sequence": "stop",
+    "refusal": "stop",
     "length": "length",
     "max_tokens": "length",
     "model_length": "length",
 }
 """Their word, in small letters -> ours: the end token, the point where a reply is told to end, or the most tokens that it may have."""
-FAILURES = {"content_filter", "abort", "error", "cancelled", "unknown"}
-"""Words of a generation that failed: what is there is no reply."""
+FAILURES = {"content_filter", "abort", "error", "cancelled", "unknown", "tool_use", "tool_calls", "function_call", "pause_turn"}
+"""Words of a generation that failed, or is not at its end: what is there is no reply."""
 
 
 class FailedGeneration(ValueError):

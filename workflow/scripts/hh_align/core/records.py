@@ -10,6 +10,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 from hh_align.core.artifacts import say
 from hh_align.core.errors import StudyError
 
+T = TypeVar("T")
 Record = tuple[str, object]
 """Where a record stands in the file (`line 3`, `record 7`, counted from 1), and its value."""
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
@@ -103,9 +105,10 @@ def json_records(path: Path, records: str | None) -> list[Record]:
         where = f"at {records} " if records else ""
         names = f"; it has {', '.join(map(str, value))}" if isinstance(value, dict) else ""
         lists = [name for name, entry in value.items() if isinstance(entry, list)] if isinstance(value, dict) else []
-        example = f" (records: {lists[0]})" if lists and not records else ""
+        example = f": {lists[0]}, perhaps" if lists and not records else ""
         raise StudyError(
-            f"{path}: no list of records {where}but {type(entries).__name__}{names}. The key records says where it is{example}."
+            f"{path}: no list of records {where}but {type(entries).__name__}{names}. It must be the whole file, or stand where the key "
+            f"records says (of responses, and of a verdict's settings){example}."
         )
     return numbered(entries)
 
@@ -139,7 +142,15 @@ def json_line_records(path: Path, records: str | None) -> list[Record]:
 
 def parquet_records(path: Path, records: str | None) -> list[Record]:
     """The rows, nested columns as dicts and lists."""
-    return numbered(parquet_table(path).to_pylist())
+    return numbered(python_values(path, parquet_table(path).to_pylist))
+
+
+def python_values(path: Path, convert: Callable[[], T]) -> T:
+    """What `convert` makes of a Parquet file's table. Raises StudyError where a text in it is none."""
+    try:
+        return convert()
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{path}: not a readable Parquet file (a text is not UTF-8: {error.reason}).") from None
 
 
 def parquet_table(path: Path) -> pa.Table:
@@ -158,7 +169,7 @@ def inspect_records(path: Path, records: str | None) -> list[Record]:
         with zipfile.ZipFile(path) as log:
             names = sorted(name for name in log.namelist() if name.startswith("samples/") and name.endswith(".json"))
             return [(name, json.loads(log.read(name))) for name in names]
-    except (zipfile.BadZipFile, ValueError, KeyError, zlib.error) as error:
+    except (zipfile.BadZipFile, ValueError, KeyError, zlib.error, NotImplementedError, RuntimeError) as error:
         raise StudyError(f"{path}: not a readable log of inspect_ai ({error}).") from None
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from hh_align.core.errors import StudyError
-from hh_align.core.records import kind_of, parquet_table, read_records
+from hh_align.core.records import kind_of, parquet_table, python_values, read_records
 
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|[-+]?inf(inity)?|nan", re.IGNORECASE)
 TRUTHS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
@@ -24,7 +24,7 @@ def read_any(path: Path, columns: list[str], records: str | None = None) -> pd.D
     """
     if kind_of(path) == ".parquet" and path.is_file():
         table = parquet_table(path)
-        frame = pd.DataFrame({name: column_of(table[name]) for name in table.column_names})
+        frame = pd.DataFrame(python_values(path, lambda: {name: column_of(table[name]) for name in table.column_names}))
     else:
         rows = read_records(path, records)
         for where, row in rows:
@@ -100,7 +100,7 @@ def to_number(value: object) -> float:
     """A number, NaN where it is absent. Raises ValueError for anything else."""
     if isinstance(value, str) and NUMBER.fullmatch(value.strip()):
         return float(value)
-    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+    if isinstance(value, float) or (isinstance(value, int | Decimal) and not isinstance(value, bool) and abs(value) < 1e300):
         return float(value)
     if missing(value):
         return math.nan

@@ -32,9 +32,9 @@ def sides_of(record: object, columns: Mapping[str, str] | None = None) -> Sides:
     if not isinstance(record, dict):
         raise ValueError(f"not a JSON object but {type(record).__name__}")
     names = form_of(record) | columns if columns else form_of(record)
-    parts = {
-        part: record[names[part]] if names[part] in record else look_up(record, names[part]) for part in ("prompt", "chosen", "rejected")
-    }
+    parts = {part: look_up(record, names[part]) for part in ("prompt", "chosen", "rejected")}
+    if parts["prompt"] == "":
+        parts["prompt"] = None
     for side in ("chosen", "rejected"):
         if parts[side] is None and names[side].partition(".")[0] not in record:
             raise ValueError(f"no key {names[side]}")
@@ -79,22 +79,23 @@ def messages_of(value: object, name: str) -> list[tuple[str, str]]:
 def side_of(prompt: object, reply: object) -> tuple[str, str]:
     """(prompt, reply) of one side. Raises ValueError where there is no reply, or one that holds turns of its own."""
     if isinstance(reply, str):
+        if reply.startswith("[{") and "content" in reply:
+            raise ValueError("messages written as one text, not a list: take JSON lines or Parquet")
         if prompt is None:
             return split_transcript(with_lead(reply))
-        asked = asked_by(prompt)
-        if reply.startswith(str(prompt)):  # a whole transcript beside its prompt
-            reply = reply.removeprefix(str(prompt))
+        if isinstance(prompt, str) and HUMAN in with_lead(prompt) and reply.startswith(prompt):  # a whole transcript beside its prompt
+            reply = reply.removeprefix(prompt)
         elif ASSISTANT in reply:
             raise ValueError("the reply beside a prompt holds turns of its own")
-        return asked, reply if reply[:1].isspace() or not reply else f" {reply}"
+        return asked_by(prompt), reply if reply[:1].isspace() or not reply else f" {reply}"
     messages = messages_of(reply, "reply")
     if SPEAKERS.get(messages[-1][0]) != ASSISTANT:
         raise ValueError("no assistant turn")
+    before = messages_of(prompt, "prompt") if isinstance(prompt, list) else []
     if len(messages) == 1 and prompt is not None:
         asked = asked_by(prompt)
-    else:  # the whole dialogue, its prompt too
-        before = messages_of(prompt, "prompt") if isinstance(prompt, list) else []
-        asked = asked_by([{"role": role, "content": content} for role, content in [*before, *messages[:-1]]])
+    else:  # the dialogue as far as it goes, perhaps with the prompt in it
+        asked = dialogue(messages[:-1] if messages[: len(before)] == before else [*before, *messages[:-1]])
     return asked, f" {messages[-1][1]}"
 
 
@@ -106,8 +107,14 @@ def asked_by(prompt: object) -> str:
             return f"{HUMAN} {prompt.strip()}{ASSISTANT}"
         text = text.rstrip()
         return text if text.endswith(ASSISTANT) else text + ASSISTANT
-    turns = [content if role == "system" else f"{SPEAKERS[role]} {content}" for role, content in messages_of(prompt, "prompt")]
-    return "".join(turns) + ASSISTANT
+    return dialogue(messages_of(prompt, "prompt"))
+
+
+def dialogue(messages: list[tuple[str, str]]) -> str:
+    """Messages as a transcript up to the assistant's cue. Raises ValueError for a system message that is not the first."""
+    if any(role == "system" for role, _ in messages[1:]):
+        raise ValueError("a system message behind the first turn")
+    return "".join(content if role == "system" else f"{SPEAKERS[role]} {content}" for role, content in messages) + ASSISTANT
 
 
 def is_stripped(text: object) -> bool:

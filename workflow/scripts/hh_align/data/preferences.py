@@ -24,13 +24,13 @@ SCHEMA = pa.schema(
 KEY = ["split", "subset", "row"]
 
 
-HARMLESS = {"swapped", "lead_restored", "system_first"}
-"""Flags that keep a row from no use."""
+NO_HINDRANCE = {"swapped", "lead_restored", "system_first"}
+"""Flags of a row that is fit for every use."""
 
 
 def fit_for(flags: list[str]) -> dict[str, bool]:
     """Uses of a row: SFT needs a chosen reply that ends the dialogue, DPO two different ones to the same prompt."""
-    return {"use_sft": not {"empty_chosen", "human_last"} & set(flags), "use_dpo": not set(flags) - HARMLESS}
+    return {"use_sft": not {"empty_chosen", "human_last"} & set(flags), "use_dpo": not set(flags) - NO_HINDRANCE}
 
 
 def training_rows(rows: list[dict], train_split: str, use: str | None, max_rows: int | None) -> list[dict]:

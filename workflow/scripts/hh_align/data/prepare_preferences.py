@@ -13,8 +13,8 @@ import pyarrow as pa
 from hh_align.core.artifacts import provenance, say, verify_manifest, write_table
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
-from hh_align.core.records import kind_of, read_records
-from hh_align.data.formats import is_stripped, sides_of
+from hh_align.core.records import kind_of, look_up, read_records
+from hh_align.data.formats import form_of, is_stripped, sides_of
 from hh_align.data.preferences import SCHEMA, fit_for
 from hh_align.data.transcripts import ASSISTANT, HUMAN
 
@@ -41,17 +41,18 @@ def read_line(line: bytes) -> object:
 def split_pair(record: object, columns: dict[str, str] | None = None) -> dict:
     """Prompt, replies and flags of a pair. Raises ValueError where it is none."""
     sides = sides_of(record, columns)
+    names = form_of(record) | (columns or {})
     before = sides.prompt[: max(sides.prompt.find(HUMAN), 0)]  # what stands before the human's first turn
-    human = sides.prompt.startswith(HUMAN) or bool(before)
+    human, speaks = sides.prompt.startswith(HUMAN) or bool(before), ASSISTANT in f"\n\n{before}"
     holds = {
         "empty_chosen": not sides.chosen.strip(),
         "empty_rejected": not sides.rejected.strip(),
         "identical": sides[:2] == sides[2:],
         "prompt_differs": sides.prompt != sides.rejected_prompt,
         "human_last": HUMAN in sides.chosen or HUMAN in sides.rejected,
-        "no_human_first": not human or ASSISTANT in before,
-        "system_first": bool(before.strip()) and ASSISTANT not in before,
-        "lead_restored": is_stripped(record.get("chosen")) or is_stripped(record.get("rejected")),
+        "no_human_first": not human or speaks,
+        "system_first": bool(before.strip()) and not speaks,
+        "lead_restored": any(is_stripped(look_up(record, names[side])) for side in ("chosen", "rejected")),
     }
     flags = [flag for flag, true in holds.items() if true]
     return {
@@ -129,7 +130,9 @@ def main() -> None:
         verify_manifest(args.manifest)
     missing = [str(path) for path in args.files if not path.is_file()]
     if missing:
-        raise StudyError(f"{', '.join(missing)}: no such file. The folder must be laid out as the hub's: <subset>/<split>.jsonl.gz")
+        raise StudyError(
+            f"{', '.join(missing)}: no such file. The folder must be laid out as the hub's: <subset>/<split>, as .jsonl.gz, .jsonl, .json, .parquet or .csv"
+        )
     rows, quarantine = read_preferences(args.files, args.config.get("columns"))
     for flag, count in sorted(Counter(flag for row in rows for flag in row["flags"]).items()):
         say(f"flag {flag}: {count:,}")

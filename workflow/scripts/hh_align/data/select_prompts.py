@@ -39,7 +39,7 @@ def candidates(rows: list[dict], axis: str, how: dict) -> list[dict]:
             origin = {"axis": axis, "subset": row["subset"], "row": row["row"], "cluster": cluster_of(transcript)}
             prompts.append({**origin, "prompt": prompt, "keywords": words})
     if empty:
-        say(f"{axis}: {empty:,} rows of {how['subset']}/{how['split']} left out: their prompt is empty")
+        say(f"{axis}: rows of {how['subset']}/{how['split']} left out, for their prompt is empty: {empty:,}")
     return prompts
 
 

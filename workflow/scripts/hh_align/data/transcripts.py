@@ -41,16 +41,19 @@ def judged_prompt(prompt: str) -> str:
     return prompt.lstrip().removesuffix(ASSISTANT)
 
 
-SPEAKERS = {"user": "Human", "assistant": "Assistant"}
-
-
-def messages_as_text(value: object) -> object:
-    """A list of messages as the text that a study has of it: one reply its content, a dialogue `Human: …\\n\\nAssistant: …`; anything else as it is."""
+def messages_in(value: object) -> list[dict]:
+    """The messages of a list of them; none where it is none."""
     messages = value if isinstance(value, list) else []
-    if not messages or not all(isinstance(entry, dict) and isinstance(entry.get("content"), str) for entry in messages):
-        return value
-    if len(messages) == 1 and messages[0].get("role") == "assistant":
-        return messages[0]["content"]
-    return "\n\n".join(
-        f"{SPEAKERS[entry['role']]}: {entry['content']}" if entry.get("role") in SPEAKERS else entry["content"] for entry in messages
-    )
+    return messages if all(isinstance(entry, dict) and isinstance(entry.get("content"), str) for entry in messages) else []
+
+
+def prompt_text(value: object) -> object:
+    """A list of messages as the text that a study has of a prompt, `Human: …\\n\\nAssistant: …`; anything else as it is."""
+    speakers = {"user": "Human: ", "assistant": "Assistant: "}
+    return "\n\n".join(speakers.get(entry.get("role"), "") + entry["content"] for entry in messages_in(value)) or value
+
+
+def reply_text(value: object) -> object:
+    """The assistant's last words in a list of messages that ends with them; anything else as it is."""
+    messages = messages_in(value)
+    return messages[-1]["content"] if messages and messages[-1].get("role") == "assistant" else value

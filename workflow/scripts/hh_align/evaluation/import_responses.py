@@ -11,7 +11,7 @@ from hh_align.core.finish import FailedGeneration, finish
 from hh_align.core.records import Record, look_up, read_records
 from hh_align.core.tables import PROMPTS, RESPONSES, columns_of
 from hh_align.data.import_release import is_text
-from hh_align.data.transcripts import ASSISTANT, LEAD, messages_as_text
+from hh_align.data.transcripts import ASSISTANT, LEAD, prompt_text, reply_text
 from hh_align.evaluation.layouts import FAILED, LAYOUTS, RECORDS, SECOND, clean, several
 
 SHOWN = 60
@@ -58,7 +58,7 @@ def matcher(prompts: list[dict]) -> Callable[[object, object, object], str]:
         nearest.setdefault(plain(row["prompt"]), row["prompt_id"])
 
     def with_text(prompt: object) -> list[dict]:
-        texts = [prompt, messages_as_text(prompt)]
+        texts = [prompt, prompt_text(prompt)]
         if isinstance(prompt, list) and len(prompt) == 1:
             texts.append(look_up(prompt, "0.content"))
         texts = [text for text in texts if isinstance(text, str)]
@@ -77,11 +77,11 @@ def matcher(prompts: list[dict]) -> Callable[[object, object, object], str]:
             return prompt_id
         if prompt is None:
             raise ValueError(f"prompt_id is {beginning(prompt_id)}, no text: the study's are, such as {min(known)}. Give it, or the prompt")
-        if not isinstance(messages_as_text(prompt), str):
+        if not isinstance(prompt_text(prompt), str):
             raise ValueError(f"neither a prompt_id nor a prompt that is a text ({beginning(prompt)})")
         alike = [row for row in alike if axis is None or row["axis"] == axis]
         if not alike:
-            text = messages_as_text(prompt)
+            text = prompt_text(prompt)
             near = nearest.get(plain(text))
             but = f" ({near} differs in white space, case, a first token or the cue)" if near else ""
             on = f" on axis {beginning(axis)}" * (axis is not None)
@@ -106,39 +106,47 @@ def chosen_records(path: Path, records: list[Record], only: dict[str, object]) -
     return records
 
 
-def response_of(record: object, columns: dict[str, str | list[str]], layout: str) -> str:
-    """The response's text. Raises ValueError where there is none, where it is no text, and where the layout's column takes one of several."""
-    paths = columns["response"]
-    by_layout = paths == LAYOUTS[layout]["response"]
-    paths = [paths] if isinstance(paths, str) else list(paths)
-    if by_layout and (listed := several(record, paths[0])):
-        raise ValueError(
-            f"{listed[1]} replies in {listed[0]}. Set columns.response to one of them, such as {paths[0].replace('.0', '.1', 1)}"
-        )
-    if by_layout and layout in SECOND:
-        paths.append(SECOND[layout])
+def response_of(record: object, paths: str | list[str] | None, layout: str) -> str:
+    """The response's text, at the first of `paths` that the record has; None takes the layout's own.
+
+    Raises ValueError where there is none, where it is no text, and where the layout's own path would take the first of several.
+    """
+    own = LAYOUTS[layout]["response"]
+    if paths is None and (listed := several(record, own)):
+        raise ValueError(f"{listed[1]} replies in {listed[0]}. Set columns.response to the path of one; {own} is the first")
+    paths = [own, *filter(None, [SECOND.get(layout)])] if paths is None else [paths] if isinstance(paths, str) else paths
     response = next((value for path in paths if (value := look_up(record, path)) is not None), None)
     if response is None:
         has = ", ".join(paths_in(record)) or type(record).__name__
         raise ValueError(f"no response in column {' or '.join(paths)}; it has {has}")
-    if isinstance(response, bytes):
-        response = response.decode()
-    response = messages_as_text(response)
-    if isinstance(response, list) and len(response) > 1:
-        raise ValueError(f"{len(response)} replies in {paths[0]}. Set columns.response to one of them, such as {paths[0]}.0")
+    response = reply_text(response.decode() if isinstance(response, bytes) else response)
+    if isinstance(response, list) and len(response) > 1 and all(isinstance(reply, str) for reply in response):
+        raise ValueError(f"{len(response)} replies in {paths[0]}. Set columns.response to the path of one; {paths[0]}.0 is the first")
     if not is_text(response):
         raise ValueError(f"the response is no text ({beginning(response)})")
     return response
 
 
+def ending_of(record: object, column: str) -> str | None:
+    """Why the response ended, in the study's words. Raises FailedGeneration, or ValueError that names the column, as `finish` does."""
+    word = look_up(record, column)
+    try:
+        return finish(word)
+    except FailedGeneration as failure:
+        raise FailedGeneration(str(word)) from failure
+    except ValueError as error:
+        raise ValueError(f"{column} is {beginning(word)}, {error}") from None
+
+
 def response_rows(
-    path: Path, records: Iterable[Record], prompts: list[dict], columns: dict, layout: str = "table", take: list[str] = ()
+    path: Path, records: Iterable[Record], prompts: list[dict], own: dict | None = None, layout: str = "table", take: list[str] = ()
 ) -> list[dict]:
     """The rows of the table, in the order of the prompts; what the file does not say is null.
 
-    take: what is taken off the texts (`echo`, `think`, `end_token`). Raises StudyError, naming file and record, for a column or value
+    own: columns of other names than the layout's; take: what is taken off the texts (`echo`, `think`, `end_token`). Raises StudyError, naming file and record, for a column or value
     that is missing or no text, an unknown prompt and a second response to one; for generations that failed; and for prompts without any.
     """
+    columns = LAYOUTS[layout] | (own or {})
     match, answered, failed, held = matcher(prompts), {}, {}, Counter()
     texts = {row["prompt_id"]: row["prompt"] for row in prompts}
     for where, record in records:
@@ -147,16 +155,17 @@ def response_rows(
             if reason:
                 failed.setdefault(reason, []).append(where)
                 continue
-            prompt_id, prompt, axis, ending = (look_up(record, columns[name]) for name in ("prompt_id", "prompt", "axis", "finish"))
-            ended = finish(ending)
-            response = response_of(record, columns, layout)
+            ended = ending_of(record, columns["finish"])
+            values = (look_up(record, columns[name]) for name in ("prompt_id", "prompt", "axis"))
+            prompt_id, prompt, axis = (None if value == "" else value for value in values)
+            response = response_of(record, (own or {}).get("response"), layout)
             if prompt_id is None and prompt is None:
                 raise ValueError(f"neither column {columns['prompt_id']} nor {columns['prompt']}; it has {', '.join(paths_in(record))}")
             name = match(prompt_id, prompt, axis)
             if name in answered:
                 raise ValueError(f"a second response to {name}, after {answered[name][0]}. The key only keeps one of several")
-        except FailedGeneration:
-            failed.setdefault(str(ending), []).append(where)
+        except FailedGeneration as failure:
+            failed.setdefault(str(failure), []).append(where)
             continue
         except ValueError as error:
             raise StudyError(f"{path}: {where}: {error}.") from None
@@ -167,14 +176,15 @@ def response_rows(
         counts = ", ".join(f"{reason} {len(places)}" for reason, places in failed.items())
         first = next(iter(failed.values()))[0]
         raise StudyError(
-            f"{path}: {sum(map(len, failed.values()))} generations failed ({counts}; the first is {first}): they are no replies. Generate them again, or let the key only take other records."
+            f"{path}: generations that failed: {sum(map(len, failed.values()))} ({counts}; the first is {first}). They are no replies: generate "
+            "them again, or let the key only take other records."
         )
     if missing := [row["prompt_id"] for row in prompts if row["prompt_id"] not in answered]:
         raise StudyError(
             f"{path}: no response to {len(missing)} of {len(prompts)} prompts ({', '.join(missing[:5])}). Every prompt needs one."
         )
     for part, count in sorted(held.items()):
-        say(f"{path}: {part} in {count} replies{': taken off' if part in take else f', left as it is (clean: [{part}] takes it off)'}")
+        say(f"{path}: replies with {part}: {count}, {'taken off' if part in take else f'left as it is (clean: [{part}] takes it off)'}")
     return [
         {"axis": row["axis"], "prompt_id": row["prompt_id"], "response": text, "finish": ended}
         for row in prompts
@@ -185,11 +195,10 @@ def response_rows(
 def main() -> None:
     args = parse(__doc__, config="config", file="path", prompts="path", output="path")
     layout = args.config["layout"]
-    columns = LAYOUTS[layout] | args.config.get("columns", {})
     prompts = read_table(args.prompts, columns_of(PROMPTS, "axis", "prompt_id", "prompt")).to_pylist()
     records = read_records(args.file, args.config.get("records", RECORDS.get(layout)))
     records = chosen_records(args.file, records, args.config.get("only", {}))
-    rows = response_rows(args.file, records, prompts, columns, layout, args.config.get("clean", []))
+    rows = response_rows(args.file, records, prompts, args.config.get("columns"), layout, args.config.get("clean", []))
     write_table(args.output, rows, RESPONSES, provenance(args.config, [args.prompts, args.file]))
     say(f"{args.file}: {len(rows)} responses, {sum(not row['response'].strip() for row in rows)} empty")
 

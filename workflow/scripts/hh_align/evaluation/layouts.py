@@ -79,7 +79,7 @@ FAILED: dict[str, Callable[[Mapping], str | None]] = {
     "inspect_ai": _sample,
     "openai": _status,
     "anthropic": _result,
-    "promptfoo": lambda record: "error" if record.get("error") else None,
+    "promptfoo": lambda record: "error" if record.get("error") and look_up(record, "response.output") is None else None,
 }
 """Layout -> why the record's generation failed; None where it did not."""
 

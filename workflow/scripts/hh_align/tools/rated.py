@@ -9,12 +9,13 @@ from hh_align.core.axes import AXES
 from hh_align.core.errors import StudyError
 from hh_align.core.finish import finish
 from hh_align.core.tabular import convert, read_any, require_full, to_cluster, to_number, to_text, to_truth, to_whole
-from hh_align.data.transcripts import cluster_of, messages_as_text
+from hh_align.data.transcripts import cluster_of, prompt_text, reply_text
 
 REQUIRED = ("policy", "axis", "reward")
 KINDS = {
     **dict.fromkeys(["policy", "axis", "prompt_id", "judge", "parent"], (to_text, "str")),
-    **dict.fromkeys(["prompt", "response"], (lambda value: to_text(messages_as_text(value)), "str")),
+    "prompt": (lambda value: to_text(prompt_text(value)), "str"),
+    "response": (lambda value: to_text(reply_text(value)), "str"),
     "cluster": (to_cluster, "str"),
     "finish": (finish, "str"),
     "seed": (to_whole, "int64"),

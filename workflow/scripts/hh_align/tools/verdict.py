@@ -51,7 +51,6 @@ def study_of(frame: pd.DataFrame, settings: dict, path: Path, defaults: dict) ->
     root = settings.get("root", "base" if "base" in policies else policies[0])
     named_parents = dict(frame.dropna(subset="parent")[["policy", "parent"]].to_numpy()) if "parent" in frame else {}
     parents = {policy: (named_parents | settings.get("parents", {})).get(policy, root) for policy in policies if policy != root}
-    require_known(path, "judge", set(settings.get("judges", {})), sorted(set(frame["judge"])))
     named = {root, *parents, *parents.values(), *(name for pair in settings.get("contrasts", []) for name in pair)}
     require_known(path, "policy", named, policies)
     seeds = {policy: sorted(set(frame[frame["policy"] == policy]["seed"])) for policy in policies}
@@ -205,6 +204,7 @@ def main() -> None:
     args = parse(__doc__, responses="path", defaults="path", settings="path?", output="path")
     settings = read_settings(args.settings) if args.settings else {}
     frame = read_rated(args.responses, settings.get("records"))
+    require_known(args.responses, "judge", set(settings.get("judges", {})), sorted(set(frame["judge"])))
     known = joined(settings_in(args.responses), settings)
     config = study_of(frame, known, args.responses, yaml.safe_load(args.defaults.read_text()))
     made_by, table = provenance(config, [args.responses]), table_of(frame, config, args.responses)
