@@ -25,8 +25,9 @@ def test_responses_from_a_file_rerun_their_import_their_scores_and_the_analysis(
         (tmp_path / f"{name}.csv").write_text("another")
         assert folder.planned() == {f"import_responses {policy}", f"score_responses deberta {policy}"} | ANALYSIS
         (tmp_path / f"{name}.csv").write_text(name[:3])
-    folder.edit("mine.yaml", "parent: sft", "parent: sft\n    layout: openai")
-    assert folder.planned() == {"import_responses api 0", "score_responses deberta api 0"} | ANALYSIS
+    for more in ("layout: openai", "only: {epoch: 1}", "clean: [think]", "columns: {finish: why}"):
+        with folder.edited("mine.yaml", "parent: sft", f"parent: sft\n    {more}"):
+            assert folder.planned() == {"import_responses api 0", "score_responses deberta api 0"} | ANALYSIS
     done = folder.run("--dry-run", "results/paper/policies/api/seed-0/manifest.json")
     assert done.returncode and "No rule to produce" in done.stdout
     assert "api has no seed 42 in study paper. Allowed: 0." in folder.run("--dry-run", "results/paper/responses/api/seed-42.parquet").stdout

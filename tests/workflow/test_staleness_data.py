@@ -52,6 +52,25 @@ def test_an_edit_of_the_cleaning_reruns_what_reads_the_cleaned_rows(cleaned, edi
         assert cleaned.planned() == expected
 
 
+def test_how_the_files_of_a_dataset_are_read_reruns_what_is_made_of_them(paper):
+    with paper.edited("config/config.yaml", "    splits: [train, test] ", "    columns: {chosen: good}\n    splits: [train, test] "):
+        jobs = paper.planned()
+    assert {"prepare_preferences hh", "select_prompts", "train_sft sft 42"} <= jobs
+    assert not [job for job in jobs if job.startswith(("fetch_hub", "import_base", "import_judge"))]
+
+
+def test_a_local_dataset_is_read_from_the_kind_of_file_that_is_there(tmp_path):
+    folder = StudyFolder(tmp_path, "--configfile", "config/config.yaml", "mine.yaml")
+    (tmp_path / "mine.yaml").write_text("datasets: {hh: {source: local, path: pairs, splits: [test], train_split: test}}\n")
+    for subset in ("harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled"):
+        (tmp_path / "pairs" / subset).mkdir(parents=True)
+        (tmp_path / "pairs" / subset / "test.csv").write_text("chosen,rejected\n")
+    assert "prepare_preferences hh" in folder.planned("results/paper/data/hh/preferences.parquet")
+    (tmp_path / "pairs/helpful-base/test.jsonl").touch()
+    done = folder.run("--dry-run", "results/paper/data/hh/preferences.parquet")
+    assert done.returncode and "pairs/helpful-base/test.jsonl and pairs/helpful-base/test.csv: one of them is meant" in done.stdout
+
+
 def test_how_the_judge_reads_reruns_the_margins_too(cleaned):
     with cleaned.edited("config/config.yaml", "max_length: null", "max_length: 512"):
         assert cleaned.planned() == CLEANED | MARGINS | rescored(*POLICIES) | JUDGED

@@ -72,9 +72,13 @@ def dataset_paths(name):
 
 
 def local_file(path):
-    """A file of the user's: as the hub has it, or of the first other kind that is there."""
+    """A file of the user's: of the kind that is there, or else as the hub has it. Raises WorkflowError where there are two."""
     stem = path.removesuffix(".jsonl.gz")
-    return next((f"{stem}{kind}" for kind in PREFERENCE_FILES if Path(f"{stem}{kind}").is_file()), path)
+    kinds = [f"{stem}{kind}" for kind in PREFERENCE_FILES]
+    there = [file for file in kinds if Path(file).is_file() or (CHECKOUT / file).is_file()]
+    if len(there) > 1:
+        raise WorkflowError(f"config: {' and '.join(there)}: one of them is meant. Take the other away.")
+    return there[0] if there else path
 
 
 def preference_files():
