@@ -11,7 +11,7 @@ from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.models.chat import check_template
 from hh_align.models.folders import first_line, load_tokenizer, prepare, save_model
-from hh_align.models.outputs import output_index
+from hh_align.models.outputs import OFFSET, output_index
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -187,18 +187,32 @@ def padding_names(tokenizer: "PreTrainedTokenizerFast", model: "PreTrainedModel"
 def settle_padding(tokenizer: "PreTrainedTokenizerFast", model: "PreTrainedModel", where: Path) -> None:
     """Make a judge's model and tokenizer agree on the padding: a decoder rates the last token that is none, by the id in its config.
 
-    A token of its own, which ends no text: the tokenizer's, else one as of a policy, else a new one with a row of its own in the embedding.
+    Padding is a special token that neither ends nor begins a text, nor stands for an unknown sign in one: the config's where it names such a
+    one, else the tokenizer's, else one named like it, else a new one, whose row of the embedding is zero. Raises StudyError where config.json
+    would have to name another one than before, and the judge's positions begin behind it.
     """
-    taken = {None, tokenizer.eos_token, tokenizer.bos_token}
-    if tokenizer.pad_token in taken:
-        names = padding_names(tokenizer, model, taken)
-        if not names:
-            model.resize_token_embeddings(len(tokenizer) + 1, mean_resizing=False)
-        tokenizer.add_special_tokens({"pad_token": [*names, "<pad>"][0]})
-        say(f"{where.name}: padding is {tokenizer.pad_token} ({tokenizer.pad_token_id})")
-    if model.config.pad_token_id != tokenizer.pad_token_id:
-        say(f"{where.name}: padding is {tokenizer.pad_token_id} in config.json, too (there it was {model.config.pad_token_id})")
-        model.config.pad_token_id = tokenizer.pad_token_id
+    config, rows = model.config, model.get_input_embeddings().num_embeddings
+    unknown = {tokenizer.unk_token, getattr(tokenizer.backend_tokenizer.model, "unk_token", None)}
+    taken = {None, tokenizer.eos_token, tokenizer.bos_token, *unknown}
+    special = {number: token.content for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    named = [name for name in special.values() if "pad" in name.lower()]
+    names = [special.get(config.pad_token_id), tokenizer.pad_token, *named, "<pad>", "<padding>"]
+    pad = next(name for name in names if name not in taken)
+    new = pad not in tokenizer.get_vocab()
+    if pad != tokenizer.pad_token:
+        tokenizer.add_special_tokens({"pad_token": pad})
+        say(f"{where.name}: padding is {pad} ({tokenizer.pad_token_id})")
+    if new and tokenizer.pad_token_id == rows:
+        model.resize_token_embeddings(rows + 1, mean_resizing=False)
+        model.get_input_embeddings().weight.data[rows] = 0
+    if config.pad_token_id != tokenizer.pad_token_id:
+        if config.model_type in OFFSET:
+            raise StudyError(
+                f"{where}: the positions of a judge of type {config.model_type} begin behind its padding, and the one in config.json (pad_token_id "
+                f"{config.pad_token_id}) is no special token of its own. Set pad_token_id to the padding that it was trained with."
+            )
+        say(f"{where.name}: padding is {pad} in config.json, too (there it was {config.pad_token_id})")
+        config.pad_token_id = tokenizer.pad_token_id
 
 
 def compose_notice(folder: Path, notice: str) -> str:

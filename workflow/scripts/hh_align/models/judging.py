@@ -10,7 +10,7 @@ from hh_align.core.errors import StudyError
 from hh_align.core.plan import token_batches
 from hh_align.core.progress import Progress
 from hh_align.models.compute import release_memory
-from hh_align.models.outputs import output_index
+from hh_align.models.outputs import OFFSET, output_index
 
 
 def encodings(core: Tokenizer, texts: Sequence[str]) -> Iterator[Encoding]:
@@ -63,10 +63,6 @@ def rewards(model, ids: Sequence[Sequence[int]], pad: int, batch_tokens: int, pr
             reward_of_row[row] = value
         progress.add(len(batch), sum(len(ids[row]) for row in batch))
     return reward_of_row
-
-
-OFFSET = ("roberta", "xlm-roberta", "camembert")
-"""Their positions begin behind the padding's id."""
 
 
 def first(logits: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,14 @@
-"""Which output of a text classifier or of a regression head is the reward."""
+"""Which output of a text classifier or of a regression head is the reward, and which kinds count positions from their padding."""
 
 from pathlib import Path
 
 from hh_align.core.errors import StudyError
+
+OFFSET = {
+    *("roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod", "camembert", "data2vec-text", "ibert", "longformer", "luke"),
+    *("mpnet", "esm", "markuplm", "layoutlmv3", "lilt"),
+}  # fmt: skip
+"""Their positions begin behind the padding's id."""
 
 
 def output_index(config, reading: dict, where: Path | str) -> int:
