@@ -92,6 +92,7 @@ SOURCE_DAMAGE = {
     "weights cut": (lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-9]), "not a readable safetensors file"),
     "weights empty": (lambda folder: (folder / "model.safetensors").write_bytes(b""), "not a readable safetensors file"),
     "weights HTML": (lambda folder: (folder / "model.safetensors").write_text("<html>" * 99), "not a readable safetensors file"),
+    "weights that are no numbers": (mark_nan, "it gives no numbers: its weights are damaged, or config.json is not theirs"),
     "no tokenizer": (lambda folder: (folder / "vocab.json").unlink(), "no tokenizer.json"),
     "vocabulary no JSON": (lambda folder: (folder / "vocab.json").write_text("{"), "not a usable tokenizer"),
     "vocabulary a list": (lambda folder: (folder / "vocab.json").write_text("[]"), "not a usable tokenizer"),

@@ -15,7 +15,8 @@ from hh_align.models.judging import pair_ids
 
 SMALL = {
     "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8, "num_labels": 1,
-    "initializer_range": 0.3, "max_position_embeddings": 64,
+    "initializer_range": 0.3, "max_position_embeddings": 64, "d_model": 16, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "encoder_layers": 2,
+    "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2, "init_std": 0.3,
 }  # fmt: skip
 REPLIES = ["Yes", "Yes ☃", "Yes and again", "no"]
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
@@ -27,7 +28,7 @@ def save(folder, kind, special=SPECIAL, config_pad=None, **tokens):
     core = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     core.add_special_tokens(special)
-    end = kind == "roberta"
+    end = kind in ("roberta", "bart")
     core.post_processor = processors.TemplateProcessing(
         single="$A </s>" if end else "$A", pair="$A </s> $B </s>" if end else "$A $B", special_tokens=[("</s>", words.index("</s>"))]
     )
@@ -92,3 +93,11 @@ def test_a_new_row_of_padding_is_the_same_in_every_import(tmp_path):
     rows = model.get_input_embeddings().weight
     assert tokenizer.pad_token_id == len(rows) - 1 == 8 and not rows[-1].any()
     assert rewards_alone(model, tokenizer) == pytest.approx(before, abs=1e-6)
+
+
+def test_a_judge_that_reads_at_the_last_end_token_is_imported(tmp_path):
+    # every text that the import tries on it has one
+    before = save(tmp_path / "source", "bart", config_pad=1, pad_token="<pad>")
+    status, printed = imported(tmp_path / "source", tmp_path / "judge")
+    assert status == 0, printed
+    assert rewards_alone(*load_judge(tmp_path / "judge/manifest.json")) == pytest.approx(before, abs=1e-6)

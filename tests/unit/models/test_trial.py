@@ -84,6 +84,28 @@ def test_weights_that_are_no_numbers_are_found():
     assert what == "read" and why
 
 
+@pytest.mark.parametrize("kind", ["opt", "llama", "gemma2"])
+def test_a_trial_leaves_the_model_as_it_was(kind):
+    # what an import writes is what it has read, whatever was tried on it; a kind that fails is written by no one
+    model = tiny_model(kind)
+    before, settings = {name: value.clone() for name, value in model.state_dict().items()}, model.config.to_json_string()
+    for _ in outcomes(model):
+        pass
+    after = model.state_dict()
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    assert model.config.to_json_string() == settings and not any(weight.grad is not None for weight in model.parameters())
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes")])
+def test_too_little_memory_is_told_as_that(error, monkeypatch, tmp_path):
+    def starve(model):
+        raise error
+
+    monkeypatch.setattr(trial, "TRIALS", [("packed", starve)])
+    with pytest.raises(StudyError, match=r"source: not enough memory to try it\. Take a machine with more"):
+        import_policy(write_source(tmp_path / "source", "llama"), tmp_path / "base/manifest.json")
+
+
 @pytest.mark.parametrize("kind", ["starcoder2", "mixtral", "gpt_bigcode", "opt"])
 def test_everything_random_is_off(kind):
     # dropout of the residual stream, of embeddings, a float of attention, a router's jitter

@@ -1,6 +1,8 @@
 """What the later steps ask of a base model, tried once on a few tokens: an import refuses what would fail, or go wrong in silence, later."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
@@ -11,9 +13,10 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from hh_align.core.artifacts import say
 from hh_align.core.errors import StudyError
 from hh_align.models.chat import as_read
+from hh_align.models.compute import out_of_memory
 from hh_align.models.decoding import decode
 from hh_align.models.dropout import disable_dropout, random_module
-from hh_align.models.folders import first_line, positions_of
+from hh_align.models.folders import check_tokenizer, first_line, positions_of
 from hh_align.models.judging import pair_ids
 from hh_align.models.packing import Tree, attend_within_trees, pack, token_logps, tree_size, use_packing
 from hh_align.models.tokens import check_boundaries, encoder
@@ -22,6 +25,7 @@ ALLOWED = "Take a causal model whose tokens meet in attention alone, such as OPT
 SAMPLE = [Tree([5, 6, 7, 8, 9], [[10, 11, 12], [13, 14]]), Tree([15, 16], [[17, 18, 19]])]
 """A prompt with two replies beside another one, of ids that every vocabulary has."""
 SEQUENCES = [(prompt, reply) for prompt, replies in SAMPLE for reply in replies]
+NO_NUMBERS = "it gives no numbers: its weights are damaged, or config.json is not theirs. Take the model from its source again"
 TOLERANCE = 1e-3
 """Of a token's log-probability, relative where it is beyond 1."""
 HARMLESS = {"dropout", "scaling", "sliding_window", "position_ids", "logits_to_keep"}
@@ -34,6 +38,22 @@ TRANSCRIPTS = [
     ("\n\nHuman: Hi!\n\nAssistant: Hello. How can I help?\n\nHuman: What does 'salut' mean?\n\nAssistant:", ' "Hi", in French.'),
 ]
 """Prompts and replies as in every dataset."""
+
+
+def starved(error: Exception) -> bool:
+    """Whether there was no memory left."""
+    return isinstance(error, MemoryError) or out_of_memory(error)
+
+
+@contextmanager
+def enough_memory(where: Path) -> Iterator[None]:
+    """Within, a model that was read at `where` is tried. Raises StudyError where there is no memory for that."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not starved(error):
+            raise
+        raise StudyError(f"{where}: not enough memory to try it. Take a machine with more, or run fewer jobs side by side.") from None
 
 
 def check_reading(tokenizer, where: Path) -> None:
@@ -195,11 +215,15 @@ def outcomes(model) -> Iterator[tuple[str, float, str]]:
         far = 0.0
         try:
             read = trial(model)
+            if not expected and not all(map(math.isfinite, read)):
+                raise ValueError(NO_NUMBERS)
             expected = expected or read
             off = [abs(one - other) / max(1.0, abs(other)) for one, other in zip(read, expected, strict=False)]
             far, fits = max(off), all(value < TOLERANCE for value in off)  # no comparison holds for what is no number
             why = "" if fits else "its log-probabilities are not those of each sequence alone"
         except Exception as error:  # what a model raises that cannot has no class of its own
+            if starved(error):
+                raise
             why = first_line(error)
         yield what, far, why
         if why:
@@ -211,6 +235,8 @@ def check_model(model, where: Path) -> None:
     """Raise StudyError where a base model fails in one of TRIALS."""
     farthest = 0.0
     for what, far, why in outcomes(model):
+        if why == NO_NUMBERS:
+            raise StudyError(f"{where}: {NO_NUMBERS}.")
         if why:
             off = f" (off by {far:.1g})" if far else ""
             raise StudyError(f"{where}: a model of type {model.config.model_type} cannot be {what}: {why.rstrip('.')}{off}. {ALLOWED}")
@@ -222,26 +248,32 @@ def check_model(model, where: Path) -> None:
 
 def check_base(model, tokenizer, where: Path) -> None:
     """Raise StudyError, naming `where` it was read, for a base model that cannot do what the later steps ask of it."""
+    check_tokenizer(tokenizer, model, where)
     check_reading(tokenizer, where)
-    check_model(model, where)
+    with enough_memory(where):
+        check_model(model, where)
 
 
 def check_judge(model, tokenizer, where: Path) -> None:
-    """Raise StudyError where a judge's logits of a text depend on the texts beside it in a padded batch."""
-    prompts, replies = zip(*TRANSCRIPTS, strict=True)
-    ids, _ = pair_ids(tokenizer, prompts, replies, None)
-    rows = sorted([ids[0][: len(ids[0]) // 3], *ids], key=len)
+    """Raise StudyError for a judge that gives no numbers, and where its logits of a text depend on the texts beside it in a padded batch."""
+    check_tokenizer(tokenizer, model, where)
+    prompts, replies = zip(("\n\nHuman: Hi!", " Hi."), *TRANSCRIPTS, strict=True)
+    rows = sorted(pair_ids(tokenizer, prompts, replies, None)[0], key=len)
     width, pad = max(map(len, rows)), tokenizer.pad_token_id
     padded = torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows])
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
-    with torch.no_grad():
+    with torch.no_grad(), enough_memory(where):
         try:
             together = model.eval()(input_ids=padded, attention_mask=mask).logits
             alone = torch.cat([model(input_ids=torch.tensor([row])).logits for row in rows])
         except Exception as error:  # what a model raises that cannot has no class of its own
+            if starved(error):
+                raise
             raise StudyError(
                 f"{where}: a judge of type {model.config.model_type} cannot read texts side by side ({first_line(error)})."
             ) from error
+    if not alone.isfinite().all():
+        raise StudyError(f"{where}: {NO_NUMBERS}.")
     apart = (together - alone).abs().max().item()
     if not apart < 1e-3 * max(1.0, alone.abs().max().item()):
         raise StudyError(
