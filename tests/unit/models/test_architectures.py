@@ -174,7 +174,7 @@ def test_a_tokenizer_that_begins_a_text_otherwise_is_read_alike_by_every_step(tm
 
 
 def test_a_tokenizer_that_joins_prompt_and_reply_is_refused_by_the_import(tmp_path):
-    source = write_source(tmp_path / "source", "llama")
+    source = write_source(tmp_path / "source", "qwen2")
     described = json.loads((source / "tokenizer.json").read_text())
     described["pre_tokenizer"] = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     vocabulary = described["model"]["vocab"]

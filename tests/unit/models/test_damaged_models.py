@@ -74,6 +74,12 @@ def indexed(folder, names):
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
+def adapter(folder):
+    """What peft writes: neither a model's config nor its weights."""
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    (folder / "config.json").rename(folder / "adapter_config.json")
+
+
 SOURCE_DAMAGE = {
     "nothing in it": (nothing, "not a usable policy|neither model.safetensors"),
     "no settings": (lambda folder: (folder / "config.json").unlink(), "not a usable policy"),
@@ -85,7 +91,7 @@ SOURCE_DAMAGE = {
     "more layers than weights": (lambda folder: edit_json(folder / "config.json", num_hidden_layers=3), "weights missing or of another shape"),
     "another vocabulary": (lambda folder: edit_json(folder / "config.json", vocab_size=100), "weights missing or of another shape"),
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "neither model.safetensors .* nor pytorch_model.bin is there"),
-    "an adapter": (lambda folder: (folder / "model.safetensors").rename(folder / "adapter_config.json"), "an adapter, which has no weights of its own .* merge_and_unload"),
+    "an adapter": (adapter, "an adapter, which has no weights of its own .* merge_and_unload"),
     "an index without its files": (lambda folder: indexed(folder, ["model-00001-of-00001.safetensors"]), "index.json: it names model-00001-of-00001.safetensors, which is not beside it"),
     "an index that leads elsewhere": (lambda folder: indexed(folder, ["../model.safetensors"]), "it names ../model.safetensors, which is not beside it"),
     "an index that is a list": (lambda folder: indexed(folder, None), "no index of weights"),

@@ -59,6 +59,16 @@ def shards_of(index: Path, there: Collection[str]) -> list[Path]:
     return [index.with_name(name) for name in names]
 
 
+def check_whole(folder: Path) -> None:
+    """Raise StudyError for the folder of an adapter, which has neither the config nor the weights of a model."""
+    if (folder / "adapter_config.json").is_file() and not any(
+        (folder / name).is_file() for name in ("model.safetensors", INDEX, "pytorch_model.bin")
+    ):
+        raise StudyError(
+            f"{folder}: an adapter, which has no weights of its own to start from. Merge it into its base model (peft: merge_and_unload)."
+        )
+
+
 def read_weights(folder: Path, covered: Collection[str] | None) -> dict[str, "Tensor"]:
     """The tensors of model.safetensors, of the shards that its index names, or of pytorch_model.bin where a manifest vouches for that file.
 
@@ -70,10 +80,6 @@ def read_weights(folder: Path, covered: Collection[str] | None) -> dict[str, "Te
         return read_tensors(folder / "model.safetensors")
     if INDEX in there:
         return {name: tensor for path in shards_of(folder / INDEX, there) for name, tensor in read_tensors(path).items()}
-    if "adapter_config.json" in there:
-        raise StudyError(
-            f"{folder}: an adapter, which has no weights of its own to start from. Merge it into its base model (peft: merge_and_unload)."
-        )
     if "pytorch_model.bin" not in there:
         raise StudyError(f"{folder}: neither model.safetensors (or its shards with {INDEX}) nor pytorch_model.bin is there.")
     if covered is None:
@@ -102,6 +108,7 @@ def read_model(folder: Path, covered: Collection[str] | None, kind: str, reading
     import torch
     import transformers
 
+    check_whole(folder)
     try:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if kind == "judge":
@@ -152,9 +159,9 @@ def settle_tokens(tokenizer: "PreTrainedTokenizerFast", model: "PreTrainedModel"
     """Make explicit what a causal model's tokenizer leaves open: which token ends a text, which one begins it, and which one fills up a batch.
 
     eos_token is the model's where the tokenizer names none (GPT-2's files do not). bos_token stays only where the tokenizer itself puts it
-    before a text. Padding, which no loss and no attention sees, is a token that neither ends a text nor stands in the chat template: its own, else one named like it, the unknown token, a new one where the
-    embedding has a row to spare, another special one; and the end token where there is none of these. Raises
-    StudyError without an end token, and where more than one token stands before a text.
+    before a text. Padding, which no loss and no attention sees, is a token that neither ends a text nor stands in the chat template: its
+    own, else one of padding_names, and the end token where there is none of these. Raises StudyError without an end token, and where more
+    than one token stands before a text.
     """
     if tokenizer.eos_token is None and isinstance(model.config.eos_token_id, int):
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(model.config.eos_token_id)
@@ -231,14 +238,13 @@ def main() -> None:
     if not args.config.get("chat_template"):
         tokenizer.chat_template = None
     if args.config["kind"] == "policy":
-        settle_tokens(tokenizer, model, folder, str(tokenizer.chat_template))
+        settle_tokens(tokenizer, model, folder, str(tokenizer.chat_template or ""))
     else:
         settle_padding(tokenizer, model, folder)
     if args.config.get("chat_template"):
         check_template(tokenizer, folder)
-    trial = import_module(
-        "hh_align.models.trial"
-    )  # by its name: no byte of the artifact depends on that code, so its edits make no model anew
+    # by its name: no byte of the artifact depends on that code, so its edits make no model anew
+    trial = import_module("hh_align.models.trial")
     (trial.check_base if args.config["kind"] == "policy" else trial.check_judge)(model, tokenizer, folder)
     read = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".txt", ".safetensors", ".jinja"))
     made_by = provenance(args.config, [folder / "manifest.json"] if covered else read, dtype="float32")
