@@ -2,7 +2,7 @@
 
 import math
 import resource
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pyarrow.parquet as pq
 import pytest
@@ -28,6 +28,7 @@ from hh_align.core.state import State
 from hh_align.models.folders import load_policy, save_model
 from hh_align.training import adapters, compute_references, loop, train_sft
 from hh_align.training import sft as sft_module
+from hh_align.training.pair_trainer import REWARDS, check_first_rewards
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +111,15 @@ def test_what_the_first_step_allows_is_rounding_times_beta(study, precision, bet
             dpo(study, name, method, wrong)
     else:
         dpo(study, name, method, wrong)
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "loss", "refused"), [(0.28, 1.0, True), (0.28, 0.8, False), (0.05, 0.8, True), (1e-4, 0.6933, False)]
+)
+def test_a_loss_that_is_far_from_ln_2_is_refused_whatever_rounding_allows_of_rewards(tolerance, loss, refused):
+    logs = {"loss": loss, **{f"rewards/{name}": 0.0 for name in REWARDS}}
+    with pytest.raises(StudyError, match="the first DPO loss is") if refused else nullcontext():
+        check_first_rewards("DPO", logs, math.log(2), tolerance)
 
 
 def test_as_published_keeps_dropout_and_so_misses_ln_2(study, capsys):
