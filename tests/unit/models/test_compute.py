@@ -5,6 +5,7 @@ import os
 import pytest
 import torch
 
+from hh_align.core.command import run
 from hh_align.core.errors import StudyError
 from hh_align.models.compute import use_device
 from hh_align.training.throughput import matmul_peak
@@ -14,7 +15,8 @@ from hh_align.training.throughput import matmul_peak
 def machine(monkeypatch):
     """A machine that says it has a GPU, until it is told otherwise."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")  # what use_device sets there ends with the test
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     yield monkeypatch
     torch.use_deterministic_algorithms(False)
@@ -25,6 +27,15 @@ def test_a_gpu_adds_in_a_fixed_order_unless_told_otherwise(machine):
     assert use_device({"device": "auto"}, threads) == "cuda" and torch.are_deterministic_algorithms_enabled()
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8" and not torch.is_deterministic_algorithms_warn_only_enabled()
     assert use_device({"device": "cuda", "deterministic": False}, threads) == "cuda" and not torch.are_deterministic_algorithms_enabled()
+
+
+def test_an_operation_without_a_fixed_order_is_one_error_that_names_the_key(machine):
+    # torch has one on a CPU, too
+    torch.use_deterministic_algorithms(True)
+    with pytest.raises(SystemExit, match=r"^error: .* does not have a deterministic implementation, .*Set compute\.deterministic: false"):
+        run(lambda: torch.zeros(3).put_(torch.tensor([1]), torch.tensor([1.0])))
+    with pytest.raises(RuntimeError, match="another"):
+        run(lambda: (_ for _ in ()).throw(RuntimeError("another")))
 
 
 def test_a_cpu_is_left_as_it_is(machine):

@@ -27,8 +27,13 @@ def parse(description: str | None, **options: str) -> argparse.Namespace:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call main(); an expected error ends in one message on stderr and exit status 1."""
+    """Call main(); an expected error ends in one message on stderr and exit status 1, and so does torch's at an operation that has no fixed
+    order on a GPU."""
     try:
         main()
     except (StudyError, OSError) as error:
         sys.exit(f"error: {error}")
+    except RuntimeError as error:
+        if "use_deterministic_algorithms" not in str(error):
+            raise
+        sys.exit(f"error: {str(error).splitlines()[0].split('. ')[0]}. Set compute.deterministic: false in the config.")
