@@ -13,7 +13,7 @@ from tinymodels import write_dataset, write_judge, write_opt
 
 from hh_align.config.resolve import resolve
 from hh_align.core.errors import StudyError
-from hh_align.tools.preflight import check_hub, needs, require_room
+from hh_align.tools.preflight import check_hub, needs, require_room, weights_in_float32
 
 CONFIG = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
 DATA, BASE, JUDGE = CONFIG["datasets"]["hh"], CONFIG["models"]["base"], CONFIG["judges"]["deberta"]
@@ -106,6 +106,12 @@ def test_what_is_there_already_is_not_counted(tmp_path):
         (tmp_path / "paper" / made / "manifest.json").touch()
     after = total()
     assert after["weights of 2 policies"] == 400 and not {"models/base", "checkpoints of one full training"} & set(after)
+
+
+def test_weights_in_several_files_count_all():
+    shards = {f"model-0000{number}-of-00002.safetensors": 10 * number for number in (1, 2)}
+    assert weights_in_float32({"model.safetensors.index.json": 7, "config.json": 1, **shards}) == 2 * 30
+    assert weights_in_float32({"model.safetensors": 30, "config.json": 1}) == 2 * 30
 
 
 def test_a_link_to_another_disk_is_that_disk(tmp_path, monkeypatch):

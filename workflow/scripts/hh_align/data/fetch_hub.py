@@ -20,6 +20,7 @@ from hh_align.core.state import State, state_folder
 from hh_align.data.hub import amount, download, list_revision, refuse_offline
 
 WEIGHTS = (["model.safetensors"], ["pytorch_model.bin"])
+SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 TOKENIZER = (["tokenizer.json"], ["vocab.json", "merges.txt"])
 IF_THERE = ["generation_config.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json", "LICENSE*"]
 
@@ -27,7 +28,7 @@ IF_THERE = ["generation_config.json", "tokenizer_config.json", "chat_template.ji
 def model_files(available: Iterable[str]) -> list[str]:
     """The files of a model repository that an import reads: one kind of weights, one form of tokenizer, settings, licences."""
     available = set(available)
-    shards = sorted(name for name in available if re.fullmatch(r"model-\d{5}-of-\d{5}\.safetensors", name))
+    shards = sorted(filter(SHARD.fullmatch, available))
     weights = (*WEIGHTS[:1], ["model.safetensors.index.json", *shards], *WEIGHTS[1:]) if shards else WEIGHTS
 
     def first_there(choices: tuple[list[str], ...]) -> list[str]:

@@ -17,7 +17,7 @@ from hh_align.config.resolve import SCHEMA, download_folder, resolve
 from hh_align.core.artifacts import say
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
-from hh_align.data.fetch_hub import WEIGHTS, model_files, pick_files
+from hh_align.data.fetch_hub import SHARD, WEIGHTS, model_files, pick_files
 from hh_align.data.hub import amount, list_revision, refuse_offline
 
 PUBLISHED_GPU_HOURS = (10_895 + 2 * 7_747) / 3600  # the author's SFT and two DPO runs
@@ -83,7 +83,8 @@ def absent(source: dict, folder: Path) -> bool:
 
 def weights_in_float32(sizes: dict[str, int]) -> int:
     """Bytes of a model as the study keeps it, at most: published weights are in two or four bytes a parameter, ours in four."""
-    return 2 * sum(sizes.get(name, 0) for names in WEIGHTS for name in names)
+    whole = {name for names in WEIGHTS for name in names}
+    return 2 * sum(size for name, size in sizes.items() if name in whole or SHARD.fullmatch(name))
 
 
 def needs(config: dict, sizes: dict[tuple[str, str], dict[str, int]], results: Path) -> list[Need]:
