@@ -23,7 +23,7 @@ help:
 	@echo "make test-slurm   all of the cluster's tests, on a Slurm of one node that is started for them (as root; installs Debian's packages); DEMO=1: on the demo instead of a small study"
 	@echo "make test-s3   results in a bucket, on a server of its own on loopback (installs moto)"
 	@echo "make tune STUDY=demo METHOD=sft   which precision and micro_batch train fastest on this machine"
-	@echo "make check-gpu   is this machine's GPU fit for a study? At most 4 minutes, without data or network; what it trains per second"
+	@echo "make check-gpu   is this machine's GPU fit for a study? About four minutes, without data or network; what it trains per second"
 	@echo "make bench-training   our training steps against the stock trainers;  make bench-training-gpu  their throughput on one GPU"
 	@echo "make bench-evaluation   generation and scoring against the author's loop, and against the machine's floor"
 	@echo "make resume STUDY=demo   after a kill, a full disk, a damaged file: the same study goes on"

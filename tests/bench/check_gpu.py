@@ -1,5 +1,5 @@
 """Is this GPU fit for a study? Small trainings, references, texts and rewards on it against the CPU's, twice for equal bytes, killed and
-continued; then what it trains per second at the shape of OPT-350M, deterministic and not. At most four minutes; needs no data and no network.
+continued; then what it trains per second at the shape of OPT-350M, deterministic and not. About four minutes; needs no data and no network.
 
 python tests/bench/check_gpu.py                          on a CUDA machine; a table last, results/gpu/check.json beside it
 python tests/bench/check_gpu.py --device cpu --quick     the same command where there is no GPU, in seconds
