@@ -26,26 +26,30 @@ LIBRARIES = {
 def start(kind: str) -> str:
     """The socket of this process's server; it ends with this process."""
     import atexit
+    import shutil
     import subprocess
     import tempfile
 
-    path = f"{tempfile.mkdtemp(prefix='fork-server-')}/socket"
+    folder = tempfile.mkdtemp(prefix="fork-server-")
+    path = f"{folder}/socket"
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-P", __file__, "serve", kind, path]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
     server.stdout.readline()  # it listens
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     atexit.register(server.stdin.close)
     return path
 
 
 def ask(path: str, arguments: list[str], folder: str, environment: dict[str, str], streams: tuple[int, int, int]) -> int:
-    """Run a command in the server's fork, with this folder, environment and standard streams: its exit status."""
+    """Run a command in the server's fork, with this folder, environment and standard streams: its exit status, 255 where the server ends
+    without one."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(path)
         request = json.dumps({"arguments": arguments, "folder": folder, "environment": environment}).encode()
         socket.send_fds(connection, [len(request).to_bytes(4)], list(streams))
         connection.sendall(request)
-        return int.from_bytes(connection.recv(1), signed=False)
+        return int.from_bytes(connection.recv(1) or b"\xff")
 
 
 def python_function() -> dict[str, str]:
