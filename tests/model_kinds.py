@@ -14,7 +14,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs/architectures.md"
 HEAD = """# Base models
 
 Which kinds of model can be a study's base, by the `model_type` of their `config.json`. The table is made of tiny random models of each kind, with every dropout
-that its config knows switched on: `tests/model_kinds.py` writes it, a test holds it to what the import finds. An import tries the same with your model's own
+that its config knows switched on (but DiffLlama's of attention): `tests/model_kinds.py` writes it, a test holds it to what the import finds. An import tries the same with your model's own
 weights; a kind that is not in the table is accepted where it passes.
 
 - **packed**: sequences side by side in one row have the log-probabilities that they have alone, as references and trainings read them. Attention of another kind
@@ -23,8 +23,8 @@ weights; a kind that is not in the table is accepted where it passes.
 - **decoded**: so has one token after another, behind a memory of what was before, as generation writes.
 - **trained**: so has training mode with all dropout and jitter off, twice the same, and every gradient is finite.
 - **rows up to**: how long a row may be, of the 128 positions of these models, whose windows and chunks are 16 tokens and whose original length, where rotary
-  positions are stretched (longrope), is 32. A longer row would be read otherwise than the model was made for, or change its neighbours: trainings and generation
-  refuse it.
+  positions are stretched (longrope), is 32. A longer row would be read otherwise than the model was made for, or change its neighbours: trainings refuse
+  it, and generation refuses or, with `long_prompts: cut`, cuts it.
 
 | kind | packed | padded | decoded | trained | rows up to | why refused |
 |---|---|---|---|---|---|---|
