@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from command_line import assert_refused, call
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
@@ -101,3 +102,5 @@ def test_a_judge_that_reads_at_the_last_end_token_is_imported(tmp_path):
     status, printed = imported(tmp_path / "source", tmp_path / "judge")
     assert status == 0, printed
     assert rewards_alone(*load_judge(tmp_path / "judge/manifest.json")) == pytest.approx(before, abs=1e-6)
+    read, written = (load_file(tmp_path / name / "model.safetensors") for name in ("source", "judge"))
+    assert read.keys() == written.keys() and all(torch.equal(read[name], written[name]) for name in read)  # the trial leaves them alone
