@@ -199,6 +199,8 @@ def test_a_policy_that_is_asked_otherwise_has_its_parents_weights(demo):
     rows = pq.read_table(results / "analysis/drift.parquet").to_pylist()
     moved = {row["reference"]: row["kl_per_token"] for row in rows if row["policy"] == "sft_bare"}
     assert moved["sft"] == 0 < moved["base"]
+    (examined,) = (row for row in pq.read_table(results / "analysis/text.parquet").to_pylist() if row["policy"] == "sft_bare")
+    assert (examined["kl_parent"], examined["unmoved"], examined["broken"]) == (0, False, False)  # no training: nothing stands against it
     text = (results / "report/index.html").read_text()
     assert "generation.lead true → false</td>" in text and "(<code>generation.lead</code>): sft_bare." in text
     assert "(generation.lead): sft_bare." in (results / "report/summary.txt").read_text()

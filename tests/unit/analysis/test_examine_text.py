@@ -16,7 +16,7 @@ from hh_align.core.tables import RESPONSES
 
 LIMITS = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())["analysis"]["text"]
 GRAPH = {"base": {"parent": None}, "sft": {"parent": "base"}, "dpo": {"parent": "sft"}}
-CONFIG = {"policies": GRAPH, "order": list(GRAPH), "seeds": [1], "text": LIMITS}
+CONFIG = {"policies": GRAPH, "order": list(GRAPH), "seeds": [1], "text": LIMITS, "trained": ["sft", "dpo"]}
 AXES = ("harmlessness", "helpfulness")
 
 
@@ -85,6 +85,20 @@ def test_each_checkpoint_is_held_against_its_parent_and_the_root():
     )
 
 
+def test_a_policy_that_no_training_made_is_neither_unmoved_nor_held_against_its_parents_length():
+    said = [f"reply {number} is a whole sentence." for number in range(10)]
+    long = [" ".join(str((97 * number + place) ** 3 % 99991) for place in range(80)) for number in range(10)]
+    entries = {"base": {"parent": None}, "asked": {"parent": "base", "fixed": True}, "api": {"parent": "base", "fixed": True}}
+    replies = {("base", 0): parts(said, said), ("asked", 0): parts(said, said), ("api", 0): parts(long, long, "length")}
+    drift = [{"policy": "asked", "seed": 0, "reference": "base", "kl_per_token": 0.0, "entropy_per_token": 1.0}]
+    config = CONFIG | {"policies": entries, "order": list(entries)}
+    rows = examine(replies, drift, {}, config | {"trained": []})
+    assert [(row["broken"], row["unmoved"], row["unmoved_why"]) for row in rows] == [(False, False, None)] * 3
+    assert [row["unchanged"] for row in rows] == [None, 20, 0]  # what was measured is told all the same
+    _, asked, api = examine(replies, drift, {}, config | {"trained": ["asked", "api"]})
+    assert asked["unmoved"] and api["broken_why"].endswith("base's 6.0")
+
+
 def test_the_step_writes_what_the_others_read(tmp_path):
     def responses(name, text, finish):
         rows = [
@@ -96,7 +110,7 @@ def test_the_step_writes_what_the_others_read(tmp_path):
         return tmp_path / f"{name}.parquet"
 
     paths = [responses("base", "answer {}", "eos"), responses("sft", "answer {}", "eos"), responses("dpo", "the " * 40, "length")]
-    status, said = call(examine_text, config=CONFIG | {"trained": []}, responses=paths, output=tmp_path / "text.parquet")
+    status, said = call(examine_text, config=CONFIG | {"logged": []}, responses=paths, output=tmp_path / "text.parquet")
     assert status == 0 and "1 of 3 checkpoints write broken text" in said and "dpo seed 1: its text is broken: 100 %" in said
     assert "sft seed 1: its training changed almost nothing: 8 of 8 replies are base's" in said
     assert pq.read_schema(tmp_path / "text.parquet").names == examine_text.TEXT.names

@@ -17,12 +17,12 @@ SFT, BASE = (
 )
 
 
-def why(against=(SFT, BASE), **changes):
-    return why_broken(GOOD | changes, list(against), LIMITS)
+def why(against=(SFT, BASE), trained=True, **changes):
+    return why_broken(GOOD | changes, list(against), LIMITS, trained)
 
 
 def test_a_policy_within_its_limits_has_nothing_against_it():
-    assert why() == [] and why_broken(BASE, [], LIMITS) == []
+    assert why() == [] and why_broken(BASE, [], LIMITS, False) == []
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,13 @@ def test_the_share_cut_counts_against_the_parent_and_the_root():
     assert why(against=(SFT | unknown, BASE | unknown), **cut) == why(**unknown) == []
 
 
+def test_what_no_training_made_may_be_longer_and_cut_more_often():
+    # asked without stop words, or written by another program; loops and empty replies are broken whoever wrote them
+    otherwise = {"cut_harmful": 100.0, "cut_helpful": 100.0, "words": 330.0}
+    assert why(trained=False, **otherwise) == [] and len(why(**otherwise)) == 2
+    assert why(trained=False, repeating_harmful=96.0, **otherwise) == ["96 % of its replies to harmful prompts repeat themselves"]
+
+
 def test_what_is_not_measured_is_not_held_against_a_policy():
     unknown = dict.fromkeys(("entropy", "kl_parent", "kl_root", "perplexity_root"))
     assert why(against=(SFT | unknown, BASE | unknown), **unknown) == []
@@ -59,7 +66,7 @@ def test_what_is_not_measured_is_not_held_against_a_policy():
 
 
 def test_a_root_may_be_broken_from_the_start():
-    assert why_broken(BASE | {"repeating_helpful": 97.0}, [], LIMITS) == ["97 % of its replies to helpful prompts repeat themselves"]
+    assert why_broken(BASE | {"repeating_helpful": 97.0}, [], LIMITS, False) == ["97 % of its replies to helpful prompts repeat themselves"]
 
 
 def test_a_training_that_did_nothing():

@@ -103,9 +103,10 @@ def contrast_config():
 
 
 def text_config():
-    """The limits, and whose training logs are read."""
-    trained = [(policy, seed) for policy in TRAINED for seed in seeds_of(policy)]
-    return as_json(**policy_graph(), text=config["analysis"]["text"], trained=trained)
+    """The limits, which policies a training made (neither asked otherwise nor from a file of responses alone), and whose logs are read."""
+    trained = [policy for policy in POLICIES if "method" in GRAPH[policy]]
+    logged = [(policy, seed) for policy in TRAINED for seed in seeds_of(policy)]
+    return as_json(**policy_graph(), text=config["analysis"]["text"], trained=trained, logged=logged)
 
 
 def drift_summary_config():

@@ -97,7 +97,8 @@ def last_margin(log: pd.DataFrame) -> float | None:
 
 
 def examine(replies: Replies, drift: list[dict], margins: dict[tuple[str, int], float | None], config: dict) -> list[dict]:
-    """The rows of text.parquet. drift: rows of drift.parquet; margins: of the policies that the study trains; config: the graph and `text`."""
+    """The rows of text.parquet. drift: rows of drift.parquet; margins: of the policies whose logs are read; config: the graph, `text`, and `trained`,
+    the policies that a training made."""
     limits, root, rows = config["text"], config["order"][0], {}
     moved: dict[tuple[str, int], list[dict]] = {}
     for row in drift:
@@ -110,7 +111,8 @@ def examine(replies: Replies, drift: list[dict], margins: dict[tuple[str, int], 
         rows[policy, seed] = row | {"unchanged": same, "margin": margins.get((policy, seed))}
     for (_, seed), row in rows.items():
         ancestors = [] if row["parent"] is None else dict.fromkeys([row["parent"], root])
-        row |= flags(row, [rows[beside(config, name, seed)] for name in ancestors], limits)
+        beside_it = [rows[beside(config, name, seed)] for name in ancestors]
+        row |= flags(row, beside_it, limits, row["policy"] in config["trained"])
     return list(rows.values())
 
 
@@ -119,11 +121,14 @@ def beside(config: dict, policy: str, seed: int) -> tuple[str, int]:
     return policy, seed_of(config, policy, seed if seed in config["seeds"] else config["seeds"][0])
 
 
-def flags(row: dict, ancestors: list[dict], limits: dict) -> dict:
-    """broken and unmoved with their reasons, from the measures of a checkpoint, of its parent and of the root (no ancestors for the root itself)."""
-    why, moved = why_broken(row, ancestors, limits), what_changed(row) if ancestors else None
-    unmoved = bool(ancestors) and is_unmoved(row, limits)
-    return {"broken": bool(why), "broken_why": "; ".join(why) or None, "unmoved": unmoved, "unmoved_why": moved}
+def flags(row: dict, ancestors: list[dict], limits: dict, trained: bool) -> dict:
+    """broken and unmoved with their reasons, from the measures of a checkpoint, of its parent and of the root (no ancestors for the root itself).
+
+    trained: whether a training made it of its parent; what none made cannot be unmoved.
+    """
+    why = why_broken(row, ancestors, limits, trained)
+    broken = {"broken": bool(why), "broken_why": "; ".join(why) or None}
+    return broken | {"unmoved": trained and is_unmoved(row, limits), "unmoved_why": what_changed(row) if trained else None}
 
 
 def read_replies(path: Path) -> dict[str, pd.DataFrame]:
@@ -136,8 +141,8 @@ def main() -> None:
     config = args.config
     replies = {key: read_replies(path) for key, path in zip(checkpoints(config), args.responses, strict=True)}
     drift = read_table(args.drift, ["policy", "seed", "reference", "kl_per_token", "entropy_per_token"]).to_pylist() if args.drift else []
-    trained = [tuple(key) for key in config["trained"]]
-    margins = {key: last_margin(read_table(path, ["margins"]).to_pandas()) for key, path in zip(trained, args.logs, strict=True)}
+    logged = [tuple(key) for key in config["logged"]]
+    margins = {key: last_margin(read_table(path, ["margins"]).to_pandas()) for key, path in zip(logged, args.logs, strict=True)}
     rows = examine(replies, drift, margins, config)
     for row in rows:
         for flag, words in (("broken", BROKEN), ("unmoved", UNMOVED)):

@@ -70,17 +70,20 @@ def in_short(examined: Examined, config: dict, policies: list[str]) -> str | Non
     return "; ".join(said) or None
 
 
-def why_broken(row: dict, against: list[dict], limits: dict) -> list[str]:
+def why_broken(row: dict, against: list[dict], limits: dict, trained: bool) -> list[str]:
     """What of a policy's text lies beyond the limits (`analysis.text`), with the numbers; none where nothing does.
 
     row: a policy's measures; against: those of its parent and, where that is another, of the root; none for the root itself.
+    trained: whether a training made it of its parent. Replies of one that is asked otherwise, or comes from elsewhere, end where they are asked to:
+    neither their length nor how many are cut says that they are broken.
     """
+    made_of = against if trained else []
     return [
         *beyond_share(row, "empty", "are empty", limits),
         *beyond_share(row, "repeating", "repeat themselves", limits),
-        *more_cut(row, against, limits),
+        *more_cut(row, made_of, limits),
         *alike(row, limits),
-        *other_length(row, against, limits),
+        *other_length(row, made_of, limits),
         *far_away(row, against, limits),
     ]
 

@@ -163,7 +163,7 @@ def analyse(rated: Rated, config: dict, replies: Replies | None = None) -> dict[
     retained, changed = compute_retention.compare_with_references(ratings, config)
     swept, leads, flips = sweep_thresholds.sweep(ratings, config)
     sizes = {axis: len(prompts[axis]) for axis in AXES}
-    texts = examine_text.examine(replies, [], {}, config) if replies else []
+    texts = examine_text.examine(replies, [], {}, config | {"trained": config["order"][1:]}) if replies else []
     examined = {(row["policy"], row["seed"]): row for row in texts}
     compared = compare_policies.compare_policies(ratings, clusters, config, examined=examined)
     return {
