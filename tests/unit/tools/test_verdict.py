@@ -140,23 +140,51 @@ def test_seeds_and_judges_of_one_file(tmp_path):
     assert {row["value"] for row in rows if row["judge"] == "b" and row["metric"] == "HpR"} == {100}
 
 
+def looked_at(frame, path, settings=None):
+    """Policy -> why its text is broken, and all tables, of a file with these rows."""
+    frame.to_parquet(path)
+    frame = read_rated(path)
+    config = study_of(frame, settings or {}, path, DEFAULTS)
+    tables = analyse(split(table_of(frame, config, path)), config, replies_of(frame, config))
+    return {row["policy"]: row["broken_why"] for row in tables["text"][0]}, tables
+
+
 def test_texts_are_looked_at_where_the_file_has_them(tmp_path):
     frame = rated().assign(finish="eos")
     broken = frame["policy"] == "dpo"
     frame["response"] = frame["response"].where(~broken, frame["prompt_id"] + " and the" + " a" * 25)
-    path = tmp_path / "rated.parquet"
-    frame.to_parquet(path)
 
-    def caveats(settings=None):
-        frame = read_rated(path)
-        config = study_of(frame, settings or {}, path, DEFAULTS)
-        rows, _ = analyse(split(table_of(frame, config, path)), config, replies_of(frame, config))["comparisons"]
-        return {(row["policy_b"], row["caveat_b"]) for row in rows}
+    def caveats(frame, settings=None):
+        return {(row["policy_b"], row["caveat_b"]) for row in looked_at(frame, tmp_path / "rated.parquet", settings)[1]["comparisons"][0]}
 
-    assert caveats() == {("sft", None), ("dpo", "its text is broken: 100 % of its replies repeat themselves")}
-    assert caveats({"text": {"repeated_ngrams": 99, "compression": 99}}) == {("sft", None), ("dpo", None)}
-    frame.drop(columns="response").to_parquet(path)
-    assert caveats() == {("sft", None), ("dpo", None)}  # without texts nothing is said
+    assert caveats(frame) == {("sft", None), ("dpo", "its text is broken: 100 % of its replies repeat themselves")}
+    assert caveats(frame, {"text": {"repeated_ngrams": 99, "compression": 99}}) == {("sft", None), ("dpo", None)}
+    assert caveats(frame.drop(columns="response")) == {("sft", None), ("dpo", None)}  # without texts nothing is said
+
+
+def test_the_text_of_a_reply_may_stand_in_one_judges_rows(tmp_path):
+    frame = rated(judges=("a", "b"))
+    told, tables = looked_at(frame.assign(response=frame["response"].where(frame["judge"] == "b")), tmp_path / "rated.parquet")
+    assert told == dict.fromkeys(("base", "sft", "dpo"))
+    empty = {(row["judge"], row["value"]) for row in tables["metrics"][0] if row["metric"] == "empty_harmful"}
+    assert empty == {("a", 1), ("b", 1)}
+
+
+def test_a_policy_without_texts_is_not_called_empty(tmp_path, capsys):
+    frame = rated()
+    assert looked_at(frame.assign(response=frame["response"].where(frame["policy"] != "sft")), tmp_path / "rated.parquet")[0] == {}
+    assert "sft seed 0 has no text on harmlessness" in capsys.readouterr().out
+
+
+def test_an_axis_that_no_judge_rates_may_have_other_prompts_for_each_policy(tmp_path):
+    frame, settings = rated(), {"judges": {"judge": {"axis": "harmlessness"}}}
+    unjudged = frame["axis"] == "helpfulness"
+    frame["reward"] = frame["reward"].where(~unjudged)
+    other = frame[~(unjudged & (frame["policy"] == "sft") & (frame["prompt_id"] > "helpfulness-019"))]
+    told, tables = looked_at(other, tmp_path / "rated.parquet", settings)
+    assert told == dict.fromkeys(("base", "sft", "dpo")) and {row["n"] for row in tables["text"][0]} == {50}
+    none = frame[~(unjudged & (frame["policy"] == "sft"))]
+    assert looked_at(none, tmp_path / "rated.parquet", settings)[0] == {}
 
 
 def test_the_command_writes_everything_without_torch(tmp_path):

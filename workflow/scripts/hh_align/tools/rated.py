@@ -79,7 +79,8 @@ def require_one(frame: pd.DataFrame, path: Path, key: list[str], column: str) ->
 
 
 def completed(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """With prompt_id (numbered in the order of the prompts' first appearance), judge, seed and cluster where the file has none.
+    """With prompt_id (numbered in the order of the prompts' first appearance), judge, seed and cluster where the file has none, and with a
+    reply's text and finish in the rows of all its judges where one of them has it.
 
     Raises StudyError where a cluster is given to some of an axis's prompts only.
     """
@@ -102,4 +103,6 @@ def completed(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     for column, value in (("judge", "judge"), ("seed", 0)):
         if column not in frame:
             frame[column] = value
+    for column in frame.columns.intersection(["response", "finish"]):
+        frame[column] = frame.groupby(["policy", "seed", "axis", "prompt_id"])[column].transform("first")
     return frame

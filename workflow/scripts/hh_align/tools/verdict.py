@@ -27,7 +27,7 @@ from hh_align.analysis import (
 )
 from hh_align.analysis.examine_text import Replies
 from hh_align.analysis.gather_ratings import as_table, check_judges, fault, labelled, reply_facts
-from hh_align.analysis.ratings import Rated, Ratings, by_axis, headline, judged_axes, read_ratings, shown_judge
+from hh_align.analysis.ratings import Rated, Ratings, by_axis, checkpoints, headline, judged_axes, read_ratings, shown_judge
 from hh_align.core.artifacts import provenance, read_table, say, write_table, write_text
 from hh_align.core.axes import AXES, THRESHOLD_KEYS
 from hh_align.core.command import parse, run
@@ -146,14 +146,24 @@ def check_labels(frame: pd.DataFrame, table: pa.Table, judges: dict[str, dict], 
 
 
 def replies_of(frame: pd.DataFrame, config: dict) -> Replies:
-    """The texts that the file holds, as examine_text reads them; none where it holds no texts."""
+    """The texts that the file holds, as examine_text reads them, of the prompts that every policy answers (where no judge rates an axis they
+    may differ).
+
+    An empty text is an empty reply; but where the file holds no text of a policy on an axis, nothing is known of it: then there are none.
+    """
     if "response" not in frame:
         return {}
-    rows = frame.drop_duplicates(["policy", "seed", "axis", "prompt_id"]).reindex(
-        columns=["policy", "seed", "axis", "prompt_id", "response", "finish"]
-    )
-    rows = rows.assign(response=rows["response"].fillna(""), seed=rows["seed"].where(rows["policy"] != config["order"][0], 0))
-    parts = rows.groupby(["policy", "seed"], sort=False)
+    key = ["policy", "seed", "axis", "prompt_id"]
+    rows = frame.drop_duplicates(key).reindex(columns=[*key, "response", "finish"])
+    rows = rows.assign(seed=rows["seed"].where(rows["policy"] != config["order"][0], 0))
+    answered = checkpoints(config)
+    rows = rows[rows.groupby(["axis", "prompt_id"])["policy"].transform("size") == len(answered)]
+    texts = rows.groupby(["policy", "seed", "axis"])["response"].count()
+    if silent := [(*who, axis) for who in answered for axis in AXES if not texts.get((*who, axis))]:
+        policy, seed, axis = silent[0]
+        say(f"{policy} seed {seed} has no text on {axis} to a prompt that all policies answer: no policy's text is examined")
+        return {}
+    parts = rows.assign(response=rows["response"].fillna("")).groupby(["policy", "seed"], sort=False)
     return {(policy, int(seed)): by_axis(part.drop(columns=["policy", "seed"])) for (policy, seed), part in parts}
 
 
