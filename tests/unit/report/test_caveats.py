@@ -62,9 +62,27 @@ def test_every_sentence_mark_and_cell_of_the_page_does(study):
             marked = {"dpo": "broken text" in line, "sft_dpo": "almost unchanged" in line}
             assert {name for name in marked if marked[name]} == about, (section, line)
     chips = re.findall(r'<span class="chip.*?</td>', parts["contrasts"])
-    assert chips and all("broken text" in chip or "almost unchanged" in chip or "dpo" not in chip for chip in chips)
+    named = [re.findall(r"⚠&nbsp;(\w+): ", chip) for chip in chips]
+    contrasts = [re.search(r"<th scope=\"row\">(\w+) − (\w+)", line) for line in parts["contrasts"].split("<tr>")]
+    about = [[name for name in line.groups() if name in ("sft_dpo", "dpo")] for line in contrasts if line]
+    assert named == [names for names in about for _ in range(3)] and any(named)  # whose text it is, in each of a contrast's three verdicts
     rates = [line for line in re.findall(r"<tr.*?</tr>", parts["rates"], re.DOTALL) if "</span>dpo</th>" in line]
     assert all(line.count("broken text") == line.count("<td>") for line in rates) and rates
+
+
+def test_a_row_of_one_seed_says_what_stands_against_that_seed(tmp_path):
+    made = PageStudy(tmp_path / "made", n=20, seeds=(42, 43), broken="dpo")
+    made.broken = ""
+    made.responses["dpo", 42] = [made.respond("dpo", 42, *prompt) for prompt in made.ids]
+    made.write()
+    made.analyse()
+    parts = {part.split('"')[0]: part for part in made.render_report().read_text().split('<section id="')[1:]}
+    for section in ("retention", "labels", "rates"):  # the last: tables of rates over both seeds, and of the oracle's of each
+        lines = [line for line in re.findall(r"<tr.*?</tr>", parts[section], re.DOTALL) if re.search(r"[> ]dpo[<\s]", line)]
+        at = {seed: [line for line in lines if re.search(rf">{seed}<", line)] for seed in (42, 43)}
+        assert at[42] and at[43], section
+        assert not any("broken text" in line for line in at[42]) and all("broken text" in line for line in at[43]), section
+    assert "dpo: broken text" in re.sub("<[^>]+>", "", parts["contrasts"]).replace("\xa0", " ").replace("&nbsp;", " ")  # over both
 
 
 def test_a_study_of_sound_policies_has_no_mark(tmp_path):

@@ -104,16 +104,15 @@ def corrected(tables: dict[str, pd.DataFrame], judges: dict[str, dict]) -> list[
     return [line for line in lines.values() if set(line["metrics"]) <= set(line["by_metric"])]
 
 
-def caveats(tables: dict[str, pd.DataFrame]) -> dict[str, dict]:
-    """Policy -> `marks`, what stands against its text in two words each, and `caveat`, the same with its numbers; of the policies with any."""
-    by_policy: dict[str, list[dict]] = {}
-    for row in rows_of(tables, "text"):
-        by_policy.setdefault(row["policy"], []).append(row)
-    return {
-        policy: {"marks": [SHORT[flag] for flag in FLAGS if any(row[flag] for row in rows)], "caveat": said}
-        for policy, rows in by_policy.items()
-        if (said := caveat_over_seeds(rows))
-    }
+def caveat(tables: dict[str, pd.DataFrame], policy: str, seed: int | None = None) -> dict | None:
+    """`marks`, what stands against a policy's text in two words each, and `said`, the same with its numbers; None where nothing does.
+
+    Of one seed, or of all together where it is not given, and of a policy that serves every seed.
+    """
+    rows = rows_of(tables, "text", policy=policy)
+    rows = [row for row in rows if row["seed"] == seed] or rows
+    said = caveat_over_seeds(rows)
+    return {"marks": [SHORT[flag] for flag in FLAGS if any(row[flag] for row in rows)], "said": said} if said else None
 
 
 def opinion(tables: dict[str, pd.DataFrame], judge: str, settings: dict, order: list[str]) -> dict:
@@ -243,7 +242,7 @@ def page(config: dict, folder: Path, templates: Path) -> str:
         number=number,
         text=text,
         colours=colours(config["order"]),
-        caveats=caveats(tables),
+        caveat=lambda policy, seed=None: caveat(tables, policy, seed),
         figures=figures,
         captions=captions,
         missing=[name for name in expected if not (folder / name).is_file()],
