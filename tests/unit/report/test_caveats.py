@@ -92,6 +92,18 @@ def test_a_study_of_sound_policies_has_no_mark(tmp_path):
     assert 'class="caveat"' not in text and "No policy's text is beyond the limits" in text
 
 
+def test_a_partial_report_shows_tables_that_lack_the_columns(tmp_path):
+    made = PageStudy(tmp_path / "made", n=20)
+    made.analyse()
+    for table in ("comparisons", "claims"):
+        path = made.folder / f"analysis/{table}.parquet"
+        kept = pq.read_table(path)
+        pq.write_table(kept.drop_columns([name for name in kept.column_names if name.startswith("caveat")]), path)
+    (made.folder / "analysis/text.parquet").unlink()
+    text = made.render_report().read_text()
+    assert "SFT outperforms DPO" in text and "undecided" in text and 'class="caveat"' not in text
+
+
 def test_the_summary_marks_them_and_says_why(study):
     tables = {
         name: pd.DataFrame(rows(study, "threshold_leads" if name == "leads" else name))

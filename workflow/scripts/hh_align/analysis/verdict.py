@@ -46,12 +46,12 @@ def sentence(title: str, rows: pd.DataFrame) -> Sentence:
 
 
 def caveats(rows: pd.DataFrame) -> list[tuple[str, dict, str]]:
-    """Of each policy of these contrasts that has a caveat, the first row and column that hold it."""
+    """Of each policy of these contrasts that has a caveat, the first row and column that hold it; a table without these columns has none."""
     found: dict[str, tuple[str, dict, str]] = {}
     for row in rows.to_dict("records"):
         for side in "ba":
             policy, column = row[f"policy_{side}"], f"caveat_{side}"
-            if isinstance(row[column], str):
+            if isinstance(row.get(column), str):
                 found.setdefault(policy, (policy, row, column))
     return list(found.values())
 
