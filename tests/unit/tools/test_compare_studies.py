@@ -18,7 +18,7 @@ def study(folder, values, **generation):
         {"judge": "j", "policy": policy, "seed": 42, "metric": metric, "value": value, "n": 50, "ci_low": value - 9, "ci_high": value + 9}
         for (policy, metric), value in values.items()
     ]
-    write_table(folder / "analysis/metrics.parquet", rows, compute_metrics.METRICS, {"config": {}})
+    write_table(folder / "analysis/metrics.parquet", rows, compute_metrics.METRICS, {"config": {"order": ["base", "sft"]}})
     write_table(folder / "responses/base/seed-0.parquet", [], RESPONSES, {"config": {"dtype": "float32", **generation}})
     return folder
 
@@ -48,6 +48,12 @@ def test_nothing_to_compare_is_one_message(studies, tmp_path):
     assert_refused(call(compare_studies, folders=[studies[0], studies[0]], output=tmp_path / "out"), "two or more studies")
     with pytest.raises(StudyError, match="share no policy"):
         compare_studies.side_by_side(compare_studies.read_metrics([studies[0], study(tmp_path / "other", {("x", "HmR"): 1.0})]))
+
+
+def test_the_protocol_is_the_roots_not_that_of_a_policy_asked_otherwise(studies):
+    for folder, cue in zip(studies, (True, False), strict=True):
+        write_table(folder / "responses/asked/seed-0.parquet", [], RESPONSES, {"config": {"dtype": "float32", "cue": cue}})
+    assert compare_studies.differing(studies) == {"generation.cue": [False, True]}
 
 
 def test_a_policy_whose_text_is_broken_is_marked_in_its_own_study_only(studies, tmp_path):

@@ -33,7 +33,7 @@ SCHEMA = pa.schema(
         ("estimand", pa.string()),
     ]
 )
-STAGES = {"prompts": "prompts/prompts.parquet", "generation": "responses/*/*.parquet", "scoring": "rewards/*/*/seed-*.parquet"}
+STAGES = {"prompts": "prompts/prompts.parquet", "generation": "responses/{root}/*.parquet", "scoring": "rewards/*/{root}/seed-*.parquet"}
 """What a protocol is made of, and the artifacts whose provenance says how."""
 
 
@@ -75,10 +75,12 @@ def caveats(folder: Path) -> dict[str, str]:
 
 
 def settings(folder: Path) -> dict[str, object]:
-    """stage.key -> value of a study's prompts, generation and scoring, as the provenance of their artifacts has it."""
+    """stage.key -> value of a study's prompts, generation and scoring, as the provenance of the root's artifacts has it: other policies may be
+    asked otherwise."""
+    root = read_provenance(folder / "analysis/metrics.parquet")["config"]["order"][0]
     values = {}
     for stage, pattern in STAGES.items():
-        for path in sorted(folder.glob(pattern))[:1]:
+        for path in sorted(folder.glob(pattern.format(root=root)))[:1]:
             values |= flat(read_provenance(path)["config"], stage)
     return values
 
