@@ -60,7 +60,8 @@ published: $(STAMP)
 	$(STUDY_RUN) --configfile config/published.yaml
 	@cat results/published/report/summary.txt
 
-# SETTINGS=file.yaml names root, parents, contrasts, primary and the judges' thresholds; without it: base, and the paper's
+# SETTINGS=file.yaml names root, parents, contrasts, primary, the judges' thresholds, the limits of text (text) and where in a JSON file
+# the list of ratings stands (records); without it: base, and the paper's
 verdict: $(STAMP)
 	@test -n "$(RESPONSES)" || { echo "error: make verdict needs RESPONSES=file (Parquet, CSV or JSON with columns policy, axis, prompt_id, reward)"; exit 2; }
 	$(VENV)/bin/python -m hh_align.tools.verdict --responses "$(RESPONSES)" --defaults config/config.yaml \

@@ -1,5 +1,7 @@
 """Files that are no table of ratings: one error that names them, and nothing is written."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,9 @@ from command_line import assert_refused, call
 from study_folder import REPOSITORY
 
 from hh_align.core.axes import AXES
+from hh_align.core.errors import StudyError
 from hh_align.tools import verdict
+from hh_align.tools.verdict_settings import read_settings
 
 
 def rated(n=8):
@@ -82,3 +86,12 @@ def test_other_files_than_tables_of_ratings_are_one_error(tmp_path, name, conten
     (tmp_path / name).write_bytes(content)
     result = call(verdict, responses=tmp_path / name, defaults=REPOSITORY / "config/config.yaml", output=tmp_path / "verdict")
     assert_refused(result, said, where=tmp_path / name)
+
+
+def test_the_docstring_of_verdict_names_every_setting(tmp_path):
+    (tmp_path / "settings.yaml").write_text("none: 1")
+    with pytest.raises(StudyError, match="Allowed: ") as refused:
+        read_settings(tmp_path / "settings.yaml")
+    keys = str(refused.value).split("Allowed: ")[1].rstrip(".").split(", ")
+    said = verdict.__doc__.split("Keys of the settings:")[1]
+    assert "records" in keys and [key for key in keys if not re.search(rf"\b{key}\b", said)] == []

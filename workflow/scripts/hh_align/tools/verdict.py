@@ -6,6 +6,10 @@ length | stop) and tokens; of the replies either response, their text (which is 
 and run_on; of a judge that may fail unrated. Labels follow from the thresholds; a column label that says otherwise is refused, unless
 thresholds are given. Parquet, CSV, TSV, JSON or JSON lines, packed by gzip or not. A study's own table brings the study's root, parents
 and thresholds.
+
+Keys of the settings: root, parents (policy -> parent), judges (judge -> axis, harmless_min, helpful_above), claims, records (the dotted path
+of the list within a JSON file), and of a study's `analysis` contrasts, primary, all_pairs, equivalence_margin, bootstrap, discordance, sizes
+and text (the limits beyond which a text is broken).
 """
 
 from difflib import get_close_matches
