@@ -104,13 +104,17 @@ def corrected(tables: dict[str, pd.DataFrame], judges: dict[str, dict]) -> list[
     return [line for line in lines.values() if set(line["metrics"]) <= set(line["by_metric"])]
 
 
-def caveat(tables: dict[str, pd.DataFrame], policy: str, seed: int | None = None) -> dict | None:
-    """`marks`, what stands against a policy's text in two words each, and `said`, the same with its numbers; None where nothing does.
+def caveats(tables: dict[str, pd.DataFrame]) -> dict[tuple[str, int | None], dict | None]:
+    """(policy, seed) -> what `caveat` says of it, and (policy, None) of all its seeds together."""
+    by_policy: dict[str, list[dict]] = {}
+    for row in rows_of(tables, "text"):
+        by_policy.setdefault(row["policy"], []).append(row)
+    together = {(policy, None): caveat(rows) for policy, rows in by_policy.items()}
+    return together | {(policy, row["seed"]): caveat([row]) for policy, rows in by_policy.items() for row in rows}
 
-    Of one seed, or of all together where it is not given, and of a policy that serves every seed.
-    """
-    rows = rows_of(tables, "text", policy=policy)
-    rows = [row for row in rows if row["seed"] == seed] or rows
+
+def caveat(rows: list[dict]) -> dict | None:
+    """`marks`, what stands against a policy's text in two words each, and `said`, the same with its numbers; None where nothing does."""
     said = caveat_over_seeds(rows)
     return {"marks": [SHORT[flag] for flag in FLAGS if any(row[flag] for row in rows)], "said": said} if said else None
 
@@ -242,7 +246,7 @@ def page(config: dict, folder: Path, templates: Path) -> str:
         number=number,
         text=text,
         colours=colours(config["order"]),
-        caveat=lambda policy, seed=None: caveat(tables, policy, seed),
+        caveats=caveats(tables),
         figures=figures,
         captions=captions,
         missing=[name for name in expected if not (folder / name).is_file()],
