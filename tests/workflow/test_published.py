@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,7 @@ def test_published_gives_the_papers_table(tmp_path):
     if not release.is_dir():
         pytest.skip("needs the paper's release in ../shared/paper-release")
     folder = StudyFolder(tmp_path, "--configfile", "config/published.yaml")
-    printed = folder.succeed("--config", f"release={{path: {release}}}")
+    printed = folder.succeed("--config", f"release={{path: {release}}}", **os.environ)  # each step of the analysis a process of its own
     rows = pq.read_table(tmp_path / "results/published/analysis/metrics.parquet").to_pylist()
     values = {metric: [round(row["value"], 9) for row in rows if row["metric"] == metric] for metric in ("HmR", "HpR", "CAS")}
     assert values == {"HmR": [42, 48, 36, 44], "HpR": [22, 56, 46, 66], "CAS": [32, 52, 41, 55]}

@@ -28,6 +28,7 @@ def test_tuning_measures_every_setting(study, tmp_path, capsys):
     assert capsys.readouterr().out.count("fastest: {precision:") == 2
 
 
+@pytest.mark.long
 def test_tuning_measures_kto(study, tmp_path):
     method = KTO | {"batch_size": 2, "micro_batch": 1}
     measured = tune_training.measure(
