@@ -20,6 +20,21 @@ def read_merges(path: Path, count: int | None = None) -> list[str]:
     return [line for line in path.read_text(encoding="utf-8").split("\n") if line and not line.startswith("#version")][:count]
 
 
+def gpt2_tokenizer(**special: str):
+    """GPT-2's own BPE, by which OPT cuts texts, with these special tokens. Skips the test where ../shared/gpt2-bpe is not there."""
+    import pytest
+    from study_folder import SHARED
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    folder = SHARED / "gpt2-bpe"
+    if not folder.is_dir():
+        pytest.skip("needs GPT-2's BPE in ../shared/gpt2-bpe")
+    core = Tokenizer(models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
+    core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=core, **special)
+
+
 def write_bpe(folder: Path, merges: Iterable[str] = ()) -> int:
     """vocab.json and merges.txt with OPT's special ids 0-3, the 256 byte symbols, and one token per merge; returns the vocabulary's size."""
     from tokenizers.pre_tokenizers import ByteLevel

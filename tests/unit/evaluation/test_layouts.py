@@ -1,6 +1,7 @@
 """Files of other engines with what happens in them: failed generations, several replies to a prompt, refusals, thoughts, echoes."""
 
 import json
+import re
 import zipfile
 
 import pytest
@@ -105,7 +106,8 @@ def test_of_several_replies_in_a_record_one_is_named_or_all_are_refused(tmp_path
         StudyError, match=r"line 1: 2 replies in outputs\. Set columns\.response to the path of one; outputs\.0\.text is the first\.$"
     ):
         rows(tmp_path, records, "vllm")
-    assert replies(tmp_path, records, "vllm", columns={"response": "outputs.1.text"}) == ["second", "second"]
+    second = rows(tmp_path, records, "vllm", columns={"response": "outputs.1.text"})
+    assert [(row["response"], row["finish"]) for row in second] == [("second", "stop")] * 2  # the first ends by length
     assert replies(tmp_path, records, "vllm", columns={"response": "outputs.0.text"}) == ["x", "y"]
     turns = [{"question_id": name, "choices": [{"index": 0, "turns": ["one", "two"]}]} for name in NAMES]
     with pytest.raises(StudyError, match=r"line 1: 2 replies in choices\.0\.turns\. .*; choices\.0\.turns\.0 is the first\.$"):
@@ -182,9 +184,16 @@ def test_a_log_of_inspect_ai_is_read_as_it_is_packed(tmp_path):
     records = read_records(tmp_path / "log.eval", RECORDS["inspect_ai"])
     made = response_rows(tmp_path / "log.eval", records, PROMPTS, None, "inspect_ai")
     assert [row["response"] for row in made] == [f"to {name}" for name in NAMES]
-    (tmp_path / "log.eval").write_bytes(b"PK")
-    with pytest.raises(StudyError, match=r"log\.eval: not a readable log of inspect_ai"):
-        read_records(tmp_path / "log.eval")
+    whole = (tmp_path / "log.eval").read_bytes()
+    encrypted, packed = bytearray(whole), bytearray(whole)
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # what each file's two headers say of it
+        for found in re.finditer(re.escape(signature), whole):
+            encrypted[found.start() + flags] |= 1
+            packed[found.start() + flags + 2] = 99
+    for content in (b"PK", bytes(encrypted), bytes(packed), whole[:-9]):
+        (tmp_path / "log.eval").write_bytes(content)
+        with pytest.raises(StudyError, match=r"log\.eval: not a readable log of inspect_ai \(.*\)\. Write it anew"):
+            read_records(tmp_path / "log.eval")
 
 
 def test_the_config_allows_the_kinds_that_can_be_read():

@@ -4,7 +4,7 @@ import random
 
 import pytest
 from architectures import PREPENDING, ROWS, prepending_tokenizer
-from study_folder import SHARED
+from tinymodels import gpt2_tokenizer
 
 from hh_align.core.errors import StudyError
 from hh_align.core.plan import token_batches, training_order
@@ -38,15 +38,7 @@ ROW = {"prompt": "Pq:", "chosen": " ab", "rejected": " acd", "rejected_prompt": 
 
 @pytest.fixture(scope="session")
 def gpt2():
-    folder = SHARED / "gpt2-bpe"
-    if not folder.is_dir():
-        pytest.skip("needs GPT-2's BPE in ../shared/gpt2-bpe")
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    core = Tokenizer(models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    return encoder(PreTrainedTokenizerFast(tokenizer_object=core))
+    return encoder(gpt2_tokenizer())
 
 
 def test_transcript_view_has_one_start_and_one_end():

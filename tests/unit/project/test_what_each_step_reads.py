@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import pytest
 from preference_rows import asked, hh_test_rows, made_row
-from study_folder import REPOSITORY, SHARED
+from study_folder import REPOSITORY
+from tinymodels import gpt2_tokenizer
 from training_study import DPO, KTO, SFT, VIEW_KEYS
 
 from hh_align.core.artifacts import write_table
@@ -147,16 +148,7 @@ def small():
 @pytest.fixture(scope="module")
 def gpt2():
     """GPT-2's own, by which OPT cuts texts."""
-    folder = SHARED / "gpt2-bpe"
-    if not folder.is_dir():
-        pytest.skip("needs GPT-2's BPE in ../shared/gpt2-bpe")
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    core = Tokenizer(models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
-    core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    end = "<|endoftext|>"
-    return PreTrainedTokenizerFast(tokenizer_object=core, bos_token=end, eos_token=end, pad_token=end)
+    return gpt2_tokenizer(**dict.fromkeys(["bos_token", "eos_token", "pad_token"], "<|endoftext|>"))
 
 
 @pytest.fixture(params=["small", "gpt2"])

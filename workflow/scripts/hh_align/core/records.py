@@ -164,13 +164,18 @@ def parquet_table(path: Path) -> pa.Table:
 
 
 def inspect_records(path: Path, records: str | None) -> list[Record]:
-    """The samples of a log of inspect_ai: a zip with a JSON file of each, `samples/<id>_epoch_<epoch>.json`."""
+    """The samples of a log of inspect_ai: a zip with a JSON file of each, `samples/<id>_epoch_<epoch>.json`.
+
+    zipfile raises RuntimeError for an encrypted file, and its NotImplementedError for a packing that it does not know.
+    """
     try:
         with zipfile.ZipFile(path) as log:
             names = sorted(name for name in log.namelist() if name.startswith("samples/") and name.endswith(".json"))
             return [(name, json.loads(log.read(name))) for name in names]
-    except (zipfile.BadZipFile, ValueError, KeyError, zlib.error, NotImplementedError, RuntimeError) as error:
-        raise StudyError(f"{path}: not a readable log of inspect_ai ({error}).") from None
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, ValueError) as error:
+        raise StudyError(
+            f"{path}: not a readable log of inspect_ai ({error}). Write it anew with `inspect log convert`, as .eval or .json."
+        ) from None
 
 
 READERS: dict[str, Callable[[Path, str | None], list[Record]]] = {

@@ -12,7 +12,7 @@ from hh_align.core.records import Record, look_up, read_records
 from hh_align.core.tables import PROMPTS, RESPONSES, columns_of
 from hh_align.data.import_release import is_text
 from hh_align.data.transcripts import ASSISTANT, LEAD, prompt_text, reply_text
-from hh_align.evaluation.layouts import FAILED, LAYOUTS, RECORDS, SECOND, clean, several
+from hh_align.evaluation.layouts import FAILED, LAYOUTS, RECORDS, SECOND, clean, in_same_entry, several
 
 SHOWN = 60
 """Characters of a wrong value that a message shows."""
@@ -138,15 +138,24 @@ def ending_of(record: object, column: str) -> str | None:
         raise ValueError(f"{column} is {beginning(word)}, {error}") from None
 
 
+def columns_of_layout(layout: str, own: dict) -> dict[str, str | list[str]]:
+    """Column -> path, `own` over the layout's; where `own` takes another reply of a list, `finish` is that one's."""
+    theirs = LAYOUTS[layout]
+    chosen = own.get("response", theirs["response"])
+    finish = in_same_entry(theirs["finish"], theirs["response"], chosen) if isinstance(chosen, str) else theirs["finish"]
+    return theirs | {"finish": finish} | own
+
+
 def response_rows(
     path: Path, records: Iterable[Record], prompts: list[dict], own: dict | None = None, layout: str = "table", take: list[str] = ()
 ) -> list[dict]:
     """The rows of the table, in the order of the prompts; what the file does not say is null.
 
-    own: columns of other names than the layout's; take: what is taken off the texts (`echo`, `think`, `end_token`). Raises StudyError, naming file and record, for a column or value
-    that is missing or no text, an unknown prompt and a second response to one; for generations that failed; and for prompts without any.
+    own: columns of other names than the layout's; take: what is taken off the texts (`echo`, `think`, `end_token`). Raises StudyError, naming
+    file and record, for a column or value that is missing or no text, an unknown prompt and a second response to one; for generations that
+    failed; and for prompts without any.
     """
-    columns = LAYOUTS[layout] | (own or {})
+    columns = columns_of_layout(layout, own or {})
     match, answered, failed, held = matcher(prompts), {}, {}, Counter()
     texts = {row["prompt_id"]: row["prompt"] for row in prompts}
     for where, record in records:

@@ -109,3 +109,13 @@ def several(record: object, path: str) -> tuple[str, int] | None:
         if part == "0" and isinstance(above, list) and len(above) > 1:
             return ".".join(parts[:number]), len(above)
     return None
+
+
+def in_same_entry(path: str, own: str, chosen: str) -> str:
+    """A layout's path in the entry of a list that `chosen` takes where the layout's `own` takes the first: outputs.1.finish_reason beside outputs.1.text."""
+    parts = path.split(".")
+    for number, (first, other) in enumerate(zip(own.split("."), chosen.split("."), strict=False)):
+        if number >= len(parts) or parts[number] != first or not (first == other or (first.isdigit() and other.isdigit())):
+            break
+        parts[number] = other
+    return ".".join(parts)
