@@ -1,8 +1,10 @@
 """A small demo with a control and snapshots, run for real from nothing to its report: what every whole study must hold."""
 
+import html
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,7 +17,7 @@ import pytest
 import yaml
 from page_reader import elsewhere, mislabelled, unsourced, untrue
 from small_studies import SHORT, SMALL_DEMO, small_study
-from study_folder import PARTS, REPOSITORY
+from study_folder import PARTS, REPOSITORY, run_snakemake
 
 from hh_align.core.artifacts import read_provenance
 
@@ -60,6 +62,15 @@ def test_the_report_says_what_the_artifacts_say(demo):
     text = (report / "index.html").read_text()
     assert "Synthetic data." in text and "This report is not complete." not in text
     assert not (report / "partial.html").exists() and (report / "browser.html").is_file()
+
+
+def test_the_commands_that_the_report_prints_can_be_given(demo):
+    page = html.unescape((demo.path / "results/demo/report/index.html").read_text())
+    commands = re.findall(r"snakemake (--cores all(?: results/\S+)+ --configfile [^<\n]*)", page)
+    assert len(commands) > 9
+    for words in map(shlex.split, (commands[0], commands[-1])):
+        done = run_snakemake(["--dry-run", *words], demo.path)
+        assert done.returncode == 0 and "Nothing to be done" in done.stdout, done.stdout[-2000:]
 
 
 def test_the_tables_have_their_columns(demo):
