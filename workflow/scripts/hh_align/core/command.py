@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hh_align.core.errors import StudyError
+from hh_align.core.processes import leave_group
 
 
 def parse(description: str | None, **options: str) -> argparse.Namespace:
@@ -31,6 +32,7 @@ def run(main: Callable[[], None]) -> None:
     order on a GPU."""
     try:
         main()
+        leave_group()
     except (StudyError, OSError) as error:
         sys.exit(f"error: {error}")
     except RuntimeError as error:
