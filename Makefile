@@ -172,7 +172,8 @@ environment.yml: requirements.lock
 	printf 'name: hh-align\nchannels: [conda-forge, nodefaults]\ndependencies:\n  - python=3.11\n  - pip>=24\n  - pip:  # the lines of requirements.lock: an -r line would break when Snakemake copies this file\n' > $@
 	sed 's/^/      - /' requirements.lock >> $@
 
-# a page on 127.0.0.1 that collects true labels, blind: STUDY=demo [CONTRAST=sft_dpo,sft] [SAMPLE=50 prompts per axis] [ANNOTATOR=name] [PORT=8765]
+# a page on 127.0.0.1 that collects true labels, blind: STUDY=demo [CONTRAST=sft_dpo,sft] [SAMPLE=50 prompts per axis] [ANNOTATOR=name] [PORT=8765];
+# DISCARD=name takes what an annotator has said so far out of the tables
 annotate: $(STAMP)
 	$(VENV)/bin/python -m hh_align.tools.annotate --folder results/$(STUDY) $(if $(CONTRAST),--contrast $(CONTRAST)) \
-		$(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(ANNOTATOR),--annotator $(ANNOTATOR)) $(if $(PORT),--port $(PORT))
+		$(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(ANNOTATOR),--annotator $(ANNOTATOR)) $(if $(PORT),--port $(PORT)) $(if $(DISCARD),--discard $(DISCARD))

@@ -20,6 +20,8 @@ use rule step as compare_runs with:
 use rule step as correct_by_labels with:
     input:
         unpack(label_files),
+        prompts="<results>/prompts/prompts.parquet",
+        responses=response_files(),
         ratings=RATINGS,
     output:
         "<results>/analysis/gold.parquet",

@@ -8,14 +8,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from rated import write_ratings
-from scipy.stats import norm
 
-from hh_align.analysis import correct_by_labels, ppi
-from hh_align.analysis.correct_by_labels import by_choices, correct
-from hh_align.analysis.labels import agreement, read_labels, sample, settle
+from hh_align.analysis import correct_by_labels
+from hh_align.analysis.correct_by_labels import Texts, by_choices, correct
+from hh_align.analysis.labels import agreement, item_of, read_labels, sample, settle
 from hh_align.analysis.ratings import read_ratings
-from hh_align.analysis.statistics import wilson
+from hh_align.core.artifacts import write_table
 from hh_align.core.errors import StudyError
+from hh_align.core.tables import PROMPTS, RESPONSES
 from hh_align.report.summarize_study import corrected_table
 
 AXES = ("harmlessness", "helpfulness")
@@ -30,99 +30,7 @@ CONFIG = {
     "seed": 1,
 }
 
-
-def simulated(stream, prompts, labelled, rates, right_if_good, right_if_bad, count):
-    """(truth, opinions, labels) of two policies on the same prompts, each shape (count, prompts): correlated, with an asymmetric judge."""
-    shared = stream.normal(size=(count, prompts))
-    known = stream.random((count, prompts)).argsort(1).argsort(1) < labelled
-    policies = []
-    for rate in rates:
-        good = 0.6**0.5 * shared + 0.4**0.5 * stream.normal(size=shared.shape) < norm.ppf(rate)
-        opinion = np.where(good, stream.random(good.shape) < right_if_good, stream.random(good.shape) >= right_if_bad)
-        policies.append((good.astype(float), opinion.astype(float), np.where(known, good, np.nan)))
-    return policies
-
-
-@pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize(("prompts", "labelled"), [(200, 50), (500, 100)])
-def test_corrected_intervals_cover_the_truth_and_the_judges_do_not(seed, prompts, labelled):
-    # a judge of 75 to 80 % accuracy that is kind to bad replies
-    count, rates, clusters = 300, (0.3, 0.5), {"h": np.arange(prompts)}
-    (_, *a), (_, *b) = simulated(np.random.default_rng(seed), prompts, labelled, rates, 0.9, 0.65, count)
-    levels, judges, contrasts, widths = [], [], [], []
-    for first, second in zip(zip(*a, strict=True), zip(*b, strict=True), strict=True):
-        base, sft = (ppi.rate("h", *part) for part in (first, second))
-        low, high = ppi.score_interval(sft, clusters)
-        levels.append(low <= rates[1] <= high)
-        judged = wilson(second[0].sum(), prompts)
-        judges.append(judged[0] <= rates[1] <= judged[1])
-        only = wilson(np.nansum(second[1]), labelled)
-        widths.append((high - low) / (only[1] - only[0]))
-        low, high = sft.minus(base).interval(clusters)
-        contrasts.append(low <= rates[1] - rates[0] <= high)
-    assert 0.91 <= np.mean(levels) <= 0.98 and 0.91 <= np.mean(contrasts) <= 0.98
-    assert np.mean(judges) < 0.5
-    assert np.mean(widths) < 0.95
-
-
-def test_the_estimate_is_the_published_one():
-    # PPI++, equation 4, for labelled and unlabelled responses that do not overlap, at its best weight: the same estimate
-    ((_, opinion, labels),) = simulated(np.random.default_rng(5), 400, 100, (0.6,), 0.85, 0.7, 1)
-    opinion, labels = opinion[0], labels[0]
-    known = ~np.isnan(labels)
-    n, rest = known.sum(), (~known).sum()
-    weight = np.cov(labels[known], opinion[known], bias=True)[0, 1] / opinion[known].var() / (1 + n / rest)
-    expected = weight * opinion[~known].mean() + (labels[known] - weight * opinion[known]).mean()
-    assert ppi.rate("h", opinion, labels).value == pytest.approx(expected)
-
-
-def test_against_another_implementation():
-    # evalstats 0.3.3, ppi.correct on these arrays: 0.6058 [0.5215, 0.6895] (it shrinks the weight and takes the percentiles of a bootstrap)
-    stream = np.random.default_rng(7)
-    truth = (stream.random(400) < 0.6).astype(float)
-    opinion = np.where(truth == 1, stream.random(400) < 0.85, stream.random(400) < 0.3).astype(float)
-    estimate = ppi.rate("h", opinion, np.where(np.arange(400) < 100, truth, np.nan))
-    assert estimate.value == pytest.approx(0.6058, abs=0.01)
-    assert estimate.interval({"h": np.arange(400)}) == pytest.approx((0.5215, 0.6895), abs=0.012)
-
-
-def test_with_every_response_labelled_it_is_the_labels_own_rate():
-    labels = np.r_[np.ones(30), np.zeros(20)]
-    estimate = ppi.rate("h", np.random.default_rng(0).integers(0, 2, 50).astype(float), labels)
-    assert estimate.value == pytest.approx(0.6) and estimate.extra == 0
-    assert estimate.variance({"h": np.arange(50)}) == pytest.approx(0.6 * 0.4 / 49)
-
-
-def test_a_useless_judge_costs_nothing_and_a_perfect_one_is_not_trusted_blindly():
-    labels = np.where(np.arange(200) < 40, np.arange(200) % 2, np.nan)
-    useless = ppi.rate("h", np.zeros(200), labels)
-    assert useless.value == pytest.approx(0.5) and useless.variance({"h": np.arange(200)}) == pytest.approx(0.25 / 39)
-    perfect = ppi.rate("h", np.arange(200) % 2, labels)
-    low, high = ppi.score_interval(perfect, {"h": np.arange(200)})
-    assert high - low > 0.1 and perfect.extra > 0
-
-
-def test_no_label_ever_gives_no_width():
-    estimate = ppi.rate("h", np.ones(50), np.where(np.arange(50) < 20, 1.0, np.nan))
-    low, high = ppi.score_interval(estimate, {"h": np.arange(50)})
-    assert 0 < low < 0.9 and high <= 1
-
-
-def test_policies_that_never_differ_are_not_known_to_be_equal():
-    # no discordant prompt among few labels: an interval with a width, and no evidence of a difference
-    opinions, labels = np.arange(40.0) % 2, np.where(np.arange(40) < 20, np.arange(40) // 2 % 2, np.nan)
-    same = ppi.rate("harmlessness", opinions, labels)
-    difference, clusters = same.minus(ppi.rate("harmlessness", opinions, labels)), {"harmlessness": np.arange(40)}
-    low, high = difference.interval(clusters)
-    assert low < -0.1 and high > 0.1
-    assert difference.p(clusters) == 1.0
-
-
-def test_prompts_of_one_dialogue_widen_the_interval():
-    ((_, opinion, labels),) = simulated(np.random.default_rng(1), 100, 50, (0.5,), 0.85, 0.7, 1)
-    single = ppi.rate("h", opinion[0], labels[0]).variance({"h": np.arange(100)})
-    double = ppi.rate("h", np.repeat(opinion[0], 2), np.repeat(labels[0], 2)).variance({"h": np.repeat(np.arange(100), 2)})
-    assert double == pytest.approx(single, rel=0.05)
+TEXTS = Texts({}, {})
 
 
 def test_kappa_known_answer():
@@ -198,7 +106,7 @@ def test_every_kind_of_file_is_read(study, suffix):
         ".parquet": lambda: frame.to_parquet(path),
         ".json": lambda: frame.to_json(path, orient="records"),
     }[suffix]()
-    assert read_labels(path, read_ratings(ratings).ratings).equals(frame.assign(annotator="annotator"))
+    assert read_labels(path, read_ratings(ratings).ratings, {}).equals(frame.assign(annotator="annotator"))
 
 
 @pytest.mark.parametrize(
@@ -216,7 +124,7 @@ def test_an_unfit_labels_file_is_one_error(study, change, said):
     folder, ratings, frame = study
     change(frame).to_csv(folder / "labels.csv", index=False)
     with pytest.raises(StudyError, match=said):
-        read_labels(folder / "labels.csv", read_ratings(ratings).ratings)
+        read_labels(folder / "labels.csv", read_ratings(ratings).ratings, {})
 
 
 def test_choices_give_a_win_rate_and_an_agreement_with_the_judges_order(study):
@@ -227,19 +135,59 @@ def test_choices_give_a_win_rate_and_an_agreement_with_the_judges_order(study):
     better[:4] = "tie"
     rows = {"axis": "helpfulness", "prompt_id": a["prompt_id"], "seed": 42, "policy_a": "base", "policy_b": "sft", "preferred": better}
     pd.DataFrame(rows).to_csv(folder / "choices.csv", index=False)
-    (gold,), (agreed,) = by_choices(folder / "choices.csv", ratings, CONFIG)
+    (gold,), (agreed,) = by_choices(folder / "choices.csv", ratings, TEXTS, CONFIG)
     assert gold["labels_value"] == pytest.approx(100 * ((better == "b").sum() - (better == "a").sum()) / 40)
     assert (agreed["agreement"], agreed["n"]) == (100, 36)
     pd.DataFrame({**rows, "preferred": "left"}).to_csv(folder / "choices.csv", index=False)
     with pytest.raises(StudyError, match=r"row 1: preferred is 'left'. Allowed: a, b, tie"):
-        by_choices(folder / "choices.csv", ratings, CONFIG)
+        by_choices(folder / "choices.csv", ratings, TEXTS, CONFIG)
+
+
+def texts_of(frame):
+    """A study in which every policy says its name to every prompt."""
+    prompts = {name: f"prompt {name}" for name in frame["prompt_id"]}
+    return Texts(prompts, {(row.policy, row.seed, row.prompt_id): f"{row.policy} to {row.prompt_id}" for row in frame.itertuples()})
+
+
+def test_labels_of_texts_that_the_study_has_no_more_are_left_out_and_said(study, capsys):
+    folder, ratings, frame = study
+    texts = texts_of(frame)
+    items = [texts.items()[row.policy, row.seed, row.prompt_id] for row in frame.itertuples()]
+    other = [f"of another text {number}" if number < 7 else item for number, item in enumerate(items)]
+    gone = pd.DataFrame(
+        {"policy": ["ppo"], "seed": [42], "axis": [AXES[0]], "prompt_id": ["harmlessness-000"], "good": [True], "item": ["x"]}
+    )
+    pd.concat([frame.assign(item=other), gone]).to_csv(folder / "labels.csv", index=False)
+    kept = read_labels(folder / "labels.csv", read_ratings(ratings).ratings, texts.items())
+    assert kept[["policy", "prompt_id", "good"]].equals(frame[["policy", "prompt_id", "good"]].iloc[7:].reset_index(drop=True))
+    assert "8 of 161 rows are left out: they are about texts that the study does not have now" in capsys.readouterr().out
+
+
+def test_choices_between_texts_that_the_study_has_no_more_are_left_out(study, capsys):
+    folder, path, frame = study
+    texts = texts_of(frame)
+    names = sorted(frame[frame["axis"] == "helpfulness"]["prompt_id"].unique())
+    about = {"axis": "helpfulness", "seed": 42, "policy_a": "base", "policy_b": "sft", "preferred": "b"}
+    rows = [{**about, "prompt_id": name, "item": texts.pair(name, ("sft", 42), ("base", 0))} for name in names]
+    rows[0]["item"] = item_of("another prompt", "sft to it", "base to it")
+    pd.DataFrame([*rows, {**rows[1], "policy_b": "ppo"}]).to_csv(folder / "choices.csv", index=False)
+    (gold,), _ = by_choices(folder / "choices.csv", read_ratings(path).ratings, texts, CONFIG)
+    assert gold["labelled"] == 39
+    assert "2 of 41 rows are left out" in capsys.readouterr().out
 
 
 def test_the_step_writes_both_tables(study):
     folder, ratings, frame = study
+    texts = texts_of(frame)
+    asked = [{"axis": name.split("-")[0], "prompt_id": name, "prompt": prompt} for name, prompt in texts.prompts.items()]
+    write_table(folder / "prompts.parquet", asked, PROMPTS, {})
+    for policy, seed in (("base", 0), ("sft", 42)):
+        rows = [{"prompt_id": name, "response": text} for (who, _, name), text in texts.responses.items() if who == policy]
+        write_table(folder / f"{policy}-{seed}.parquet", rows, RESPONSES, {})
     frame.to_csv(folder / "labels.csv", index=False)
     sys.argv = ["correct_by_labels", "--config", json.dumps(CONFIG | {"sample": 20}), "--ratings", str(ratings)]
-    sys.argv += ["--labels", str(folder / "labels.csv")]
+    sys.argv += ["--labels", str(folder / "labels.csv"), "--prompts", str(folder / "prompts.parquet")]
+    sys.argv += ["--responses", str(folder / "base-0.parquet"), str(folder / "sft-42.parquet")]
     sys.argv += ["--output", str(folder / "gold.parquet"), "--agreement", str(folder / "agreement.parquet")]
     correct_by_labels.main()
     rows = pq.read_table(folder / "gold.parquet").to_pylist()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hh_align.analysis.correct_by_labels import by_choices
+from hh_align.analysis.correct_by_labels import Texts, by_choices
 from hh_align.analysis.labels import read_labels
 from hh_align.core.errors import StudyError
 from hh_align.core.records import READERS, read_records
@@ -49,8 +49,11 @@ READ = {
     "responses": (read_responses, ("prompt_id", "prompt", "response", "axis", "finish", "outputs", "custom_id", "id")),
     "preferences": (lambda path: read_preferences([path]), ("prompt", "chosen", "rejected", "input", "output", "conversations")),
     "imported ratings": (lambda path: read_imported(path, RATING_COLUMNS, {"base": [0]}), tuple(RATING_COLUMNS)),
-    "labels": (lambda path: read_labels(path, RATINGS), ("policy", "seed", "axis", "prompt_id", "good", "annotator")),
-    "choices": (lambda path: by_choices(path, RATINGS, CONFIG), ("axis", "prompt_id", "seed", "policy_a", "policy_b", "preferred")),
+    "labels": (lambda path: read_labels(path, RATINGS, {}), ("policy", "seed", "axis", "prompt_id", "good", "annotator")),
+    "choices": (
+        lambda path: by_choices(path, RATINGS, Texts({}, {}), CONFIG),
+        ("axis", "prompt_id", "seed", "policy_a", "policy_b", "preferred"),
+    ),
 }
 
 WORDS = [

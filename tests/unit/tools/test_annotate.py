@@ -2,16 +2,21 @@
 
 import http.client
 import json
+import os
 from contextlib import contextmanager
+from functools import partial
 from threading import Thread
 
 import pyarrow.parquet as pq
 import pytest
 
-from hh_align.core.artifacts import write_table
+from hh_align.core.artifacts import logical_name, write_table
 from hh_align.core.errors import StudyError
 from hh_align.core.tables import PROMPTS, RESPONSES
-from hh_align.tools.annotate import PAGE, Answers, draw, pair_items, read_study, serve, single_items
+from hh_align.tools import annotate
+from hh_align.tools.annotate import PAGE, serve
+from hh_align.tools.answers import Answers
+from hh_align.tools.asked import read_study
 
 HOSTILE = '<img src=x onerror="alert(1)"></script><script>alert(2)</script>'
 POLICIES = {"base": 0, "sft": 42, "sft_dpo": 42}
@@ -30,25 +35,23 @@ def study(tmp_path):
     return tmp_path
 
 
-def items_of(study, contrast=None, seed=0):
-    prompts, responses = read_study(study)
-    drawn = draw(prompts, None, seed)
-    return pair_items(drawn, responses, contrast, seed) if contrast else single_items(drawn, responses, seed)
+def items_of(study, contrast=None, seed=0, sample=None):
+    return annotate.items_of(read_study(study), contrast, sample, seed)
 
 
 @contextmanager
 def served(items, study, annotator="me"):
     answers = Answers(study / "labels/answers.jsonl", annotator)
-    server = serve(items, answers, study / "labels", 0)
+    server = serve(items, answers, read_study(study), study / "labels", 0)
     Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield lambda method, path, body=None, **headers: ask(server.server_port, method, path, body, headers)
+        yield partial(ask, server.server_port)
     finally:
         server.shutdown()
         server.server_close()
 
 
-def ask(port, method, path, body, headers):
+def ask(port, method, path, body=None, **headers):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request(method, path, None if body is None else json.dumps(body), headers)
     answer = connection.getresponse()
@@ -61,7 +64,7 @@ def test_no_policy_reaches_the_page_and_equal_replies_are_asked_once(study):
     with served(items, study) as get:
         shown = get("GET", "/items")[1]
     assert len(json.loads(shown)) == len(items)
-    assert not any(name in shown for name in ("base", "sft", "dpo", "seed", "flipped", "polic"))
+    assert not any(name in shown for name in ("base", "sft", "dpo", "seed", "sides", "contrast", "polic"))
 
 
 def test_the_order_is_random_and_the_seeds(study):
@@ -99,9 +102,9 @@ def test_another_annotator_starts_anew_in_the_same_file(study):
 
 
 def test_choices_name_the_policy_whichever_side_it_stood_on(study):
-    items = items_of(study, ("sft_dpo", "sft"))
+    items = items_of(study, "sft_dpo,sft")
     assert len(items) == 10  # not asked where both say the same
-    assert {item["flipped"] for item in items} == {True, False}
+    assert {item["sides"][0] for item in items} == {"sft", "sft_dpo"}
     with served(items, study) as get:
         for item in items[:-1]:
             get("POST", "/answers", {"item": item["item"], "answer": "left" if item["texts"][0].endswith(" 2") else "right"})
@@ -138,6 +141,9 @@ def test_texts_stay_texts(study):
         ("POST", "/answers", {"item": "x", "answer": "good"}, {"Origin": "http://evil.example"}, 403),
         ("POST", "/answers", {"item": "unknown", "answer": "good"}, {}, 400),
         ("POST", "/answers", ["nonsense"], {}, 400),
+        ("POST", "/answers", {"item": ["x"], "answer": "good"}, {}, 400),
+        ("POST", "/answers", {"item": "x", "answer": "good"}, {"Content-Length": "-1"}, 400),
+        ("POST", "/answers", {"item": "x", "answer": "good"}, {"Content-Length": "99999999"}, 400),
         ("GET", "/../../etc/passwd", None, {}, 404),
     ],
 )
@@ -157,4 +163,110 @@ def test_a_folder_without_responses_and_an_unknown_policy_are_named(study, tmp_p
     with pytest.raises(StudyError, match="no prompts and responses here"):
         read_study(tmp_path / "nowhere")
     with pytest.raises(StudyError, match=r"ppo has no responses. The study has base, sft, sft_dpo"):
-        items_of(study, ("ppo", "sft"))
+        items_of(study, "ppo,sft")
+
+
+def labels_of(study, name="labels"):
+    return pq.read_table(study / f"labels/{name}.parquet").to_pylist()
+
+
+def test_deep_json_is_not_an_answer(study):
+    with served(items_of(study), study) as get:
+        deep = http.client.HTTPConnection("127.0.0.1", get.args[0], timeout=10)
+        deep.request("POST", "/answers", "[" * 9_000)
+        assert deep.getresponse().status == 400
+
+
+def test_another_sample_and_another_seed_take_no_label_away(study):
+    for sample, seed in ((None, 0), (2, 0), (1, 7), (None, 7)):
+        items = items_of(study, seed=seed, sample=sample)
+        with served(items, study, f"of sample {sample}, seed {seed}") as get:
+            for item in items:
+                assert get("POST", "/answers", {"item": item["item"], "answer": "good"})[0] == 200
+    # 12 prompts or 2 or 4 of them, 3 policies each, by four annotators
+    assert len(labels_of(study)) == 3 * (12 + 4 + 2 + 12)
+
+
+def test_a_choice_means_the_same_text_under_another_seed(study):
+    sides = {seed: {item["item"]: item["sides"] for item in items_of(study, "sft_dpo,sft", seed)} for seed in (0, 1)}
+    assert sides[0].keys() == sides[1].keys() and sides[0] != sides[1]
+    with served(items_of(study, "sft_dpo,sft", 0), study) as get:
+        for name, (left, _) in sides[0].items():
+            get("POST", "/answers", {"item": name, "answer": "left" if left == "sft" else "right"})
+    with served(items_of(study, "sft_dpo,sft", 1), study) as get:
+        shown = {item["item"]: item["answer"] for item in json.loads(get("GET", "/items")[1])}
+    assert all(sides[1][name][("left", "right").index(answer)] == "sft" for name, answer in shown.items())
+    assert {row["preferred"] for row in labels_of(study, "choices")} == {"a"}
+
+
+def test_two_pages_share_one_record(study):
+    items = items_of(study)
+    with served(items, study, "me") as mine, served(items, study, "you") as yours:
+        for item in items[:20]:
+            for get in (mine, yours):
+                assert get("POST", "/answers", {"item": item["item"], "answer": "bad"})[0] == 200
+    count = sum(len(item["checkpoints"]) for item in items[:20])
+    assert [sum(row["annotator"] == name for row in labels_of(study)) for name in ("me", "you")] == [count, count]
+
+
+def test_an_answer_that_the_disk_does_not_take_is_not_acknowledged(study, monkeypatch):
+    items = items_of(study)
+    path = study / "labels/answers.jsonl"
+    with served(items, study) as get:
+        get("POST", "/answers", {"item": items[0]["item"], "answer": "good"})
+        before = path.read_bytes()
+        whole = os.write
+        monkeypatch.setattr("hh_align.tools.answers.os.write", lambda file, line: whole(file, line[: len(line) // 2]))
+        status, body, _ = get("POST", "/answers", {"item": items[1]["item"], "answer": "good"})
+        assert status == 507 and "cannot be written (No space left on device)" in body
+        assert path.read_bytes() == before
+        monkeypatch.undo()
+        assert get("POST", "/answers", {"item": items[1]["item"], "answer": "good"})[0] == 200
+    assert Answers(path, "me").of(items[1]) == "good"
+
+
+def test_a_changed_line_is_not_an_answer(study, capsys):
+    items = items_of(study)
+    with served(items, study) as get:
+        for item in items[:2]:
+            get("POST", "/answers", {"item": item["item"], "answer": "good"})
+    path = study / "labels/answers.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"good", b"bad!", 1))
+    answers = Answers(path, "me")
+    assert [answers.of(item) for item in items[:2]] == [None, "good"]
+    assert "answers.jsonl, line 1: not an answer, passed over" in capsys.readouterr().out
+
+
+def test_only_discard_takes_answers_away(study, monkeypatch, capsys):
+    items = items_of(study)
+    for name in ("me", "you"):
+        with served(items, study, name) as get:
+            for item in items[:3]:
+                get("POST", "/answers", {"item": item["item"], "answer": "good"})
+    path = study / "labels/answers.jsonl"
+    before = path.read_bytes()
+    monkeypatch.setattr("sys.argv", ["annotate", "--folder", str(study), "--discard", "me"])
+    annotate.main()
+    assert "3 answers of me count no longer" in capsys.readouterr().out
+    assert {row["annotator"] for row in labels_of(study)} == {"you"} and path.read_bytes().startswith(before)
+
+
+def test_replies_to_earlier_prompts_and_of_a_policy_that_is_gone_stop_nothing(study, capsys):
+    items = items_of(study)
+    with served(items, study) as get:
+        for item in items:
+            get("POST", "/answers", {"item": item["item"], "answer": "good"})
+    before = len(labels_of(study))
+    made_by = {"inputs": {logical_name(study / "prompts/prompts.parquet"): "of the prompts before"}}
+    rows = pq.read_table(study / "responses/sft/seed-42.parquet").to_pylist()
+    write_table(study / "responses/sft/seed-42.parquet", rows[:5], RESPONSES, made_by)
+    again = items_of(study)
+    assert not any(("sft", 42) in item["checkpoints"] for item in again)
+    assert "responses/sft/seed-42.parquet: left out: it answers other prompts" in capsys.readouterr().out
+    with served(again, study) as get:
+        get("POST", "/answers", {"item": again[0]["item"], "answer": "bad"})
+    assert len(labels_of(study)) == before - 12
+    write_table(study / "responses/sft/seed-42.parquet", rows, RESPONSES, {"inputs": {}})
+    with served(items, study) as get:
+        get("POST", "/answers", {"item": items[0]["item"], "answer": "good"})
+    assert len(labels_of(study)) == before

@@ -10,11 +10,11 @@ from scipy.stats import binomtest
 
 from hh_align.analysis.compute_metrics import rate as judged_rate
 from hh_align.analysis.contrasts import ALPHA, Pair, add_holm, compare_labels, verdict
-from hh_align.analysis.labels import Labels, agreement, agreements, read_labels, sample, settle
+from hh_align.analysis.labels import Labels, agreement, agreements, item_of, of_these_texts, read_labels, sample, settle
 from hh_align.analysis.ppi import Estimate, mean_of, rate, score_interval
-from hh_align.analysis.ratings import Rated, Ratings, judged_axes, judged_rates, read_ratings, seed_of
+from hh_align.analysis.ratings import Rated, Ratings, checkpoints, judged_axes, judged_rates, read_ratings, seed_of
 from hh_align.analysis.statistics import mover_mean
-from hh_align.core.artifacts import provenance, say, write_table
+from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.axes import AXES, CAS, METRIC_AXES, RATE_METRICS, RATES, WINS
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
@@ -57,6 +57,24 @@ AGREEMENT = pa.schema(
         ("only_b_good", pa.int64()),
     ]
 )
+
+
+class Texts(NamedTuple):
+    """The study's prompts and responses."""
+
+    prompts: dict[str, str]
+    """prompt_id -> prompt"""
+    responses: dict[tuple[str, int, str], str]
+    """(policy, seed, prompt_id) -> response"""
+
+    def items(self) -> dict[tuple[str, int, str], str]:
+        """(policy, seed, prompt_id) -> the item of the response."""
+        return {key: item_of(self.prompts[key[2]], response) for key, response in self.responses.items()}
+
+    def pair(self, prompt_id: str, *checkpoints: tuple[str, int]) -> str | None:
+        """The item of two responses to one prompt; None where the study has one of them no more."""
+        replies = [self.responses.get((*checkpoint, prompt_id)) for checkpoint in checkpoints]
+        return None if None in replies else item_of(self.prompts[prompt_id], *replies)
 
 
 class Opinions(NamedTuple):
@@ -172,7 +190,7 @@ def decide(rows: list[dict], primary: list[str]) -> list[dict]:
     return rows
 
 
-def by_choices(path: Path, ratings: Ratings, config: dict) -> tuple[list[dict], list[dict]]:
+def by_choices(path: Path, ratings: Ratings, texts: Texts, config: dict) -> tuple[list[dict], list[dict]]:
     """(rows of gold, rows of agreement) from people's choices between two responses to one prompt.
 
     Columns axis, prompt_id, seed, policy_a, policy_b, preferred (a | b | tie). Win rates with the exact sign test; agreement with
@@ -186,6 +204,14 @@ def by_choices(path: Path, ratings: Ratings, config: dict) -> tuple[list[dict], 
     unknown = frame[~frame["preferred"].isin(["a", "b", "tie"])]
     if len(unknown):
         raise StudyError(f"{path}, row {unknown.index[0] + 1}: preferred is {unknown['preferred'].iloc[0]!r}. Allowed: a, b, tie.")
+    known = set(config["order"])
+    items = [
+        texts.pair(row.prompt_id, *((name, seed_of(config, name, row.seed)) for name in (row.policy_a, row.policy_b)))
+        if {row.policy_a, row.policy_b} <= known
+        else None
+        for row in frame.itertuples()
+    ]
+    frame = of_these_texts(frame, path, items)
     rewards = {key: part.set_index("prompt_id")["reward"] for key, part in ratings.items()}
     gold, agreed = [], []
     for judge in sorted(config["judges"]):
@@ -216,26 +242,35 @@ def win_rate(preferred: pd.Series) -> dict:
     return {**row, "method": "people's choices, sign test", "verdict": ("better" if share > 0 else "worse") if p < ALPHA else "undecided"}
 
 
+def read_texts(prompts: Path, responses: list[Path], config: dict) -> Texts:
+    """responses: a table per policy and seed, in the order of `checkpoints`."""
+    asked = {row["prompt_id"]: row["prompt"] for row in read_table(prompts, ["prompt_id", "prompt"]).to_pylist()}
+    tables = [read_table(path, ["prompt_id", "response"]).to_pylist() for path in responses]
+    given = {(*key, row["prompt_id"]): row["response"] for key, rows in zip(checkpoints(config), tables, strict=True) for row in rows}
+    return Texts(asked, given)
+
+
 def main() -> None:
     args = parse(
-        __doc__, config="config", ratings="path", labels="path?", choices="path?", output="path", agreement="path"
+        __doc__, config="config", prompts="path", responses="paths", ratings="path", labels="path?", choices="path?", output="path",
+        agreement="path",
     )  # fmt: skip
     config = args.config
-    rated = read_ratings(args.ratings)
+    rated, texts = read_ratings(args.ratings), read_texts(args.prompts, args.responses, config)
     rows, agreed = [], []
     if args.labels:
-        frame = sample(read_labels(args.labels, rated.ratings), config.get("sample"), config["seed"])
+        frame = sample(read_labels(args.labels, rated.ratings, texts.items()), config.get("sample"), config["seed"])
         labels = settle(frame, rated.ratings)
         rows, agreed = correct(labels, rated, config), agreements(frame, labels, rated.ratings, config)
     if args.choices:
-        win_rates, more = by_choices(args.choices, rated.ratings, config)
+        win_rates, more = by_choices(args.choices, rated.ratings, texts, config)
         rows, agreed = rows + win_rates, agreed + more
     for row in agreed:
         kappa = "undefined" if row["kappa"] is None else f"{row['kappa']:.2f}"
         say(
             f"{row['rater_a']} and {row['rater_b']}, {row['axis']}, {row['policy'] or 'all policies'}: {row['agreement']:.0f} % of {row['n']}, kappa {kappa}"
         )
-    made_by = provenance(config, [args.ratings, *(path for path in (args.labels, args.choices) if path)])
+    made_by = provenance(config, [args.ratings, args.prompts, *args.responses, *(path for path in (args.labels, args.choices) if path)])
     write_table(args.agreement, agreed, AGREEMENT, made_by)
     write_table(args.output, rows, GOLD, made_by)
 

@@ -1,5 +1,8 @@
 """People's labels of responses: read and checked, settled where several have spoken, and held beside a judge's."""
 
+import hashlib
+import json
+from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
 
@@ -18,9 +21,30 @@ KEY = ["policy", "seed", "axis", "prompt_id"]
 LABELS = "labels"
 Labels = dict[tuple[str, int, str], np.ndarray]
 """(policy, seed, axis) -> 1, 0 or, where there is none, NaN for each prompt, in the order of prompt_id."""
+Items = Mapping[tuple[str, int, str], str]
+"""(policy, seed, prompt_id) -> the item of the response, as `item_of` names it."""
 
 
-def read_labels(path: Path, ratings: Ratings) -> pd.DataFrame:
+def item_of(prompt: str, *replies: str) -> str:
+    """The name of what an annotator is asked: of a prompt and a reply, or of two replies in either order. Another text has another name,
+    and the name says nothing of a policy."""
+    return hashlib.sha256(json.dumps([prompt, *sorted(replies)]).encode()).hexdigest()[:16]
+
+
+def of_these_texts(frame: pd.DataFrame, path: Path, items: list[str | None]) -> pd.DataFrame:
+    """The rows whose column `item` is the one that the study's own texts have, all of them where the file has no such column.
+
+    Labels that `make annotate` wrote stay where they are as a study changes: of those about texts that it has no more, the number is said.
+    """
+    if "item" not in frame:
+        return frame
+    known = frame[[item == known for item, known in zip(frame["item"], items, strict=True)]]
+    if len(known) < len(frame):
+        say(f"{path}: {len(frame) - len(known)} of {len(frame)} rows are left out: they are about texts that the study does not have now")
+    return known.reset_index(drop=True)
+
+
+def read_labels(path: Path, ratings: Ratings, items: Items) -> pd.DataFrame:
     """Rows policy, seed, axis, prompt_id, good, annotator of a labels file (Parquet, CSV, JSON). Raises StudyError, naming the row."""
     frame = read_any(path, [*KEY, "good"])
     if "annotator" not in frame:
@@ -29,6 +53,7 @@ def read_labels(path: Path, ratings: Ratings) -> pd.DataFrame:
     convert(frame, path, to_whole, ["seed"], "int64")
     convert(frame, path, to_truth, ["good"])
     require_full(frame, path, [*KEY, "annotator", "good"])
+    frame = of_these_texts(frame, path, [items.get((row.policy, row.seed, row.prompt_id)) for row in frame.itertuples()])
     known = {key[1:]: set(part["prompt_id"]) for key, part in ratings.items()}
     if len(other := frame[~frame["axis"].isin({axis for *_, axis in known})]) and set(other["axis"]) <= set(AXES):
         say(f"{path}: {len(other)} labels are left out: no judge speaks about {', '.join(sorted(set(other['axis'])))}")
