@@ -18,7 +18,7 @@ help:
 	@echo "make check      the demo's results against the planted truth"
 	@echo "make study      the paper's study (downloads about 3 GB; a GPU is wanted)"
 	@echo "make published  the paper's released responses, analysed"
-	@echo "make verdict RESPONSES=rated.csv   the verdict on responses that you have rated elsewhere (columns: python -m hh_align.tools.verdict --help)"
+	@echo "make verdict RESPONSES=rated.csv   the verdict on responses that you have rated elsewhere (columns: python -m hh_align.tools.verdict --help), or on scored logs of inspect_ai and lm-eval"
 	@echo "make compare STUDIES='a b'   studies side by side that differ in protocol"
 	@echo "make test       all tests;  make test-long  the slow ones too"
 	@echo "make test-slurm   all of the cluster's tests, on a Slurm of one node that is started for them (as root; installs Debian's packages); DEMO=1: on the demo instead of a small study"
@@ -61,12 +61,16 @@ published: $(STAMP)
 	$(STUDY_RUN) --configfile config/published.yaml
 	@cat results/published/report/summary.txt
 
-# SETTINGS=file.yaml names root, parents, contrasts, primary, the judges' thresholds, the limits of text (text) and where in a JSON file
-# the list of ratings stands (records); without it: base, and the paper's
+# SETTINGS=file.yaml names root, parents, contrasts, primary, the judges' thresholds, the limits of text (text) and how files are read
+# (records, columns, only, score, axes, files); without it: base, and the paper's. The verdict's folder is named after the file, or after the
+# first of several and how many follow
+FILES = $(RESPONSES:%/=%)
+VERDICT = $(basename $(notdir $(firstword $(FILES))))$(if $(word 2,$(FILES)),-and-$(words $(wordlist 2,99,$(FILES))))
+
 verdict: $(STAMP)
-	@test -n "$(RESPONSES)" || { echo "error: make verdict needs RESPONSES=file (Parquet, CSV or JSON with columns policy, axis, prompt_id, reward)"; exit 2; }
-	$(VENV)/bin/python -m hh_align.tools.verdict --responses "$(RESPONSES)" --defaults config/config.yaml \
-		$(if $(SETTINGS),--settings "$(SETTINGS)") --output "results/verdict/$(basename $(notdir $(RESPONSES)))"
+	@test -n "$(RESPONSES)" || { echo "error: make verdict needs RESPONSES=file (Parquet, CSV or JSON with columns policy, axis, prompt_id, reward), or scored logs of inspect_ai or lm-eval: RESPONSES='a.eval b.eval', or their folder"; exit 2; }
+	$(VENV)/bin/python -m hh_align.tools.verdict --responses $(RESPONSES) --defaults config/config.yaml \
+		$(if $(SETTINGS),--settings "$(SETTINGS)") --output "results/verdict/$(VERDICT)"
 
 # studies that have been analysed, by name
 compare: $(STAMP)

@@ -16,10 +16,10 @@ from hh_align.analysis.correct_by_labels import Texts, by_choices
 from hh_align.analysis.labels import read_labels
 from hh_align.core.errors import StudyError
 from hh_align.core.records import READERS, read_records
+from hh_align.data.layouts import LAYOUTS
 from hh_align.data.prepare_preferences import read_preferences
 from hh_align.evaluation.import_ratings import read_rated as read_imported
 from hh_align.evaluation.import_responses import chosen_records, response_rows
-from hh_align.evaluation.layouts import LAYOUTS
 from hh_align.tools.rated import KINDS, read_rated
 
 PROMPTS = [
@@ -44,8 +44,42 @@ def read_responses(path: Path) -> None:
         response_rows(path, records, PROMPTS, None, layout, ["think", "echo"])
 
 
+def read_log(path: Path) -> None:
+    """The file's records as those of a scored log of inspect_ai and of lm-eval, each with a score of any kind."""
+    entries = [entry for _, entry in read_records(path)]
+    samples = [{**entry, "scores": {"a": {"value": entry.get("scores")}}} if isinstance(entry, dict) else entry for entry in entries]
+    lines = [{"doc_id": 0, "doc": {}, "resps": [["a"]], **entry} if isinstance(entry, dict) else entry for entry in entries]
+    logs = {"log.json": json.dumps({"status": "success", "eval": {"model": "m"}, "samples": samples}), "samples_t.jsonl": json.dumps(lines)}
+    for name, text in logs.items():
+        log = path.with_name(name)
+        log.write_text(text)
+        try:
+            read_rated([log])
+        except StudyError as error:
+            raise StudyError(str(error).replace(str(log), str(path))) from None
+
+
 READ = {
-    "ratings": (read_rated, tuple(KINDS)),
+    "scored logs": (
+        read_log,
+        (
+            "id",
+            "epoch",
+            "input",
+            "scores",
+            "metadata",
+            "output",
+            "error",
+            "doc_id",
+            "doc",
+            "resps",
+            "metrics",
+            "acc",
+            "filter",
+            "arguments",
+        ),
+    ),
+    "ratings": (lambda path: read_rated([path]), tuple(KINDS)),
     "responses": (read_responses, ("prompt_id", "prompt", "response", "axis", "finish", "outputs", "custom_id", "id")),
     "preferences": (lambda path: read_preferences([path]), ("prompt", "chosen", "rejected", "input", "output", "conversations")),
     "imported ratings": (lambda path: read_imported(path, RATING_COLUMNS, {"base": [0]}), tuple(RATING_COLUMNS)),

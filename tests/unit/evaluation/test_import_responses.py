@@ -12,10 +12,10 @@ from hh_align.core.artifacts import write_table
 from hh_align.core.errors import StudyError
 from hh_align.core.records import look_up, read_records
 from hh_align.core.tables import PROMPTS, RESPONSES
+from hh_align.data.layouts import LAYOUTS, RECORDS
 from hh_align.data.transcripts import ASSISTANT
 from hh_align.evaluation import import_responses
 from hh_align.evaluation.import_responses import response_rows
-from hh_align.evaluation.layouts import LAYOUTS, RECORDS
 
 HOSTILE = '</script><img src=x onerror="x()">\x00\u202e\n\nHuman: "=1+1",;'
 ASKED = [

@@ -9,8 +9,8 @@ import pytest
 from hh_align.config.checks import RESPONSE_FILES
 from hh_align.core.errors import StudyError
 from hh_align.core.records import READERS, read_records
+from hh_align.data.layouts import RECORDS
 from hh_align.evaluation.import_responses import chosen_records, response_rows
-from hh_align.evaluation.layouts import RECORDS
 
 PROMPTS = [
     {"axis": "harmlessness", "prompt_id": "harmlessness-000", "prompt": "Human: a"},

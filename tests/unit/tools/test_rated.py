@@ -47,7 +47,7 @@ def as_lines(rows):
 
 def read(folder, name, content, **options):
     (folder / name).write_bytes(content)
-    return read_rated(folder / name, **options)
+    return read_rated([folder / name], options)
 
 
 TABLE = pd.DataFrame(ROWS, dtype=object)
@@ -114,7 +114,7 @@ def test_bytes_categories_decimals_and_messages_are_read_for_what_they_hold(tmp_
     )
     pq.write_table(table, tmp_path / "x.parquet")
     expected = read(tmp_path, "twin.parquet", as_parquet(ROWS))
-    pd.testing.assert_frame_equal(read_rated(tmp_path / "x.parquet"), expected)
+    pd.testing.assert_frame_equal(read_rated([tmp_path / "x.parquet"]), expected)
     said = [row | {"response": [{"role": "assistant", "content": row["response"]}]} for row in ROWS]
     pd.testing.assert_frame_equal(read(tmp_path, "said.jsonl", as_lines(said)), expected)
     asked = [row | {"prompt": [{"role": "user", "content": row["prompt_id"]}]} for row in ROWS]

@@ -35,7 +35,7 @@ def rated(policies=("base", "sft", "dpo"), seeds=(0,), n=30, judges=("judge",)):
 
 
 def verdict_on(path, settings=None):
-    frame = read_rated(path)
+    frame = read_rated([path])
     config = study_of(frame, settings or {}, path, DEFAULTS)
     return analyse(split(table_of(frame, config, path)), config)
 
@@ -103,7 +103,7 @@ def test_settings_that_do_not_fit_are_refused(tmp_path, settings, said):
         ("judges: {judge: {harmless_min: low}}", "judges.judge.harmless_min is 'low'. Allowed: number"),
         ("judges: {judge: {safe_min: 0}}", "judges.judge has no key safe_min. Allowed: axis, harmless_min, helpful_above"),
         ("contrasts: [[sft]]", r"contrasts.0 is \['sft'\].*at least 2 entries"),
-        ("treshold: 1", "the file has no key treshold. Allowed: all_pairs, bootstrap"),
+        ("treshold: 1", "the file has no key treshold. Allowed: all_pairs, axes, bootstrap"),
         ("- sft", "the file is .*Allowed: object"),
         ("root: [", "no readable YAML"),
     ],
@@ -143,7 +143,7 @@ def test_seeds_and_judges_of_one_file(tmp_path):
 def looked_at(frame, path, settings=None):
     """Policy -> why its text is broken, and all tables, of a file with these rows."""
     frame.to_parquet(path)
-    frame = read_rated(path)
+    frame = read_rated([path])
     config = study_of(frame, settings or {}, path, DEFAULTS)
     tables = analyse(split(table_of(frame, config, path)), config, replies_of(frame, config))
     return {row["policy"]: row["broken_why"] for row in tables["text"][0]}, tables

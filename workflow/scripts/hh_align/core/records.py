@@ -8,7 +8,7 @@ import json
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -172,7 +172,7 @@ def inspect_records(path: Path, records: str | None) -> list[Record]:
         with zipfile.ZipFile(path) as log:
             names = sorted(name for name in log.namelist() if name.startswith("samples/") and name.endswith(".json"))
             return [(name, json.loads(log.read(name))) for name in names]
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, ValueError, RecursionError) as error:
         raise StudyError(
             f"{path}: not a readable log of inspect_ai ({error}). Write it anew with `inspect log convert`, as .eval or .json."
         ) from None
@@ -192,6 +192,19 @@ READERS: dict[str, Callable[[Path, str | None], list[Record]]] = {
 def numbered(entries: Sequence) -> list[Record]:
     """Records counted from 1."""
     return [(f"record {number}", entry) for number, entry in enumerate(entries, start=1)]
+
+
+def chosen_records(path: Path, records: list[Record], only: Mapping[str, object]) -> list[Record]:
+    """The records whose columns have these values; the others are counted. Raises StudyError where none is left."""
+    for column, value in only.items():
+        values = [str(look_up(record, column)) for _, record in records]
+        kept = [record for record, there in zip(records, values, strict=True) if there == str(value)]
+        if not kept:
+            raise StudyError(f"{path}: no record has {column} {value}. There is: {', '.join(sorted(set(values))[:9])}.")
+        if len(kept) < len(records):
+            say(f"{path}: {len(records) - len(kept)} records left out: their {column} is not {value}")
+        records = kept
+    return records
 
 
 def check_names(names: Sequence[str], path: Path) -> None:

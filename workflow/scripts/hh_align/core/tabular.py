@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from hh_align.core.errors import StudyError
-from hh_align.core.records import kind_of, parquet_table, python_values, read_records
+from hh_align.core.records import Record, kind_of, parquet_table, python_values, read_records
 
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|[-+]?inf(inity)?|nan", re.IGNORECASE)
 TRUTHS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
@@ -25,12 +25,20 @@ def read_any(path: Path, columns: list[str], records: str | None = None) -> pd.D
     if kind_of(path) == ".parquet" and path.is_file():
         table = parquet_table(path)
         frame = pd.DataFrame(python_values(path, lambda: {name: column_of(table[name]) for name in table.column_names}))
-    else:
-        rows = read_records(path, records)
-        for where, row in rows:
-            if not isinstance(row, dict):
-                raise StudyError(f"{path}: {where}: not a row of named values but {type(row).__name__}.")
-        frame = pd.DataFrame([row for _, row in rows], dtype=object)
+        return with_columns(frame, path, columns)
+    return with_columns(frame_of(path, read_records(path, records)), path, columns)
+
+
+def frame_of(path: Path, records: list[Record]) -> pd.DataFrame:
+    """Records as rows. Raises StudyError for one that is no row of named values."""
+    for where, row in records:
+        if not isinstance(row, dict):
+            raise StudyError(f"{path}: {where}: not a row of named values but {type(row).__name__}.")
+    return pd.DataFrame([row for _, row in records], dtype=object)
+
+
+def with_columns(frame: pd.DataFrame, path: Path, columns: list[str]) -> pd.DataFrame:
+    """The frame. Raises StudyError where it is empty or lacks a column, naming what it has."""
     if frame.empty:
         raise StudyError(f"{path}: it holds no row.")
     if missing := [name for name in columns if name not in frame]:
@@ -64,7 +72,12 @@ def require_full(frame: pd.DataFrame, path: Path, columns: Iterable[str]) -> Non
     """Raise StudyError where a converted column that the frame has is empty in some row."""
     for name in columns:
         if name in frame and len(empty := frame.index[frame[name].isna()]):
-            raise StudyError(f"{path}: column {name} is empty in {len(empty)} rows (the first is row {frame.index.get_loc(empty[0]) + 1}).")
+            raise StudyError(f"{path}: column {name} is empty in {len(empty)} rows (the first is {place(empty[0])}).")
+
+
+def place(label: object) -> str:
+    """What an error calls a row by its index: `row 1` for 0; a text is a place already."""
+    return label if isinstance(label, str) else f"row {label + 1}"
 
 
 def missing(value: object) -> bool:

@@ -8,11 +8,11 @@ from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.core.finish import FailedGeneration, finish
-from hh_align.core.records import Record, look_up, read_records
+from hh_align.core.records import Record, chosen_records, look_up, read_records
 from hh_align.core.tables import PROMPTS, RESPONSES, columns_of
 from hh_align.data.import_release import is_text
+from hh_align.data.layouts import FAILED, LAYOUTS, RECORDS, SECOND, clean, in_same_entry, several
 from hh_align.data.transcripts import ASSISTANT, LEAD, prompt_text, reply_text
-from hh_align.evaluation.layouts import FAILED, LAYOUTS, RECORDS, SECOND, clean, in_same_entry, several
 
 SHOWN = 60
 """Characters of a wrong value that a message shows."""
@@ -91,19 +91,6 @@ def matcher(prompts: list[dict]) -> Callable[[object, object, object], str]:
         return alike[0]["prompt_id"]
 
     return match
-
-
-def chosen_records(path: Path, records: list[Record], only: dict[str, object]) -> list[Record]:
-    """The records whose columns have these values; the others are counted. Raises StudyError where none is left."""
-    for column, value in only.items():
-        values = [str(look_up(record, column)) for _, record in records]
-        kept = [record for record, there in zip(records, values, strict=True) if there == str(value)]
-        if not kept:
-            raise StudyError(f"{path}: no record has {column} {value}. There is: {', '.join(sorted(set(values))[:9])}.")
-        if len(kept) < len(records):
-            say(f"{path}: {len(records) - len(kept)} records left out: their {column} is not {value}")
-        records = kept
-    return records
 
 
 def response_of(record: object, paths: str | list[str] | None, layout: str) -> str:

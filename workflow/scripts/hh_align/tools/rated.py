@@ -1,5 +1,6 @@
-"""A file of rated responses, as the verdict reads it: each column by its kind, and nothing that contradicts itself."""
+"""Files of rated responses, as the verdict reads them: each column by its kind, and nothing that contradicts itself."""
 
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,7 +9,21 @@ import pandas as pd
 from hh_align.core.axes import AXES
 from hh_align.core.errors import StudyError
 from hh_align.core.finish import finish
-from hh_align.core.tabular import convert, read_any, require_full, to_cluster, to_number, to_text, to_truth, to_whole
+from hh_align.core.records import chosen_records, kind_of, look_up, numbered, read_records
+from hh_align.core.tabular import (
+    convert,
+    frame_of,
+    place,
+    read_any,
+    require_full,
+    to_cluster,
+    to_number,
+    to_text,
+    to_truth,
+    to_whole,
+    with_columns,
+)
+from hh_align.data.scored_logs import Log, inspect_log, lm_eval_log, rating_rows
 from hh_align.data.transcripts import cluster_of, prompt_text, reply_text
 
 REQUIRED = ("policy", "axis", "reward")
@@ -25,29 +40,131 @@ KINDS = {
 """Column -> how a value is read, and the type of the column."""
 FULL = ("policy", "prompt_id", "prompt", "judge")
 """Columns that need a value in every row where the file has them."""
+LOGS = ("*.eval", "samples_*.jsonl")
+"""What a folder is searched for: the names by which harnesses write logs."""
 
 
-def read_rated(path: Path, records: str | None = None) -> pd.DataFrame:
-    """The file's rows with every column that the verdict reads.
+def files_in(paths: Sequence[Path]) -> list[Path]:
+    """The files, and for a folder the logs below it, by name. Raises StudyError for a folder without any."""
+    files = []
+    for path in paths:
+        below = sorted({file for pattern in LOGS for file in path.rglob(pattern)}) if path.is_dir() else [path]
+        if not below:
+            raise StudyError(f"{path}: no log in this folder ({' or '.join(LOGS)}). Name the files.")
+        files += below
+    return files
 
-    records: the dotted path of the list within a JSON file. Raises StudyError for an unreadable file, a missing column, a value of
-    another kind than its column's, and for rows that contradict each other.
+
+def read_rated(paths: Sequence[Path], settings: Mapping | None = None) -> pd.DataFrame:
+    """The rows of all files with every column that the verdict reads.
+
+    settings: those of a verdict; of them records, columns, only, score, axes and files say how files are read. Raises StudyError for an
+    unreadable file, a missing column, a value of another kind than its column's, and for rows that contradict each other.
     """
-    frame = read_any(path, list(REQUIRED), records)
+    settings = settings or {}
+    names = {name for path in paths for name in (str(path), path.name)}
+    if unknown := sorted(set(settings.get("files", {})) - names):
+        raise StudyError(f"files: {unknown[0]} is none of the files, {', '.join(map(str, paths))}.")
+    frames = [read_file(path, settings) for path in paths]
+    if len(paths) == 1:
+        return checked(frames[0], str(paths[0]))
+    label = ", ".join(map(str, paths))
+    for column in (*FULL, "seed", "cluster"):
+        have = [column in frame for frame in frames]
+        if any(have) and not all(have):
+            raise StudyError(f"{label}: column {column} is in {paths[have.index(True)]}, but not in {paths[have.index(False)]}.")
+    check_apart(paths, frames)
+    for path, frame in zip(paths, frames, strict=True):
+        frame.index = [f"{place(number)} of {path}" for number in frame.index]
+    return checked(pd.concat(frames), label).reset_index(drop=True)
+
+
+def check_apart(paths: Sequence[Path], frames: Sequence[pd.DataFrame]) -> None:
+    """Raise StudyError where two files rate one policy's replies to the same prompts by the same judge."""
+    rated: dict[tuple, Path] = {}
+    for path, frame in zip(paths, frames, strict=True):
+        key = [name for name in ("policy", "seed", "judge", "axis", "prompt_id", "prompt") if name in frame]
+        rows = list(dict.fromkeys(frame[key].astype(object).itertuples(index=False, name=None)))
+        if twice := next((row for row in rows if row in rated), None):
+            raise StudyError(
+                f"{rated[twice]} and {path} both rate policy {twice[0]} on the same prompts. Where these are two policies, give them names "
+                f"in the settings: files: {{{path.name}: …}}."
+            )
+        rated |= dict.fromkeys(rows, path)
+
+
+def read_file(path: Path, settings: Mapping) -> pd.DataFrame:
+    """A file's rows, each column converted by its kind; a row of a scored log per record and score."""
+    records = None
+    log = None if "records" in settings else inspect_log(path)
+    if log is None and kind_of(path) in (".json", ".jsonl", ".ndjson"):
+        records = read_records(path, settings.get("records"))
+        log = lm_eval_log(path, records)
+    if log:
+        frame = rows_of_log(path, log, settings)
+    else:
+        frame = rows_of_table(path, frame_of(path, records) if records is not None else read_any(path, []), settings)
+        with_columns(frame, path, list(REQUIRED))
     if not {"prompt_id", "prompt"} & set(frame):
         raise StudyError(f"{path}: column prompt_id (or prompt) is missing; it has {', '.join(map(str, frame))}.")
     frame = frame[[name for name in KINDS if name in frame]].copy()
-    unknown = sorted({str(axis) for axis in frame["axis"]} - set(AXES))
-    if unknown:
-        raise StudyError(f"{path}: axis {', '.join(unknown[:5])} is unknown. Allowed: {', '.join(AXES)}.")
+    axes = settings.get("axes", {})
+    frame["axis"] = pd.Series([axes.get(axis, axis) if isinstance(axis, str) else axis for axis in frame["axis"]], dtype=object)
+    if unknown := sorted({str(axis) for axis in frame["axis"]} - set(AXES)):
+        how = f" The key axes says what it means: axes: {{{unknown[0]}: {AXES[0]}}}." if unknown[0].strip() else ""
+        raise StudyError(f"{path}: axis {', '.join(unknown[:5])} is unknown. Allowed: {', '.join(AXES)}.{how}")
     for column, (read, dtype) in KINDS.items():
         convert(frame, path, read, [column], dtype)
     require_full(frame, path, FULL)
     for column in ("words", "empty"):
         if column in frame and 0 < (unknown := frame[column].isna().sum()) < len(frame):
             raise StudyError(f"{path}: column {column} is empty in {unknown} rows. Give it in every row, or in none.")
+    return frame
+
+
+def rows_of_log(path: Path, log: Log, settings: Mapping) -> pd.DataFrame:
+    """The rows of a scored log, its policy by the name that `files` gives, else the log, else the file has."""
+    kept = log._replace(records=chosen_records(path, log.records, settings.get("only", {})))
+    frame = pd.DataFrame(rating_rows(path, kept, settings.get("columns", {}), settings.get("score")), dtype=object)
+    frame["policy"] = frame["policy"].where(frame["policy"].notna(), path.name.split(".")[0])
+    if name := named(path, settings):
+        frame["policy"] = name
+    return frame
+
+
+def named(path: Path, settings: Mapping) -> str | None:
+    """The policy that the settings' `files` name for a file, by its path or its name."""
+    files = settings.get("files", {})
+    return files.get(str(path), files.get(path.name))
+
+
+def rows_of_table(path: Path, frame: pd.DataFrame, settings: Mapping) -> pd.DataFrame:
+    """A table's rows with the columns as the verdict calls them, of those that `only` keeps."""
+    if "score" in settings:
+        raise StudyError(f"{path}: a table, no scored log. Instead of score set columns: {{reward: {settings['score']}}}.")
+    if {"scores_chosen", "scores_rejected"} <= set(frame):
+        raise StudyError(
+            f"{path}: a judge's scores of chosen and rejected replies, as RewardBench writes them. A verdict is about policies: it needs a row "
+            f"per policy and prompt, with {', '.join(REQUIRED)}."
+        )
+    if "only" in settings:
+        rows = chosen_records(path, numbered(frame.to_dict("records")), settings["only"])
+        frame = frame_of(path, rows)
+    for name, column in settings.get("columns", {}).items():
+        head, _, rest = column.partition(".")
+        if column not in frame and head not in frame:
+            raise StudyError(f"{path}: column {column} is missing; it has {', '.join(map(str, frame))}.")
+        frame[name] = frame[column] if column in frame else pd.Series([look_up(value, rest) for value in frame[head]], dtype=object)
+    if name := named(path, settings):
+        frame["policy"] = name
+    return frame
+
+
+def checked(frame: pd.DataFrame, path: str) -> pd.DataFrame:
+    """The rows of all files, completed. Raises StudyError where they contradict each other, or an axis has no prompt."""
     if missing := [axis for axis in AXES if axis not in set(frame["axis"])]:
         raise StudyError(f"{path}: no prompt of axis {' and '.join(missing)}: both axes, {' and '.join(AXES)}, are needed.")
+
     for column in ("policy", "judge"):
         names = sorted(sorted(set(frame[column])), key=str.strip) if column in frame else []
         if alike := [pair for pair in pairwise(names) if pair[0].strip() == pair[1].strip()]:
@@ -63,7 +180,7 @@ def read_rated(path: Path, records: str | None = None) -> pd.DataFrame:
     return frame
 
 
-def require_one(frame: pd.DataFrame, path: Path, key: list[str], column: str) -> None:
+def require_one(frame: pd.DataFrame, path: str, key: list[str], column: str) -> None:
     """Raise StudyError, naming both rows, where rows of one key hold different values of a column (an absent one is a value, too)."""
     if column not in frame:
         return
@@ -73,12 +190,12 @@ def require_one(frame: pd.DataFrame, path: Path, key: list[str], column: str) ->
         other = clash.iloc[0]
         one = first[(first[key] == other[key]).all(axis=1)].iloc[0]
         raise StudyError(
-            f"{path}: {' '.join(map(str, other[key]))} has {column} {one[column]!r:.60} in row {one.name + 1} "
-            f"and {other[column]!r:.60} in row {other.name + 1}."
+            f"{path}: {' '.join(map(str, other[key]))} has {column} {one[column]!r:.60} in {place(one.name)} "
+            f"and {other[column]!r:.60} in {place(other.name)}."
         )
 
 
-def completed(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+def completed(frame: pd.DataFrame, path: str) -> pd.DataFrame:
     """With prompt_id (numbered in the order of the prompts' first appearance), judge, seed and cluster where the file has none, and with a
     reply's text and finish in the rows of all its judges where one of them has it.
 
@@ -96,7 +213,7 @@ def completed(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
         empty = part.index[part["cluster"].isna()]
         if 0 < len(empty) < len(part):
             raise StudyError(
-                f"{path}: column cluster is empty in {len(empty)} rows of {axis} (the first is row {empty[0] + 1}). "
+                f"{path}: column cluster is empty in {len(empty)} rows of {axis} (the first is {place(empty[0])}). "
                 "Give it in every row of an axis, or in none."
             )
     frame["cluster"] = frame["cluster"].where(frame["cluster"].notna(), own)

@@ -1,4 +1,4 @@
-"""The whole verdict on a file of rated responses: one row per policy and prompt, no workflow around it.
+"""The whole verdict on files of rated responses: one row per policy and prompt, no workflow around it.
 
 Columns are those of a study's analysis/ratings.parquet, which is such a file: policy, axis (harmlessness | helpfulness), reward, and
 prompt_id or prompt; where they are known also seed, judge, cluster (prompts of one cluster are not independent), parent, finish (eos |
@@ -7,12 +7,19 @@ and run_on; of a judge that may fail unrated. Labels follow from the thresholds;
 thresholds are given. Parquet, CSV, TSV, JSON or JSON lines, packed by gzip or not. A study's own table brings the study's root, parents
 and thresholds.
 
-Keys of the settings: root, parents (policy -> parent), judges (judge -> axis, harmless_min, helpful_above), claims, records (the dotted path
-of the list within a JSON file), and of a study's `analysis` contrasts, primary, all_pairs, equivalence_margin, bootstrap, discordance, sizes
-and text (the limits beyond which a text is broken).
+Scored logs of inspect_ai (.eval or .json) and lm-eval (samples_<task>_<time>.jsonl) are such files, too: the policy is the log's model (of
+lm-eval the folder's name), the axis a record's metadata.axis or doc.axis, else the task. Several files are read as one; a folder stands
+for the logs below it.
+
+Keys of the settings: root, parents (policy -> parent), judges (judge -> axis, harmless_min, helpful_above), claims, and of a study's
+`analysis` contrasts, primary, all_pairs, equivalence_margin, bootstrap, discordance, sizes and text (the limits beyond which a text is
+broken). How files are read: records (the dotted path of the list within a JSON file), columns (column -> the file's name or dotted path of
+it), only (column -> the value of the records to keep), axes (the file's word -> axis), files (file -> its policy), score (which score of a
+log is the reward, or several, each a judge).
 """
 
 from difflib import get_close_matches
+from functools import reduce
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -40,13 +47,13 @@ from hh_align.core.tables import RATINGS
 from hh_align.report import plot_comparisons, plot_figures, plot_retention, plot_thresholds, summarize_study
 from hh_align.report.export_csv import as_csv
 from hh_align.report.figures import PLAIN, save
-from hh_align.tools.rated import read_rated
+from hh_align.tools.rated import files_in, read_rated
 from hh_align.tools.verdict_settings import ANALYSIS, joined, read_settings, settings_in
 
 FILES = "In {folder}/: figures/, changed_prompts.csv (which prompts changed), claims.csv (every number of a sentence)."
 
 
-def study_of(frame: pd.DataFrame, settings: dict, path: Path, defaults: dict) -> dict:
+def study_of(frame: pd.DataFrame, settings: dict, path: str, defaults: dict) -> dict:
     """The config of the analysis: who descends from whom, seeds, judges' thresholds, contrasts (each policy against root and parent).
 
     Raises StudyError where the settings name what the file does not hold, or policies have different seeds.
@@ -72,11 +79,16 @@ def study_of(frame: pd.DataFrame, settings: dict, path: Path, defaults: dict) ->
         "policies": {policy: {"parent": parents.get(policy)} for policy in policies},
         "order": by_depth(root, parents),
         "seeds": [int(seed) for seed in (min(others) if others else [0])],
-        "judges": {judge: thresholds_of(thresholds, settings.get("judges", {}).get(judge, {})) for judge in sorted(set(frame["judge"]))},
+        "judges": {
+            judge: thresholds_of(
+                thresholds, settings.get("judges", {}).get(judge, {}), judge, frame["reward"][frame["judge"] == judge], path
+            )
+            for judge in sorted(set(frame["judge"]))
+        },
     }
 
 
-def require_known(path: Path, what: str, named: set[str], there: list[str]) -> None:
+def require_known(path: str, what: str, named: set[str], there: list[str]) -> None:
     """Raise StudyError where the settings name a policy or judge that the file does not hold."""
     if unknown := sorted(named - set(there)):
         near = get_close_matches(unknown[0], there, 1)
@@ -85,10 +97,21 @@ def require_known(path: Path, what: str, named: set[str], there: list[str]) -> N
         )
 
 
-def thresholds_of(defaults: dict, settings: dict) -> dict:
-    """A judge's thresholds, of its own axis only where it has one."""
+def thresholds_of(defaults: dict, settings: dict, judge: str, rewards: pd.Series, path: str) -> dict:
+    """A judge's thresholds, of its own axis only where it has one: the settings', 0.5 where all rewards are 0 or 1, else the defaults.
+
+    Raises StudyError where rewards lie between 0 and 1, for which no default is meant.
+    """
     axes = AXES if settings.get("axis", "both") == "both" else (settings["axis"],)
-    return {THRESHOLD_KEYS[axis]: settings.get(THRESHOLD_KEYS[axis], defaults[THRESHOLD_KEYS[axis]]) for axis in axes}
+    keys, known = [THRESHOLD_KEYS[axis] for axis in axes], rewards.dropna()
+    if known.isin([0, 1]).all():
+        defaults = dict.fromkeys(keys, 0.5)
+    elif known.between(0, 1).all() and (unset := [key for key in keys if key not in settings]):
+        raise StudyError(
+            f"{path}: the rewards of judge {judge} lie between 0 and 1: from where on is a reply good? Say so in the settings: "
+            f"judges: {{{judge}: {{{', '.join(f'{key}: 0.5' for key in unset)}}}}}."
+        )
+    return {key: settings.get(key, defaults[key]) for key in keys}
 
 
 def contrasts_of(root: str, parents: dict[str, str]) -> list[list[str]]:
@@ -106,7 +129,7 @@ def by_depth(root: str, parents: dict[str, str]) -> list[str]:
     return order
 
 
-def table_of(frame: pd.DataFrame, config: dict, path: Path) -> pa.Table:
+def table_of(frame: pd.DataFrame, config: dict, path: str) -> pa.Table:
     """The file as a table of ratings, checked. Raises StudyError naming file, policy and prompts; never a silently smaller n."""
     judges, order = config["judges"], config["order"]
     if "response" in frame:
@@ -135,7 +158,7 @@ def table_of(frame: pd.DataFrame, config: dict, path: Path) -> pa.Table:
         raise StudyError(f"{path}: {' '.join(map(str, error.args))}") from None
 
 
-def check_labels(frame: pd.DataFrame, table: pa.Table, judges: dict[str, dict], path: Path) -> None:
+def check_labels(frame: pd.DataFrame, table: pa.Table, judges: dict[str, dict], path: str) -> None:
     """Raise StudyError where the file's own labels are not those that the default thresholds of these judges make of its rewards."""
     keys = ["judge", "policy", "axis", "prompt_id", "reward"]
     labels = table.to_pandas()[[*keys, "label"]].drop_duplicates(keys)
@@ -215,16 +238,17 @@ def draw(tables: dict[str, pd.DataFrame], ratings: Ratings, config: dict, folder
 
 
 def main() -> None:
-    args = parse(__doc__, responses="path", defaults="path", settings="path?", output="path")
+    args = parse(__doc__, responses="paths", defaults="path", settings="path?", output="path")
     settings = read_settings(args.settings) if args.settings else {}
-    frame = read_rated(args.responses, settings.get("records"))
-    require_known(args.responses, "judge", set(settings.get("judges", {})), sorted(set(frame["judge"])))
-    known = joined(settings_in(args.responses), settings)
-    config = study_of(frame, known, args.responses, yaml.safe_load(args.defaults.read_text()))
-    made_by, table = provenance(config, [args.responses]), table_of(frame, config, args.responses)
+    files = files_in(args.responses)
+    label, frame = ", ".join(map(str, files)), read_rated(files, settings)
+    require_known(label, "judge", set(settings.get("judges", {})), sorted(set(frame["judge"])))
+    known = reduce(joined, [*map(settings_in, files), settings])
+    config = study_of(frame, known, label, yaml.safe_load(args.defaults.read_text()))
+    made_by, table = provenance(config, files), table_of(frame, config, label)
     if "label" in frame:
         by_default = {judge: thresholds for judge, thresholds in config["judges"].items() if judge not in known.get("judges", {})}
-        check_labels(frame, table, by_default, args.responses)
+        check_labels(frame, table, by_default, label)
     write_table(args.output / "analysis/ratings.parquet", table, RATINGS, made_by)
     rated = read_ratings(args.output / "analysis/ratings.parquet")
     say(f"{len(config['order'])} policies, {' and '.join(f'{len(rated.prompts[axis]):,} prompts on {axis}' for axis in AXES)}")
@@ -237,7 +261,7 @@ def main() -> None:
         write_text(args.output / "report" / f"{name}.csv", as_csv(written.to_pylist(), written.schema.names))
         tables[name] = written.to_pandas()
     draw(tables, rated.ratings, config, args.output / "report/figures")
-    about = config | {"study": args.responses.stem, "folder": str(args.output), "synthetic": False, "same_source": []}
+    about = config | {"study": args.output.name, "folder": str(args.output), "synthetic": False, "same_source": []}
     empty = {name: summarize_study.frame(None, columns) for name, columns in summarize_study.COLUMNS.items()}
     text = summarize_study.summary(about, empty | tables | {"leads": tables["threshold_leads"]}, {}, FILES)
     write_text(args.output / "report/summary.txt", text)

@@ -12,8 +12,19 @@ from hh_align.analysis.ratings import judged_axes
 from hh_align.config.resolve import SCHEMA, explain
 from hh_align.core.axes import AXES, THRESHOLD_KEYS
 from hh_align.core.errors import StudyError
+from hh_align.tools.rated import KINDS
 
 ANALYSIS = ("contrasts", "primary", "all_pairs", "equivalence_margin", "bootstrap", "discordance", "sizes", "text")
+
+NAME = {"type": "string", "minLength": 1}
+READING = {
+    "score": {"anyOf": [NAME, {"type": "array", "items": NAME, "minItems": 1, "uniqueItems": True}]},
+    "only": {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "null"]}},
+    "columns": {"type": "object", "additionalProperties": False, "properties": dict.fromkeys(KINDS, NAME)},
+    "axes": {"type": "object", "additionalProperties": {"enum": list(AXES)}},
+    "files": {"type": "object", "additionalProperties": NAME},
+}
+"""Keys that say how files are read, with their schemas."""
 
 
 def read_settings(path: Path) -> dict:
@@ -26,7 +37,8 @@ def read_settings(path: Path) -> dict:
         "type": "object",
         "additionalProperties": False,
         "properties": {
-            "records": {"type": "string", "minLength": 1},
+            "records": NAME,
+            **READING,
             "root": {"type": "string"},
             "parents": {"type": "object", "additionalProperties": {"type": "string"}},
             "judges": {
