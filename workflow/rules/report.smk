@@ -1,10 +1,18 @@
 # needs: analysis/{table}.parquet, the training logs, the prompts and responses
-# makes: report/: figures/*.svg, {table}.csv, summary.txt, index.html, browser.html
+# makes: report/: figures/*.svg, {table}.csv, summary.txt, index.html, browser.html; where it is asked for, export/
 
 
 rule report:
     input:
         report_files(),
+    localrule: True
+
+
+rule export:
+    input:
+        record_files(),
+        sample_files(),
+        log_files(),
     localrule: True
 
 
@@ -223,3 +231,21 @@ use rule step as render_browser with:
     params:
         **runs("report.render_browser", analysis_config(study=config["study"], synthetic=is_synthetic())),
         more=template_option,
+
+
+use rule step as export_records with:
+    input:
+        prompts="<results>/prompts/prompts.parquet",
+        ratings=RATINGS,
+        metrics="<results>/analysis/metrics.parquet",
+        responses=response_files(),
+    output:
+        records=record_files(),
+        samples=sample_files(),
+        logs=log_files(),
+    log:
+        "<logs>/export_records.log",
+    benchmark:
+        "<benchmarks>/export_records.tsv"
+    params:
+        **runs("report.export_records", export_config()),

@@ -8,8 +8,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
+from uuid import UUID
 
 import yaml
 from snakemake.exceptions import WorkflowError

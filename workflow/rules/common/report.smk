@@ -14,11 +14,11 @@ def differing(policy, against):
 
 
 def report_config(wildcards=None):
-    """All that the report shows of the config: not what belongs to the machine, nor methods that no policy uses."""
+    """All that the report shows of the config: not what belongs to the machine or to records, nor methods that no policy uses."""
     used = {policy.get("method") for policy in config["policies"].values()}
     methods = {name: method for name, method in config["methods"].items() if name in used}
     return as_json(
-        study={**{key: value for key, value in config.items() if key != "compute"}, "methods": methods},
+        study={**{key: value for key, value in config.items() if key not in ("compute", "export")}, "methods": methods},
         order=POLICIES,
         tables=analysis_tables(),
         figures=figure_names(),
@@ -178,3 +178,62 @@ def dataset_card_config(wildcards):
 def dataset_card_inputs(wildcards):
     counted = "census" if "from" in DATASETS[wildcards.dataset] else "quarantine"
     return {name: f"<results>/data/{wildcards.dataset}/{name}.parquet" for name in ("preferences", counted)}
+
+
+def exported_model(policy, seed):
+    """A policy's name as owner/name: the hub's where its weights are from there as they are."""
+    if policy == ROOT and BASE.get("repo"):
+        return BASE["repo"]
+    owner = re.sub(r"[^A-Za-z0-9.-]+", "-", config.get("export", {}).get("organization", "local")).strip(".-") or "local"
+    return f"{owner}/{config['study']}-{policy}" + (f"-seed-{seed}" if seed else "")
+
+
+def exported(name):
+    """Of each policy and seed the file of this name; `{id}` in it is a version-4 UUID that the study, the policy and the seed make."""
+    files = []
+    for policy, seed in [(policy, seed) for policy in POLICIES for seed in seeds_of(policy)]:
+        digest = hashlib.sha256(f"{config['study']} {policy} {seed}".encode()).digest()
+        model = exported_model(policy, seed)
+        folder = policy if len(seeds_of(policy)) == 1 else f"{policy}-seed-{seed}"
+        files.append("<results>/export/" + name.format(id=UUID(bytes=digest[:16], version=4), model=model, folder=folder))
+    return files
+
+
+def record_files():
+    return exported(f"every_eval_ever/data/{config['study']}/{{model}}/{{id}}.json")
+
+
+def sample_files():
+    return exported(f"every_eval_ever/data/{config['study']}/{{model}}/{{id}}_samples.jsonl")
+
+
+def log_files():
+    return [path.format(axis=axis) for path in exported("lm_eval/{folder}/samples_{{axis}}.jsonl") for axis in AXES]
+
+
+def export_config():
+    """What the records say of the study: all that no table has. No clock: SOURCE_DATE_EPOCH is the time, or 0."""
+    models = {}
+    for policy in POLICIES:
+        for seed in seeds_of(policy):
+            asked = policy in WITH_WEIGHTS and policy not in IMPORTED_RESPONSES
+            models[f"{policy} {seed}"] = {
+                "policy": policy,
+                "name": policy,
+                "id": exported_model(policy, seed),
+                "seed": seed,
+                "parent": GRAPH[policy].get("parent"),
+                "trained": policy in WITH_WEIGHTS and not (policy == ROOT and BASE.get("repo")),
+                "public": policy == ROOT and bool(BASE.get("repo")),
+                "generation": generation_of(policy) if asked else None,
+            }
+    name = HH_RLHF if RELEASED else prompts_dataset()
+    return analysis_config(
+        study=config["study"],
+        models=models,
+        judge_models={judge: entry["repo"] for judge, entry in JUDGES.items() if entry.get("repo")},
+        dataset={"name": name, "repo": HH_RLHF if RELEASED else origin(name)},
+        organization=config.get("export", {}).get("organization", "unknown"),
+        version=tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"],
+        timestamp=os.environ.get("SOURCE_DATE_EPOCH", "0"),
+    )
