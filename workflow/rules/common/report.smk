@@ -227,13 +227,13 @@ def export_config():
                 "public": policy == ROOT and bool(BASE.get("repo")),
                 "generation": generation_of(policy) if asked else None,
             }
-    name = HH_RLHF if RELEASED else prompts_dataset()
+    name, project = HH_RLHF if RELEASED else prompts_dataset(), CHECKOUT / "pyproject.toml"
     return analysis_config(
         study=config["study"],
         models=models,
         judge_models={judge: entry["repo"] for judge, entry in JUDGES.items() if entry.get("repo")},
         dataset={"name": name, "repo": HH_RLHF if RELEASED else origin(name)},
         organization=config.get("export", {}).get("organization", "unknown"),
-        version=tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"],
+        version=tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"] if project.is_file() else "unknown",
         timestamp=os.environ.get("SOURCE_DATE_EPOCH", "0"),
     )
