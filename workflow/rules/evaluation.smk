@@ -70,7 +70,7 @@ use rule step_on_device as score_responses with:
 
 use rule step as import_ratings with:
     input:
-        ratings=ratings_file,
+        ratings=ratings_files,
         prompts="<results>/prompts/prompts.parquet",
         responses=response_files(),
     output:

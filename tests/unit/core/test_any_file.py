@@ -18,7 +18,7 @@ from hh_align.core.errors import StudyError
 from hh_align.core.records import READERS, read_records
 from hh_align.data.layouts import LAYOUTS
 from hh_align.data.prepare_preferences import read_preferences
-from hh_align.evaluation.import_ratings import read_rated as read_imported
+from hh_align.evaluation.import_ratings import read_files as read_imported
 from hh_align.evaluation.import_responses import chosen_records, response_rows
 from hh_align.tools.rated import KINDS, read_rated
 
@@ -82,7 +82,10 @@ READ = {
     "ratings": (lambda path: read_rated([path]), tuple(KINDS)),
     "responses": (read_responses, ("prompt_id", "prompt", "response", "axis", "finish", "outputs", "custom_id", "id")),
     "preferences": (lambda path: read_preferences([path]), ("prompt", "chosen", "rejected", "input", "output", "conversations")),
-    "imported ratings": (lambda path: read_imported(path, RATING_COLUMNS, {"base": [0]}), tuple(RATING_COLUMNS)),
+    "imported ratings": (
+        lambda path: read_imported([path], {"columns": RATING_COLUMNS, "policies": {"base": [0]}}, PROMPTS),
+        (*RATING_COLUMNS, "doc_id", "doc", "resps", "acc"),
+    ),
     "labels": (lambda path: read_labels(path, RATINGS, {}), ("policy", "seed", "axis", "prompt_id", "good", "annotator")),
     "choices": (
         lambda path: by_choices(path, RATINGS, Texts({}, {}), CONFIG),

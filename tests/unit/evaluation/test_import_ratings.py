@@ -1,5 +1,7 @@
 """Ratings from a file as rewards: every response of the study once, and what does not fit is named by its row."""
 
+import json
+
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -7,6 +9,7 @@ from command_line import assert_refused, call
 
 from hh_align.core.artifacts import write_table
 from hh_align.core.axes import AXES
+from hh_align.core.errors import StudyError
 from hh_align.core.tables import PROMPTS, RESPONSES
 from hh_align.evaluation import import_ratings
 
@@ -34,7 +37,7 @@ def imported(folder, frame, file="ratings.csv", axes=AXES, policies=POLICIES):
     names = [f"{policy}/seed-{seed}.parquet" for policy, (seed, *_) in POLICIES.items()]
     columns = {name: name for name in ("policy", "seed", "axis", "prompt_id", "response")} | {"reward": "score"}
     return call(
-        import_ratings, config={"columns": columns, "axes": list(axes), "policies": policies}, ratings=path, prompts=folder / "prompts.parquet",
+        import_ratings, config={"columns": columns, "judged": list(axes), "policies": policies}, ratings=path, prompts=folder / "prompts.parquet",
         responses=[folder / "responses" / name for name in names], rewards=[folder / "rewards/people" / name for name in names],
     )  # fmt: skip
 
@@ -87,3 +90,59 @@ def test_a_file_that_is_not_the_studys_is_refused_with_the_row(rated, change, sa
 def test_several_seeds_need_a_column(rated):
     frame, folder = rated
     assert_refused(imported(folder, frame, policies={"base": [0], "sft": [42, 43]}), "column seed is missing, and sft has several seeds")
+
+
+def lm_eval_lines(frame):
+    """A policy's rows as lm-eval logs them."""
+    return [
+        {"doc_id": n, "doc": {"prompt_id": row["prompt_id"], "kind": row["axis"][:4]}, "resps": [[row["response"]]], "filter": "none",
+         "filtered_resps": [row["response"]], "metrics": ["graded", "length"], "graded": row["score"], "length": 9}
+        for n, row in enumerate(frame.to_dict("records"))
+    ]  # fmt: skip
+
+
+def from_logs(folder, frame, name, **config):
+    """The import of a log for each policy, whose name the path says."""
+    paths = []
+    for policy, rows in frame.groupby("policy"):
+        paths.append(folder / name.format(policy=policy))
+        paths[-1].parent.mkdir(exist_ok=True)
+        paths[-1].write_text("\n".join(map(json.dumps, lm_eval_lines(rows))))
+    names = [f"{policy}/seed-{seed}.parquet" for policy, (seed,) in POLICIES.items()]
+    columns = {name: name for name in ("policy", "seed", "prompt_id", "response", "reward")} | {"axis": "doc.kind"}
+    about = {"columns": columns, "judged": list(AXES), "policies": POLICIES, "files": [{"policy": policy} for policy in POLICIES],
+             "axes": {"harm": "harmlessness", "help": "helpfulness"}, **config}  # fmt: skip
+    return call(
+        import_ratings, config=about, ratings=paths, prompts=folder / "prompts.parquet",
+        responses=[folder / "responses" / name for name in names], rewards=[folder / "rewards/people" / name for name in names],
+    )  # fmt: skip
+
+
+def test_scored_logs_become_rewards_as_their_table_does(rated):
+    frame, folder = rated
+    assert from_logs(folder, frame, "{policy}/samples_t.jsonl", score="graded") == (0, "12 ratings: 6 on harmlessness, 6 on helpfulness\n")
+    rows = pq.read_table(folder / "rewards/people/sft/seed-42.parquet").to_pylist()
+    assert [row["reward"] for row in rows] == pytest.approx([number / 7 for number in range(6)])
+
+
+@pytest.mark.parametrize(
+    ("change", "config", "said"),
+    [
+        (lambda f: f, {}, "base.jsonl: 2 scores: graded, length. Which one is the reward"),
+        (lambda f: f[f.index != 8], {"score": "graded"}, "1 responses have no row; the first is sft, seed 42, harmlessness, harmlessness-002"),
+        (lambda f: f.assign(response=f["response"].where(f.index != 8, "other")), {"score": "graded"}, "row 3 of sft.jsonl .*is not the study's response"),
+        (lambda f: f.assign(prompt_id=f["prompt_id"].where(f.index != 8, "x")), {"score": "graded"}, "line 3: the study has no prompt 'x'"),
+        (lambda f: f, {"score": "graded", "axes": {}}, "row 1 of base.jsonl: the study has no prompt harmlessness-000 on harm"),
+    ],
+)  # fmt: skip
+def test_a_log_that_is_not_the_studys_is_refused_with_the_record(rated, change, config, said):
+    frame, folder = rated
+    assert_refused(from_logs(folder, change(frame), "{policy}.jsonl", **config), said)
+
+
+def test_keys_of_logs_are_refused_beside_a_table(rated):
+    frame, folder = rated
+    frame.to_csv(folder / "t.csv", index=False)
+    config = {"columns": {name: name for name in import_ratings.NEEDED}, "policies": POLICIES, "score": "graded"}
+    with pytest.raises(StudyError, match="a table, no scored log, and score is about logs"):
+        import_ratings.read_files([folder / "t.csv"], config, [])

@@ -120,14 +120,28 @@ def scoring_config(wildcards):
     return as_json(**reading_settings(wildcards.judge), **({} if axes == list(AXES) else {"axes": axes}))
 
 
-def ratings_file(wildcards):
-    return config_file(JUDGES[wildcards.judge]["path"])
+def rated_files(judge):
+    """(file, what its name says of its rows: policy, seed, axis) of every file of an imported judge's ratings."""
+    files = {}
+    for policy, seed, axis in [(policy, seed, axis) for policy in POLICIES for seed in seeds_of(policy) for axis in axes_of(judge)]:
+        said = {"policy": policy, "seed": seed, "axis": axis}
+        path = JUDGES[judge]["path"]
+        for name in said:
+            path = path.replace(f"{{{name}}}", str(said[name]))
+        files.setdefault(path, {name: value for name, value in said.items() if f"{{{name}}}" in JUDGES[judge]["path"]})
+    return files
+
+
+def ratings_files(wildcards):
+    return [config_file(path) for path in rated_files(wildcards.judge)]
 
 
 def ratings_config(wildcards):
-    """What a file of ratings must hold."""
+    """What files of ratings must hold, and how they are read."""
+    judge, said = JUDGES[wildcards.judge], list(rated_files(wildcards.judge).values())
     policies = {policy: seeds_of(policy) for policy in POLICIES}
-    return as_json(columns=JUDGES[wildcards.judge]["columns"], axes=axes_of(wildcards.judge), policies=policies)
+    reading = {key: judge[key] for key in ("score", "only", "axes") if key in judge} | ({"files": said} if any(said) else {})
+    return as_json(columns=judge["columns"], judged=axes_of(wildcards.judge), policies=policies, **reading)
 
 
 ASKING_KEYS = ("url", "model", "key_env", "lowest", "highest", "seed", "max_tokens", "failed")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from hh_align.core.artifacts import say
 from hh_align.core.errors import StudyError
-from hh_align.core.records import Record, inspect_records, kind_of, look_up, numbered, text_of
+from hh_align.core.records import Record, inspect_records, kind_of, look_up, numbered, read_records, text_of
 from hh_align.core.tabular import missing, to_number
 from hh_align.data.layouts import FAILED, LAYOUTS
 
@@ -42,6 +42,19 @@ class Log(NamedTuple):
     policy: str | None
     task: str | None
     records: list[Record]
+
+
+def scored_log(path: Path, records: str | None = None) -> tuple[Log | None, list[Record] | None]:
+    """The file as a scored log (None: it is none), and its records where they had to be read to know that.
+
+    records: the dotted path of the list within a JSON file. Raises StudyError for a missing or unreadable file.
+    """
+    if records is None and (log := inspect_log(path)):
+        return log, log.records
+    if kind_of(path) not in (".json", ".jsonl", ".ndjson"):
+        return None, None
+    found = read_records(path, records)
+    return lm_eval_log(path, found), found
 
 
 def inspect_log(path: Path) -> Log | None:

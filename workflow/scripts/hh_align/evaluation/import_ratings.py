@@ -1,28 +1,69 @@
-"""Ratings that were made elsewhere as a judge's rewards: every response of the study once, and nothing else."""
+"""Ratings that were made elsewhere, in a table or in scored logs, as a judge's rewards: every response of the study once, and nothing else."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from hh_align.core.artifacts import provenance, read_table, say, write_table
+from hh_align.core.axes import AXES
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
+from hh_align.core.records import chosen_records
 from hh_align.core.tables import PROMPTS, RESPONSES, REWARDS, columns_of
-from hh_align.core.tabular import convert, read_any, require_full, to_number, to_text, to_whole
+from hh_align.core.tabular import convert, read_any, require_full, to_number, to_text, to_whole, with_columns
+from hh_align.data.scored_logs import Log, rating_rows, scored_log
+from hh_align.evaluation.import_responses import matcher
 
 NEEDED = ("policy", "axis", "prompt_id", "reward")
+LOG_KEYS = ("score", "only", "axes")
 RESPONSE_KEY = ["policy", "seed", "axis", "prompt_id"]
 """What names one response of a study."""
 
 
-def read_rated(path: Path, columns: dict[str, str], policies: dict[str, list[int]]) -> pd.DataFrame:
+def read_files(paths: Sequence[Path], config: dict, prompts: list[dict]) -> pd.DataFrame:
+    """The rows of all files, as read_rated gives them of one; of a scored log a row per record.
+
+    config: columns, policies, and where they are given of logs score, only, axes and files (for each file the policy, seed or axis that its name says). Raises
+    StudyError as read_rated does, and where a table comes with the keys of a log.
+    """
+    frames = []
+    for path, said in zip(paths, config.get("files", [{} for _ in paths]), strict=True):
+        log, _ = scored_log(path)
+        if log is None and (keys := [key for key in LOG_KEYS if key in config]):
+            raise StudyError(f"{path}: a table, no scored log, and {', '.join(keys)} is about logs. Leave it out.")
+        frame = read_log(path, log, config, prompts, said) if log else read_any(path, [])
+        columns = config["columns"] | {name: name for name in (config["columns"] if log else said)}
+        frames.append(read_rated(frame.assign(**said), path, columns, config["policies"]))
+    if len(frames) > 1:
+        for path, frame in zip(paths, frames, strict=True):
+            frame.index = [f"{number} of {path.name}" for number in frame.index]
+    return pd.concat(frames)
+
+
+def read_log(path: Path, log: Log, config: dict, prompts: list[dict], said: dict) -> pd.DataFrame:
+    """A scored log's rows, each under the prompt_id of the study's prompt that it names or holds."""
+    own = {name: column for name, column in config["columns"].items() if column != name}
+    kept = log._replace(records=chosen_records(path, log.records, config.get("only", {})))
+    rows, match, axes = rating_rows(path, kept, own, config.get("score")), matcher(prompts), config.get("axes", {})
+    for (where, _), row in zip(kept.records, rows, strict=True):
+        axis = said.get("axis", row["axis"])
+        row["axis"] = axes.get(axis, axis) if isinstance(axis, str) else axis
+        try:
+            row["prompt_id"] = match(row["prompt_id"], row["prompt"], row["axis"] if row["axis"] in AXES else None)
+        except ValueError as error:
+            raise StudyError(f"{path}: {where}: {error}.") from None
+    return pd.DataFrame(rows, dtype=object)
+
+
+def read_rated(frame: pd.DataFrame, path: Path, columns: dict[str, str], policies: dict[str, list[int]]) -> pd.DataFrame:
     """Rows with policy, seed, axis, prompt_id, reward and, where the file has it, response; the index counts the file's rows from 1.
 
     Without a column of seeds a policy must have one. Raises StudyError for a missing column, and for the first row without a finite rating.
     """
-    frame = read_any(path, [columns[name] for name in NEEDED])
+    frame = with_columns(frame, path, [columns[name] for name in NEEDED])
     convert(frame, path, to_text, [columns[name] for name in ("policy", "axis", "prompt_id", "response")], "str")
     convert(frame, path, to_number, [columns["reward"]], "float64")
     convert(frame, path, to_whole, [columns["seed"]], "int64")
@@ -47,7 +88,7 @@ def response_name(row: pd.Series) -> str:
     return f"{row['policy']}, seed {row['seed']}, {row['axis']}, {row['prompt_id']}"
 
 
-def check_rows(frame: pd.DataFrame, path: Path, prompts: list[dict], policies: dict[str, list[int]], axes: list[str]) -> pd.DataFrame:
+def check_rows(frame: pd.DataFrame, path: str, prompts: list[dict], policies: dict[str, list[int]], axes: list[str]) -> pd.DataFrame:
     """The rows of the judge's axes; those of the other axis are left out and counted.
 
     Raises StudyError for a row that is no response of the study or stands twice, and for the first response without a row.
@@ -80,7 +121,7 @@ def check_rows(frame: pd.DataFrame, path: Path, prompts: list[dict], policies: d
     return frame
 
 
-def check_texts(frame: pd.DataFrame, path: Path, responses: list[Path]) -> None:
+def check_texts(frame: pd.DataFrame, path: str, responses: list[Path]) -> None:
     """Raise StudyError for the first row whose text is not the study's response: its rating is about another one."""
     texts = {}
     for table in responses:
@@ -94,15 +135,14 @@ def check_texts(frame: pd.DataFrame, path: Path, responses: list[Path]) -> None:
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", ratings="path", prompts="path", responses="paths", rewards="paths")
+    args = parse(__doc__, config="config", ratings="paths", prompts="path", responses="paths", rewards="paths")
     config = args.config
-    prompts = read_table(args.prompts, columns_of(PROMPTS, "axis", "prompt_id")).to_pylist()
-    frame = check_rows(
-        read_rated(args.ratings, config["columns"], config["policies"]), args.ratings, prompts, config["policies"], config["axes"]
-    )
+    prompts = read_table(args.prompts, columns_of(PROMPTS, "axis", "prompt_id", "prompt")).to_pylist()
+    label = ", ".join(map(str, args.ratings))
+    frame = check_rows(read_files(args.ratings, config, prompts), label, prompts, config["policies"], config["judged"])
     if "response" in frame:
-        check_texts(frame, args.ratings, args.responses)
-    made_by = provenance(config, [args.ratings, args.prompts, *args.responses])
+        check_texts(frame, label, args.responses)
+    made_by = provenance(config, [*args.ratings, args.prompts, *args.responses])
     order = {row["prompt_id"]: number for number, row in enumerate(prompts)}
     for path in args.rewards:
         here = (frame["policy"] == path.parent.name) & (frame["seed"] == int(path.stem.removeprefix("seed-")))
@@ -110,7 +150,7 @@ def main() -> None:
         table = rows[["axis", "prompt_id", "reward"]].assign(input_tokens=None, cut_tokens=None)
         write_table(path, table.to_dict("records"), REWARDS, made_by)
     counts = Counter(frame["axis"])
-    say(f"{len(frame):,} ratings: {', '.join(f'{counts[axis]:,} on {axis}' for axis in config['axes'])}")
+    say(f"{len(frame):,} ratings: {', '.join(f'{counts[axis]:,} on {axis}' for axis in config['judged'])}")
 
 
 if __name__ == "__main__":

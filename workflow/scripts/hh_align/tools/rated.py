@@ -9,7 +9,7 @@ import pandas as pd
 from hh_align.core.axes import AXES
 from hh_align.core.errors import StudyError
 from hh_align.core.finish import finish
-from hh_align.core.records import chosen_records, kind_of, look_up, numbered, read_records
+from hh_align.core.records import chosen_records, look_up, numbered
 from hh_align.core.tabular import (
     convert,
     frame_of,
@@ -23,7 +23,7 @@ from hh_align.core.tabular import (
     to_whole,
     with_columns,
 )
-from hh_align.data.scored_logs import Log, inspect_log, lm_eval_log, rating_rows
+from hh_align.data.scored_logs import Log, rating_rows, scored_log
 from hh_align.data.transcripts import cluster_of, prompt_text, reply_text
 
 REQUIRED = ("policy", "axis", "reward")
@@ -95,11 +95,7 @@ def check_apart(paths: Sequence[Path], frames: Sequence[pd.DataFrame]) -> None:
 
 def read_file(path: Path, settings: Mapping) -> pd.DataFrame:
     """A file's rows, each column converted by its kind; a row of a scored log per record and score."""
-    records = None
-    log = None if "records" in settings else inspect_log(path)
-    if log is None and kind_of(path) in (".json", ".jsonl", ".ndjson"):
-        records = read_records(path, settings.get("records"))
-        log = lm_eval_log(path, records)
+    log, records = scored_log(path, settings.get("records"))
     if log:
         frame = rows_of_log(path, log, settings)
     else:
