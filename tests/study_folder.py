@@ -66,7 +66,7 @@ class StudyFolder:
             wildcards = re.search(r"^    wildcards: (.*)$", block, re.MULTILINE)
             values = [part.split("=", 1)[1] for part in wildcards[1].split(", ")] if wildcards else []
             jobs.add(" ".join([rule[1], *values]))
-        return jobs - {"all", "data", "models", "prompts", "policies", "responses", "rewards", "analysis", "report", "check"}
+        return jobs - {"all", "data", "models", "prompts", "policies", "responses", "rewards", "analysis", "report", "export", "check"}
 
     def pretend_done(self) -> "StudyFolder":
         """Put a file in the place of every output and let Snakemake record it as made by the present config, code and inputs: nothing is due."""

@@ -22,6 +22,34 @@ def test_one_artifact_builds_only_its_ancestors(tmp_path):
     }  # fmt: skip
 
 
+def test_records_are_made_where_they_are_asked_for_and_an_organization_reruns_them_alone(own_paper):
+    assert own_paper.planned("export") == {"export_records"}
+    named = ["--config", "export={organization: Some Lab}"]
+    assert own_paper.planned(*named) == set()
+    assert "data/paper/Some-Lab/paper-sft-seed-42/" in own_paper.run("--dry-run", *named, "--", "export").stdout
+
+
+def test_a_judges_logs_are_a_file_for_each_policy_seed_and_axis(tmp_path):
+    folder = StudyFolder(tmp_path)
+    (tmp_path / "logs.yaml").write_text("""
+judges:
+  graded: {source: imported, path: "logs/{policy}-{seed}/samples_{axis}.jsonl", score: acc, harmless_min: 0.5, helpful_above: 0.5}
+""")
+    done = folder.run("--dry-run", "--configfile", "logs.yaml", "--", "rewards")
+    missing = {
+        f"logs/{policy}-{seed}/samples_{axis}.jsonl"
+        for policy, seed in (("base", 0), ("sft_dpo", 42))
+        for axis in ("harmlessness", "helpfulness")
+    }
+    assert done.returncode != 0 and all(name in done.stdout for name in missing)
+    for policy, seed in (("base", 0), ("sft", 42), ("dpo", 42), ("sft_dpo", 42)):
+        for axis in ("harmlessness", "helpfulness"):
+            path = tmp_path / f"logs/{policy}-{seed}/samples_{axis}.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    assert "import_ratings graded" in folder.planned("--configfile", "logs.yaml", "--", "rewards")
+
+
 def test_a_demo_artifact_needs_no_sft_either(tmp_path):
     folder = StudyFolder(tmp_path, "--configfile", "config/demo.yaml")
     jobs = folder.planned("results/demo/rewards/small/dpo/seed-42.parquet")

@@ -86,7 +86,7 @@ def commands(tmp_path_factory) -> dict[str, list[list[str]]]:
         ["config/published.yaml"],
     ]  # fmt: skip
     for files in studies:
-        printed = folder.succeed("--dry-run", "--printshellcmds", "--configfile", *files)
+        printed = folder.succeed("--dry-run", "--printshellcmds", "--configfile", *files, "--", "all", "export")
         for block in re.findall(r"^Shell command: (.*?)2>&1 \| tee", printed, re.MULTILINE | re.DOTALL):
             words = shlex.split(block.replace("\\\n", " "))
             module = next((word for word in words if word.startswith("hh_align.")), None)

@@ -1,6 +1,7 @@
 """Scored logs of inspect_ai and lm-eval as ratings: the same rows as their table, and which score, reply and policy is meant is asked, not guessed."""
 
 import json
+import re
 import zipfile
 
 import pandas as pd
@@ -135,6 +136,16 @@ files: {a.jsonl: base, b.jsonl: sft}
     frame = read_rated(logs, read_settings(tmp_path / "settings.yaml"))
     assert set(frame["policy"]) == {"base", "sft"} and set(frame["judge"]) == {"strict"} and set(frame["reward"]) == {2}
     assert frame["axis"].value_counts().to_dict() == {"harmlessness": 8, "helpfulness": 8}
+
+
+def test_the_settings_of_the_documentation_are_settings(tmp_path):
+    blocks = re.findall(
+        r'^```yaml title="settings.yaml"\n(.*?)^```$', (REPOSITORY / "docs/adding.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert len(blocks) == 2
+    for block in blocks:
+        (tmp_path / "settings.yaml").write_text(block)
+        assert {"score", "only", "axes"} <= set(read_settings(tmp_path / "settings.yaml"))
 
 
 def test_several_scores_may_be_judges(tmp_path):
