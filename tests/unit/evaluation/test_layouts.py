@@ -1,9 +1,13 @@
 """Files of other engines with what happens in them: failed generations, several replies to a prompt, refusals, thoughts, echoes."""
 
+import io
 import json
 import re
+import struct
 import zipfile
+import zlib
 
+import pyarrow as pa
 import pytest
 
 from hh_align.config.checks import RESPONSE_FILES
@@ -185,15 +189,47 @@ def test_a_log_of_inspect_ai_is_read_as_it_is_packed(tmp_path):
     made = response_rows(tmp_path / "log.eval", records, PROMPTS, None, "inspect_ai")
     assert [row["response"] for row in made] == [f"to {name}" for name in NAMES]
     whole = (tmp_path / "log.eval").read_bytes()
-    encrypted, packed = bytearray(whole), bytearray(whole)
+    encrypted, packed, by_zstandard = bytearray(whole), bytearray(whole), zstandard(whole)
     for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # what each file's two headers say of it
         for found in re.finditer(re.escape(signature), whole):
             encrypted[found.start() + flags] |= 1
             packed[found.start() + flags + 2] = 99
-    for content in (b"PK", bytes(encrypted), bytes(packed), whole[:-9]):
+    for content in (b"PK", bytes(encrypted), bytes(packed), whole[:-9], changed(by_zstandard, by_zstandard.index(b"samples/") + 80)):
         (tmp_path / "log.eval").write_bytes(content)
         with pytest.raises(StudyError, match=r"log\.eval: not a readable log of inspect_ai \(.*\)\. Write it anew"):
             read_records(tmp_path / "log.eval")
+
+
+def changed(content, at):
+    """The content with another byte there."""
+    return content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :]
+
+
+def zstandard(whole):
+    """A zip file of stored files as inspect_ai packs it: each by Zstandard, in two frames."""
+    with zipfile.ZipFile(io.BytesIO(whole)) as log:
+        contents = {name: log.read(name) for name in log.namelist()}
+    output = io.BytesIO()
+    with zipfile.ZipFile(output, "w") as log:
+        for name, content in contents.items():
+            log.writestr(name, b"".join(pa.compress(part, "zstd", asbytes=True) for part in (content[:9], content[9:])))
+    packed = bytearray(output.getvalue())
+    for signature, method in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):  # method, time, checksum, size packed, size
+        for found, content in zip(re.finditer(re.escape(signature), bytes(packed)), contents.values(), strict=True):
+            at = found.start() + method
+            packed[at : at + 2], packed[at + 6 : at + 10], packed[at + 14 : at + 18] = (
+                struct.pack("<H", 93), struct.pack("<I", zlib.crc32(content)), struct.pack("<I", len(content)),
+            )  # fmt: skip
+    return bytes(packed)
+
+
+def test_a_log_that_is_packed_by_zstandard_is_read_as_one_that_is_not(tmp_path):
+    with zipfile.ZipFile(tmp_path / "log.eval", "w") as log:
+        for name in NAMES:
+            log.writestr(f"samples/{name}_epoch_1.json", json.dumps(sample(name, f"to {name}")))
+    (tmp_path / "packed.eval").write_bytes(zstandard((tmp_path / "log.eval").read_bytes()))
+    assert read_records(tmp_path / "packed.eval") == read_records(tmp_path / "log.eval")
+    assert len(read_records(tmp_path / "packed.eval")) == len(NAMES)
 
 
 def test_the_config_allows_the_kinds_that_can_be_read():

@@ -5,10 +5,12 @@ import csv
 import gzip
 import io
 import json
+import struct
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +23,8 @@ from hh_align.core.errors import StudyError
 T = TypeVar("T")
 Record = tuple[str, object]
 """Where a record stands in the file (`line 3`, `record 7`, counted from 1), and its value."""
+ZSTANDARD = 93
+"""The number of that packing in a zip file."""
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 
@@ -164,18 +168,42 @@ def parquet_table(path: Path) -> pa.Table:
 
 
 def inspect_records(path: Path, records: str | None) -> list[Record]:
-    """The samples of a log of inspect_ai: a zip with a JSON file of each, `samples/<id>_epoch_<epoch>.json`.
+    """The samples of a log of inspect_ai: a zip with a JSON file of each, `samples/<id>_epoch_<epoch>.json`."""
+    with inspect_log(path) as log:
+        names = sorted(name for name in log.namelist() if name.startswith("samples/") and name.endswith(".json"))
+        return [(name, json_member(log, name)) for name in names]
+
+
+@contextmanager
+def inspect_log(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The log, opened. Raises StudyError where it, or what is read of it within, is damaged or packed in an unknown way.
 
     zipfile raises RuntimeError for an encrypted file, and its NotImplementedError for a packing that it does not know.
     """
     try:
         with zipfile.ZipFile(path) as log:
-            names = sorted(name for name in log.namelist() if name.startswith("samples/") and name.endswith(".json"))
-            return [(name, json.loads(log.read(name))) for name in names]
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, ValueError, RecursionError) as error:
+            yield log
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, ValueError, RecursionError, struct.error, pa.ArrowException, OSError) as error:
         raise StudyError(
-            f"{path}: not a readable log of inspect_ai ({error}). Write it anew with `inspect log convert`, as .eval or .json."
+            f"{path}: not a readable log of inspect_ai ({error}). Write it anew with `inspect log convert --to json`."
         ) from None
+
+
+def json_member(log: zipfile.ZipFile, name: str) -> object:
+    """The JSON of a file in a zip, packed as zipfile knows it or, as inspect_ai does, by Zstandard.
+
+    Raises BadZipFile where the checksum is another, and what zipfile and json raise.
+    """
+    about = log.getinfo(name)
+    if about.compress_type != ZSTANDARD or about.flag_bits & 1:
+        return json.loads(log.read(name))
+    log.fp.seek(about.header_offset)
+    name_bytes, extra_bytes = struct.unpack("<HH", log.fp.read(30)[26:])
+    log.fp.seek(name_bytes + extra_bytes, io.SEEK_CUR)
+    content = pa.CompressedInputStream(pa.BufferReader(log.fp.read(about.compress_size)), "zstd").read()
+    if zlib.crc32(content) != about.CRC:
+        raise zipfile.BadZipFile(f"Bad CRC-32 for file {name!r}")
+    return json.loads(content)
 
 
 READERS: dict[str, Callable[[Path, str | None], list[Record]]] = {

@@ -2,7 +2,6 @@
 
 import json
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import NamedTuple
 
 from hh_align.core.artifacts import say
 from hh_align.core.errors import StudyError
-from hh_align.core.records import Record, inspect_records, kind_of, look_up, numbered, read_records, text_of
+from hh_align.core.records import Record, inspect_log, inspect_records, json_member, kind_of, look_up, numbered, read_records, text_of
 from hh_align.core.tabular import missing, to_number
 from hh_align.data.layouts import FAILED, LAYOUTS
 
@@ -49,15 +48,15 @@ def scored_log(path: Path, records: str | None = None) -> tuple[Log | None, list
 
     records: the dotted path of the list within a JSON file. Raises StudyError for a missing or unreadable file.
     """
-    if records is None and (log := inspect_log(path)):
+    if records is None and (log := log_of_inspect(path)):
         return log, log.records
     if kind_of(path) not in (".json", ".jsonl", ".ndjson"):
         return None, None
     found = read_records(path, records)
-    return lm_eval_log(path, found), found
+    return log_of_lm_eval(path, found), found
 
 
-def inspect_log(path: Path) -> Log | None:
+def log_of_inspect(path: Path) -> Log | None:
     """The file as a log of inspect_ai, packed or as JSON; None for another file. Raises StudyError for one without samples."""
     kind = kind_of(path)
     if not path.is_file():
@@ -79,12 +78,9 @@ def inspect_log(path: Path) -> Log | None:
 
 def header_of(path: Path) -> dict:
     """What a packed log says of its run, at its end or, where it has none, at its start."""
-    with zipfile.ZipFile(path) as log:
+    with inspect_log(path) as log:
         name = next((name for name in ("header.json", "_journal/start.json") if name in log.namelist()), None)
-        try:
-            header = json.loads(log.read(name)) if name else {}
-        except (ValueError, RuntimeError, RecursionError, zipfile.BadZipFile) as error:
-            raise StudyError(f"{path}: {name}: not readable ({error}). Write the log anew with `inspect log convert`.") from None
+        header = json_member(log, name) if name else {}
     return header if isinstance(header, dict) else {}
 
 
@@ -98,7 +94,7 @@ def json_object(path: Path) -> dict | None:
     return value if isinstance(value, dict) else None
 
 
-def lm_eval_log(path: Path, records: list[Record]) -> Log | None:
+def log_of_lm_eval(path: Path, records: list[Record]) -> Log | None:
     """The records as samples that lm-eval has logged; None for others.
 
     The file's name has the task, its folder's the model: `<model>/samples_<task>_<time>.jsonl`. Another name is the policy's.
