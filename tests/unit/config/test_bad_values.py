@@ -65,6 +65,8 @@ FREE = {
     "attribute",
     "columns",
     "rubric",
+    "score",
+    "organization",
 }  # any text that is not empty
 TEXTS = [path for path, (_, value) in ENTRIES.items() if type(value) is str]
 

@@ -33,7 +33,10 @@ OF_AN_ATTRIBUTE = {
     "higher_is": "better",
     "helpful_above": 0.5,
 }
-IMPORTED = {"source": "imported", "path": "ratings.csv", "columns": {"reward": "score"}, "harmless_min": 3.0, "helpful_above": 3.0}
+IMPORTED = {
+    "source": "imported", "path": "ratings.csv", "columns": {"reward": "score"}, "harmless_min": 3.0, "helpful_above": 3.0,
+    "score": "graded", "only": {"epoch": 1}, "axes": {"unsafe": "harmlessness"},
+}  # fmt: skip
 ENDPOINT = {
     "source": "endpoint", "url": "https://host/v1", "model": "m", "key_env": "KEY", "lowest": 1.0, "highest": 10.0, "price_in": 0.5, "price_out": 1.5,
     "harmless_min": 6.0, "helpful_above": 5.0,
@@ -85,6 +88,7 @@ MORE = {
         "reproduction": RUN,
         "responses": {"api": RESPONSES},
         "overrefusal": {"judge": "toxic"},
+        "export": {"organization": "Some Lab"},
     },
     "demo": {
         "datasets": {"clean": {"from": "synthetic", "decontaminate": {}, "judge_margin": {"judge": "small", "quantile": 0.1}}},

@@ -195,7 +195,8 @@ def exported(name):
         digest = hashlib.sha256(f"{config['study']} {policy} {seed}".encode()).digest()
         model = exported_model(policy, seed)
         folder = policy if len(seeds_of(policy)) == 1 else f"{policy}-seed-{seed}"
-        files.append("<results>/export/" + name.format(id=UUID(bytes=digest[:16], version=4), model=model, folder=folder))
+        path = name.format(id=UUID(bytes=digest[:16], version=4), model=model, folder=folder)
+        files.append(f"<results>/export/{path}")
     return files
 
 

@@ -19,7 +19,7 @@ ANALYSIS = ("contrasts", "primary", "all_pairs", "equivalence_margin", "bootstra
 NAME = {"type": "string", "minLength": 1}
 READING = {
     "score": {"anyOf": [NAME, {"type": "array", "items": NAME, "minItems": 1, "uniqueItems": True}]},
-    "only": {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "null"]}},
+    "only": {"type": "object", "minProperties": 1, "additionalProperties": {"type": ["string", "number"]}},
     "columns": {"type": "object", "additionalProperties": False, "properties": dict.fromkeys(KINDS, NAME)},
     "axes": {"type": "object", "additionalProperties": {"enum": list(AXES)}},
     "files": {"type": "object", "additionalProperties": NAME},
