@@ -69,7 +69,8 @@ VERDICT = $(basename $(notdir $(firstword $(FILES))))$(if $(word 2,$(FILES)),-an
 
 verdict: $(STAMP)
 	@test -n "$(RESPONSES)" || { echo "error: make verdict needs RESPONSES=file (Parquet, CSV or JSON with columns policy, axis, prompt_id, reward), or scored logs of inspect_ai or lm-eval: RESPONSES='a.eval b.eval', or their folder"; exit 2; }
-	$(VENV)/bin/python -m hh_align.tools.verdict --responses $(RESPONSES) --defaults config/config.yaml \
+	if [ -e "$(RESPONSES)" ]; then set -- "$(RESPONSES)"; else set -- $(RESPONSES); fi; \
+	$(VENV)/bin/python -m hh_align.tools.verdict --responses "$$@" --defaults config/config.yaml \
 		$(if $(SETTINGS),--settings "$(SETTINGS)") --output "results/verdict/$(VERDICT)"
 
 # studies that have been analysed, by name
