@@ -88,6 +88,8 @@ def test_labels_of_something_else_are_one_error_that_names_the_row(artifacts, ch
     result = call(
         correct_by_labels,
         config=ANALYSE,
+        prompts=artifacts / "prompts.parquet",
+        responses=[artifacts / "responses/base/seed-0.parquet", artifacts / "responses/sft/seed-1.parquet"],
         ratings=artifacts / "ratings.parquet",
         labels=artifacts / "labels.csv",
         output=artifacts / "gold.parquet",
