@@ -1,26 +1,34 @@
 """Files of anything at all: every reader of people's files gives a table or one error that names the file, never a traceback."""
 
 import csv
+import gzip
 import io
 import json
+import zipfile
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from configs import load
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hh_align.analysis.correct_by_labels import Texts, by_choices
-from hh_align.analysis.labels import read_labels
+from hh_align.analysis.labels import read_labels, settle
 from hh_align.core.errors import StudyError
 from hh_align.core.records import READERS, read_records
 from hh_align.data.prepare_preferences import read_preferences
+from hh_align.data.select_twins import twins
+from hh_align.evaluation.import_ratings import check_rows
 from hh_align.evaluation.import_ratings import read_rated as read_imported
 from hh_align.evaluation.import_responses import chosen_records, response_rows
 from hh_align.evaluation.layouts import LAYOUTS
+from hh_align.tools.answers import Answers, line_of
 from hh_align.tools.rated import KINDS, read_rated
+from hh_align.tools.verdict import check_labels, replies_of, study_of, table_of
+from hh_align.tools.verdict_settings import read_settings
 
 PROMPTS = [
     {"axis": "harmlessness", "prompt_id": "h", "prompt": "Human: a"},
@@ -38,22 +46,41 @@ RATINGS = {
 }
 
 
+DEFAULTS = load("config")
+
+
+def read_ratings(path: Path) -> None:
+    """As the verdict reads a file, up to its table."""
+    frame = read_rated(path)
+    config = study_of(frame, {}, path, DEFAULTS)
+    table = table_of(frame, config, path)
+    if "label" in frame:
+        check_labels(frame, table, config["judges"], path)
+    replies_of(frame, config)
+
+
 def read_responses(path: Path) -> None:
     for layout in LAYOUTS:
         records = chosen_records(path, read_records(path), {})
         response_rows(path, records, PROMPTS, None, layout, ["think", "echo"])
 
 
+def read_judge(path: Path) -> None:
+    frame = read_imported(path, RATING_COLUMNS, {"base": [0]})
+    check_rows(frame, path, PROMPTS, {"base": [0]}, ["harmlessness"])
+
+
 READ = {
-    "ratings": (read_rated, tuple(KINDS)),
+    "ratings": (read_ratings, tuple(KINDS)),
     "responses": (read_responses, ("prompt_id", "prompt", "response", "axis", "finish", "outputs", "custom_id", "id")),
     "preferences": (lambda path: read_preferences([path]), ("prompt", "chosen", "rejected", "input", "output", "conversations")),
-    "imported ratings": (lambda path: read_imported(path, RATING_COLUMNS, {"base": [0]}), tuple(RATING_COLUMNS)),
-    "labels": (lambda path: read_labels(path, RATINGS, {}), ("policy", "seed", "axis", "prompt_id", "good", "annotator")),
+    "imported ratings": (read_judge, tuple(RATING_COLUMNS)),
+    "labels": (lambda path: settle(read_labels(path, RATINGS, {}), RATINGS), ("policy", "seed", "axis", "prompt_id", "good", "annotator")),
     "choices": (
         lambda path: by_choices(path, RATINGS, Texts({}, {}), CONFIG),
         ("axis", "prompt_id", "seed", "policy_a", "policy_b", "preferred"),
     ),
+    "questions": (twins, ("category", "safe", "contrast")),
 }
 
 WORDS = [
@@ -107,21 +134,87 @@ def encoded(kind, rows, encoding):
     return text.encode(encoding, "replace")
 
 
-@pytest.mark.parametrize("draws", [100, pytest.param(1000, marks=pytest.mark.long)])
-@pytest.mark.parametrize("name", READ)
-def test_a_file_is_read_or_refused_in_one_line(name, draws, tmp_path):
-    read, columns = READ[name]
-    kinds = [kind for kind in READERS if kind != ".eval"]
+def packed(content, kind):
+    """Records as a log of inspect_ai packs them; other kinds by gzip."""
+    if kind != ".eval":
+        return gzip.compress(content)
+    output = io.BytesIO()
+    with zipfile.ZipFile(output, "w") as log:
+        log.writestr("samples/h_epoch_1.json", content)
+    return output.getvalue()
 
+
+ODD = [
+    b"",
+    b"\0" * 9,
+    b"null",
+    b"[]",
+    b"{}",
+    b"1",
+    b"9" * 5000,
+    b"[" * 100_000,
+    b'{"a":' * 100_000,
+    b"a\n" * 9,
+    b'"',
+    b"a,a\n1,2",
+    b"PK\x03\x04",
+    b"PAR1" * 9,
+]
+"""Files of nothing, of too much, of no end."""
+
+
+def check_any_file(read, columns, draws, folder):
     @settings(max_examples=draws, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-    @given(st.sampled_from(kinds), rows_with(columns), st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "latin-1"]), st.binary(max_size=3))
-    def check(kind, rows, encoding, end):
-        path = tmp_path / "shop" / f"train{kind}"
+    @given(
+        st.sampled_from(list(READERS)),
+        rows_with(columns),
+        st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "latin-1"]),
+        st.binary(max_size=3),
+        st.none() | st.none() | st.none() | st.sampled_from(ODD) | st.binary(max_size=40),
+        st.booleans(),
+    )
+    def check(kind, rows, encoding, end, raw, pack):
+        content = encoded(kind, rows, encoding) + end * (end[:1] == b"\xff") if raw is None else raw
+        path = folder / "shop" / f"train{kind}{'.gz' * (pack and kind != '.eval')}"
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(encoded(kind, rows, encoding) + end * (end[:1] == b"\xff"))
+        path.write_bytes(packed(content, kind) if pack else content)
         try:
             read(path)
         except StudyError as error:
             assert str(path) in str(error) and len(str(error).splitlines()) == 1, str(error)
+
+    check()
+
+
+@pytest.mark.parametrize("draws", [100, pytest.param(1000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", READ)
+def test_a_file_is_read_or_refused_in_one_line(name, draws, tmp_path):
+    read, columns = READ[name]
+    check_any_file(read, columns, draws, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\0", b"9" * 5000, b'{"a":' * 3000, b'"', b"a,a", b"\x80", b"\xff\xfe", b"root: 2020-13-45", b"root: !!int x", b"root: !!python/object:os.system {}", b"? [a]\n: 1", b"sizes: [.nan]"],
+)  # fmt: skip
+def test_settings_of_a_verdict_that_are_none_are_refused_in_one_line(content, tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_bytes(content)
+    with pytest.raises(StudyError) as refused:
+        read_settings(path)
+    assert str(refused.value).startswith(f"{path}: ") and len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("draws", [100, pytest.param(1000, marks=pytest.mark.long)])
+def test_answers_of_an_annotator_are_read_whatever_stands_between(draws, tmp_path):
+    # a kill leaves half a line, and half a letter
+    good = line_of({"annotator": "me", "item": "i", "answer": "good"})
+
+    @settings(max_examples=draws, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @given(rows_with(("annotator", "item", "answer")), st.binary(max_size=9) | st.sampled_from(ODD))
+    def check(rows, end):
+        path = tmp_path / "answers.jsonl"
+        path.write_bytes("\n".join(map(json.dumps, rows)).encode() + b"\n" + good + end)
+        assert Answers(path, "me").everyone["me", "i"]["answer"] == "good"
 
     check()
