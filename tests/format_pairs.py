@@ -82,7 +82,7 @@ FAULTS = [
 ]  # fmt: skip
 TWINS = [{"category": "locks", "safe": "How is a lock made?", "contrast": ""}]
 SECTIONS = [
-    Section("Preferences", "`datasets: {mine: {source: local, path: …}}`, as `<path>/<subset>/<split>` with one of the endings. The third column holds prompt, chosen and rejected reply, and flags.", pairs, FORMATS, FAULTS),
+    Section("Preferences", "`datasets: {mine: {source: local, path: …}}`, as `<path>/<subset>/<split>` with the ending `.jsonl.gz`, `.jsonl`, `.json`, `.parquet` or `.csv`. The third column holds prompt, chosen and rejected reply, and flags.", pairs, FORMATS, FAULTS),
     Section(
         "Questions that should not be refused",
         "`overrefusal: {path: twins.csv}`. The third column holds the prompt's id, its category and its text.",
