@@ -8,10 +8,12 @@ import re
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from command_line import call
 
 from hh_align.core.errors import StudyError
 
@@ -74,6 +76,14 @@ def write(case: Case, folder: Path) -> Path:
     content = content.encode() if isinstance(content, str) else content
     path.write_bytes(gzip.compress(content) if endings[-1] == ".gz" else content)
     return path
+
+
+def step(module: ModuleType, **options: object) -> None:
+    """Run a step. Raises StudyError with the error that it ends with."""
+    status, output = call(module, **options)
+    if status:
+        raise StudyError(output.splitlines()[-1].removeprefix("error: "))
+    print(output)
 
 
 def outcome(section: Section, case: Case, folder: Path) -> tuple[list[tuple] | None, str]:

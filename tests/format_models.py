@@ -3,12 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from command_line import call
-from format_cases import Case, Section
+from format_cases import Case, Section, step
 from sound_artifacts import edit_json
 from tinymodels import write_judge, write_opt
-
-from hh_align.core.errors import StudyError
 
 
 def imported(kind: str, path: Path, settings: dict) -> list[tuple]:
@@ -17,10 +14,7 @@ def imported(kind: str, path: Path, settings: dict) -> list[tuple]:
     from hh_align.models.folders import load_judge, load_policy
 
     manifest = path.with_name(f"{path.name}-imported") / "manifest.json"
-    status, output = call(import_model, config={"kind": kind, "notice": ""} | settings, source=path, manifest=manifest)
-    if status:
-        raise StudyError(output.splitlines()[-1].removeprefix("error: "))
-    print(output)
+    step(import_model, config={"kind": kind, "notice": ""} | settings, source=path, manifest=manifest)
     model, tokenizer = {"policy": load_policy, "judge": load_judge}[kind](manifest)
     return [(type(model).__name__, str(model.dtype).removeprefix("torch."), tokenizer.eos_token, tokenizer.pad_token)]
 
@@ -80,7 +74,7 @@ def decoder(config_pad: int | None, pad: str | None) -> Callable[[Path], None]:
 
         from hh_align.models.bpe import train_tokenizer
 
-        tokenizer = train_tokenizer(["Yes, and again"], 300, "$A </s>", "$A $B </s>")
+        tokenizer = train_tokenizer(["Yes, and again"], 300, "$A </s>", "$A </s> $B </s>")
         tokenizer.pad_token = pad
         torch.manual_seed(0)
         shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "num_labels": 1}
@@ -128,14 +122,14 @@ SECTIONS = [
         ],
         [
             Case("an index whose file is not there", "opt", opt(without_shard), None, "opt/model.safetensors.index.json: it names model-00001-of-….safetensors, which is not beside it. Copy the whole folder.", example="…, model.safetensors.index.json"),
-            Case("a pickle", "opt", opt(weights="bin"), None, "opt/pytorch_model.bin is a pickle, which can run code, and no checksum vouches for it. Convert it to model.safetensors, or take the model from the hub at a pinned revision.", example="…, pytorch_model.bin"),
+            Case("a pickle", "opt", opt(weights="bin"), None, "opt/pytorch_model.bin is a pickle, which can run code, and no checksum vouches for it. Convert it to model.safetensors, or take … from the hub at a pinned revision.", example="…, pytorch_model.bin"),
             Case("no weights", "opt", opt(lambda folder: (folder / "model.safetensors").unlink()), None, "opt: neither model.safetensors…", example="config.json, vocab.json, merges.txt"),
             Case("no tokenizer", "opt", opt(lambda folder: (folder / "vocab.json").unlink()), None, "opt: no tokenizer.json (and, for OPT, no vocab.json with merges.txt).", example="config.json, model.safetensors, merges.txt"),
             Case("a kind that is not known", "opt", opt(lambda folder: edit_json(folder / "config.json", model_type="mine")), None, "opt: not a usable policy (…", example='config.json: {"model_type": "mine", …}'),
             Case("a config of another model", "opt", opt(lambda folder: edit_json(folder / "config.json", vocab_size=100)), None, "opt: weights missing or of another shape than config.json says: …", example='config.json: {"vocab_size": 100, …}'),
             Case("a tokenizer of another model", "opt", opt(lambda folder: edit_json(folder / "vocab.json", beyond=9999)), None, "opt: the tokenizer goes up to id 9999, the model's embedding has 267 rows. They do not belong together.", example='vocab.json: {"beyond": 9999, …}'),
             Case("weights that are cut", "opt", opt(lambda folder: (folder / "model.safetensors").write_bytes(b"{}")), None, "opt/model.safetensors: not a readable safetensors file (…).", example="model.safetensors: 2 bytes"),
-            Case("weights that are NaN", "opt", opt(nan_weights), None, "opt: it gives no numbers: its weights are damaged, or config.json is not theirs…", example="model.safetensors: NaN, …"),
+            Case("weights that are NaN", "opt", opt(nan_weights), None, "opt: …no …numbers…", example="model.safetensors: NaN, …"),
             Case("a judge in its place", "judge", reward_model, None, "judge/config.json: a model of type deberta-v2 cannot be a policy.", example='config.json: {"model_type": "deberta-v2", …}'),
         ],
     ),

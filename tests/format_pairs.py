@@ -4,15 +4,18 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from format_cases import Case, Section
+import pyarrow.parquet as pq
+from format_cases import Case, Section, step
 
-from hh_align.data.prepare_preferences import read_preferences
+from hh_align.data import prepare_preferences
 from hh_align.data.select_twins import twins
 
 
 def pairs(path: Path, settings: dict) -> list[tuple]:
     """(prompt, chosen, rejected, flags) of the first pair, and the reasons of what is quarantined."""
-    rows, quarantine = read_preferences([path], settings.get("columns"))
+    tables = {name: path.with_name(f"{name}.parquet") for name in ("preferences", "quarantine")}
+    step(prepare_preferences, config=settings, files=path, **tables)
+    rows, quarantine = (pq.read_table(table).to_pylist() for table in tables.values())
     counted = Counter(row["reason"] for row in quarantine)
     return [
         *((row["prompt"], row["chosen"], row["rejected"], ", ".join(row["flags"]) or None) for row in rows[:1]),

@@ -4,24 +4,25 @@ import json
 import zipfile
 from pathlib import Path
 
-from format_cases import Case, Section
+import pyarrow.parquet as pq
+from format_cases import Case, Section, step
 
-from hh_align.core.records import read_records
-from hh_align.evaluation.import_responses import chosen_records, response_rows
-from hh_align.evaluation.layouts import RECORDS
+from hh_align.core.artifacts import write_table
+from hh_align.core.tables import PROMPTS as SCHEMA
+from hh_align.evaluation import import_responses
 
+ORIGIN = {"subset": "s", "row": 0, "cluster": "c", "keywords": []}
 PROMPTS = [
-    {"axis": "harmlessness", "prompt_id": "q0", "prompt": "Human: hi"},
-    {"axis": "helpfulness", "prompt_id": "q1", "prompt": "Human: yo"},
+    {"axis": "harmlessness", "prompt_id": "q0", "prompt": "Human: hi"} | ORIGIN,
+    {"axis": "helpfulness", "prompt_id": "q1", "prompt": "Human: yo"} | ORIGIN,
 ]
 
 
 def replies_to(prompts: list[dict], path: Path, settings: dict) -> list[tuple]:
-    layout = settings.get("layout", "table")
-    records = read_records(path, settings.get("records", RECORDS.get(layout)))
-    records = chosen_records(path, records, settings.get("only", {}))
-    rows = response_rows(path, records, prompts, settings.get("columns"), layout, settings.get("clean", []))
-    return [(row["response"], row["finish"]) for row in rows]
+    asked, answered = path.with_name("prompts.parquet"), path.with_name("responses.parquet")
+    write_table(asked, prompts, SCHEMA, {})
+    step(import_responses, config={"layout": "table"} | settings, file=path, prompts=asked, output=answered)
+    return [(row["response"], row["finish"]) for row in pq.read_table(answered).to_pylist()]
 
 
 def read(path: Path, settings: dict) -> list[tuple]:

@@ -5,7 +5,7 @@ from format_cases import matches, outcome
 from format_page import PAGE, SECTIONS, page
 
 from hh_align.core.records import READERS
-from hh_align.evaluation.layouts import LAYOUTS
+from hh_align.evaluation.import_responses import LAYOUTS
 
 CASES = [(section, case) for section in SECTIONS for case in (*section.formats, *section.faults)]
 FORMATS = [case for section in SECTIONS for case in section.formats]
