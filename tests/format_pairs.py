@@ -78,6 +78,7 @@ FAULTS = [
     Case("a text without turns", "shop/train.jsonl", [row()], None, "shop/train.jsonl: no line could be read as a pair of transcripts (no assistant turn 1)" + FEW),
     Case("a reply that is null", "shop/train.jsonl", [row(None, prompt="q")], None, "shop/train.jsonl: no line could be read as a pair of transcripts (chosen is NoneType, not text 1)" + FEW),
     Case("a reply with turns of its own", "shop/train.jsonl", [row(talk("a", "x"), prompt="q")], None, "shop/train.jsonl: no line could be read as a pair of transcripts (the reply beside a prompt holds turns of its own 1)" + FEW),
+    Case("a prompt under another name", "shop/train.jsonl", [row(question="q")], None, "shop/train.jsonl: no line could be read as a pair of transcripts (no assistant turn 1)" + FEW),
     Case("messages of an unknown role", "shop/train.jsonl", [row([user("q"), {"role": "tool", "content": "a"}])], None, "shop/train.jsonl: no line could be read as a pair of transcripts (chosen is list, not text, nor messages of user, assistant and system 1)" + FEW),
     Case("messages written as one text (CSV)", "shop/train.csv", [row("[{'role': 'assistant', 'content': 'a'}]", prompt="q")], None, "shop/train.csv: no line could be read as a pair of transcripts (messages written as one text, not a list: take JSON lines or Parquet 1)" + FEW),
     Case("a line that is no JSON", "shop/train.jsonl", json.dumps(HH) + "\n{\n" + json.dumps(HH), [*READ, ("quarantined, not JSON (Expecting property name enclosed in double quotes at character 1): 1",)]),
