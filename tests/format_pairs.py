@@ -61,6 +61,8 @@ FORMATS = [
     Case("distilabel, Argilla: instruction and two responses", "shop/train.jsonl", [{"instruction": "q", "generations": ["b", "a"]}], READ, settings={"columns": {"prompt": "instruction", "chosen": "generations.1", "rejected": "generations.0"}}),
     Case("ShareGPT pairs", "shop/train.jsonl", [row({"from": "gpt", "value": "a"}, {"from": "gpt", "value": "b"}, conversations=[{"from": "human", "value": "q"}])], READ),
     Case("a transcript beside replies", "shop/train.jsonl", [row(prompt=ASKED)], READ),
+    Case("a prompt without its cue beside transcripts", "shop/train.jsonl", [row(talk("a"), talk("b"), prompt="\n\nHuman: q")], READ),
+    Case("the cue before the reply", "shop/train.jsonl", [row("Assistant: a", "Assistant: b", prompt="Human: q")], READ),
     Case("transcripts with a system text", "shop/train.jsonl", [row(talk("a", "Be kind."), talk("b", "Be kind."))], [("Be kind." + ASKED, " a", " b", "system_first")]),
     Case("messages with a system message", "shop/train.jsonl", [row([assistant("a")], [assistant("b")], prompt=[{"role": "system", "content": "Be kind."}, user("q")])], [("Be kind." + ASKED, " a", " b", "system_first")]),
 ]  # fmt: skip
