@@ -107,6 +107,7 @@ FAULTS = [
     Case("a reward that is a list", "r.json", rows(reward=[[0.5], [1.0]]), None, "r.json, row 1: reward is [0.5], not a number."),
     Case("a reward that is empty", "r.csv", text(reward=["", 1]), None, "r.csv: policy base (judge judge, seed 0) has no finite reward for 1 prompts (a)."),
     Case("a reward that is NaN", "r.json", json.dumps(rows(reward=[float("nan"), 1.0])), None, "r.json: policy base (judge judge, seed 0) has no finite reward for 1 prompts (a)."),
+    Case("the largest number in the place of a missing reward", "r.csv", text(reward=[1.7976931348623157e308, 1.0]), None, "r.csv: policy base (judge judge, seed 0) has a reward beyond 1e100 for 1 prompts (a)."),
     Case("a prompt rated twice", "r.csv", rows() + rows()[:1], None, "r.csv: policy base (judge judge, seed 0) has more than one reward for 1 prompts (a)."),
     Case("a prompt that one policy lacks", "r.csv", two()[:3], None, "r.csv: policy sft (judge judge, seed 0) has no row for 1 prompts (b)."),
     Case("one id with two texts", "r.csv", [row | {"prompt": word} for row, word in zip(two(), "xyzy", strict=True)], None, "r.csv: harmlessness a has prompt 'x' in row 1 and 'z' in row 3."),
