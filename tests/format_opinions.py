@@ -6,7 +6,7 @@ import pandas as pd
 from format_cases import Case, Section
 from format_ratings import SHOWN, rows, rows_of
 
-from hh_align.analysis.correct_by_labels import by_choices
+from hh_align.analysis.correct_by_labels import Texts, by_choices
 from hh_align.analysis.labels import read_labels
 from hh_align.core.axes import AXES
 from hh_align.evaluation import import_ratings
@@ -27,12 +27,12 @@ STUDY = {
 
 def labels(path: Path, settings: dict) -> list[tuple]:
     """(policy, prompt_id, good, annotator)"""
-    return rows_of(read_labels(path, RATINGS), ("policy", "prompt_id", "good", "annotator"))
+    return rows_of(read_labels(path, RATINGS, {}), ("policy", "prompt_id", "good", "annotator"))
 
 
 def choices(path: Path, settings: dict) -> list[tuple]:
     """(policy_b, policy_a, choices, those for policy_b less those for policy_a in %)"""
-    return [(row["policy_b"], row["policy_a"], row["n"], row["labels_value"]) for row in by_choices(path, RATINGS, STUDY)[0]]
+    return [(row["policy_b"], row["policy_a"], row["n"], row["labels_value"]) for row in by_choices(path, RATINGS, Texts({}, {}), STUDY)[0]]
 
 
 def judge(path: Path, settings: dict) -> list[tuple]:
