@@ -60,9 +60,34 @@ def read_ratings(path: Path) -> None:
 
 
 def read_responses(path: Path) -> None:
+    """By every layout. Raises the first one's StudyError where none reads the file."""
+    errors = []
     for layout in LAYOUTS:
-        records = chosen_records(path, read_records(path), {})
-        response_rows(path, records, PROMPTS, None, layout, ["think", "echo"])
+        try:
+            records = chosen_records(path, read_records(path), {})
+            response_rows(path, records, PROMPTS, None, layout, ["think", "echo"])
+        except StudyError as error:
+            assert str(path) in str(error) and len(str(error).splitlines()) == 1, str(error)
+            errors.append(error)
+    if len(errors) == len(LAYOUTS):
+        raise errors[0]
+
+
+def put(node: object, way: list[str], value: object) -> object:
+    """A record with a value at a path; a part 0 is a list's only entry."""
+    if not way:
+        return value
+    if way[0] == "0":
+        return [put(node[0] if node else None, way[1:], value)]
+    return {**(node or {}), way[0]: put((node or {}).get(way[0]), way[1:], value)}
+
+
+def laid_out(layout: str, **columns: str) -> dict:
+    """A record of a layout that has these values."""
+    record = {}
+    for name, value in columns.items():
+        record = put(record, LAYOUTS[layout][name].split("."), value)
+    return record
 
 
 def read_judge(path: Path) -> None:
@@ -72,7 +97,7 @@ def read_judge(path: Path) -> None:
 
 READ = {
     "ratings": (read_ratings, tuple(KINDS)),
-    "responses": (read_responses, ("prompt_id", "prompt", "response", "axis", "finish", "outputs", "custom_id", "id")),
+    "responses": (read_responses, sorted({path.partition(".")[0] for layout in LAYOUTS.values() for path in layout.values()})),
     "preferences": (lambda path: read_preferences([path]), ("prompt", "chosen", "rejected", "input", "output", "conversations")),
     "imported ratings": (read_judge, tuple(RATING_COLUMNS)),
     "labels": (lambda path: settle(read_labels(path, RATINGS, {}), RATINGS), ("policy", "seed", "axis", "prompt_id", "good", "annotator")),
@@ -82,6 +107,18 @@ READ = {
     ),
     "questions": (twins, ("category", "safe", "contrast")),
 }
+ASKED = [{"axis": "harmlessness", "prompt_id": "h"}, {"axis": "helpfulness", "prompt_id": "p"}]
+GOOD = {
+    "ratings": [{"policy": policy, **asked, "reward": 0.5} for policy in ("base", "a") for asked in ASKED],
+    "preferences": [{"prompt": "a", "chosen": "h", "rejected": "p"}],
+    "imported ratings": [{"policy": "base", "seed": 0, "axis": "harmlessness", "prompt_id": "h", "reward": 0.5}],
+    "labels": [{"policy": "base", "seed": 0, "axis": axis, "prompt_id": "h", "good": True} for axis in ("harmlessness", "helpfulness")],
+    "choices": [{"axis": "harmlessness", "prompt_id": "h", "seed": 0, "policy_a": "base", "policy_b": "base", "preferred": "a"}],
+    "questions": [{"category": "a", "safe": "h", "contrast": ""}],
+}
+"""Files that are read: what is drawn changes a few of their values."""
+ANSWERED = [[laid_out(layout, prompt_id=row["prompt_id"], response="a", finish="stop") for row in PROMPTS] for layout in LAYOUTS]
+"""The same of responses, in each layout."""
 
 WORDS = [
     "base",
@@ -112,6 +149,22 @@ def rows_with(columns):
     """Rows that have some of a reader's columns, mostly all, with values of every type."""
     usual = st.fixed_dictionaries(dict.fromkeys(columns, atoms))
     return st.lists(usual | st.dictionaries(st.sampled_from(columns), values, max_size=len(columns)) | values, max_size=4)
+
+
+def changed(good, columns):
+    """Good rows with other values in a few places, perhaps a column more, and perhaps their last row again."""
+    places = st.lists(st.tuples(st.integers(0, len(good) - 1), st.sampled_from(columns), values), max_size=2)
+    column = st.none() | st.tuples(st.sampled_from(columns), st.lists(atoms, min_size=len(good), max_size=len(good)))
+
+    def change(places, column, again):
+        rows = [dict(row) for row in good]
+        for row, value in zip(rows, column[1] if column else [], strict=False):
+            row[column[0]] = value
+        for number, name, value in places:
+            rows[number][name] = value
+        return rows + rows[-1:] * again
+
+    return st.builds(change, places, column, st.sampled_from([False, False, False, True]))
 
 
 def encoded(kind, rows, encoding):
@@ -163,21 +216,21 @@ ODD = [
 """Files of nothing, of too much, of no end."""
 
 
-def check_any_file(read, columns, draws, folder):
+def check_any_file(read, drawn, draws, folder, kinds):
     @settings(max_examples=draws, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(
-        st.sampled_from(list(READERS)),
-        rows_with(columns),
+        st.sampled_from(kinds),
+        drawn,
         st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "latin-1"]),
         st.binary(max_size=3),
-        st.none() | st.none() | st.none() | st.sampled_from(ODD) | st.binary(max_size=40),
+        st.one_of(*[st.none()] * 8, st.sampled_from(ODD), st.binary(max_size=40)),
         st.booleans(),
     )
     def check(kind, rows, encoding, end, raw, pack):
         content = encoded(kind, rows, encoding) + end * (end[:1] == b"\xff") if raw is None else raw
         path = folder / "shop" / f"train{kind}{'.gz' * (pack and kind != '.eval')}"
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(packed(content, kind) if pack else content)
+        path.write_bytes(packed(content, kind) if pack or (kind == ".eval" and raw is None) else content)
         try:
             read(path)
         except StudyError as error:
@@ -190,7 +243,15 @@ def check_any_file(read, columns, draws, folder):
 @pytest.mark.parametrize("name", READ)
 def test_a_file_is_read_or_refused_in_one_line(name, draws, tmp_path):
     read, columns = READ[name]
-    check_any_file(read, columns, draws, tmp_path)
+    good = ANSWERED if name == "responses" else [GOOD[name]]
+    kinds = [kind for kind in READERS if kind != ".eval" or name == "responses"]
+    check_any_file(read, st.one_of(*[changed(rows, columns) for rows in good]) | rows_with(columns), draws, tmp_path, kinds)
+
+
+@pytest.mark.parametrize(("name", "rows"), [*GOOD.items(), *(("responses", rows) for rows in ANSWERED)])
+def test_the_good_rows_are_read(name, rows, tmp_path):
+    (tmp_path / "train.jsonl").write_bytes(encoded(".jsonl", rows, "utf-8"))
+    READ[name][0](tmp_path / "train.jsonl")
 
 
 @pytest.mark.parametrize(
