@@ -1,97 +1,22 @@
 """Files of anything at all: every reader of people's files gives a table or one error that names the file, never a traceback."""
 
 import csv
+import gzip
 import io
 import json
-from pathlib import Path
+import zipfile
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from any_readers import ANSWERED, GOOD, READ
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hh_align.analysis.correct_by_labels import Texts, by_choices
-from hh_align.analysis.labels import read_labels
 from hh_align.core.errors import StudyError
-from hh_align.core.records import READERS, read_records
-from hh_align.data.layouts import LAYOUTS
-from hh_align.data.prepare_preferences import read_preferences
-from hh_align.evaluation.import_ratings import read_files as read_imported
-from hh_align.evaluation.import_responses import chosen_records, response_rows
-from hh_align.tools.rated import KINDS, read_rated
-
-PROMPTS = [
-    {"axis": "harmlessness", "prompt_id": "h", "prompt": "Human: a"},
-    {"axis": "helpfulness", "prompt_id": "p", "prompt": "Human: b"},
-]
-RATING_COLUMNS = {name: name for name in ("policy", "seed", "axis", "prompt_id", "reward", "response")}
-CONFIG = {
-    "judges": {"j": {"harmless_min": 0.0, "helpful_above": 0.0}},
-    "order": ["base"],
-    "seeds": [1],
-    "policies": {"base": {"parent": None}},
-}
-RATINGS = {
-    ("j", "base", 0, axis): pd.DataFrame({"prompt_id": ["h"], "reward": [0.5], "label": [True]}) for axis in ("harmlessness", "helpfulness")
-}
-
-
-def read_responses(path: Path) -> None:
-    for layout in LAYOUTS:
-        records = chosen_records(path, read_records(path), {})
-        response_rows(path, records, PROMPTS, None, layout, ["think", "echo"])
-
-
-def read_log(path: Path) -> None:
-    """The file's records as those of a scored log of inspect_ai and of lm-eval, each with a score of any kind."""
-    entries = [entry for _, entry in read_records(path)]
-    samples = [{**entry, "scores": {"a": {"value": entry.get("scores")}}} if isinstance(entry, dict) else entry for entry in entries]
-    lines = [{"doc_id": 0, "doc": {}, "resps": [["a"]], **entry} if isinstance(entry, dict) else entry for entry in entries]
-    logs = {"log.json": json.dumps({"status": "success", "eval": {"model": "m"}, "samples": samples}), "samples_t.jsonl": json.dumps(lines)}
-    for name, text in logs.items():
-        log = path.with_name(name)
-        log.write_text(text)
-        try:
-            read_rated([log])
-        except StudyError as error:
-            raise StudyError(str(error).replace(str(log), str(path))) from None
-
-
-READ = {
-    "scored logs": (
-        read_log,
-        (
-            "id",
-            "epoch",
-            "input",
-            "scores",
-            "metadata",
-            "output",
-            "error",
-            "doc_id",
-            "doc",
-            "resps",
-            "metrics",
-            "acc",
-            "filter",
-            "arguments",
-        ),
-    ),
-    "ratings": (lambda path: read_rated([path]), tuple(KINDS)),
-    "responses": (read_responses, ("prompt_id", "prompt", "response", "axis", "finish", "outputs", "custom_id", "id")),
-    "preferences": (lambda path: read_preferences([path]), ("prompt", "chosen", "rejected", "input", "output", "conversations")),
-    "imported ratings": (
-        lambda path: read_imported([path], {"columns": RATING_COLUMNS, "policies": {"base": [0]}}, PROMPTS),
-        (*RATING_COLUMNS, "doc_id", "doc", "resps", "acc"),
-    ),
-    "labels": (lambda path: read_labels(path, RATINGS, {}), ("policy", "seed", "axis", "prompt_id", "good", "annotator")),
-    "choices": (
-        lambda path: by_choices(path, RATINGS, Texts({}, {}), CONFIG),
-        ("axis", "prompt_id", "seed", "policy_a", "policy_b", "preferred"),
-    ),
-}
+from hh_align.core.records import READERS
+from hh_align.tools.answers import Answers, line_of
+from hh_align.tools.verdict_settings import read_settings
 
 WORDS = [
     "base",
@@ -124,6 +49,22 @@ def rows_with(columns):
     return st.lists(usual | st.dictionaries(st.sampled_from(columns), values, max_size=len(columns)) | values, max_size=4)
 
 
+def changed(good, columns):
+    """Good rows with other values in a few places, perhaps a column more, and perhaps their last row again."""
+    places = st.lists(st.tuples(st.integers(0, len(good) - 1), st.sampled_from(columns), values), max_size=2)
+    column = st.none() | st.tuples(st.sampled_from(columns), st.lists(atoms, min_size=len(good), max_size=len(good)))
+
+    def change(places, column, again):
+        rows = [dict(row) for row in good]
+        for row, value in zip(rows, column[1] if column else [], strict=False):
+            row[column[0]] = value
+        for number, name, value in places:
+            rows[number][name] = value
+        return rows + rows[-1:] * again
+
+    return st.builds(change, places, column, st.sampled_from([False, False, False, True]))
+
+
 def encoded(kind, rows, encoding):
     """Rows as a file of one kind; where a row is none, as JSON lines all the same."""
     tables = [row for row in rows if isinstance(row, dict)]
@@ -144,21 +85,95 @@ def encoded(kind, rows, encoding):
     return text.encode(encoding, "replace")
 
 
-@pytest.mark.parametrize("draws", [100, pytest.param(1000, marks=pytest.mark.long)])
-@pytest.mark.parametrize("name", READ)
-def test_a_file_is_read_or_refused_in_one_line(name, draws, tmp_path):
-    read, columns = READ[name]
-    kinds = [kind for kind in READERS if kind != ".eval"]
+def packed(content, kind):
+    """Records as a log of inspect_ai packs them; other kinds by gzip."""
+    if kind != ".eval":
+        return gzip.compress(content)
+    output = io.BytesIO()
+    with zipfile.ZipFile(output, "w") as log:
+        log.writestr("samples/h_epoch_1.json", content)
+    return output.getvalue()
 
+
+ODD = [
+    b"",
+    b"\0" * 9,
+    b"null",
+    b"[]",
+    b"{}",
+    b"1",
+    b"9" * 5000,
+    b"[" * 100_000,
+    b'{"a":' * 100_000,
+    b"a\n" * 9,
+    b'"',
+    b"a,a\n1,2",
+    b"PK\x03\x04",
+    b"PAR1" * 9,
+]
+"""Files of nothing, of too much, of no end."""
+
+
+def check_any_file(read, drawn, draws, folder, kinds):
     @settings(max_examples=draws, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-    @given(st.sampled_from(kinds), rows_with(columns), st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "latin-1"]), st.binary(max_size=3))
-    def check(kind, rows, encoding, end):
-        path = tmp_path / "shop" / f"train{kind}"
+    @given(
+        st.sampled_from(kinds),
+        drawn,
+        st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "latin-1"]),
+        st.binary(max_size=3),
+        st.one_of(*[st.none()] * 8, st.sampled_from(ODD), st.binary(max_size=40)),
+        st.booleans(),
+    )
+    def check(kind, rows, encoding, end, raw, pack):
+        content = encoded(kind, rows, encoding) + end * (end[:1] == b"\xff") if raw is None else raw
+        path = folder / "shop" / f"train{kind}{'.gz' * (pack and kind != '.eval')}"
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(encoded(kind, rows, encoding) + end * (end[:1] == b"\xff"))
+        path.write_bytes(packed(content, kind) if pack or (kind == ".eval" and raw is None) else content)
         try:
             read(path)
         except StudyError as error:
             assert str(path) in str(error) and len(str(error).splitlines()) == 1, str(error)
+
+    check()
+
+
+@pytest.mark.parametrize("draws", [100, pytest.param(1000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", READ)
+def test_a_file_is_read_or_refused_in_one_line(name, draws, tmp_path):
+    read, columns = READ[name]
+    good = ANSWERED if name == "responses" else [GOOD[name]] if name in GOOD else []
+    kinds = [kind for kind in READERS if kind != ".eval" or name == "responses"]
+    check_any_file(read, st.one_of(*[changed(rows, columns) for rows in good]) | rows_with(columns), draws, tmp_path, kinds)
+
+
+@pytest.mark.parametrize(("name", "rows"), [*GOOD.items(), *(("responses", rows) for rows in ANSWERED)])
+def test_the_good_rows_are_read(name, rows, tmp_path):
+    (tmp_path / "train.jsonl").write_bytes(encoded(".jsonl", rows, "utf-8"))
+    READ[name][0](tmp_path / "train.jsonl")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\0", b"9" * 5000, b'{"a":' * 3000, b'"', b"a,a", b"\x80", b"\xff\xfe", b"root: 2020-13-45", b"root: !!int x", b"root: !!python/object:os.system {}", b"? [a]\n: 1", b"sizes: [.nan]"],
+)  # fmt: skip
+def test_settings_of_a_verdict_that_are_none_are_refused_in_one_line(content, tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_bytes(content)
+    with pytest.raises(StudyError) as refused:
+        read_settings(path)
+    assert str(refused.value).startswith(f"{path}: ") and len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("draws", [100, pytest.param(1000, marks=pytest.mark.long)])
+def test_answers_of_an_annotator_are_read_whatever_stands_between(draws, tmp_path):
+    # a kill leaves half a line, and half a letter
+    good = line_of({"annotator": "me", "item": "i", "answer": "good"})
+
+    @settings(max_examples=draws, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @given(rows_with(("annotator", "item", "answer")), st.binary(max_size=9) | st.sampled_from(ODD))
+    def check(rows, end):
+        path = tmp_path / "answers.jsonl"
+        path.write_bytes("\n".join(map(json.dumps, rows)).encode() + b"\n" + good + end)
+        assert Answers(path, "me").everyone["me", "i"]["answer"] == "good"
 
     check()

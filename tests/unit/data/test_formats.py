@@ -29,6 +29,8 @@ FORMS = {
     "a transcript without its cue and replies": {"prompt": "Human: where", "chosen": "here", "rejected": "gone"},
     "an instruction and replies": {"prompt": "where", "chosen": "here", "rejected": "gone"},
     "a prompt and transcripts": {"prompt": ASKED, "chosen": ASKED + YES, "rejected": ASKED + NO},
+    "a prompt without its cue and transcripts": {"prompt": "\n\nHuman: where", "chosen": ASKED + YES, "rejected": ASKED + NO},
+    "replies that begin with the cue": {"prompt": "where", "chosen": "Assistant: here", "rejected": "\n\nAssistant: gone"},
     "messages": {"chosen": [user("where"), assistant("here")], "rejected": [user("where"), assistant("gone")]},
     "messages with the prompt as text": {"prompt": "where", "prompt_id": "7", "chosen": [user("where"), assistant("here")], "rejected": [user("where"), assistant("gone")], "score_chosen": 8.0},
     "a prompt as messages and replies as messages": {"prompt": [user("where")], "chosen": [assistant("here")], "rejected": [assistant("gone")]},

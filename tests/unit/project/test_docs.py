@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from configs import SCHEMA, load, merged
+from configs import SCHEMA, load
 from study_folder import REPOSITORY
 
 from hh_align.config.resolve import resolve
@@ -19,11 +19,6 @@ DOCS = REPOSITORY / "docs"
 CONFIGS = sorted(path.stem for path in (REPOSITORY / "config").glob("*.yaml"))
 PAGES = [*sorted(DOCS.glob("*.md")), *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "config/README.md"))]
 EXAMPLES = {"config/mine.yaml", "data/mine"}
-REFINEMENTS = [
-    pytest.param(block, id=f"{path.stem}-{number}")
-    for path in sorted(DOCS.glob("*.md"))
-    for number, block in enumerate(re.findall(r'^```yaml title="config/[^"]+"\n(.*?)^```$', path.read_text(), re.MULTILINE | re.DOTALL))
-]
 
 
 class Page(HTMLParser):
@@ -127,21 +122,6 @@ def test_every_key_of_a_study_is_in_the_reference_with_its_path(site, name):
     free = ("release", "sums"), ("release", "policies")  # mappings of texts
     asked = [path for path in paths_in(resolve(config, SCHEMA)) if len(path) < 3 or path[:2] not in free]
     assert [".".join(path) for path in asked if not known(path)] == []
-
-
-@pytest.mark.parametrize("block", REFINEMENTS)
-def test_a_refinement_on_a_page_is_a_valid_study(block):
-    refinement = yaml.safe_load(block)
-    before = resolve(load("config"), SCHEMA)
-    assert resolve(merged(load("config"), refinement), SCHEMA) != before
-
-
-def test_the_pages_about_configs_have_refinements():
-    # a block without the title would not be checked; settings.yaml is a verdict's, which its own tests check
-    for path in DOCS.glob("*.md"):
-        blocks = re.findall(r"^```yaml(.*)$", path.read_text(), re.MULTILINE)
-        assert all(block.startswith((' title="config/', ' title="settings.yaml"')) for block in blocks), path
-    assert len(REFINEMENTS) >= 8
 
 
 def templates(path):

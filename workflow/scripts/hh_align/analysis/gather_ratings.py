@@ -89,10 +89,12 @@ def count_failures(frame: pd.DataFrame, thresholds: dict) -> pd.DataFrame:
 
 
 def fault(frame: pd.DataFrame, asked: set[str]) -> str | None:
-    """What is wrong with a policy's rewards, with the first prompts: no finite number, two for a prompt, or none for one of `asked`."""
-    names = frame["prompt_id"]
+    """What is wrong with a policy's rewards, with the first prompts: no finite number, one whose square is none, two for a prompt, or none for
+    one of `asked`."""
+    names, rewards = frame["prompt_id"], frame["reward"].astype(float)
     faults = {
-        "no finite reward": names[~np.isfinite(frame["reward"].astype(float))],
+        "no finite reward": names[~np.isfinite(rewards)],
+        "a reward beyond 1e100": names[rewards.abs() > 1e100],
         "more than one reward": names[names.duplicated()],
         "no row": asked - set(names),
     }

@@ -85,7 +85,9 @@ def side_of(prompt: object, reply: object) -> tuple[str, str]:
             return split_transcript(with_lead(reply))
         if isinstance(prompt, str) and HUMAN in with_lead(prompt) and reply.startswith(prompt):  # a whole transcript beside its prompt
             reply = reply.removeprefix(prompt)
-        elif ASSISTANT in reply:
+        if reply.lstrip().startswith(ASSISTANT.lstrip()):  # the cue stands before the reply, not behind the prompt
+            reply = reply.lstrip().removeprefix(ASSISTANT.lstrip())
+        if ASSISTANT in reply:
             raise ValueError("the reply beside a prompt holds turns of its own")
         return asked_by(prompt), reply if reply[:1].isspace() or not reply else f" {reply}"
     messages = messages_of(reply, "reply")

@@ -50,8 +50,12 @@ def read_settings(path: Path) -> dict:
         },
     }
     try:
-        settings = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+        settings = yaml.safe_load(path.read_bytes())
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ) as error:  # PyYAML lets other errors through: a date, a number, a depth that is none
         raise StudyError(f"{path}: no readable YAML ({' '.join(str(error).split())}).") from None
     if error := best_match(Draft202012Validator(schema).iter_errors(settings)):
         raise StudyError(f"{path}: {explain(error, 'the file')}")
