@@ -68,6 +68,9 @@ MORE = {
         },
         "policies": {
             "sft": {"data": "half"},
+            "local": {"source": "local", "path": "somewhere", "file": "a.gguf", "parent": "sft", "notice": "x", "chat_template": False},
+            "hub": {"source": "hub", "repo": "a/b", "revision": "0" * 40, "file": "a.gguf"},
+            "adapted": {"parent": "base", "adapter": {"repo": "a/b", "revision": "0" * 40}},
             "asked": {"parent": "sft", "generation": {"lead": True, "cue": True, "stop": True, "strip": True}},
         },
         "methods": {
@@ -97,7 +100,7 @@ MORE = {
     },
     "published": {"release": {"path": "somewhere"}},
     "local": {
-        "models": {"base": {"source": "local", "path": "somewhere", "notice": "x"}},
+        "models": {"base": {"source": "local", "path": "somewhere", "file": "a.gguf", "notice": "x"}},
         "datasets": {
             "hh": {
                 "source": "local",

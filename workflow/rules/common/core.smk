@@ -22,8 +22,9 @@ HOME = Path.cwd() == CHECKOUT  # else the workflow runs from another folder, or 
 SCRIPTS = CHECKOUT / "workflow/scripts"
 sys.path.insert(0, str(SCRIPTS))
 
+from hh_align.config.check_weights import has_weights, template_key
 from hh_align.config.graph import graph, policy_order
-from hh_align.config.lineage import asked_otherwise, differences
+from hh_align.config.lineage import asked_otherwise, differences, other_weights
 from hh_align.config.resolve import download_folder, resolve
 from hh_align.config.subsets import subset_axes
 from hh_align.core.axes import AXES, THRESHOLD_KEYS

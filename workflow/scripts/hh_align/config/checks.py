@@ -5,6 +5,7 @@ from hh_align.config.check_data import check_datasets, check_needed_datasets, ch
 from hh_align.config.check_judges import check_judges, check_overrefusal
 from hh_align.config.check_release import check_release
 from hh_align.config.check_training import check_base, check_chat, check_methods, check_positions, check_scratch, check_train_splits
+from hh_align.config.check_weights import check_weights
 from hh_align.config.graph import ancestors, graph, require_known
 from hh_align.config.subsets import check_judged_axes
 from hh_align.core.errors import StudyError
@@ -16,6 +17,7 @@ def check_references(config: dict) -> None:
     """Check that every name that the config refers to exists. Raises StudyError for the first fault, section by section."""
     check_sections(config)
     check_policies(config)
+    check_weights(config)
     check_asked(config)
     check_datasets(config)
     check_judges(config)
@@ -50,7 +52,8 @@ def check_policies(config: dict) -> None:
     roots = [name for name, policy in policies.items() if "parent" not in policy]
     if len(roots) != 1:
         raise StudyError(
-            f"config: policies needs exactly one root (an entry without parent and method); found {', '.join(roots) or 'none'}."
+            f"config: policies needs exactly one root (an entry without parent, method and source, whose weights are models.base); found "
+            f"{', '.join(roots) or 'none'}."
         )
     for name, policy in policies.items():
         require_known(f"policies.{name}.parent", policy.get("parent"), policies)

@@ -10,6 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
+from hh_align.config.check_weights import write_parents
 from hh_align.config.checks import check_references
 from hh_align.config.short_forms import write_controls, write_snapshots, write_sweeps
 from hh_align.core.errors import StudyError
@@ -43,6 +44,7 @@ def resolve(config: dict, schema: Path) -> dict:
     errors = sorted(_validator(Path(schema)).iter_errors(config), key=lambda error: (-len(error.absolute_path), str(error.path)))
     if errors:
         raise StudyError(f"config: {explain(errors[0])}")
+    write_parents(config)
     check_references(config)
     for holder in (config, *config["policies"].values(), *config["methods"].values()):
         for key in ("controls", "snapshots"):
@@ -145,7 +147,8 @@ def explain(error: ValidationError, whole: str = "the config") -> str:
         return f"{where} lacks the key {' or '.join(key for choice in allowed for key in choice['required'])}."
     if error.validator == "dependentRequired":
         return (
-            f"{where} is {shown}: a trained policy needs both parent and method, one asked otherwise parent and generation, the root none."
+            f"{where} is {shown}: a trained policy needs both parent and method, one asked otherwise parent and generation, one with an adapter "
+            "parent and adapter, one with weights of its own source, the root none."
         )
     if error.validator == "type" and isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
         return f"{where} is the text '{value}', not a number{meaning}: YAML wants a dot, write {_dotted(value)}."
