@@ -1,11 +1,15 @@
 """The study's resolved config, and what it says of policies, seeds and judges."""
 
+DEFAULTS = read_config(CHECKOUT / "config/config.yaml")
 if workflow.modifier.skip_configfile:  # a module with a config of its own, which refines the defaults
-    defaults = yaml.safe_load((CHECKOUT / "config/config.yaml").read_text())
-    update_config(defaults, config)
+    LAYERS = [DEFAULTS, copy.deepcopy(dict(config))]
+    update_config(defaults := copy.deepcopy(DEFAULTS), config)
     config.update(defaults)
+else:
+    files = [*([OWN_CONFIG] if OWN_CONFIG else []), *workflow.overwrite_configfiles]
+    LAYERS = [DEFAULTS, *map(read_config, files), workflow.config_settings.config]
 try:
-    config.update(resolved := resolve(config, CHECKOUT / "workflow/schemas/config.schema.yaml"))
+    config.update(resolved := resolve(config, CHECKOUT / "workflow/schemas/config.schema.yaml", LAYERS))
 except StudyError as error:
     raise WorkflowError(str(error)) from None
 for key in set(config) - set(resolved):

@@ -1,5 +1,6 @@
 """Where things lie, and what a rule says of its step."""
 
+import copy
 import hashlib
 import json
 import os
@@ -44,6 +45,11 @@ shell.prefix(
 
 OWN_CONFIG = "" if HOME or not workflow.modifier.is_main_snakefile() or not Path("config/config.yaml").is_file() else "config/config.yaml"
 IN_BUCKET = workflow.storage_settings.default_storage_provider is not None
+
+
+def read_config(path):
+    """A config file as it stands, by libyaml where PyYAML was built with it."""
+    return yaml.load(Path(path).read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
 
 
 def of_workflow(path):

@@ -1,6 +1,5 @@
 """The models of a study: where they come from, and their files."""
 
-
 MODEL_SUFFIXES = (".json", ".safetensors", ".txt", ".jinja")
 ADAPTER_FILES = ["adapter_config.json", "adapter_model.*", "tokenizer*.json", "LICENSE*"]
 

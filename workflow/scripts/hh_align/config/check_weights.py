@@ -8,10 +8,15 @@ def has_weights(policy: dict) -> bool:
     return "source" in policy or "adapter" in policy
 
 
+def roots_of(policies: dict) -> list[str]:
+    """The policies that come from no other one, and have no weights of their own but those of models.base."""
+    return [name for name, policy in policies.items() if not {"parent", "source"} & set(policy)]
+
+
 def write_parents(config: dict) -> None:
     """Give every policy that is a model of its own, and names no parent, the root: it is what the policy is compared with."""
     policies = config["policies"]
-    roots = [name for name, policy in policies.items() if not {"parent", "source"} & set(policy)]
+    roots = roots_of(policies)
     for policy in policies.values():
         if "source" in policy and len(roots) == 1:
             policy.setdefault("parent", roots[0])
