@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from configs import SCHEMA, load, merged
+from configs import SCHEMA, load
 from study_folder import REPOSITORY
 
 from hh_align.config.resolve import resolve
@@ -133,7 +133,7 @@ def test_every_key_of_a_study_is_in_the_reference_with_its_path(site, name):
 def test_a_refinement_on_a_page_is_a_valid_study(block):
     refinement = yaml.safe_load(block)
     before = resolve(load("config"), SCHEMA)
-    assert resolve(merged(load("config"), refinement), SCHEMA) != before
+    assert resolve(load("config", refinement), SCHEMA) != before
 
 
 def test_the_pages_about_configs_have_refinements():
