@@ -8,9 +8,10 @@ from adapters import write_adapter, write_gguf
 from architectures import import_policy, write_source
 from page_reader import unsourced, untrue
 from small_studies import SMALL_DEMO, small_study
-from staleness import ANALYSIS
+from staleness import evaluated
 from study_folder import StudyFolder
 
+REVISION = "0123456789abcdef0123456789abcdef01234567"
 UNTRAINED = dict.fromkeys(["sft", "dpo", "sft_dpo", "sft_dpo_coin", "sft_dpo_reversed"])
 STUDY = SMALL_DEMO | {
     "study": "theirs",
@@ -26,33 +27,34 @@ STUDY = SMALL_DEMO | {
 
 def test_they_are_imported_and_everything_but_trained(tmp_path):
     folder = StudyFolder(tmp_path, "--configfile", "config/config.yaml", "mine.yaml")
-    hub = {"source": "hub", "repo": "a/b", "revision": "0" * 40}
+    hub = {"source": "hub", "repo": "a/b", "revision": REVISION}
     policies = {
         "adapted": {"parent": "base", "adapter": "lora"},
         "theirs": hub,
         "packed": hub | {"file": "small.gguf"},
-        "far": {"parent": "theirs", "adapter": {"repo": "a/c", "revision": "1" * 40}},
+        "far": {"parent": "theirs", "adapter": {"repo": "a/c", "revision": REVISION}},
         "on": {"parent": "theirs", "method": "dpo"},
     }
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"policies": policies, "seeds": [1, 2]}))
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"policies": policies}))
     (tmp_path / "lora").mkdir()
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         (tmp_path / "lora" / name).write_text(name)
     given = {name for name in policies if name != "on"}
     jobs = folder.planned()
     assert {"merge_adapter adapted 0", "merge_adapter far 0", "import_policy theirs 0", "import_policy packed 0"} <= jobs
-    assert {"train_dpo on 1", "train_dpo on 2", "compute_references dpo theirs 0"} <= jobs
+    assert {"train_dpo on 42", "compute_references dpo theirs 0"} <= jobs
     for job in ("generate_responses {} 0", "score_responses deberta {} 0", "measure_drift {} 0"):
         assert {job.format(name) for name in given} <= jobs
     assert not [job for job in jobs if job.startswith(("train_", "write_model_card")) and given & set(job.split())]
     assert len([job for job in jobs if job.startswith("fetch_hub models a--")]) == 3  # whole model, one file of it, adapter
-    assert "theirs has no seed 1 in study paper. Allowed: 0." in folder.run("--dry-run", "results/paper/drift/theirs/seed-1.parquet").stdout
+    assert (
+        "theirs has no seed 42 in study paper. Allowed: 0." in folder.run("--dry-run", "results/paper/drift/theirs/seed-42.parquet").stdout
+    )
 
     folder.pretend_done()
     assert folder.planned() == set()
-    evaluated = {job.format("adapted") for job in ("generate_responses {} 0", "score_responses deberta {} 0", "measure_drift {} 0")}
     (tmp_path / "lora/adapter_model.safetensors").write_text("another")
-    assert folder.planned() == {"merge_adapter adapted 0", "summarize_drift"} | evaluated | ANALYSIS
+    assert folder.planned() == {"merge_adapter adapted 0", "write_model_card on 42"} | evaluated("adapted 0")
 
 
 def test_a_study_of_a_gguf_file_an_adapter_and_a_model_with_other_tokens(tmp_path):
