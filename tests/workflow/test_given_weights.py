@@ -19,8 +19,16 @@ STUDY = SMALL_DEMO | {
     "models": {"base": {"source": "local", "path": "tiny.gguf", "notice": "Tiny."}},
     "policies": UNTRAINED
     | {"base": {}, "adapted": {"parent": "base", "adapter": "adapter"}, "other": {"source": "local", "path": "other"}},
-    "analysis": {"contrasts": [["adapted", "base"], ["other", "base"]], "primary": ["adapted", "base"], "labels": None},
+    "analysis": {
+        "contrasts": [["adapted", "base"], ["other", "base"]],
+        "primary": ["adapted", "base"],
+        "labels": None,
+        "bootstrap": {"samples": 1000},
+    },
     "generation": {"max_new_tokens": 6},
+    "prompts": {"harmlessness": {"n": 6}, "helpfulness": {"n": 6}},
+    "drift": {"samples": 1, "rows": 5},
+    "examination": {"max_pairs": 10, "format_pairs": 10},
     "claims": None,
 }
 
@@ -83,4 +91,4 @@ def test_a_study_of_a_gguf_file_an_adapter_and_a_model_with_other_tokens(tmp_pat
     assert "adapter adapter added" in page and "weights models.base → other" in page
     made_by = json.loads((results / "models/base/provenance.json").read_text())
     assert list(made_by["inputs"]) == ["tiny.gguf"]
-    assert unsourced(results / "report/index.html") == set() and untrue(results / "report/index.html") == []
+    assert unsourced(results / "report/index.html") <= {"2509.09055"} and untrue(results / "report/index.html") == []
