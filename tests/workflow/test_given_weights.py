@@ -80,7 +80,7 @@ def test_a_study_of_a_gguf_file_an_adapter_and_a_model_with_other_tokens(tmp_pat
     metrics = pq.read_table(results / "analysis/metrics.parquet").to_pandas()
     assert set(metrics["policy"]) == {"base", "adapted", "other"}
     contrasts = pq.read_table(results / "analysis/comparisons.parquet").to_pandas()
-    assert {("adapted", "base"), ("other", "base")} == set(zip(contrasts["policy_b"], contrasts["policy_a"], strict=True))
+    assert {("adapted", "base"), ("other", "base")} <= set(zip(contrasts["policy_b"], contrasts["policy_a"], strict=True))
 
     page = (results / "report/index.html").read_text()
     assert "weights were quantised as Q4_1, and dequantised at import" in page
