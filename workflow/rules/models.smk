@@ -1,5 +1,5 @@
 # needs: a model of the hub or of a local folder; or data/{dataset}/preferences.parquet for one that is made from nothing
-# makes: models/base/ and models/judges/{judge}/: config.json, model.safetensors, tokenizer.json, …, manifest.json
+# makes: policies/{policy}/seed-0/ of weights that exist; models/base/ and models/judges/{judge}/: config.json, model.safetensors, tokenizer.json, …, manifest.json
 
 
 rule models:
@@ -31,7 +31,23 @@ if BASE and BASE["source"] != "scratch":
         benchmark:
             "<benchmarks>/import_base.tsv"
         params:
-            cfg=as_json(kind="policy", notice=BASE["notice"], **({"chat_template": True} if BASE["chat_template"] else {})),
+            cfg=policy_import_config(BASE),
+
+
+use rule import_model as import_policy with:
+    input:
+        given_files,
+    output:
+        files=expand("<results>/policies/{policy}/seed-{seed}/{file}", file=POLICY_FILES, allow_missing=True),
+        manifest="<results>/policies/{policy}/seed-{seed}/manifest.json",
+    log:
+        "<logs>/import_policy/{policy}-seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/import_policy/{policy}-seed-{seed}.tsv"
+    wildcard_constraints:
+        policy=one_of(policy for policy in GIVEN if "source" in config["policies"][policy]),
+    params:
+        cfg=given_config,
 
 
 use rule import_model as import_judge with:

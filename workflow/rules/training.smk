@@ -135,6 +135,28 @@ use rule train_dpo as train_kto with:
         **runs("training.train_kto", training_config),
 
 
+use rule step as merge_adapter with:
+    input:
+        given_files,
+        files=model_files(parent_manifest),
+        parent=parent_manifest,
+    output:
+        files=expand("<results>/policies/{policy}/seed-{seed}/{file}", file=POLICY_FILES, allow_missing=True),
+        manifest="<results>/policies/{policy}/seed-{seed}/manifest.json",
+    log:
+        "<logs>/merge_adapter/{policy}-seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/merge_adapter/{policy}-seed-{seed}.tsv"
+    wildcard_constraints:
+        policy=one_of(policy for policy in GIVEN if "adapter" in config["policies"][policy]),
+    resources:
+        mem_mb=per_attempt(8000),
+        runtime=30,
+    params:
+        **runs("training.merge_adapter", adapter_config),
+        more=import_source_option,
+
+
 use rule step as merge_snapshot with:
     input:
         files=model_files(parent_manifest),

@@ -34,3 +34,5 @@ def test_the_summary_weighs_tokens_and_resamples_prompts():
     assert row["perplexity_chosen"] == pytest.approx(8) and row["perplexity_text"] == 1.0
     (root,) = summarize(rows, [None], clusters, {"samples": 500, "seed": 1})
     assert root["reference"] is None and "kl_per_token" not in root and root["mean_length"] == row["mean_length"]
+    (other,) = summarize(rows, ["theirs"], clusters, {"samples": 500, "seed": 1})  # from which it was not measured
+    assert other["reference"] == "theirs" and "kl_per_token" not in other and other["mean_length"] == row["mean_length"]

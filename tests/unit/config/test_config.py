@@ -127,16 +127,80 @@ def test_null_means_absent_and_defaults_fill_in():
     assert "max_length" not in resolved["judges"]["deberta"]
 
 
-def test_a_source_of_ones_own_refines_an_entry_of_the_hub():
-    # repo and revision are the default config's then, no fault of the user's
-    config = load("config")
-    config["models"]["base"] |= {"source": "local", "path": "mine"}
-    config["datasets"]["hh"] |= {"source": "local", "path": "pairs"}
-    config["judges"]["deberta"] |= {"source": "local", "path": "judge"}
-    resolved = resolve(config, SCHEMA)
-    entries = resolved["models"]["base"], resolved["datasets"]["hh"], resolved["judges"]["deberta"]
-    assert [entry["path"] for entry in entries] == ["mine", "pairs", "judge"]
-    assert not [key for entry in entries for key in entry if key in ("repo", "revision")]
+OF_THE_HUB = {"source": "hub", "repo": "a/b", "revision": "1" * 40}
+ENDPOINT = {"source": "endpoint", "url": "https://host/v1", "model": "m", "lowest": 1, "highest": 5}
+
+
+def test_a_source_of_ones_own_inherits_nothing_of_the_one_before():
+    # repository, revision and licence notice are the default config's then, no fault of the user's; thresholds and subsets go with the name
+    mine = {
+        "models": {"base": {"source": "local", "path": "mine"}},
+        "datasets": {"hh": {"source": "local", "path": "pairs"}},
+        "judges": {"deberta": {"source": "local", "path": "judge"}},
+    }
+    config = resolve(load("config", mine), SCHEMA)
+    base, pairs, judge = config["models"]["base"], config["datasets"]["hh"], config["judges"]["deberta"]
+    assert base == {"source": "local", "path": "mine", "notice": "", "chat_template": False}
+    assert {"repo", "revision"}.isdisjoint(pairs) and len(pairs["subsets"]) == 4
+    assert {"repo", "revision"}.isdisjoint(judge) and judge["notice"] == "" and judge["harmless_min"] == -3.0
+
+
+def test_another_repository_has_a_revision_and_a_notice_of_its_own():
+    with pytest.raises(StudyError, match=r"models.base lacks the key revision"):
+        resolve(load("config", {"models": {"base": {"repo": "a/b"}}}), SCHEMA)
+    config = resolve(load("config", {"models": {"base": {"repo": "a/b", "revision": "1" * 40}}}), SCHEMA)
+    assert config["models"]["base"]["notice"] == ""
+    same = resolve(load("config", {"models": {"base": {"revision": "1" * 40}}}), SCHEMA)
+    assert "OPT-175B" in same["models"]["base"]["notice"]
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("demo", {"models": {"base": OF_THE_HUB}}),
+        ("demo", {"models": {"base": {"source": "local", "path": "mine"}}}),
+        ("demo", {"datasets": {"synthetic": {"source": "local", "path": "pairs"}}}),
+        ("demo", {"judges": {"small": {"source": "local", "path": "judge"}}}),
+        ("demo", {"judges": {"small": OF_THE_HUB}}),
+        ("config", {"judges": {"deberta": ENDPOINT}}),
+        ("config", {"judges": {"deberta": {"source": "imported", "path": "ratings.csv"}}}),
+        ("config", {"datasets": {"hh": {"source": "synthetic", "train_rows": {"harmless-base": 9, "helpful-base": 9}, "test_rows": {"harmless-base": 9, "helpful-base": 9}, "subsets": ["harmless-base", "helpful-base"]}}}),
+        ("config", {"policies": {"sft": {"source": "local", "path": "theirs"}}}),
+        ("config", {"policies": {"dpo": {"adapter": "theirs"}}}),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_no_key_that_a_user_did_not_write_is_his_error(name, more):
+    resolve(load(name, more), SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            {"models": {"base": {"path": "mine"}}},
+            "models.base has path, which belongs to source: local, but its source is hub. Write source: local",
+        ),
+        (
+            {"models": {"base": {"source": "local", "path": "x", "repo": "a/b"}}},
+            "models.base has repo, which belongs to source: hub, but its source is local",
+        ),
+        (
+            {"judges": {"deberta": {"url": "https://host"}}},
+            "judges.deberta has url, which belongs to source: endpoint, but its source is hub",
+        ),
+        ({"datasets": {"hh": {"path": "x"}}}, "datasets.hh has path, which belongs to source: local, but its source is hub"),
+        (
+            {"policies": {"theirs": {"path": "x"}}},
+            "policies.theirs has path, which belongs to source: local, but it has none. Write source: local",
+        ),
+    ],
+    ids=str,
+)
+def test_what_a_user_wrote_is_answered_in_his_words(more, said):
+    with pytest.raises(StudyError) as error:
+        resolve(load("config", more), SCHEMA)
+    assert said in str(error.value)
 
 
 def test_numbers_nested_on_the_command_line_are_numbers():
@@ -147,3 +211,12 @@ def test_numbers_nested_on_the_command_line_are_numbers():
     resolved = resolve(config, SCHEMA)
     assert (resolved["prompts"]["harmlessness"]["n"], resolved["seeds"]) == (20, [1, 2])
     assert resolved["models"]["base"] == {"source": "local", "path": "somewhere", "notice": "", "chat_template": False}
+
+
+def test_the_demos_labels_belong_to_the_demo():
+    with pytest.raises(
+        StudyError, match=r"labels.path is results/demo/.*, which study demo makes, and this study is mine. Write results/mine/"
+    ):
+        resolve(load("demo", {"study": "mine"}), SCHEMA)
+    resolve(load("demo", {"study": "mine", "analysis": {"labels": {"path": "results/mine/analysis/oracle_labels.parquet"}}}), SCHEMA)
+    resolve(load("demo", {"study": "mine", "analysis": {"labels": None}}), SCHEMA)

@@ -3,7 +3,7 @@
 import pytest
 from configs import SCHEMA, load
 
-from hh_align.config.lineage import differences
+from hh_align.config.lineage import differences, other_weights
 from hh_align.config.resolve import resolve
 
 SFT = {
@@ -57,3 +57,10 @@ def test_the_extended_study_compares_dpo_with_sft_at_equal_budget(name):
         return {**entry, "data": entry.get("data"), "trainer": method["trainer"], "settings": method}
 
     assert differences([training("dpo")], [training("sft_lora")]) == ["trainer sft → dpo"]
+
+
+def test_weights_that_are_given_are_named():
+    assert other_weights(["models.base", "theirs"], ["models.base"]) == ["adapter theirs added"]
+    assert other_weights(["models.base"], ["models.base", "theirs"]) == ["adapter theirs left out"]
+    assert other_weights(["a/b"], ["models.base"]) == ["weights models.base → a/b"]
+    assert other_weights(["a/b", "x"], ["a/b", "x"]) == []

@@ -4,7 +4,7 @@ import copy
 import re
 
 import pytest
-from configs import SCHEMA, load, merged
+from configs import SCHEMA, load
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -68,6 +68,9 @@ MORE = {
         },
         "policies": {
             "sft": {"data": "half"},
+            "local": {"source": "local", "path": "somewhere", "file": "a.gguf", "parent": "sft", "notice": "x", "chat_template": False},
+            "hub": {"source": "hub", "repo": "a/b", "revision": "0" * 40, "file": "a.gguf"},
+            "adapted": {"parent": "base", "adapter": {"repo": "a/b", "revision": "0" * 40}},
             "asked": {"parent": "sft", "generation": {"lead": True, "cue": True, "stop": True, "strip": True}},
         },
         "methods": {
@@ -97,7 +100,7 @@ MORE = {
     },
     "published": {"release": {"path": "somewhere"}},
     "local": {
-        "models": {"base": {"source": "local", "path": "somewhere", "notice": "x"}},
+        "models": {"base": {"source": "local", "path": "somewhere", "file": "a.gguf", "notice": "x"}},
         "datasets": {
             "hh": {
                 "source": "local",
@@ -112,7 +115,7 @@ MORE = {
 
 def whole(name):
     """A valid config in which nothing is left to a default."""
-    return resolve(merged(load("config" if name == "local" else name), copy.deepcopy(MORE[name])), SCHEMA)
+    return resolve(load("config" if name == "local" else name, MORE[name]), SCHEMA)
 
 
 WHOLE = {name: whole(name) for name in MORE}

@@ -161,6 +161,18 @@ def test_a_policy_has_not_drifted_from_itself(study):
     assert table.loc[table["reference"] == "base", "nats"].abs().max() < 1e-5
 
 
+def test_there_is_no_divergence_from_a_policy_with_other_tokens(study, tmp_path):
+    # the same number for other texts would be a probability of something else; the rest is measured all the same
+    tokenizer = train_tokenizer(["Other words, other tokens."], 300, "</s> $A")
+    save_model(tmp_path / "base/manifest.json", build_model(ARCHITECTURE, len(tokenizer), 1), tokenizer, {}, "a notice")
+    for name in ("sft", "prompts.parquet", "preferences.parquet", "text.txt"):
+        (tmp_path / name).symlink_to(study / name)
+    status, said = measure(tmp_path, tmp_path / "x.parquet")
+    table = read_table(tmp_path / "x.parquet", DRIFT.names).to_pandas()
+    assert status == 0 and "no divergence from base: it has other tokens" in said
+    assert table["reference"].isna().all() and table["measure"].value_counts().to_dict() == {"sample": 30, "chosen": 6, "text": 1}
+
+
 def test_damaged_weights_and_an_empty_text_are_named(study, tmp_path):
     (study / "text.txt").rename(study / "whole.txt")
     (study / "text.txt").write_text(" \n")

@@ -38,7 +38,7 @@ def classifiers(tmp_path_factory):
         tensors = torch.load(source / "pytorch_model.bin", weights_only=True)
         (source / "pytorch_model.bin").unlink()
         save_file({key: value.contiguous() for key, value in tensors.items()}, source / "model.safetensors", {"format": "pt"})
-        model = read_model(source, None, "judge", {"output": "label", "label": "toxic"})
+        model, _ = read_model(source, None, "judge", {"output": "label", "label": "toxic"})
         save_model(folder / name / "manifest.json", model, read_tokenizer(source, "deberta-v2"), {}, "")
     write_answered(folder)
     return folder

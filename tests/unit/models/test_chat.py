@@ -91,6 +91,20 @@ def test_padding_is_no_token_that_the_template_uses(tmp_path):
     assert tokenizer.pad_token == "<unk>"
 
 
+def test_of_named_templates_the_default_is_read(tmp_path):
+    named = [{"name": "tool_use", "template": "{{ bos_token }}"}, {"name": "default", "template": TEMPLATE}]
+    import_chat(tmp_path / "list", named)
+    assert json.loads((tmp_path / "list/base/tokenizer_config.json").read_text())["chat_template"] == TEMPLATE
+    with pytest.raises(StudyError, match=r"several chat templates and none named default: rag, tool_use. .* as chat_template.jinja"):
+        import_chat(tmp_path / "none", [named[0], {"name": "rag", "template": TEMPLATE}])
+    source = write_source(tmp_path / "folder/source", "llama")
+    (source / "additional_chat_templates").mkdir()
+    (source / "additional_chat_templates/tool_use.jinja").write_text("{{ bos_token }}")
+    (source / "chat_template.jinja").write_text(TEMPLATE)
+    import_policy(source, tmp_path / "folder/base/manifest.json", chat_template=True)
+    assert json.loads((tmp_path / "folder/base/tokenizer_config.json").read_text())["chat_template"] == TEMPLATE
+
+
 def test_without_the_key_a_template_is_of_no_account(tmp_path):
     _, tokenizer = load_policy(import_chat(tmp_path, TEMPLATE, chat=False))
     assert tokenizer.chat_template is None and as_read(ROWS, tokenizer) == ROWS

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from command_line import assert_refused, call
 from sound_artifacts import edit_json, garble, seal, steps
 from tinymodels import write_opt
@@ -62,6 +63,18 @@ def test_a_model_that_its_manifest_vouches_for_but_that_is_broken(artifacts, kin
     assert_refused(call(module, **options), said)
 
 
+def edit_weights(folder, change):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: change(value) for name, value in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+
+
+def gguf_alone(folder):
+    nothing(folder)
+    (folder / "a.gguf").write_bytes(b"GGUF")
+
+
 def nothing(folder):
     for path in folder.iterdir():
         path.unlink()
@@ -91,14 +104,22 @@ SOURCE_DAMAGE = {
     "more layers than weights": (lambda folder: edit_json(folder / "config.json", num_hidden_layers=3), "weights missing or of another shape"),
     "another vocabulary": (lambda folder: edit_json(folder / "config.json", vocab_size=100), "weights missing or of another shape"),
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "neither model.safetensors .* nor pytorch_model.bin is there"),
-    "an adapter": (adapter, "an adapter, which has no weights of its own .* merge_and_unload"),
+    "an adapter": (adapter, r"an adapter, which has no weights of its own .* policies: \{theirs: \{parent: base, adapter"),
     "an index without its files": (lambda folder: indexed(folder, ["model-00001-of-00001.safetensors"]), "index.json: it names model-00001-of-00001.safetensors, which is not beside it"),
     "an index that leads elsewhere": (lambda folder: indexed(folder, ["../model.safetensors"]), "it names ../model.safetensors, which is not beside it"),
     "an index that is a list": (lambda folder: indexed(folder, None), "no index of weights"),
     "weights cut": (lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-9]), "not a readable safetensors file"),
     "weights empty": (lambda folder: (folder / "model.safetensors").write_bytes(b""), "not a readable safetensors file"),
     "weights HTML": (lambda folder: (folder / "model.safetensors").write_text("<html>" * 99), "not a readable safetensors file"),
-    "weights that are no numbers": (mark_nan, "it gives no numbers: its weights are damaged, or config.json is not theirs"),
+    "weights that are no numbers": (mark_nan, r"no finite numbers \(NaN or infinite\), in .*layer_norm.* and \d+ other tensors: .* Take an earlier checkpoint"),
+    "infinite weights": (lambda folder: edit_weights(folder, lambda value: value.clone().fill_(float("inf"))), "no finite numbers"),
+    "quantised by bitsandbytes": (lambda folder: edit_json(folder / "config.json", quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True}), "config.json: the weights are quantised by bitsandbytes .* Take the model that they were made of"),
+    "quantised by GPTQ": (lambda folder: edit_json(folder / "config.json", quantization_config={"quant_method": "gptq", "bits": 4}), "quantised by gptq"),
+    "quantised by AWQ": (lambda folder: edit_json(folder / "config.json", quantization_config={"quant_method": "awq"}), "quantised by awq"),
+    "quantised to fp8": (lambda folder: edit_json(folder / "config.json", quantization_config={"quant_method": "fp8"}), "quantised by fp8"),
+    "weights of eight bits": (lambda folder: edit_weights(folder, lambda value: value.to(torch.int8)), r"the weights are quantised \(.* is int8\)"),
+    "weights of fp8": (lambda folder: edit_weights(folder, lambda value: value.to(torch.float8_e4m3fn)), r"the weights are quantised \(.* is float8_e4m3fn\)"),
+    "GGUF files alone": (gguf_alone, "GGUF files and no config.json. Say which one is meant: file: a.gguf"),
     "no tokenizer": (lambda folder: (folder / "vocab.json").unlink(), "no tokenizer.json"),
     "vocabulary no JSON": (lambda folder: (folder / "vocab.json").write_text("{"), "not a usable tokenizer"),
     "vocabulary a list": (lambda folder: (folder / "vocab.json").write_text("[]"), "not a usable tokenizer"),

@@ -135,6 +135,20 @@ def test_weights_are_stored_in_float32(sources, tmp_path):
     assert {str(value.dtype) for value in tensors(tmp_path / "two").values()} == {"torch.float32"}
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_provenance_says_of_which_precision_the_weights_were(sources, tmp_path, dtype):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(sources / "safe", tmp_path / "source")
+    (tmp_path / "source/manifest.json").unlink()
+    weights = load_file(tmp_path / "source/model.safetensors")
+    save_file({name: value.to(getattr(torch, dtype)) for name, value in weights.items()}, tmp_path / "source/model.safetensors")
+    made_by = json.loads((bring(tmp_path / "source", tmp_path / "base").parent / "provenance.json").read_text())
+    assert made_by.get("notes") == (None if dtype == "float32" else [f"weights were {dtype}, and are kept as float32"])
+    assert {str(value.dtype) for value in tensors(tmp_path / "base").values()} == {"torch.float32"}
+
+
 def test_the_notice_carries_the_licence(sources, tmp_path):
     """Derivatives of OPT must carry its licence text."""
     assert read_notice(bring(sources / "bin", tmp_path / "base")) == f"{NOTICE}\n\n--- LICENSE.md ---\n{LICENCE}"
@@ -237,7 +251,7 @@ def test_what_cannot_serve_is_refused(sources, tmp_path):
         bring(sources / "judge", tmp_path / "base")
     with pytest.raises(StudyError, match="a judge has one logit, this model has 2"):
         bring(sources / "safe", tmp_path / "base", "judge")
-    with pytest.raises(StudyError, match="no such model folder"):
+    with pytest.raises(StudyError, match="no such folder"):
         bring(tmp_path / "nowhere", tmp_path / "base")
     write_opt(tmp_path / "opt", weights="safetensors")
     vocabulary = json.loads((tmp_path / "opt" / "vocab.json").read_text())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from configs import SCHEMA, load, merged
+from configs import SCHEMA, load
 from study_folder import REPOSITORY, StudyFolder
 
 from hh_align.config.resolve import resolve
@@ -60,11 +60,9 @@ def each_of(path: str) -> list[str]:
 @pytest.mark.parametrize("name", BLOCKS)
 def test_a_refinement_on_a_page_is_a_valid_study(name):
     base, *others = configs_of(BLOCKS[name])
-    config = load(base)
-    for other in others:
-        config = merged(config, yaml.safe_load((REPOSITORY / f"config/{other}.yaml").read_text()))
-    before = resolve(config, SCHEMA)
-    assert resolve(merged(config, yaml.safe_load(BLOCKS[name])), SCHEMA) != before
+    between = [yaml.safe_load((REPOSITORY / f"config/{other}.yaml").read_text()) for other in others]
+    before = resolve(load(base, *between), SCHEMA)
+    assert resolve(load(base, *between, yaml.safe_load(BLOCKS[name])), SCHEMA) != before
 
 
 @pytest.fixture(scope="module")

@@ -103,8 +103,8 @@ def contrast_config():
 
 
 def text_config():
-    """The limits, which policies a training made (neither asked otherwise nor from a file of responses alone), and whose logs are read."""
-    trained = [policy for policy in POLICIES if "method" in GRAPH[policy]]
+    """The limits, which policies a training made of their parent (neither asked otherwise nor from elsewhere as a whole), and whose logs are read."""
+    trained = [policy for policy in POLICIES if {"method", "adapter"} & set(GRAPH[policy])]
     logged = [(policy, seed) for policy in TRAINED for seed in seeds_of(policy)]
     return as_json(**policy_graph(), text=config["analysis"]["text"], trained=trained, logged=logged)
 

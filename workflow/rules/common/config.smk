@@ -1,11 +1,15 @@
 """The study's resolved config, and what it says of policies, seeds and judges."""
 
+DEFAULTS = read_config(CHECKOUT / "config/config.yaml")
 if workflow.modifier.skip_configfile:  # a module with a config of its own, which refines the defaults
-    defaults = yaml.safe_load((CHECKOUT / "config/config.yaml").read_text())
-    update_config(defaults, config)
+    LAYERS = [DEFAULTS, copy.deepcopy(dict(config))]
+    update_config(defaults := copy.deepcopy(DEFAULTS), config)
     config.update(defaults)
+else:
+    files = [*([OWN_CONFIG] if OWN_CONFIG else []), *workflow.overwrite_configfiles]
+    LAYERS = [DEFAULTS, *map(read_config, files), workflow.config_settings.config]
 try:
-    config.update(resolved := resolve(config, CHECKOUT / "workflow/schemas/config.schema.yaml"))
+    config.update(resolved := resolve(config, CHECKOUT / "workflow/schemas/config.schema.yaml", LAYERS))
 except StudyError as error:
     raise WorkflowError(str(error)) from None
 for key in set(config) - set(resolved):
@@ -25,6 +29,7 @@ RELEASED = "release" in config
 DATASETS = {} if RELEASED else config["datasets"]
 BASE = {} if RELEASED else config["models"]["base"]
 WITH_WEIGHTS = [] if RELEASED else [policy for policy in POLICIES if policy in config["policies"]]
+GIVEN = [policy for policy in WITH_WEIGHTS if has_weights(config["policies"][policy])]
 TRAINED = [policy for policy in WITH_WEIGHTS if "method" in config["policies"][policy] and policy not in SNAPSHOTS]
 
 OVERREFUSAL = config.get("overrefusal", {})
@@ -41,15 +46,21 @@ def is_asked(policy):
 
 
 def is_fixed(policy):
-    """Whether there is one of a policy, of no seed of the study: the root's weights asked otherwise, or one file of responses."""
+    """Whether there is one of a policy, of no seed of the study: weights that are given, these or the root's asked otherwise, or one file of
+    responses."""
     if policy in config["policies"]:
-        return is_asked(policy) and config["policies"][policy]["parent"] == ROOT
+        return policy in GIVEN or (is_asked(policy) and config["policies"][policy]["parent"] in (ROOT, *GIVEN))
     return "{seed}" not in IMPORTED_RESPONSES[policy]["path"]
 
 
 def seeds_of(policy):
     """The root, and what is fixed, is the same for every seed and lives under 0."""
     return [0] if policy == ROOT or is_fixed(policy) else config["seeds"]
+
+
+def seed_beside(policy, seed):
+    """The seed under which a policy stands beside others of `seed`."""
+    return 0 if policy == ROOT or is_fixed(policy) else seed
 
 
 def check_seed(policy, seed):

@@ -1,5 +1,6 @@
 """Where things lie, and what a rule says of its step."""
 
+import copy
 import hashlib
 import json
 import os
@@ -22,8 +23,9 @@ HOME = Path.cwd() == CHECKOUT  # else the workflow runs from another folder, or 
 SCRIPTS = CHECKOUT / "workflow/scripts"
 sys.path.insert(0, str(SCRIPTS))
 
+from hh_align.config.check_weights import has_weights, template_key
 from hh_align.config.graph import graph, policy_order
-from hh_align.config.lineage import asked_otherwise, differences
+from hh_align.config.lineage import asked_otherwise, differences, other_weights
 from hh_align.config.resolve import download_folder, resolve
 from hh_align.config.subsets import subset_axes
 from hh_align.core.axes import AXES, THRESHOLD_KEYS
@@ -43,6 +45,11 @@ shell.prefix(
 
 OWN_CONFIG = "" if HOME or not workflow.modifier.is_main_snakefile() or not Path("config/config.yaml").is_file() else "config/config.yaml"
 IN_BUCKET = workflow.storage_settings.default_storage_provider is not None
+
+
+def read_config(path):
+    """A config file as it stands, by libyaml where PyYAML was built with it."""
+    return yaml.load(Path(path).read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
 
 
 def of_workflow(path):

@@ -99,14 +99,14 @@ def data_files():
 
 def hub_request(wildcards):
     """What fetch_hub downloads into the folder of one repository and revision, for one manifest."""
-    models = [*config.get("models", {}).values(), *JUDGES.values()]
     wanted = f"{HUB}/{wildcards.kind}/{wildcards.repo}/{wildcards.revision}/{wildcards.manifest}.json"
-    for source in models if wildcards.kind == "models" else DATASETS.values():
+    for source in model_sources() if wildcards.kind == "models" else DATASETS.values():
         if source.get("source") != "hub":
             continue
         request = {"kind": wildcards.kind, "repo": source["repo"], "revision": source["revision"]}
         if wildcards.kind == "models" and wanted == import_source(source):
-            return as_json(**request)
+            chosen = source_files(source)
+            return as_json(**request, **({"files": chosen} if chosen else {}))
         if wildcards.kind == "datasets" and wanted == hub_manifest(source):
             return as_json(**request, files=sorted(hub_files(source)))
     raise WorkflowError(f"{wildcards.repo} at {wildcards.revision} is no source in the config of study {config['study']}.")

@@ -43,8 +43,9 @@ def generation_of(policy):
 
 def asked_unlike_trained():
     """`lead` and `cue` -> the policies that are trained on transcripts here, and asked without it."""
-    trained = [policy for policy in WITH_WEIGHTS if lineage(policy) or BASE["source"] == "scratch"]
-    asked = [] if BASE.get("chat_template") else [policy for policy in trained if policy not in IMPORTED_RESPONSES]
+    made_here = [policy for policy in WITH_WEIGHTS if BASE["source"] == "scratch" and given_weights(policy) == ["models.base"]]
+    trained = [policy for policy in WITH_WEIGHTS if lineage(policy) or policy in made_here]
+    asked = [policy for policy in trained if policy not in IMPORTED_RESPONSES and not template_key(config, policy)]
     unlike = {key: [policy for policy in asked if not generation_of(policy)[key]] for key in ("lead", "cue")}
     return {key: policies for key, policies in unlike.items() if policies}
 
@@ -191,7 +192,7 @@ def margin_config(wildcards):
 
 def drift_reference_files(wildcards):
     policy_manifest(wildcards.policy, wildcards.seed)
-    return [policy_manifest(name, 0 if name == ROOT else wildcards.seed) for name in drift_references(wildcards.policy)]
+    return [policy_manifest(name, seed_beside(name, wildcards.seed)) for name in drift_references(wildcards.policy)]
 
 
 def drift_config(wildcards):

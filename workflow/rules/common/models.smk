@@ -1,16 +1,69 @@
 """The models of a study: where they come from, and their files."""
 
+MODEL_SUFFIXES = (".json", ".safetensors", ".txt", ".jinja")
+ADAPTER_FILES = ["adapter_config.json", "adapter_model.*", "tokenizer*.json", "LICENSE*"]
+
+
+def source_files(source):
+    """The files of a hub's repository that an import reads, where they are not those of a whole model."""
+    if "file" in source:
+        return [source["file"], "tokenizer*.json", "LICENSE*"]
+    return source.get("files")
+
 
 def import_source(source):
-    """A downloaded folder's manifest, or a local folder's files that count."""
+    """A download's manifest, or the files that count of a local folder, or a local GGUF file."""
     if source["source"] == "hub":
-        return local(f"{hub_folder('models', source)}/manifest.json")
-    files = [str(path) for path in sorted(Path(source["path"]).glob("*")) if path.suffix in (".json", ".safetensors", ".txt", ".jinja")]
+        chosen = source_files(source)
+        name = f"manifest-{hashlib.sha256(json.dumps(chosen).encode()).hexdigest()[:8]}" if chosen else "manifest"
+        return local(f"{hub_folder('models', source)}/{name}.json")
+    if source["path"].endswith(".gguf"):
+        return [config_file(source["path"])]
+    there = sorted(Path(source["path"]).glob("*"))
+    files = [str(path) for path in there if path.suffix in MODEL_SUFFIXES or path.name == source.get("file")]
     if not files:
         raise WorkflowError(
-            f"config: {source['path']} holds no model: config.json, model.safetensors and the tokenizer's files are needed."
+            f"config: {source['path']} holds no model: config.json, model.safetensors and the tokenizer's files are needed"
+            f"{', or one of its GGUF files by its name (file)' if any(path.suffix == '.gguf' for path in there) else ''}."
         )
     return [config_file(path) for path in files]
+
+
+def given_source(policy):
+    """The source of the weights, or of the adapter, that a policy is given."""
+    entry = config["policies"][policy]
+    if "source" in entry:
+        return entry
+    adapter = entry["adapter"]
+    return {"source": "hub", **adapter, "files": ADAPTER_FILES} if isinstance(adapter, dict) else {"source": "local", "path": adapter}
+
+
+def model_sources():
+    """All models, and adapters, that the study reads from elsewhere."""
+    return [*config.get("models", {}).values(), *JUDGES.values(), *map(given_source, GIVEN)]
+
+
+def policy_import_config(source):
+    settings = {"file": source["file"]} if "file" in source else {}
+    return as_json(kind="policy", notice=source["notice"], **settings, **({"chat_template": True} if source["chat_template"] else {}))
+
+
+def given_config(wildcards):
+    return policy_import_config(given_source(wildcards.policy))
+
+
+def given_files(wildcards):
+    """What is read of the weights, or of the adapter, that a policy is given. Raises WorkflowError as check_seed does."""
+    check_seed(wildcards.policy, wildcards.seed)
+    return import_source(given_source(wildcards.policy))
+
+
+def adapter_config(wildcards):
+    """What is known of the weights that the adapter is merged into."""
+    parent = config["policies"][wildcards.policy]["parent"]
+    source = BASE if parent == ROOT else config["policies"][parent]
+    name = source.get("repo", source.get("path"))
+    return as_json(**({"source": name} if name else {}))
 
 
 def scratch_data(source):
@@ -37,8 +90,9 @@ def judge_files():
 
 
 def import_source_option(wildcards, input):
-    """What import_model reads: the one manifest, or the folder of the local files."""
-    return f"--source {shlex.quote(str(input[0] if len(input) == 1 else Path(input[0]).parent))}"
+    """What an import reads: the manifest of a download, a GGUF file, or the folder of the local files."""
+    first = Path(input[0])
+    return f"--source {shlex.quote(str(first if first.name.startswith('manifest') or first.suffix == '.gguf' else first.parent))}"
 
 
 def judge_import_config(wildcards):

@@ -8,9 +8,10 @@ def compared():
 
 
 def differing(policy, against):
-    """What sets a policy apart from another: trainings, and how it is asked."""
+    """What sets a policy apart from another: weights that are given, trainings, and how it is asked."""
     asked = asked_otherwise(generation_of(policy), generation_of(against))
-    return [*differences(lineage(policy), lineage(against)), *asked]
+    given = other_weights(given_weights(policy), given_weights(against))
+    return [*given, *differences(lineage(policy), lineage(against)), *asked]
 
 
 def report_config(wildcards=None):
@@ -151,7 +152,7 @@ def model_card_config(wildcards):
         judges=thresholds(),
         same_source=same_source(),
         datasets=sorted({name for training in trainings if (name := origin(training["data"]))}),
-        base=BASE.get("repo"),
+        base=BASE.get("repo") if given_weights(wildcards.policy) == ["models.base"] else None,
         synthetic=is_synthetic(),
         folder=f"{STUDY}/policies/{wildcards.policy}/seed-{wildcards.seed}",
         options=config_option(),

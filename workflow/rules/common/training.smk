@@ -33,6 +33,18 @@ def lineage(policy):
     return [*lineage(entry["parent"]), {**training, "settings": {key: value for key, value in method.items() if key != "trainer"} | ended}]
 
 
+def given_weights(policy):
+    """The weights that were not trained here and that a policy comes from: a model, then adapters on it."""
+    if policy == ROOT:
+        return ["models.base"]
+    entry = config["policies"][policy]
+    if "source" in entry:
+        return [entry.get("repo", entry.get("path"))]
+    adapter = entry.get("adapter", [])
+    own = [adapter["repo"] if isinstance(adapter, dict) else adapter] if adapter else []
+    return [*given_weights(entry["parent"]), *own]
+
+
 def token_view(method):
     """What the reference log-probabilities of a method depend on, beside the reference and the rows; KTO reads those of DPO."""
     if method["trainer"] == "kto":
@@ -67,8 +79,7 @@ def policy_reference(wildcards):
     if method_of(wildcards.policy).get("dropout") == "as_published":
         return []
     parent = config["policies"][wildcards.policy]["parent"]
-    seed = 0 if parent == ROOT else wildcards.seed
-    return f"<results>/references/{view_name(wildcards.policy)}/{parent}/seed-{seed}.parquet"
+    return f"<results>/references/{view_name(wildcards.policy)}/{parent}/seed-{seed_beside(parent, wildcards.seed)}.parquet"
 
 
 def policy_files():
@@ -105,7 +116,7 @@ def judge_training_config(wildcards):
 def parent_manifest(wildcards):
     check_seed(wildcards.policy, wildcards.seed)
     parent = config["policies"][wildcards.policy]["parent"]
-    return policy_manifest(parent, 0 if parent == ROOT else wildcards.seed)
+    return policy_manifest(parent, seed_beside(parent, wildcards.seed))
 
 
 def training_data(wildcards):

@@ -42,7 +42,8 @@ def by_cluster(rows: pd.DataFrame, clusters: pd.Series) -> np.ndarray:
 
 
 def summarize(rows: pd.DataFrame, references: list[str | None], clusters: pd.Series, bootstrap: dict) -> list[dict]:
-    """Rows of drift.parquet but for policy and seed: one per reference ([None]: the root itself, which has none).
+    """Rows of drift.parquet but for policy and seed: one per reference ([None]: the root itself, which has none). Without a divergence
+    where it was not measured: from a reference with other tokens.
 
     rows: a table of measure_drift; clusters: prompt_id -> number. Intervals are 95 % bootstrap intervals over clusters of prompts.
     """
@@ -65,8 +66,8 @@ def summarize(rows: pd.DataFrame, references: list[str | None], clusters: pd.Ser
     summaries = []
     for reference in references:
         row = {**common, "reference": reference}
-        if reference is not None:
-            against = samples[samples["reference"] == reference]
+        against = samples[samples["reference"] == reference]
+        if len(against):
             means = bootstrap_means(by_cluster(against, clusters), bootstrap["samples"], bootstrap["seed"])
             (low, high), *_ = percentiles(means[:, :1] / means[:, 1:2])
             row |= {"kl_per_token": against["nats"].sum() / against["tokens"].sum(), "kl_low": low, "kl_high": high}
@@ -89,7 +90,7 @@ def main() -> None:
         rows = summarize(read_table(path).to_pandas(), references, clusters, config["bootstrap"])
         table += [{"policy": policy, "seed": seed, **row} for row in rows]
     for row in table:
-        if row["reference"]:
+        if "kl_per_token" in row:
             kl = f"{row['kl_per_token']:.4f} nats/token [{row['kl_low']:.4f}, {row['kl_high']:.4f}] from {row['reference']}"
             say(f"{row['policy']} seed {row['seed']}: {kl}, {row['mean_length']:.1f} tokens, {row['ended']:.0f} % ended")
     write_table(args.output, table, TABLE, provenance(config, [args.ratings, *args.drift]))

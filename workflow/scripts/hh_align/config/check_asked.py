@@ -1,5 +1,6 @@
 """Checks of the policies that train nothing: their parent's weights, asked otherwise than `generation` says."""
 
+from hh_align.config.check_weights import template_key
 from hh_align.core.errors import StudyError
 
 
@@ -25,8 +26,8 @@ def _check_generation(key: str, name: str, config: dict) -> None:
         raise StudyError(f"config: {key} has a policy answer prompts, but a release has no weights. Take it out.")
     if name in config.get("responses", {}):
         raise StudyError(f"config: {key} says how {name} is asked, but responses.{name} brings its responses. Take one of the two out.")
-    if config["models"]["base"].get("chat_template") and (idle := sorted({"lead", "cue"} & set(own))):
-        raise StudyError(f"config: {key}.{idle[0]} has no meaning with models.base.chat_template, which says how a prompt begins and ends.")
+    if (template := template_key(config, name)) and (idle := sorted({"lead", "cue"} & set(own))):
+        raise StudyError(f"config: {key}.{idle[0]} has no meaning with {template}, which says how a prompt begins and ends.")
     if all(config["generation"][setting] == value for setting, value in own.items()):
         raise StudyError(
             f"config: {key} is what `generation` says: nothing would differ from {policy['parent']}. Change it, or take {name} out."

@@ -1,5 +1,8 @@
 """Checks of a config's methods and of the models that are trained from nothing."""
 
+import json
+from pathlib import Path
+
 from hh_align.config.graph import require_known
 from hh_align.core.errors import StudyError
 
@@ -62,6 +65,30 @@ def _check_dropout(key: str, method: dict) -> None:
         raise StudyError(
             f"config: {key}.sft_weight is {method['sft_weight']}, but dropout as_published has no SFT term. Allowed: disabled."
         )
+
+
+def check_tied(config: dict) -> None:
+    """Raise StudyError where a method puts an adapter on one of two layers of the base model that share their weights, for a model whose
+    config says so: merged, it would change both. Of a config that is not known here, the training says it before its first step."""
+    if not _ties(config["models"]["base"]):
+        return
+    for name, method in config["methods"].items():
+        targets = method.get("lora", {}).get("targets", [])
+        if found := sorted({"lm_head", "embed_tokens", "wte"} & set(targets if isinstance(targets, list) else [])):
+            raise StudyError(
+                f"config: methods.{name}.lora.targets names {', '.join(found)}, but the embedding and the output layer of models.base share their "
+                "weights (tie_word_embeddings): an adapter on one of them cannot be merged. Take it out."
+            )
+
+
+def _ties(base: dict) -> bool:
+    """Whether a base model is known to have one matrix for its embedding and its output: an OPT made here, or a folder that says so."""
+    if base["source"] == "scratch":
+        return True
+    try:
+        return json.loads(Path(base.get("path", ""), "config.json").read_text(encoding="utf-8")).get("tie_word_embeddings") is True
+    except (OSError, ValueError, AttributeError):
+        return False  # not there, or to be looked at by the import
 
 
 def check_chat(config: dict) -> None:

@@ -1,10 +1,21 @@
 """What a config's schema cannot say: every name that it refers to exists, and what stands together belongs together."""
 
+import re
+
 from hh_align.config.check_asked import check_asked
 from hh_align.config.check_data import check_datasets, check_needed_datasets, check_prompts
 from hh_align.config.check_judges import check_judges, check_overrefusal
 from hh_align.config.check_release import check_release
-from hh_align.config.check_training import check_base, check_chat, check_methods, check_positions, check_scratch, check_train_splits
+from hh_align.config.check_training import (
+    check_base,
+    check_chat,
+    check_methods,
+    check_positions,
+    check_scratch,
+    check_tied,
+    check_train_splits,
+)
+from hh_align.config.check_weights import check_weights, roots_of
 from hh_align.config.graph import ancestors, graph, require_known
 from hh_align.config.subsets import check_judged_axes
 from hh_align.core.errors import StudyError
@@ -16,12 +27,14 @@ def check_references(config: dict) -> None:
     """Check that every name that the config refers to exists. Raises StudyError for the first fault, section by section."""
     check_sections(config)
     check_policies(config)
+    check_weights(config)
     check_asked(config)
     check_datasets(config)
     check_judges(config)
     check_overrefusal(config)
     check_contrasts(config)
     check_reproduction(config)
+    check_labels(config)
     check_responses(config)
     if "release" in config:
         check_release(config)
@@ -30,6 +43,7 @@ def check_references(config: dict) -> None:
         check_base(config)
         check_needed_datasets(config)
         check_methods(config)
+        check_tied(config)
         check_chat(config)
         check_scratch(config)
         check_judged_axes(config)
@@ -47,10 +61,11 @@ def check_sections(config: dict) -> None:
 def check_policies(config: dict) -> None:
     """Raise StudyError unless the policies form one tree whose methods and datasets exist."""
     policies = config["policies"]
-    roots = [name for name, policy in policies.items() if "parent" not in policy]
+    roots = roots_of(policies)
     if len(roots) != 1:
         raise StudyError(
-            f"config: policies needs exactly one root (an entry without parent and method); found {', '.join(roots) or 'none'}."
+            f"config: policies needs exactly one root (an entry without parent, method and source, whose weights are models.base); found "
+            f"{', '.join(roots) or 'none'}."
         )
     for name, policy in policies.items():
         require_known(f"policies.{name}.parent", policy.get("parent"), policies)
@@ -75,6 +90,17 @@ def check_reproduction(config: dict) -> None:
     for kind, allowed in (("judges", config["judges"]), ("policies", policies)):
         for name in config.get("reproduction", {}).get(kind, []):
             require_known(f"reproduction.{kind}", name, allowed)
+
+
+def check_labels(config: dict) -> None:
+    """Raise StudyError where the labels are those that another study makes of its own prompts, as config/demo.yaml names the demo's."""
+    path, study = config["analysis"].get("labels", {}).get("path", ""), config["study"]
+    made = re.fullmatch(r"results/([^/]+)/analysis/oracle_labels\.parquet", path)
+    if made and made[1] != study:
+        raise StudyError(
+            f"config: analysis.labels.path is {path}, which study {made[1]} makes, and this study is {study}. Write results/{study}/analysis/"
+            "oracle_labels.parquet, or set analysis.labels to null."
+        )
 
 
 def check_responses(config: dict) -> None:

@@ -26,6 +26,13 @@ def differences(policy: list[dict], against: list[dict]) -> list[str]:
     return [*extra, *lacking, *(change for one, other in pairs for change in changes(one, other))]
 
 
+def other_weights(policy: list[str], against: list[str]) -> list[str]:
+    """What sets the weights that two policies were given apart; policy, against: the model of each, then the adapters on it."""
+    (model, *adapters), (other, *others) = policy, against
+    added = [f"adapter {name} added" for name in adapters if name not in others]
+    return [*_changed("weights", model, other), *added, *(f"adapter {name} left out" for name in others if name not in adapters)]
+
+
 def asked_otherwise(generation: dict, against: dict) -> list[str]:
     """What sets the settings by which a policy is asked apart from another's, as `generation.key theirs → ours`."""
     return _changed("generation", generation, against)

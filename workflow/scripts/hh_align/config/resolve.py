@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -10,7 +10,9 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
+from hh_align.config.check_weights import write_parents
 from hh_align.config.checks import check_references
+from hh_align.config.layers import leave_behind, sources_with
 from hh_align.config.short_forms import write_controls, write_snapshots, write_sweeps
 from hh_align.core.errors import StudyError
 
@@ -31,18 +33,19 @@ RULES = {
 }
 
 
-def resolve(config: dict, schema: Path) -> dict:
+def resolve(config: dict, schema: Path, layers: Sequence[Mapping] = ()) -> dict:
     """The config that the workflow reads: controls, sweeps and snapshots written out, `sweeps` and `snapshots` say what has become of them.
 
-    Raises StudyError with one message that names the key and shows what is allowed.
+    layers: the files that `config` was merged of, the first one first: an entry does not inherit what belongs to another source. Raises StudyError with one message that names the key and shows what is allowed.
     """
+    leave_behind(config, layers, _read(Path(schema)))
     config = without_nulls(config)
-    leave_the_hub(config)
     write_controls(config)
     written_out = {"sweeps": write_sweeps(config, _list_keys(Path(schema))), "snapshots": write_snapshots(config)}
     errors = sorted(_validator(Path(schema)).iter_errors(config), key=lambda error: (-len(error.absolute_path), str(error.path)))
     if errors:
         raise StudyError(f"config: {explain(errors[0])}")
+    write_parents(config)
     check_references(config)
     for holder in (config, *config["policies"].values(), *config["methods"].values()):
         for key in ("controls", "snapshots"):
@@ -55,16 +58,6 @@ def without_nulls(value: object) -> object:
     if isinstance(value, dict):
         return {key: without_nulls(entry) for key, entry in value.items() if entry not in (None, "null")}
     return [without_nulls(entry) for entry in value] if isinstance(value, list) else value
-
-
-def leave_the_hub(config: dict) -> None:
-    """Take `repo` and `revision` out of every entry with another source than the hub: it inherits them where it refines an entry of the hub."""
-    for section in ("datasets", "models", "judges"):
-        entries = config.get(section)
-        for entry in entries.values() if isinstance(entries, dict) else ():
-            if isinstance(entry, dict) and entry.get("source", "hub") != "hub":
-                entry.pop("repo", None)
-                entry.pop("revision", None)
 
 
 def _fill_defaults(validator, properties, instance, schema) -> Iterator[ValidationError]:
@@ -138,6 +131,12 @@ def explain(error: ValidationError, whole: str = "the config") -> str:
     if error.validator == "additionalProperties":
         known = sorted(error.schema.get("properties", {}))
         unknown = sorted(map(_key, set(value) - set(known)))
+        if others := sources_with(str(error.absolute_path[0]) if error.absolute_path else "", unknown[0], _read(SCHEMA)):
+            own = f"its source is {value['source']}" if "source" in value else "it has none"
+            return (
+                f"{where} has {unknown[0]}, which belongs to source: {' or '.join(others)}, but {own}. Write source: {others[-1]} beside it, or "
+                f"take {unknown[0]} out."
+            )
         return f"{where} has no key {', '.join(unknown)}. Allowed: {', '.join(known)}."
     if error.validator == "required":
         return f"{where} lacks the key {', '.join(sorted(set(allowed) - set(value)))}."
@@ -145,7 +144,8 @@ def explain(error: ValidationError, whole: str = "the config") -> str:
         return f"{where} lacks the key {' or '.join(key for choice in allowed for key in choice['required'])}."
     if error.validator == "dependentRequired":
         return (
-            f"{where} is {shown}: a trained policy needs both parent and method, one asked otherwise parent and generation, the root none."
+            f"{where} is {shown}: a trained policy needs both parent and method, one asked otherwise parent and generation, one with an adapter "
+            "parent and adapter, one with weights of its own source, the root none."
         )
     if error.validator == "type" and isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
         return f"{where} is the text '{value}', not a number{meaning}: YAML wants a dot, write {_dotted(value)}."

@@ -92,6 +92,12 @@ def divergences(policy, references: Iterable, prompts: list[list[int]], replies:
     return nats
 
 
+def same_tokens(policy, tokenizer, other, theirs) -> bool:
+    """Whether two policies give probabilities to the same tokens: as many rows, each with the same token but for padding."""
+    vocabularies = [{text: number for text, number in each.get_vocab().items() if text != each.pad_token} for each in (tokenizer, theirs)]
+    return vocabularies[0] == vocabularies[1] and policy.config.vocab_size == other.config.vocab_size
+
+
 def with_ids(prompts: list[dict], tokenizer, config: dict, positions: int) -> list[dict]:
     """The evaluation prompts with their `ids`, those that generation reads. Raises StudyError as prompt_ids does."""
     ids, _ = prompt_ids(tokenizer, prompts, config, positions)
@@ -187,10 +193,13 @@ def main() -> None:
     inputs = [args.policy, *args.references, args.prompts, args.preferences, *args.seen, args.text]
     made_by = provenance(config, inputs, device=device, threads=args.threads)
     policy, tokenizer = load_policy(args.policy, dtype=config["dtype"], device=device)
-    references = {
-        name: load_policy(path, dtype=config["dtype"], device=device)[0]
+    loaded = {
+        name: load_policy(path, dtype=config["dtype"], device=device)
         for name, path in zip(config["references"], args.references, strict=True)
     }
+    references = {name: model for name, (model, theirs) in loaded.items() if same_tokens(policy, tokenizer, model, theirs)}
+    for name in loaded.keys() - references.keys():
+        say(f"no divergence from {name}: it has other tokens, so that probabilities of the next token cannot be held against each other")
     prompts = read_table(args.prompts, columns_of(PROMPTS, "axis", "prompt_id", "prompt")).to_pylist()
     pairs = held_out(read_table(args.preferences, SCHEMA).to_pylist(), config["subsets"], config["drift"]["rows"], keys_of(args.seen))
     text = args.text.read_text(encoding="utf-8").strip()

@@ -57,6 +57,19 @@ def as_read(rows: Sequence[dict], tokenizer) -> Sequence[dict]:
     ]
 
 
+def choose_template(tokenizer, where: Path) -> None:
+    """Of several named chat templates, make the tokenizer's the one named default. Raises StudyError where none has that name."""
+    templates = tokenizer.chat_template
+    if not isinstance(templates, dict):
+        return
+    if "default" not in templates:
+        raise StudyError(
+            f"{where}: several chat templates and none named default: {', '.join(sorted(templates))}. Put the one that is meant into the model's "
+            "folder as chat_template.jinja."
+        )
+    tokenizer.chat_template = templates["default"]
+
+
 def check_template(tokenizer, where: Path) -> None:
     """Raise StudyError where the model has no chat template, or one by which a reply does not end with the end token, or that tells the date."""
     template = tokenizer.chat_template

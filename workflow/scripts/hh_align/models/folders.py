@@ -14,7 +14,7 @@ from hh_align.core.errors import StudyError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DISABLE_SAFETENSORS_CONVERSION": "1"}
+OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DISABLE_SAFETENSORS_CONVERSION": "1", "TQDM_DISABLE": "1"}
 JUDGE_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "NOTICE", "provenance.json")
 POLICY_FILES = ("config.json", "generation_config.json", *JUDGE_FILES[1:])
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "cls_token", "sep_token", "mask_token")

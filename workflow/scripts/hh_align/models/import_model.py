@@ -1,106 +1,30 @@
 """Turn a downloaded or local model folder into the one artifact shape: fp32 safetensors, tokenizer.json, notice, manifest."""
 
-import json
 from collections.abc import Collection
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hh_align.core.artifacts import provenance, say, verify_manifest
+from hh_align.core.artifacts import provenance, say
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
-from hh_align.models.chat import check_template
+from hh_align.models.chat import check_template, choose_template
 from hh_align.models.folders import first_line, load_tokenizer, prepare, save_model
+from hh_align.models.gguf import quantisation, read_gguf_model, read_gguf_tokenizer, reader
 from hh_align.models.outputs import OFFSET, output_index
+from hh_align.models.weights import check_kind, kept_as_float32, locate, read_weights
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 CLASSES = {"policy": "MODEL_FOR_CAUSAL_LM_MAPPING", "judge": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING"}
-INDEX = "model.safetensors.index.json"
 OPT_TOKENS = {"bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>", "pad_token": "<pad>"}
 
 
-def locate(source: Path) -> tuple[Path, dict[str, str] | None]:
-    """The folder to read, and the sha256 of each file that the manifest of a download vouches for.
-
-    None for a local folder: a manifest in it is checked, but who made the folder made the manifest, too. Raises StudyError where there
-    is no such folder or a file is not what the manifest says.
-    """
-    if source.name == "manifest.json":
-        return verify_manifest(source), json.loads(source.read_text(encoding="utf-8"))
-    if not source.is_dir():
-        raise StudyError(f"{source}: no such model folder. Check the path of the model in the config.")
-    if (source / "manifest.json").is_file():
-        verify_manifest(source / "manifest.json")
-    return source, None
-
-
-def read_tensors(path: Path) -> dict[str, "Tensor"]:
-    """The tensors of a safetensors file. Raises StudyError where it cannot be read."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, FileNotFoundError) as error:
-        raise StudyError(f"{path}: not a readable safetensors file ({error}).") from error
-
-
-def shards_of(index: Path, there: Collection[str]) -> list[Path]:
-    """The files that an index of sharded weights names, beside it. Raises StudyError for another index, and for a file that is not there."""
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StudyError(f"{index}: no index of weights ({first_line(error)}).") from None
-    if missing := [str(name) for name in names if name not in there]:
-        raise StudyError(f"{index}: it names {', '.join(missing)}, which is not beside it. Copy the whole folder.")
-    return [index.with_name(name) for name in names]
-
-
-def check_whole(folder: Path) -> None:
-    """Raise StudyError for the folder of an adapter, which has neither the config nor the weights of a model."""
-    if (folder / "adapter_config.json").is_file() and not any(
-        (folder / name).is_file() for name in ("model.safetensors", INDEX, "pytorch_model.bin")
-    ):
-        raise StudyError(
-            f"{folder}: an adapter, which has no weights of its own to start from. Merge it into its base model (peft: merge_and_unload)."
-        )
-
-
-def read_weights(folder: Path, covered: Collection[str] | None) -> dict[str, "Tensor"]:
-    """The tensors of model.safetensors, of the shards that its index names, or of pytorch_model.bin where a manifest vouches for that file.
-
-    A .bin is a pickle: it is read with weights_only, which builds tensors and calls nothing else.
-    Raises StudyError where there are no weights, or only a pickle that nobody vouches for, or one that holds more than tensors.
-    """
-    there = {path.name for path in folder.iterdir()} if covered is None else covered
-    if "model.safetensors" in there:
-        return read_tensors(folder / "model.safetensors")
-    if INDEX in there:
-        return {name: tensor for path in shards_of(folder / INDEX, there) for name, tensor in read_tensors(path).items()}
-    if "pytorch_model.bin" not in there:
-        raise StudyError(f"{folder}: neither model.safetensors (or its shards with {INDEX}) nor pytorch_model.bin is there.")
-    if covered is None:
-        raise StudyError(
-            f"{folder}/pytorch_model.bin is a pickle, which can run code, and no checksum vouches for it. "
-            "Convert it to model.safetensors, or take the model from the hub at a pinned revision."
-        )
-    import pickle
-
-    import torch
-
-    try:
-        return torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise StudyError(
-            f"{folder}/pytorch_model.bin: not a file of plain weights; nothing of it was run ({type(error).__name__})."
-        ) from error
-
-
-def read_model(folder: Path, covered: Collection[str] | None, kind: str, reading: dict | None = None) -> "PreTrainedModel":
-    """The model in fp32, every weight from the file.
+def read_model(
+    folder: Path, covered: Collection[str] | None, kind: str, reading: dict | None = None
+) -> tuple["PreTrainedModel", list[str]]:
+    """The model in fp32, every weight from the file, and what is to be said of these.
 
     reading: which output of a judge is its reward. Raises StudyError where the config is unusable, a weight is missing or has another
     shape, or a judge has not that output.
@@ -108,8 +32,9 @@ def read_model(folder: Path, covered: Collection[str] | None, kind: str, reading
     import torch
     import transformers
 
-    check_whole(folder)
+    check_kind(folder)
     try:
+        weights = read_weights(folder, covered)
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if kind == "judge":
             output_index(config, reading or {}, f"{folder}/config.json")
@@ -119,7 +44,7 @@ def read_model(folder: Path, covered: Collection[str] | None, kind: str, reading
         model, loaded = classes[type(config)].from_pretrained(
             None,
             config=config,
-            state_dict=read_weights(folder, covered),
+            state_dict=weights,
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
@@ -135,7 +60,7 @@ def read_model(folder: Path, covered: Collection[str] | None, kind: str, reading
         say(f"{folder.name}: not part of a {type(model).__name__}, left out: {', '.join(sorted(loaded['unexpected_keys']))}")
     if kind == "policy" and (folder / "generation_config.json").is_file():
         model.generation_config = transformers.GenerationConfig.from_pretrained(folder, local_files_only=True)
-    return model
+    return model, kept_as_float32(weights)
 
 
 def read_tokenizer(folder: Path, model_type: str) -> "PreTrainedTokenizerFast":
@@ -229,13 +154,30 @@ def compose_notice(folder: Path, notice: str) -> str:
     return "\n\n".join(text for text in texts if text) + "\n"
 
 
+def read_source(
+    folder: Path, covered: Collection[str] | None, gguf: str | None, config: dict
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerFast", list[str]]:
+    """Model and tokenizer of a folder, or of the GGUF file of that name in it, and what is to be said of the weights.
+
+    Raises StudyError as the readers of both do, and for a judge of a GGUF file.
+    """
+    if gguf is None:
+        model, notes = read_model(folder, covered, config["kind"], config)
+        return model, read_tokenizer(folder, model.config.model_type), notes
+    if config["kind"] != "policy":
+        raise StudyError(f"{folder / gguf}: a judge is read from a folder of safetensors, not from a GGUF file.")
+    notes = quantisation(reader(folder / gguf))
+    return read_gguf_model(folder, gguf), read_gguf_tokenizer(folder, gguf), notes
+
+
 def main() -> None:
     args = parse(__doc__, config="config", source="path", manifest="path")
-    folder, covered = locate(args.source)
+    folder, covered, gguf = locate(args.source, args.config.get("file"))
     prepare()
-    model = read_model(folder, covered, args.config["kind"], args.config)
-    tokenizer = read_tokenizer(folder, model.config.model_type)
-    if not args.config.get("chat_template"):
+    model, tokenizer, notes = read_source(folder, covered, gguf, args.config)
+    if args.config.get("chat_template"):
+        choose_template(tokenizer, folder)
+    else:
         tokenizer.chat_template = None
     if args.config["kind"] == "policy":
         settle_tokens(tokenizer, model, folder, str(tokenizer.chat_template or ""))
@@ -246,10 +188,13 @@ def main() -> None:
     # by its name: no byte of the artifact depends on that code, so its edits make no model anew
     trial = import_module("hh_align.models.trial")
     (trial.check_base if args.config["kind"] == "policy" else trial.check_judge)(model, tokenizer, folder)
-    read = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".txt", ".safetensors", ".jinja"))
-    made_by = provenance(args.config, [folder / "manifest.json"] if covered else read, dtype="float32")
-    made_by |= {"downloaded": covered} if covered else {}
+    suffixes = (".json", ".txt", ".jinja", *([] if gguf else [".safetensors"]))
+    read = sorted(path for path in folder.iterdir() if path.suffix in suffixes or path.name == gguf)
+    made_by = provenance(args.config, [args.source] if covered else read, dtype="float32")
+    made_by |= ({"downloaded": covered} if covered else {}) | ({"notes": notes} if notes else {})
     save_model(args.manifest, model, tokenizer, made_by, compose_notice(folder, args.config["notice"]))
+    for note in notes:
+        say(f"{folder.name}: {note}")
     say(f"{args.manifest.parent}: {type(model).__name__}, {model.num_parameters():,} parameters, {len(tokenizer):,} tokens, float32")
 
 

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from hh_align.analysis.ratings import shown_judge
+from hh_align.analysis.ratings import seed_of, shown_judge
 from hh_align.core.artifacts import read_table
 from hh_align.core.axes import AXES, MEANS, PROMPT_NAMES
 from hh_align.core.command import parse, run
@@ -13,7 +13,7 @@ from hh_align.report.figures import PLAIN, colours, legend_beside, markers, save
 def distances_of(drift: pd.DataFrame, order: list[str]) -> dict[tuple[str, int], float]:
     """(policy, seed) -> the square root of the divergence from the root in nats per response; the root itself at 0."""
     root = order[0]
-    from_root = drift[(drift["reference"] == root) | (drift["policy"] == root)]
+    from_root = drift[((drift["reference"] == root) & drift["kl_per_response"].notna()) | (drift["policy"] == root)]
     return {(row.policy, row.seed): 0.0 if row.policy == root else max(row.kl_per_response, 0.0) ** 0.5 for row in from_root.itertuples()}
 
 
@@ -27,8 +27,8 @@ def plot(drift: pd.DataFrame, metrics: pd.DataFrame, config: dict) -> plt.Figure
         points = {checkpoint: (x, rows.loc[checkpoint]) for checkpoint, x in distances.items()}
         for (policy, seed), (x, row) in points.items():
             parent = config["policies"][policy]["parent"]
-            if parent is not None:
-                start, before = points[parent, 0 if parent == order[0] else seed]
+            if parent is not None and (begun := (parent, seed_of(config, parent, seed))) in points:
+                start, before = points[begun]
                 panel.plot([start, x], [before["value"], row["value"]], color="0.75", linewidth=1, zorder=1)
             style = {"color": colours(order)[policy], "marker": markers(order)[policy]}
             reach = [[row["value"] - row["ci_low"]], [row["ci_high"] - row["value"]]]

@@ -231,7 +231,8 @@ def page(config: dict, folder: Path, templates: Path) -> str:
     drawn = {name: folder / f"report/figures/{name}.svg" for name in config["figures"]}
     figures = {name: inline_svg(path.read_text(encoding="utf-8"), name, captions[name]) for name, path in drawn.items() if path.is_file()}
     expected = [*(f"analysis/{name}.parquet" for name in config["tables"]), *(f"report/figures/{name}.svg" for name in config["figures"])]
-    libraries = versions(made_by(folder))
+    provenances = made_by(folder)
+    libraries = versions(provenances)
     return render(
         templates,
         "index.html",
@@ -253,6 +254,7 @@ def page(config: dict, folder: Path, templates: Path) -> str:
         datasets=[census(folder, name) for name in study.get("datasets", {}) if (folder / f"data/{name}/preferences.parquet").is_file()],
         training=training(folder, config["logs"]),
         costs=costs(folder),
+        imported={name.removesuffix("/provenance.json"): made["notes"] for name, made in provenances.items() if made.get("notes")},
         versions=libraries,
         mixed=[name for name, entry in libraries.items() if len(entry) > 1 and name not in ("device", "threads")],
         settings=yaml.safe_dump(study, sort_keys=True, allow_unicode=True, width=120),

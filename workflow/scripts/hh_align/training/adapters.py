@@ -1,5 +1,7 @@
 """LoRA adapters: what a method asks for, and the weights that they become."""
 
+from collections.abc import Collection
+
 import torch
 from peft import LoraConfig
 from transformers.pytorch_utils import Conv1D
@@ -10,10 +12,24 @@ from hh_align.core.errors import StudyError
 ALL_LINEAR = "all-linear"
 
 
+def check_tied(model: torch.nn.Module, targets: Collection[str] | str, where: str) -> None:
+    """Raise StudyError where an adapter would be on one of two layers that share their weights: merged, it would change both."""
+    inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
+    if isinstance(targets, str) or outputs is None or outputs.weight is not inputs.weight:
+        return
+    tied = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if module in (inputs, outputs)}
+    if found := sorted(tied & set(targets)):
+        raise StudyError(
+            f"{where} names {', '.join(found)}, but the model's embedding and output layer share their weights (tie_word_embeddings): an adapter "
+            "on one of them cannot be merged. Take it out, or take a model with layers of their own."
+        )
+
+
 def lora_config(model: torch.nn.Module, lora: dict | None) -> LoraConfig | None:
     """The adapter of a method; None where all weights are trained. Raises StudyError where a target is the name of no linear module."""
     if lora is None:
         return None
+    check_tied(model, lora["targets"], "lora.targets")
     linear = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D)}
     if lora["targets"] != ALL_LINEAR and (unknown := sorted(set(lora["targets"]) - linear)):
         raise StudyError(

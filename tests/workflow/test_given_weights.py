@@ -1,0 +1,94 @@
+"""Policies from weights that exist: planned with what they need and no training, and a whole study of them."""
+
+import json
+
+import pyarrow.parquet as pq
+import yaml
+from adapters import write_adapter, write_gguf
+from architectures import import_policy, write_source
+from page_reader import unsourced, untrue
+from small_studies import SMALL_DEMO, small_study
+from staleness import evaluated
+from study_folder import StudyFolder
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+UNTRAINED = dict.fromkeys(["sft", "dpo", "sft_dpo", "sft_dpo_coin", "sft_dpo_reversed"])
+STUDY = SMALL_DEMO | {
+    "study": "theirs",
+    "seeds": [1, 2],
+    "models": {"base": {"source": "local", "path": "tiny.gguf", "notice": "Tiny."}},
+    "policies": UNTRAINED
+    | {"base": {}, "adapted": {"parent": "base", "adapter": "adapter"}, "other": {"source": "local", "path": "other"}},
+    "analysis": {
+        "contrasts": [["adapted", "base"], ["other", "base"]],
+        "primary": ["adapted", "base"],
+        "labels": None,
+        "bootstrap": {"samples": 1000},
+    },
+    "generation": {"max_new_tokens": 6},
+    "prompts": {"harmlessness": {"n": 6}, "helpfulness": {"n": 6}},
+    "drift": {"samples": 1, "rows": 5},
+    "examination": {"max_pairs": 10, "format_pairs": 10},
+    "claims": None,
+}
+
+
+def test_they_are_imported_and_everything_but_trained(tmp_path):
+    folder = StudyFolder(tmp_path, "--configfile", "config/config.yaml", "mine.yaml")
+    hub = {"source": "hub", "repo": "a/b", "revision": REVISION}
+    policies = {
+        "adapted": {"parent": "base", "adapter": "lora"},
+        "theirs": hub,
+        "packed": hub | {"file": "small.gguf"},
+        "far": {"parent": "theirs", "adapter": {"repo": "a/c", "revision": REVISION}},
+        "on": {"parent": "theirs", "method": "dpo"},
+    }
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"policies": policies}))
+    (tmp_path / "lora").mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (tmp_path / "lora" / name).write_text(name)
+    given = {name for name in policies if name != "on"}
+    jobs = folder.planned()
+    assert {"merge_adapter adapted 0", "merge_adapter far 0", "import_policy theirs 0", "import_policy packed 0"} <= jobs
+    assert {"train_dpo on 42", "compute_references dpo theirs 0"} <= jobs
+    for job in ("generate_responses {} 0", "score_responses deberta {} 0", "measure_drift {} 0"):
+        assert {job.format(name) for name in given} <= jobs
+    assert not [job for job in jobs if job.startswith(("train_", "write_model_card")) and given & set(job.split())]
+    assert len([job for job in jobs if job.startswith("fetch_hub models a--")]) == 3  # whole model, one file of it, adapter
+    assert (
+        "theirs has no seed 42 in study paper. Allowed: 0." in folder.run("--dry-run", "results/paper/drift/theirs/seed-42.parquet").stdout
+    )
+
+    folder.pretend_done()
+    assert folder.planned() == set()
+    (tmp_path / "lora/adapter_model.safetensors").write_text("another")
+    assert folder.planned() == {"merge_adapter adapted 0", "write_model_card on 42"} | evaluated("adapted 0")
+
+
+def test_a_study_of_a_gguf_file_an_adapter_and_a_model_with_other_tokens(tmp_path):
+    folder = small_study(tmp_path, "demo", STUDY)
+    write_gguf(tmp_path / "tiny.gguf", "Q4_1")
+    write_adapter(tmp_path / "adapter", import_policy(tmp_path / "tiny.gguf", tmp_path / "imported/manifest.json"), scale=0.3)
+    write_source(tmp_path / "other", "gpt2", n_positions=256)
+    folder.succeed()
+
+    results = tmp_path / "results/theirs"
+    assert {path.name for path in (results / "policies").iterdir()} == {"adapted", "other"}
+    drift = pq.read_table(results / "analysis/drift.parquet").to_pandas().set_index("policy")
+    assert drift.loc["adapted", "kl_per_token"] > 0 and drift.loc["adapted", "reference"] == "base"
+    assert drift.loc["other", ["kl_per_token", "kl_low"]].isna().all() and drift.loc["other", "perplexity_text"] > 0
+    metrics = pq.read_table(results / "analysis/metrics.parquet").to_pandas()
+    assert set(metrics["policy"]) == {"base", "adapted", "other"}
+    contrasts = pq.read_table(results / "analysis/comparisons.parquet").to_pandas()
+    assert {("adapted", "base"), ("other", "base")} <= set(zip(contrasts["policy_b"], contrasts["policy_a"], strict=True))
+
+    page = (results / "report/index.html").read_text()
+    assert "weights were quantised as Q4_1, and dequantised at import" in page
+    assert (
+        "an adapter was merged that was trained on someone/a-model by its own word; the weights below it here are those of tiny.gguf"
+        in page
+    )
+    assert "adapter adapter added" in page and "weights models.base → other" in page
+    made_by = json.loads((results / "models/base/provenance.json").read_text())
+    assert list(made_by["inputs"]) == ["tiny.gguf"]
+    assert unsourced(results / "report/index.html") <= {"2509.09055"} and untrue(results / "report/index.html") == []
