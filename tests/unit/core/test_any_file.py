@@ -16,7 +16,7 @@ from hh_align.analysis.correct_by_labels import Texts, by_choices
 from hh_align.analysis.labels import read_labels
 from hh_align.core.errors import StudyError
 from hh_align.core.records import READERS, read_records
-from hh_align.data.prepare_preferences import read_preferences
+from hh_align.data.prepare_preferences import named_sources, read_preferences
 from hh_align.evaluation.import_ratings import read_rated as read_imported
 from hh_align.evaluation.import_responses import chosen_records, response_rows
 from hh_align.evaluation.layouts import LAYOUTS
@@ -47,7 +47,10 @@ def read_responses(path: Path) -> None:
 READ = {
     "ratings": (read_rated, tuple(KINDS)),
     "responses": (read_responses, ("prompt_id", "prompt", "response", "axis", "finish", "outputs", "custom_id", "id")),
-    "preferences": (lambda path: read_preferences([path]), ("prompt", "chosen", "rejected", "input", "output", "conversations")),
+    "preferences": (
+        lambda path: read_preferences(named_sources([path])),
+        ("prompt", "chosen", "rejected", "input", "output", "conversations"),
+    ),
     "imported ratings": (lambda path: read_imported(path, RATING_COLUMNS, {"base": [0]}), tuple(RATING_COLUMNS)),
     "labels": (lambda path: read_labels(path, RATINGS, {}), ("policy", "seed", "axis", "prompt_id", "good", "annotator")),
     "choices": (

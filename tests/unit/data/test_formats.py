@@ -41,12 +41,12 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_the_same_pair(form):
-    assert sides_of(FORMS[form]) == (ASKED, YES, ASKED, NO)
+    assert sides_of(FORMS[form])[:4] == (ASKED, YES, ASKED, NO)
 
 
 @pytest.mark.parametrize("columns", [{"prompt": "q.text", "chosen": "answers.1", "rejected": "answers.0"}])
 def test_columns_of_other_names(columns):
-    assert sides_of({"q": {"text": "where"}, "answers": ["gone", "here"]}, columns) == (ASKED, YES, ASKED, NO)
+    assert sides_of({"q": {"text": "where"}, "answers": ["gone", "here"]}, columns)[:4] == (ASKED, YES, ASKED, NO)
 
 
 def test_a_system_message_is_kept_before_the_first_turn_and_keeps_the_row_from_nothing(tmp_path):
@@ -62,7 +62,7 @@ def test_a_system_message_is_kept_before_the_first_turn_and_keeps_the_row_from_n
 def test_several_turns_as_messages():
     turns = [user("a"), assistant("b"), user("c")]
     sides = sides_of({"chosen": [*turns, assistant("d")], "rejected": [*turns, assistant("e")]})
-    assert sides == ("\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:", " d", sides.prompt, " e")
+    assert sides[:4] == ("\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:", " d", sides.prompt, " e")
 
 
 def test_a_reply_may_begin_with_the_words_of_the_prompt():

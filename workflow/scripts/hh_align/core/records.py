@@ -8,7 +8,7 @@ import json
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -212,3 +212,19 @@ def look_up(value: object, column: str) -> object:
         else:
             return None
     return value
+
+
+def text_of_value(value: object) -> str:
+    """A value as a CSV file has it: a text as it is, a whole number without a point, anything else as JSON writes it."""
+    if isinstance(value, str):
+        return value
+    whole = isinstance(value, float) and value.is_integer()
+    return json.dumps(int(value) if whole else value, ensure_ascii=False, default=str)
+
+
+def fits(record: object, where: Mapping[str, object]) -> bool:
+    """Whether the record has in each column of `where` the value, or one of the list of values, that stands there."""
+    return all(
+        text_of_value(look_up(record, column)) in map(text_of_value, wanted if isinstance(wanted, list) else [wanted])
+        for column, wanted in where.items()
+    )
