@@ -8,6 +8,7 @@ import pytest
 from command_line import assert_refused, call
 from preference_files import line, packed, prepare
 
+from hh_align.core.records import text_of_value
 from hh_align.data import prepare_preferences
 from hh_align.data.formats import sides_of
 
@@ -140,3 +141,51 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path, kind):
     assert rows["prompt"].tolist() == [f"\n\nHuman: where is {number}\n\nAssistant:" for number in range(3)]
     assert rows["rejected"].tolist() == [f" gone\n{number}" for number in range(3)]
     assert set(rows["split"]) == {"train"} and rows["use_dpo"].all()
+
+
+WHERE = {"safety": {"category": ["violence", "theft"]}, "shop": {"category": "shop", "level": 1}}
+OF = [("violence", 1), ("shop", 1), ("math", 1), ("shop", 2), ("theft", 3)]
+
+
+def read_where(tmp_path, kind, where, of=OF):
+    """What the step makes of one file train.<kind> whose rows have these categories and levels."""
+    frame = pd.DataFrame(
+        [
+            {"prompt": f"q{number}", "chosen": "a", "rejected": "b", "category": name, "level": level}
+            for number, (name, level) in enumerate(of)
+        ]
+    )
+    path = tmp_path / f"train{kind}"
+    writers = {".csv": lambda: frame.to_csv(path, index=False), ".jsonl": lambda: frame.to_json(path, orient="records", lines=True), ".parquet": lambda: frame.to_parquet(path)}  # fmt: skip
+    writers[kind]()
+    tables = {name: tmp_path / f"{name}.parquet" for name in ("preferences", "quarantine")}
+    return call(prepare_preferences, config={"where": where}, files=path, **tables), tables["preferences"]
+
+
+@pytest.mark.parametrize("kind", [".csv", ".jsonl", ".parquet"])
+def test_the_config_says_which_rows_are_which_subset(tmp_path, kind):
+    (status, said), table = read_where(tmp_path, kind, WHERE)
+    assert (
+        status == 0
+        and "of no subset, left out: category math, level 1 1" in said
+        and "3 rows, 0 quarantined, 2 of no subset left out" in said
+    )
+    rows = pd.read_parquet(table)
+    assert rows[["split", "subset", "row"]].to_numpy().tolist() == [["train", "safety", 0], ["train", "shop", 1], ["train", "safety", 4]]
+
+
+def test_a_row_of_two_subsets_is_of_none_and_a_subset_without_rows_is_refused(tmp_path):
+    (_, said), table = read_where(tmp_path, ".csv", {"easy": {"level": 1}, "shop": {"category": "shop"}})
+    assert "quarantined, of several subsets: 1" in said and len(pd.read_parquet(table)) == 3
+    table.unlink()
+    result, table = read_where(tmp_path, ".csv", {"shop": {"category": "Shop"}, "safety": {"category": "theft"}})
+    assert_refused(
+        result,
+        r"no row of subset shop \(datasets.\*.where.shop\). Of no subset are: category shop: 2 rows; category violence: 1 rows; category math",
+    )
+    assert not table.exists()
+
+
+@pytest.mark.parametrize(("value", "text"), [("x", "x"), (True, "true"), (1, "1"), (1.0, "1"), (0.5, "0.5"), (None, "null"), ("1", "1")])
+def test_values_are_compared_as_they_are_written(value, text):
+    assert text_of_value(value) == text

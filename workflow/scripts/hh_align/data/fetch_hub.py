@@ -18,7 +18,7 @@ from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.core.state import State, state_folder
 from hh_align.data.hub import amount, download, list_revision, refuse_offline
-from hh_align.data.hub_layout import CARDS, layout_of
+from hh_align.data.hub_layout import CARDS, layout_file, layout_of
 
 WEIGHTS = (["model.safetensors"], ["pytorch_model.bin"])
 SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
@@ -111,11 +111,6 @@ def listing_of(config: dict, folder: Path, what: str) -> dict[str, dict]:
         refuse_offline(what, "it has")
         write_json(listed, list_revision(config, what))
     return json.loads(listed.read_text(encoding="utf-8"))
-
-
-def layout_file(manifest: Path) -> Path:
-    """Where it is written which file of a manifest is which split."""
-    return manifest.with_name(manifest.name.replace("manifest", "layout", 1))
 
 
 def fetch_revision(config: dict, table: dict[str, str], manifest: Path, state: State) -> tuple[list[str], int]:

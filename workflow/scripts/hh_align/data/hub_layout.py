@@ -13,6 +13,11 @@ CARDS = ("README.md", ".huggingface.yaml")
 """Files in which a dataset says where its data lie."""
 
 
+def layout_file(manifest: Path) -> Path:
+    """Where it is written which file of a manifest is which split."""
+    return manifest.with_name(manifest.name.replace("manifest", "layout", 1))
+
+
 def layout_of(request: Mapping, names: Collection[str], cards: Path, what: str) -> list[dict]:
     """The files of every config and split of a request: {config, split, files in their order}, configs and splits in the request's order.
 

@@ -19,6 +19,7 @@ from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.core.records import fits, kind_of, look_up, read_records, text_of_value
 from hh_align.data.formats import sides_of
+from hh_align.data.hub_layout import layout_file
 from hh_align.data.preferences import SCHEMA, fit_for
 from hh_align.data.transcripts import ASSISTANT, HUMAN
 
@@ -199,8 +200,8 @@ def sources_of(args: Namespace) -> list[Source]:
     has_subsets = "where" not in args.config
     if args.manifest:
         verify_manifest(args.manifest)
-    if args.layout:
-        return laid_out_sources(args.layout, args.config.get("subset"), has_subsets)
+    if "layout" in args.config:
+        return laid_out_sources(layout_file(args.manifest), args.config.get("subset"), has_subsets)
     folders = "<subset>/<split>" if has_subsets else "<split>"
     if missing := [str(path) for path in args.files if not path.is_file()]:
         raise StudyError(
@@ -210,7 +211,7 @@ def sources_of(args: Namespace) -> list[Source]:
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", files="paths?", manifest="path?", layout="path?", preferences="path", quarantine="path")
+    args = parse(__doc__, config="config", files="paths?", manifest="path?", preferences="path", quarantine="path")
     sources = sources_of(args)
     rows, quarantine = read_preferences(sources, args.config.get("columns"), args.config.get("where"))
     for flag, number in sorted(Counter(flag for row in rows for flag in row["flags"]).items()):
