@@ -87,6 +87,8 @@ def test_a_renamed_column_may_lack_the_blank_line_too(tmp_path):
 
 WRONG = {
     "a system message in the middle": ({"chosen": [user("a"), {"role": "system", "content": "S"}, assistant("b")], "rejected": [assistant("c")]}, "a system message behind the first turn"),
+    "turns in a message": ({"chosen": [user("a\n\nAssistant: b"), assistant("c")], "rejected": [user("a"), assistant("d")]}, "a message holds turns of its own"),
+    "turns in a system message": ({"chosen": [{"role": "system", "content": "Human: a"}, user("a"), assistant("c")], "rejected": [user("a"), assistant("d")]}, "a message holds turns of its own"),
     "messages as one text": ({"prompt": "a", "chosen": "[{'role': 'assistant', 'content': 'b'}]", "rejected": "x"}, "messages written as one text, not a list: take JSON lines or Parquet"),
     "turns in a reply beside a prompt": ({"prompt": "a", "chosen": "Human: hi\n\nAssistant: hello", "rejected": "x"}, "the reply beside a prompt holds turns of its own"),
     "the user speaks last": ({"chosen": [user("a")], "rejected": [user("a"), assistant("b")]}, "no assistant turn"),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from hh_align.core.records import look_up
-from hh_align.data.transcripts import ASSISTANT, HUMAN, split_transcript
+from hh_align.data.transcripts import ASSISTANT, HUMAN, LEAD, split_transcript
 
 FORMS = (
     {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"},
@@ -112,9 +112,12 @@ def asked_by(prompt: object) -> str:
 
 
 def dialogue(messages: list[tuple[str, str]]) -> str:
-    """Messages as a transcript up to the assistant's cue. Raises ValueError for a system message that is not the first."""
+    """Messages as a transcript up to the assistant's cue. Raises ValueError for a system message that is not the first, and for one that
+    holds turns of its own: the transcript would have other turns."""
     if any(role == "system" for role, _ in messages[1:]):
         raise ValueError("a system message behind the first turn")
+    if any(cue in f"{LEAD * (role == 'system')}{content}" for role, content in messages for cue in (HUMAN, ASSISTANT)):
+        raise ValueError("a message holds turns of its own")
     return "".join(content if role == "system" else f"{SPEAKERS[role]} {content}" for role, content in messages) + ASSISTANT
 
 
