@@ -149,7 +149,9 @@ def read_preferences(sources: list[Source], columns: dict | None = None, where: 
         for path in source.files:
             good, bad, left_out = read_file(path, source, numbers, columns, where)
             check_share(path, len(good), bad, left_out.total())
-            rows, quarantine, others = rows + good, quarantine + bad, others + left_out
+            rows += good
+            quarantine += bad
+            others += left_out
     for values, number in others.most_common():
         say(f"of no subset, left out: {values} {number:,}")
     read = {row["subset"] for row in rows} if where else set()
