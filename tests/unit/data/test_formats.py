@@ -8,7 +8,7 @@ import pytest
 from command_line import assert_refused, call
 from preference_files import line, packed, prepare
 
-from hh_align.core.records import text_of_value
+from hh_align.core.records import has_value
 from hh_align.data import prepare_preferences
 from hh_align.data.formats import sides_of
 
@@ -188,6 +188,13 @@ def test_a_row_of_two_subsets_is_of_none_and_a_subset_without_rows_is_refused(tm
     assert not table.exists()
 
 
-@pytest.mark.parametrize(("value", "text"), [("x", "x"), (True, "true"), (1, "1"), (1.0, "1"), (0.5, "0.5"), (None, "null"), ("1", "1")])
-def test_values_are_compared_as_they_are_written(value, text):
-    assert text_of_value(value) == text
+@pytest.mark.parametrize(("value", "wanted"), [("x", "x"), (True, True), ("True", True), ("true", True), (1, "1"), (1.0, 1), ("1", 1), (0.5, "0.5"), ("b", ["a", "b"])])  # fmt: skip
+def test_values_are_compared_as_texts(value, wanted):
+    assert has_value(value, wanted)
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"), [("X", "x"), (True, 1), ("01", 1), (None, "None"), (None, ""), ("", "null"), ("a, b", ["a", "b"])]
+)
+def test_other_values_are_others(value, wanted):
+    assert not has_value(value, wanted)

@@ -222,9 +222,14 @@ def text_of_value(value: object) -> str:
     return json.dumps(int(value) if whole else value, ensure_ascii=False, default=str)
 
 
+def has_value(value: object, wanted: object) -> bool:
+    """Whether a value is the wanted one, or one of a list of them: the same text, true and false in any case."""
+    if isinstance(wanted, list):
+        return any(has_value(value, each) for each in wanted)
+    text = text_of_value(value)
+    return (text.lower() if isinstance(wanted, bool) else text) == text_of_value(wanted)
+
+
 def fits(record: object, where: Mapping[str, object]) -> bool:
     """Whether the record has in each column of `where` the value, or one of the list of values, that stands there."""
-    return all(
-        text_of_value(look_up(record, column)) in map(text_of_value, wanted if isinstance(wanted, list) else [wanted])
-        for column, wanted in where.items()
-    )
+    return all(has_value(look_up(record, column), wanted) for column, wanted in where.items())
