@@ -11,7 +11,7 @@ from hh_align.analysis.labels import read_labels, settle
 from hh_align.core.errors import StudyError
 from hh_align.core.records import read_records
 from hh_align.data.layouts import LAYOUTS
-from hh_align.data.prepare_preferences import read_preferences
+from hh_align.data.prepare_preferences import named_sources, read_preferences
 from hh_align.data.select_twins import twins
 from hh_align.evaluation.import_ratings import check_rows
 from hh_align.evaluation.import_ratings import read_files as read_imported
@@ -121,7 +121,10 @@ READ = {
     ),
     "ratings": (read_ratings, tuple(KINDS)),
     "responses": (read_responses, sorted({path.partition(".")[0] for layout in LAYOUTS.values() for path in layout.values()})),
-    "preferences": (lambda path: read_preferences([path]), ("prompt", "chosen", "rejected", "input", "output", "conversations")),
+    "preferences": (
+        lambda path: read_preferences(named_sources([path])),
+        ("prompt", "chosen", "rejected", "input", "output", "conversations"),
+    ),
     "imported ratings": (
         read_judge,
         (*RATING_COLUMNS, "doc_id", "doc", "resps", "acc"),

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
-LARGE = (".bin", ".safetensors", ".gz", ".h5", ".msgpack")
+LARGE = (".bin", ".safetensors", ".gz", ".h5", ".msgpack", ".parquet")
 
 
 class Request(NamedTuple):

@@ -171,6 +171,8 @@ class PageStudy:
             self.folder / "timings/ask_endpoint/one/sft-seed-42.json",
             {"seconds": 31.5, "seconds_per_1000_responses": 262.5, "peak_memory_mb": 143, **asked},
         )
+        downloaded = {"files": 3, "downloaded_bytes": 4711, "continuations": 0}
+        write_json(self.folder / "timings/fetch_hub/datasets-org--pairs-manifest.json", {"seconds": 3.25, **downloaded})
         for step in ("train_sft/sft-seed-42", "compute_metrics"):
             write_text(self.folder / f"benchmarks/{step}.tsv", "s\th:m:s\tmax_rss\n14.2\t0:00:14\t601.55\n")
 

@@ -8,7 +8,7 @@ from study_folder import REPOSITORY, SHARED
 
 from hh_align.data.generate_corpus import make_rows
 from hh_align.data.grammar import load_words
-from hh_align.data.prepare_preferences import read_preferences, split_pair
+from hh_align.data.prepare_preferences import named_sources, read_preferences, split_pair
 
 SUBSETS = ["harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled"]
 WORDS_PATH = REPOSITORY / "resources/synthetic.yaml"
@@ -48,6 +48,6 @@ def shared_folder(*names: str) -> Path:
 def hh_test_rows() -> tuple[dict, ...]:
     """The rows of HH-RLHF's four test files, none of which is quarantined; read once, so leave them as they are."""
     folder = shared_folder("hh-rlhf")
-    rows, quarantine = read_preferences([folder / subset / "test.jsonl.gz" for subset in SUBSETS])
+    rows, quarantine = read_preferences(named_sources([folder / subset / "test.jsonl.gz" for subset in SUBSETS]))
     assert not quarantine
     return tuple(rows)

@@ -1,6 +1,7 @@
 """An edit of how training data are cleaned, selected or made noisy reruns what reads them."""
 
 import pytest
+import yaml
 from staleness import JUDGED, POLICIES, evaluated, made, rescored
 from study_folder import StudyFolder
 
@@ -57,6 +58,34 @@ def test_how_the_files_of_a_dataset_are_read_reruns_what_is_made_of_them(paper):
         jobs = paper.planned()
     assert {"prepare_preferences hh", "select_prompts", "train_sft sft 42"} <= jobs
     assert not [job for job in jobs if job.startswith(("fetch_hub", "import_base", "import_judge"))]
+
+
+def test_which_rows_are_which_subset_and_which_split_of_the_hub_is_meant(tmp_path):
+    # files without folders of subsets, of which a column decides; a dataset of the hub in its own layout
+    folder = StudyFolder(tmp_path, "--configfile", "config/config.yaml", "mine.yaml")
+    subsets = {"harmless-base": {"topic": "harm"}, "helpful-base": {"topic": ["shop", "chat"]}}
+    mine = {"source": "local", "path": "pairs", "subsets": list(subsets), "where": subsets}
+    theirs = {
+        "source": "hub",
+        "repo": "org/prefs",
+        "revision": "0123456789abcdef0123456789abcdef01234567",
+        "layout": "datasets",
+        "config": "default",
+        "subsets": ["all"],
+    }
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"datasets": {"hh": mine, "theirs": theirs}}))
+    (tmp_path / "pairs").mkdir()
+    for split in ("train", "test"):
+        (tmp_path / f"pairs/{split}.csv").write_text("chosen,rejected\n")
+    folder.pretend_done()
+    edits = {"- shop": "- shops", "harmless-base:\n        topic: harm": "harmless-base:\n        theme: harm"}
+    for old, new in edits.items():
+        with folder.edited("mine.yaml", old, new):
+            assert {"prepare_preferences hh", "select_prompts", "train_sft sft 42"} <= folder.planned()
+    with folder.edited("mine.yaml", "config: default", "config: default\n    split_names: {train: train_prefs}"):
+        jobs = folder.planned()
+    assert "prepare_preferences theirs" in jobs and any(job.startswith("fetch_hub datasets org--prefs") for job in jobs)
+    assert not {"prepare_preferences hh", "select_prompts", "train_sft sft 42"} & jobs
 
 
 def test_a_local_dataset_is_read_from_the_kind_of_file_that_is_there(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from command_line import assert_refused, call
 from preference_files import line, packed, prepare
 
+from hh_align.core.records import has_value
 from hh_align.data import prepare_preferences
 from hh_align.data.formats import sides_of
 
@@ -43,12 +44,12 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_the_same_pair(form):
-    assert sides_of(FORMS[form]) == (ASKED, YES, ASKED, NO)
+    assert sides_of(FORMS[form])[:4] == (ASKED, YES, ASKED, NO)
 
 
 @pytest.mark.parametrize("columns", [{"prompt": "q.text", "chosen": "answers.1", "rejected": "answers.0"}])
 def test_columns_of_other_names(columns):
-    assert sides_of({"q": {"text": "where"}, "answers": ["gone", "here"]}, columns) == (ASKED, YES, ASKED, NO)
+    assert sides_of({"q": {"text": "where"}, "answers": ["gone", "here"]}, columns)[:4] == (ASKED, YES, ASKED, NO)
 
 
 def test_a_system_message_is_kept_before_the_first_turn_and_keeps_the_row_from_nothing(tmp_path):
@@ -64,7 +65,7 @@ def test_a_system_message_is_kept_before_the_first_turn_and_keeps_the_row_from_n
 def test_several_turns_as_messages():
     turns = [user("a"), assistant("b"), user("c")]
     sides = sides_of({"chosen": [*turns, assistant("d")], "rejected": [*turns, assistant("e")]})
-    assert sides == ("\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:", " d", sides.prompt, " e")
+    assert sides[:4] == ("\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:", " d", sides.prompt, " e")
 
 
 def test_a_reply_may_begin_with_the_words_of_the_prompt():
@@ -88,6 +89,8 @@ def test_a_renamed_column_may_lack_the_blank_line_too(tmp_path):
 
 WRONG = {
     "a system message in the middle": ({"chosen": [user("a"), {"role": "system", "content": "S"}, assistant("b")], "rejected": [assistant("c")]}, "a system message behind the first turn"),
+    "turns in a message": ({"chosen": [user("a\n\nAssistant: b"), assistant("c")], "rejected": [user("a"), assistant("d")]}, "a message holds turns of its own"),
+    "turns in a system message": ({"chosen": [{"role": "system", "content": "Human: a"}, user("a"), assistant("c")], "rejected": [user("a"), assistant("d")]}, "a message holds turns of its own"),
     "messages as one text": ({"prompt": "a", "chosen": "[{'role': 'assistant', 'content': 'b'}]", "rejected": "x"}, "messages written as one text, not a list: take JSON lines or Parquet"),
     "turns in a reply beside a prompt": ({"prompt": "a", "chosen": "Human: hi\n\nAssistant: hello", "rejected": "x"}, "the reply beside a prompt holds turns of its own"),
     "the user speaks last": ({"chosen": [user("a")], "rejected": [user("a"), assistant("b")]}, "no assistant turn"),
@@ -142,3 +145,58 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path, kind):
     assert rows["prompt"].tolist() == [f"\n\nHuman: where is {number}\n\nAssistant:" for number in range(3)]
     assert rows["rejected"].tolist() == [f" gone\n{number}" for number in range(3)]
     assert set(rows["split"]) == {"train"} and rows["use_dpo"].all()
+
+
+WHERE = {"safety": {"category": ["violence", "theft"]}, "shop": {"category": "shop", "level": 1}}
+OF = [("violence", 1), ("shop", 1), ("math", 1), ("shop", 2), ("theft", 3)]
+
+
+def read_where(tmp_path, kind, where, of=OF):
+    """What the step makes of one file train.<kind> whose rows have these categories and levels."""
+    frame = pd.DataFrame(
+        [
+            {"prompt": f"q{number}", "chosen": "a", "rejected": "b", "category": name, "level": level}
+            for number, (name, level) in enumerate(of)
+        ]
+    )
+    path = tmp_path / f"train{kind}"
+    writers = {".csv": lambda: frame.to_csv(path, index=False), ".jsonl": lambda: frame.to_json(path, orient="records", lines=True), ".parquet": lambda: frame.to_parquet(path)}  # fmt: skip
+    writers[kind]()
+    tables = {name: tmp_path / f"{name}.parquet" for name in ("preferences", "quarantine")}
+    return call(prepare_preferences, config={"where": where}, files=path, **tables), tables["preferences"]
+
+
+@pytest.mark.parametrize("kind", [".csv", ".jsonl", ".parquet"])
+def test_the_config_says_which_rows_are_which_subset(tmp_path, kind):
+    (status, said), table = read_where(tmp_path, kind, WHERE)
+    assert (
+        status == 0
+        and "of no subset, left out: category math, level 1 1" in said
+        and "3 rows, 0 quarantined, 2 of no subset left out" in said
+    )
+    rows = pd.read_parquet(table)
+    assert rows[["split", "subset", "row"]].to_numpy().tolist() == [["train", "safety", 0], ["train", "shop", 1], ["train", "safety", 4]]
+
+
+def test_a_row_of_two_subsets_is_of_none_and_a_subset_without_rows_is_refused(tmp_path):
+    (_, said), table = read_where(tmp_path, ".csv", {"easy": {"level": 1}, "shop": {"category": "shop"}})
+    assert "quarantined, of several subsets: 1" in said and len(pd.read_parquet(table)) == 3
+    table.unlink()
+    result, table = read_where(tmp_path, ".csv", {"shop": {"category": "Shop"}, "safety": {"category": "theft"}})
+    assert_refused(
+        result,
+        r"no row of subset shop \(datasets.\*.where.shop\). Of no subset are: category shop: 2 rows; category violence: 1 rows; category math",
+    )
+    assert not table.exists()
+
+
+@pytest.mark.parametrize(("value", "wanted"), [("x", "x"), (True, True), ("True", True), ("true", True), (1, "1"), (1.0, 1), ("1", 1), (0.5, "0.5"), ("b", ["a", "b"])])  # fmt: skip
+def test_values_are_compared_as_texts(value, wanted):
+    assert has_value(value, wanted)
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"), [("X", "x"), (True, 1), ("01", 1), (None, "None"), (None, ""), ("", "null"), ("a, b", ["a", "b"])]
+)
+def test_other_values_are_others(value, wanted):
+    assert not has_value(value, wanted)

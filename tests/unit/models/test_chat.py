@@ -11,6 +11,8 @@ from hh_align.config.resolve import resolve
 from hh_align.core.artifacts import write_table
 from hh_align.core.errors import StudyError
 from hh_align.data.preferences import SCHEMA as PREFERENCES
+from hh_align.data.prepare_preferences import split_pair
+from hh_align.data.transcripts import published_prompt
 from hh_align.models.chat import as_read, messages
 from hh_align.models.decoding import prompt_ids
 from hh_align.models.folders import load_policy
@@ -50,6 +52,8 @@ def study(tmp_path_factory):
         ("Human: Hi.\n\nAssistant: Yes", [("user", "Hi."), ("assistant", "Yes")]),
         ("\n\nHuman: a\n\nHuman: b\n\nAssistant:", [("user", "a\n\nb")]),
         ("Human: say 'Assistant: no'", [("user", "say 'Assistant: no'")]),
+        ("Be kind.\n\nHuman: a\n\nAssistant: b\n\nHuman: c", [("system", "Be kind."), ("user", "a"), ("assistant", "b"), ("user", "c")]),
+        ("begun\n\nAssistant: b", [("user", "begun"), ("assistant", "b")]),
     ],
 )
 def test_turns_become_messages(prompt, turns):
@@ -75,6 +79,34 @@ def test_pairs_are_the_templates_own_tokens_and_end_with_its_end(study):
             whole = tokenizer.apply_chat_template(said, tokenize=False).rstrip()
             assert pair.prompt_ids + getattr(pair, f"{side}_ids") == tokenizer(whole, add_special_tokens=False)["input_ids"]
         assert row["row"] == original["row"]
+
+
+KIND = {"role": "system", "content": "Be kind."}
+CONVERSATION = [KIND, {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c\n\nd"}]
+DROPS = TEMPLATE.replace("for message in messages %}", "for message in messages if message.role != 'system' %}")
+REFUSES = TEMPLATE.replace(
+    "{{ bos_token }}", "{{ bos_token }}{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+)
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, DROPS, REFUSES])
+def test_a_conversation_of_preferences_reaches_the_model_as_the_template_writes_it(study, template, capsys):
+    # in training and in generation: a system message is one where the template takes one, else it begins the user's first turn
+    _, tokenizer = load_policy(study / "base/manifest.json")
+    tokenizer.chat_template = template
+    replies = {side: {"role": "assistant", "content": side} for side in ("chosen", "rejected")}
+    pair = split_pair({side: [*CONVERSATION, reply] for side, reply in replies.items()})
+    said = CONVERSATION if template == TEMPLATE else [{"role": "user", "content": "Be kind.\n\na"}, *CONVERSATION[2:]]
+    row = {"subset": "s", "split": "train", "row": 0, **pair}
+    _, (tokens,), _ = usable_pairs([row], tokenizer, DPO | {"max_length": 200, "max_prompt_length": 150}, "train")
+    for side, reply in replies.items():
+        whole = tokenizer.apply_chat_template([*said, reply], tokenize=False).rstrip()
+        assert tokens.prompt_ids + getattr(tokens, f"{side}_ids") == tokenizer(whole, add_special_tokens=False)["input_ids"]
+    asked = published_prompt(pair["prompt"])
+    (ids,), _ = prompt_ids(tokenizer, [{"prompt_id": "p", "prompt": asked}], ASKED, 128)
+    assert ids == tokens.prompt_ids
+    counted = "the chat template takes no system message: in 1 prompts it begins the user's first turn"
+    assert capsys.readouterr().out.count(counted) == (0 if template == TEMPLATE else 2)
 
 
 def test_a_trained_policy_keeps_the_template(study):

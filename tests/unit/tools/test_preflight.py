@@ -16,6 +16,10 @@ from hh_align.core.errors import StudyError
 from hh_align.tools.preflight import check_hub, needs, require_room, weights_in_float32
 
 CONFIG = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+SHARDS = {
+    "source": "hub", "repo": "org/shards", "revision": "0123456789abcdef0123456789abcdef01234567", "layout": "datasets", "config": "default",
+    "subsets": ["mine"], "splits": ["train"], "split_names": {"train": "train_prefs"},
+}  # fmt: skip
 DATA, BASE, JUDGE = CONFIG["datasets"]["hh"], CONFIG["models"]["base"], CONFIG["judges"]["deberta"]
 
 
@@ -46,19 +50,25 @@ def hub(tmp_path):
     write_dataset(revision_folder(tmp_path / "hub", "datasets", DATA["repo"], DATA["revision"]), rows)
     write_opt(revision_folder(tmp_path / "hub", "models", BASE["repo"], BASE["revision"]), weights="safetensors")
     write_judge(revision_folder(tmp_path / "hub", "models", JUDGE["repo"], JUDGE["revision"]))
+    shards = revision_folder(tmp_path / "hub", "datasets", SHARDS["repo"], SHARDS["revision"]) / "data"
+    shards.mkdir()
+    for split in ("train_prefs", "train_sft"):
+        (shards / f"{split}-00000-of-00001.parquet").write_bytes(b"0" * 123_456)
     with Hub(tmp_path / "hub") as hub:
         yield hub
 
 
 def preflight(hub, tmp_path):
+    """The step on the paper's study and a dataset whose files the hub's layout names."""
     folder = tmp_path / "here"
     folder.mkdir(exist_ok=True)
+    (folder / "mine.yaml").write_text(yaml.safe_dump(CONFIG | {"datasets": CONFIG["datasets"] | {"shards": SHARDS}}))
     command = [
         sys.executable,
         "-m",
         "hh_align.tools.preflight",
         "--config",
-        str(REPOSITORY / "config/config.yaml"),
+        "mine.yaml",
     ]
     away = environment(hub.url, tmp_path / "scratch") | {"CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, cwd=folder, env=away, capture_output=True, text=True, check=False)
@@ -69,7 +79,7 @@ def preflight(hub, tmp_path):
 def test_what_the_study_takes_is_stated_and_a_full_disk_is_one_error_before_the_first_byte(hub, tmp_path):
     done = preflight(hub, tmp_path)
     assert "are needed at most (download of" in done.stdout and "weights of 3 policies" in done.stdout and "are free" in done.stdout
-    assert "needs a GPU" in done.stderr
+    assert "needs a GPU" in done.stderr and "download of org/shards 123.5 kB" in done.stdout
     hub.size["model.safetensors"] = 10**15
     done = preflight(hub, tmp_path)
     assert done.returncode == 1 and done.stderr.count("error:") == 1

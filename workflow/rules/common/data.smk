@@ -45,15 +45,8 @@ def hub_folder(kind, source):
     return download_folder(HUB, kind, source["repo"], source["revision"])
 
 
-def hub_files(dataset):
-    """The files of a hub's dataset that a study reads."""
-    return [f"{subset}/{split}.jsonl.gz" for subset in dataset["subsets"] for split in dataset["splits"]]
-
-
 def hub_manifest(dataset):
-    """The manifest of this selection of files: studies that read other files of the same dataset share the folder, not the manifest."""
-    chosen = hashlib.sha256("\n".join(sorted(hub_files(dataset))).encode()).hexdigest()[:8]
-    return f"{hub_folder('datasets', dataset)}/manifest-{chosen}.json"
+    return f"{hub_folder('datasets', dataset)}/{manifest_name(hub_selection(dataset))}"
 
 
 def release_folder():
@@ -66,9 +59,9 @@ def dataset_paths(name):
     """The dataset's own files, in the order in which they are read."""
     dataset = DATASETS[name]
     if dataset["source"] == "local":
-        return [local_file(f"{dataset['path']}/{file}") for file in hub_files(dataset)]
+        return [local_file(f"{dataset['path']}/{file}") for file in named_files(dataset)]
     folder = hub_folder("datasets", dataset) if dataset["source"] == "hub" else f"{STUDY}/data/{name}/raw"
-    return [f"{folder}/{file}" for file in hub_files(dataset)]
+    return [f"{folder}/{file}" for file in named_files(dataset)]
 
 
 def local_file(path):
@@ -108,14 +101,16 @@ def hub_request(wildcards):
             chosen = source_files(source)
             return as_json(**request, **({"files": chosen} if chosen else {}))
         if wildcards.kind == "datasets" and wanted == hub_manifest(source):
-            return as_json(**request, files=sorted(hub_files(source)))
+            return as_json(**request, **hub_selection(source))
     raise WorkflowError(f"{wildcards.repo} at {wildcards.revision} is no source in the config of study {config['study']}.")
 
 
 def preferences_config(wildcards):
     """How the files of a dataset are read."""
     dataset = DATASETS[wildcards.dataset]
-    return as_json(**{"columns": dataset["columns"]} if "columns" in dataset else {})
+    layout = {key: value for key, value in hub_selection(dataset).items() if key == "layout"}
+    subset = {"subset": dataset["subsets"][0]} if "config" in dataset and "where" not in dataset else {}
+    return as_json(**{key: dataset[key] for key in ("columns", "where") if key in dataset}, **layout, **subset)
 
 
 def corpus_config(wildcards):
@@ -136,7 +131,8 @@ def dataset_options(wildcards, input):
     dataset = DATASETS[wildcards.dataset]
     if dataset["source"] != "hub":
         return f"--files {shlex.join(map(str, input))}"
-    return f"--files {shlex.join(dataset_paths(wildcards.dataset))} --manifest {hub_manifest(dataset)}"
+    files = "" if "layout" in dataset else f"--files {shlex.join(dataset_paths(wildcards.dataset))}"
+    return f"{files} --manifest {hub_manifest(dataset)}"
 
 
 def derived_config(wildcards):

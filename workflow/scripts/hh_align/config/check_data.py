@@ -22,9 +22,27 @@ def check_datasets(config: dict) -> None:
                 raise StudyError(f"config: datasets.{name}.{key} needs {other}: {str(wanted).lower()} beside it.")
         if ("noise" in dataset) != (dataset.get("labels") == "noisy"):
             raise StudyError(f"config: datasets.{name}: labels: noisy and noise, a share below 0.5, go together.")
+        check_subsets(name, dataset)
         if "judge_margin" in dataset:
             with_weights = [judge for judge, what in config["judges"].items() if what["source"] in ("hub", "local", "scratch")]
             require_known(f"datasets.{name}.judge_margin.judge", dataset["judge_margin"]["judge"], with_weights)
+
+
+def check_subsets(name: str, dataset: dict) -> None:
+    """Raise StudyError where it is not clear which rows are which subset, or what has an axis or a filter is no subset."""
+    for key in ("where", "axes"):
+        for subset in dataset.get(key, {}):
+            require_known(f"datasets.{name}.{key}", subset, dataset["subsets"])
+    if "where" in dataset and (missing := [subset for subset in dataset["subsets"] if subset not in dataset["where"]]):
+        raise StudyError(
+            f"config: datasets.{name}.where says of no row that it is of {', '.join(missing)}. Name its column and value there."
+        )
+    if "config" in dataset and "where" not in dataset and len(dataset["subsets"]) > 1:
+        raise StudyError(
+            f"config: datasets.{name}.config is one config for {len(dataset['subsets'])} subsets. Say in `where` which rows are which."
+        )
+    for split in (split for split in dataset.get("split_names", {}) if split not in dataset["splits"]):
+        raise StudyError(f"config: datasets.{name}.split_names names {split}, which is not read. Add it to splits.")
 
 
 def check_prompts(config: dict) -> None:
@@ -35,6 +53,11 @@ def check_prompts(config: dict) -> None:
     for axis in AXES:
         for key in ("subset", "split"):
             require_known(f"prompts.{axis}.{key}", prompts[axis][key], dataset.get(f"{key}s", [prompts[axis][key]]))
+        subset, source = prompts[axis]["subset"], datasets.get(dataset.get("from"), dataset)
+        if (other := source.get("axes", {}).get(subset, axis)) != axis:
+            raise StudyError(
+                f"config: prompts.{axis}.subset is {subset}, which speaks about {other} (datasets.*.axes). Correct one of them."
+            )
 
 
 def check_needed_datasets(config: dict) -> None:

@@ -5,11 +5,13 @@ from hh_align.core.errors import StudyError
 
 
 def subset_axes(config: dict, dataset: str) -> dict[str, str]:
-    """Subset of a dataset -> its axis: harmlessness where it is the subset of the prompts of that axis, else helpfulness."""
+    """Subset of a dataset -> its axis: the one that the dataset's `axes` names, else harmlessness where it is the subset of the prompts of
+    that axis, else helpfulness."""
     entry = config["datasets"][dataset]
-    subsets = entry["subsets"] if "subsets" in entry else config["datasets"][entry["from"]]["subsets"]
-    harmless = config["prompts"]["harmlessness"]["subset"]
-    return {subset: "harmlessness" if subset == harmless else "helpfulness" for subset in subsets}
+    source = config["datasets"][entry["from"]] if "from" in entry else entry
+    harmless = config["prompts"]["harmlessness"].get("subset")
+    axes = {subset: "harmlessness" if subset == harmless else "helpfulness" for subset in entry.get("subsets", source["subsets"])}
+    return axes | {subset: axis for subset, axis in source.get("axes", {}).items() if subset in axes}
 
 
 def check_judged_axes(config: dict) -> None:
@@ -24,5 +26,5 @@ def check_judged_axes(config: dict) -> None:
                 raise StudyError(
                     f"config: judges.{name} judges {axis}, but of the subsets that it is trained on ({', '.join(subsets)}) none speaks about it: "
                     f"of harmlessness is {config['prompts']['harmlessness']['subset']} (prompts.harmlessness.subset), of helpfulness every other "
-                    f"one. Add such a subset to datasets.{dataset}, or set judges.{name}.axis to the other axis."
+                    f"one, unless datasets.*.axes says it. Add such a subset to datasets.{dataset}, or set judges.{name}.axis to the other axis."
                 )

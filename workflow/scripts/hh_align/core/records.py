@@ -253,3 +253,24 @@ def look_up(value: object, column: str) -> object:
         else:
             return None
     return value
+
+
+def text_of_value(value: object) -> str:
+    """A value as a CSV file has it: a text as it is, a whole number without a point, anything else as JSON writes it."""
+    if isinstance(value, str):
+        return value
+    whole = isinstance(value, float) and value.is_integer()
+    return json.dumps(int(value) if whole else value, ensure_ascii=False, default=str)
+
+
+def has_value(value: object, wanted: object) -> bool:
+    """Whether a value is the wanted one, or one of a list of them: the same text, true and false in any case."""
+    if isinstance(wanted, list):
+        return any(has_value(value, each) for each in wanted)
+    text = text_of_value(value)
+    return (text.lower() if isinstance(wanted, bool) else text) == text_of_value(wanted)
+
+
+def fits(record: object, where: Mapping[str, object]) -> bool:
+    """Whether the record has in each column of `where` the value, or one of the list of values, that stands there."""
+    return all(has_value(look_up(record, column), wanted) for column, wanted in where.items())

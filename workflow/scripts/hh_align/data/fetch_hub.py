@@ -18,6 +18,7 @@ from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.core.state import State, state_folder
 from hh_align.data.hub import amount, download, list_revision, refuse_offline
+from hh_align.data.hub_layout import CARDS, layout_file, layout_of
 
 WEIGHTS = (["model.safetensors"], ["pytorch_model.bin"])
 SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
@@ -43,7 +44,7 @@ def pick_files(available: Iterable[str], wanted: list[str]) -> list[str]:
     A name must be there (else KeyError with the missing names); a shell pattern or one of IF_THERE takes what there is, in no folder.
     """
     available = set(available)
-    optional = [name for name in wanted if name in IF_THERE or any(sign in name for sign in "*?[")]
+    optional = [name for name in wanted if name in IF_THERE or (name not in available and any(sign in name for sign in "*?["))]
     missing = sorted(set(wanted) - set(optional) - available)
     if missing:
         raise KeyError(", ".join(missing))
@@ -103,21 +104,39 @@ def fetch_file(config: dict, name: str, expected: str, folder: Path, what: str) 
         )
 
 
-def fetch_revision(config: dict, table: dict[str, str], folder: Path, state: State) -> tuple[list[str], int]:
-    """Bring every needed file into the folder, checked; return their names, and the bytes that had to be downloaded for them.
-
-    `table` holds the sha256 sums known in advance, by file name; for the rest the sums that the hub states for the commit
-    are kept in `.listing.json` on first contact, and every later download is held to them. Complete files are not
-    requested again; `state` notes the seconds after each. Raises StudyError for whatever the user can mend.
-    """
-    what = f"{config['kind']}/{config['repo']}@{config['revision'][:12]}"
+def listing_of(config: dict, folder: Path, what: str) -> dict[str, dict]:
+    """Every file of the revision: size and sum, as the hub stated them on first contact, kept in `.listing.json`."""
     listed = folder / ".listing.json"
     if not is_listing(listed):
         refuse_offline(what, "it has")
         write_json(listed, list_revision(config, what))
-    listing = json.loads(listed.read_text(encoding="utf-8"))
+    return json.loads(listed.read_text(encoding="utf-8"))
 
-    wanted = config.get("files") or model_files(listing)
+
+def fetch_revision(config: dict, table: dict[str, str], manifest: Path, state: State) -> tuple[list[str], int]:
+    """Bring every needed file into the manifest's folder, checked; return their names, and the bytes that had to be downloaded for them.
+
+    `table` holds the sha256 sums known in advance, by file name; the rest is held to the sums of the revision's listing. Of a dataset
+    with a `layout` the cards come first, then what they say, and a file beside the manifest says which file is which split. `state` notes
+    the seconds after each file. Raises StudyError for whatever the user can mend.
+    """
+    what = f"{config['kind']}/{config['repo']}@{config['revision'][:12]}"
+    folder, note = manifest.parent, layout_file(manifest)
+    listing = listing_of(config, folder, what)
+    if "layout" not in config:
+        return fetch_files(config, config.get("files") or model_files(listing), table, listing, folder, state)
+    cards, size = fetch_files(config, [name for name in CARDS if name in listing], table, listing, folder, state)
+    layout = layout_of(config["layout"], listing, folder, what)
+    write_json(note, layout)
+    data, more = fetch_files(config, [name for entry in layout for name in entry["files"]], table, listing, folder, state)
+    return sorted({*cards, *data, note.name}), size + more
+
+
+def fetch_files(
+    config: dict, wanted: list[str], table: dict[str, str], listing: dict[str, dict], folder: Path, state: State
+) -> tuple[list[str], int]:
+    """Bring the files that `wanted` picks into the folder, as fetch_revision does. Complete ones are not requested again."""
+    what = f"{config['kind']}/{config['repo']}@{config['revision'][:12]}"
     try:
         names = pick_files(listing, wanted)
     except KeyError as error:
@@ -159,7 +178,7 @@ def main() -> None:
     tables = read_checksums(args.checksums)
     folder, mark = args.manifest.parent, json.dumps(args.config, sort_keys=True)
     with locked(folder), state_folder(folder / ".state" / args.manifest.stem, mark, started) as state:
-        names, size = fetch_revision(args.config, tables.get(f"{args.config['repo']}@{args.config['revision']}", {}), folder, state)
+        names, size = fetch_revision(args.config, tables.get(f"{args.config['repo']}@{args.config['revision']}", {}), args.manifest, state)
         seconds, counts = time.monotonic() - state.started, {"files": len(names), "downloaded_bytes": size}
         write_json(args.timing, {"seconds": round(seconds, 3), "continuations": state.continuations, **counts})
         write_json(args.manifest, {name: sha256(folder / name) for name in names})

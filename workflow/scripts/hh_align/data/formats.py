@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from hh_align.core.records import look_up
-from hh_align.data.transcripts import ASSISTANT, HUMAN, split_transcript
+from hh_align.data.transcripts import ASSISTANT, HUMAN, LEAD, split_transcript
 
 FORMS = (
     {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"},
@@ -16,12 +16,16 @@ SPEAKERS = {"user": HUMAN, "human": HUMAN, "assistant": ASSISTANT, "gpt": ASSIST
 
 
 class Sides(NamedTuple):
-    """Prompt and reply of both sides; a prompt ends with the assistant's cue, and prompt + reply is a transcript."""
+    """Prompt and reply of both sides; a prompt ends with the assistant's cue, and prompt + reply is a transcript.
+
+    lead_restored: whether a transcript lacked the blank line before its first turn.
+    """
 
     prompt: str
     chosen: str
     rejected_prompt: str
     rejected: str
+    lead_restored: bool
 
 
 def sides_of(record: object, columns: Mapping[str, str] | None = None) -> Sides:
@@ -32,18 +36,16 @@ def sides_of(record: object, columns: Mapping[str, str] | None = None) -> Sides:
     if not isinstance(record, dict):
         raise ValueError(f"not a JSON object but {type(record).__name__}")
     names = form_of(record) | columns if columns else form_of(record)
-    parts = {part: look_up(record, names[part]) for part in ("prompt", "chosen", "rejected")}
-    if parts["prompt"] == "":
-        parts["prompt"] = None
-    for side in ("chosen", "rejected"):
-        if parts[side] is None and names[side].partition(".")[0] not in record:
+    prompt, chosen, rejected = look_up(record, names["prompt"]), look_up(record, names["chosen"]), look_up(record, names["rejected"])
+    for side, reply in (("chosen", chosen), ("rejected", rejected)):
+        if reply is None and names[side].partition(".")[0] not in record:
             raise ValueError(f"no key {names[side]}")
-        check_text(parts[side], names[side])
-    if parts["prompt"] is not None:
-        check_text(parts["prompt"], names["prompt"])
-    prompt, chosen = side_of(parts["prompt"], parts["chosen"])
-    rejected_prompt, rejected = side_of(parts["prompt"], parts["rejected"])
-    return Sides(prompt, chosen, rejected_prompt, rejected)
+        check_text(reply, names[side])
+    if prompt == "":
+        prompt = None
+    if prompt is not None:
+        check_text(prompt, names["prompt"])
+    return Sides(*side_of(prompt, chosen), *side_of(prompt, rejected), is_stripped(chosen) or is_stripped(rejected))
 
 
 def form_of(record: Mapping) -> dict[str, str]:
@@ -56,10 +58,9 @@ def form_of(record: Mapping) -> dict[str, str]:
 
 def check_text(value: object, name: str) -> None:
     """Raise ValueError unless a value is a text or messages, every text of it one that can be written."""
-    texts = [value] if isinstance(value, str) else [text for _, text in messages_of(value, name)]
     try:
-        for text in texts:
-            text.encode()
+        for text in [value] if isinstance(value, str) else [text for _, text in messages_of(value, name)]:
+            text.isascii() or text.encode()
     except UnicodeEncodeError:
         raise ValueError(f"{name} holds half a surrogate pair") from None
 
@@ -113,15 +114,18 @@ def asked_by(prompt: object) -> str:
 
 
 def dialogue(messages: list[tuple[str, str]]) -> str:
-    """Messages as a transcript up to the assistant's cue. Raises ValueError for a system message that is not the first."""
+    """Messages as a transcript up to the assistant's cue. Raises ValueError for a system message that is not the first, and for one that
+    holds turns of its own: the transcript would have other turns."""
     if any(role == "system" for role, _ in messages[1:]):
         raise ValueError("a system message behind the first turn")
+    if any(cue in f"{LEAD * (role == 'system')}{content}" for role, content in messages for cue in (HUMAN, ASSISTANT)):
+        raise ValueError("a message holds turns of its own")
     return "".join(content if role == "system" else f"{SPEAKERS[role]} {content}" for role, content in messages) + ASSISTANT
 
 
 def is_stripped(text: object) -> bool:
     """Whether a text is a transcript without the blank line before its first turn."""
-    return isinstance(text, str) and not text.startswith(HUMAN) and text.lstrip().startswith(HUMAN.strip())
+    return isinstance(text, str) and not text.startswith(HUMAN) and text.lstrip().startswith("Human:")
 
 
 def with_lead(transcript: str) -> str:

@@ -26,11 +26,12 @@ KEY = ["split", "subset", "row"]
 
 NO_HINDRANCE = {"swapped", "lead_restored", "system_first"}
 """Flags of a row that is fit for every use."""
+BAR_SFT = {"empty_chosen", "human_last"}
 
 
 def fit_for(flags: list[str]) -> dict[str, bool]:
     """Uses of a row: SFT needs a chosen reply that ends the dialogue, DPO two different ones to the same prompt."""
-    return {"use_sft": not {"empty_chosen", "human_last"} & set(flags), "use_dpo": not set(flags) - NO_HINDRANCE}
+    return {"use_sft": BAR_SFT.isdisjoint(flags), "use_dpo": NO_HINDRANCE.issuperset(flags)}
 
 
 def training_rows(rows: list[dict], train_split: str, use: str | None, max_rows: int | None) -> list[dict]:

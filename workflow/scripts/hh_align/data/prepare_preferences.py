@@ -2,19 +2,25 @@
 
 import codecs
 import gzip
+import io
 import json
 import zlib
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from hh_align.core.artifacts import provenance, say, verify_manifest, write_table
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
-from hh_align.core.records import kind_of, look_up, read_records
-from hh_align.data.formats import form_of, is_stripped, sides_of
+from hh_align.core.records import fits, kind_of, look_up, read_records, text_of_value
+from hh_align.data.formats import sides_of
+from hh_align.data.hub_layout import layout_file
 from hh_align.data.preferences import SCHEMA, fit_for
 from hh_align.data.transcripts import ASSISTANT, HUMAN
 
@@ -22,6 +28,16 @@ QUARANTINE = pa.schema(
     [("split", pa.string()), ("subset", pa.string()), ("row", pa.int64()), ("reason", pa.string()), ("excerpt", pa.string())]
 )
 EXCERPT = 200
+DAMAGE = (gzip.BadGzipFile, EOFError, zlib.error)
+BUFFER = 1 << 18  # bytes read at once: a gzip file's lines come a fifth faster than from Python's own buffer
+
+
+class Source(NamedTuple):
+    """The files of one split, in their order; subset: theirs, or None where a row's columns say it."""
+
+    subset: str | None
+    split: str
+    files: list[Path]
 
 
 def read_line(line: bytes) -> object:
@@ -38,28 +54,33 @@ def read_line(line: bytes) -> object:
         raise ValueError("not JSON (a number of too many digits)") from None
 
 
+def is_blank(text: str) -> bool:
+    """Whether a text is empty or white space."""
+    return not text or text.isspace()
+
+
 def split_pair(record: object, columns: dict[str, str] | None = None) -> dict:
     """Prompt, replies and flags of a pair. Raises ValueError where it is none."""
-    sides = sides_of(record, columns)
-    names = form_of(record) | (columns or {})
-    before = sides.prompt[: max(sides.prompt.find(HUMAN), 0)]  # what stands before the human's first turn
-    human, speaks = sides.prompt.startswith(HUMAN) or bool(before), ASSISTANT in f"\n\n{before}"
+    prompt, chosen, rejected_prompt, rejected, lead_restored = sides_of(record, columns)
+    begins = prompt.find(HUMAN)
+    before = prompt[:begins] if begins > 0 else ""  # what stands before the human's first turn
+    speaks = bool(before) and ASSISTANT in f"\n\n{before}"
     holds = {
-        "empty_chosen": not sides.chosen.strip(),
-        "empty_rejected": not sides.rejected.strip(),
-        "identical": sides[:2] == sides[2:],
-        "prompt_differs": sides.prompt != sides.rejected_prompt,
-        "human_last": HUMAN in sides.chosen or HUMAN in sides.rejected,
-        "no_human_first": not human or speaks,
+        "empty_chosen": is_blank(chosen),
+        "empty_rejected": is_blank(rejected),
+        "identical": prompt == rejected_prompt and chosen == rejected,
+        "prompt_differs": prompt != rejected_prompt,
+        "human_last": HUMAN in chosen or HUMAN in rejected,
+        "no_human_first": begins < 0 or speaks,
         "system_first": bool(before.strip()) and not speaks,
-        "lead_restored": any(is_stripped(look_up(record, names[side])) for side in ("chosen", "rejected")),
+        "lead_restored": lead_restored,
     }
     flags = [flag for flag, true in holds.items() if true]
     return {
-        "prompt": sides.prompt,
-        "chosen": sides.chosen,
-        "rejected": sides.rejected,
-        "rejected_prompt": sides.rejected_prompt if holds["prompt_differs"] else None,
+        "prompt": prompt,
+        "chosen": chosen,
+        "rejected": rejected,
+        "rejected_prompt": rejected_prompt if holds["prompt_differs"] else None,
         "flags": flags,
         **fit_for(flags),
     }
@@ -67,22 +88,28 @@ def split_pair(record: object, columns: dict[str, str] | None = None) -> dict:
 
 def lines_of(path: Path) -> Iterator[bytes]:
     """Lines of a .jsonl or .jsonl.gz file without their ends. Raises StudyError where the compressed data are damaged."""
-    number = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            for line in file:
-                number += 1
-                yield line.rstrip(b"\r\n").removeprefix(codecs.BOM_UTF8 if number == 1 else b"")
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise StudyError(f"{path}: damaged gzip data after line {number} ({error}). Replace the file.") from None
+            for number, line in enumerate(io.BufferedReader(file, BUFFER)):
+                yield line.rstrip(b"\r\n") if number else line.rstrip(b"\r\n").removeprefix(codecs.BOM_UTF8)
+    except DAMAGE as error:
+        raise StudyError(f"{path}: damaged gzip data after line {sound_lines(path)} ({error}). Replace the file.") from None
+
+
+def sound_lines(path: Path) -> int:
+    """How many lines of a damaged gzip file can be read."""
+    number = 0
+    with suppress(*DAMAGE), gzip.open(path) as file:
+        for _ in file:
+            number += 1
+    return number
 
 
 def entries_of(path: Path) -> Iterator[object]:
     """The lines of a file of JSON lines, as bytes; of another kind of file the records."""
     if kind_of(path) in (".jsonl", ".ndjson"):
-        yield from lines_of(path)
-    else:
-        yield from (record for _, record in read_records(path))
+        return lines_of(path)
+    return (record for _, record in read_records(path))
 
 
 def excerpt_of(entry: object) -> str:
@@ -91,32 +118,88 @@ def excerpt_of(entry: object) -> str:
     return line[:EXCERPT].decode("utf-8", "replace")
 
 
-def read_preferences(files: list[Path], columns: dict[str, str] | None = None) -> tuple[list[dict], list[dict]]:
-    """Rows and quarantined lines of files named .../<subset>/<split>.<ending>, in file order.
+def named_sources(files: list[Path], has_subsets: bool = True) -> list[Source]:
+    """A source of each file <split>.<ending>, which lies in the folder of its subset where it has one."""
+    return [Source(path.parent.name if has_subsets else None, path.name.split(".")[0], [path]) for path in files]
 
-    Raises StudyError where more than half of a file cannot be read as pairs: it is of another kind, and the rest is read by chance.
+
+def laid_out_sources(layout: Path, subset: str | None, has_subsets: bool) -> list[Source]:
+    """The sources of a hub's dataset, of the note that lies in its folder. subset: name of the only one; else each config is one."""
+    entries = json.loads(layout.read_text(encoding="utf-8"))
+    return [
+        Source(subset or entry["config"] if has_subsets else None, entry["split"], [layout.parent / name for name in entry["files"]])
+        for entry in entries
+    ]
+
+
+def subset_of(record: object, where: dict[str, dict]) -> str | None:
+    """The subset whose columns have the record's values, None where there is none. Raises ValueError where there are several."""
+    subsets = [subset for subset, columns in where.items() if fits(record, columns)]
+    if len(subsets) > 1:
+        raise ValueError(f"of several subsets ({', '.join(subsets)})")
+    return subsets[0] if subsets else None
+
+
+def values_in(record: dict, where: dict[str, dict]) -> str:
+    """What a record has in the columns that the subsets go by."""
+    columns = dict.fromkeys(column for values in where.values() for column in values)
+    return ", ".join(f"{column} {text_of_value(look_up(record, column))[:40]}" for column in columns)
+
+
+def read_preferences(sources: list[Source], columns: dict | None = None, where: dict | None = None) -> tuple[list[dict], list[dict]]:
+    """Rows and quarantined lines of the sources, in their order; `row` counts the lines of a source from 0, through all its files.
+
+    columns: names of the parts of a pair. where: subset -> columns and their values, for sources without a subset; a row of none is
+    left out, and counted. Raises StudyError where more than half of a file is no pair (it is of another kind, and the rest is read by
+    chance), and for a subset of `where` without a row.
     """
-    rows, quarantine = [], []
-    for path in files:
-        origin = {"split": path.name.split(".")[0], "subset": path.parent.name}
-        before = len(rows), len(quarantine)
-        for number, entry in enumerate(entries_of(path)):
-            try:
-                record = read_line(entry) if isinstance(entry, bytes) else entry
-                rows.append({**origin, "row": number, **split_pair(record, columns)})
-            except ValueError as error:
-                quarantine.append({**origin, "row": number, "reason": str(error), "excerpt": excerpt_of(entry)})
-        good, bad = len(rows) - before[0], len(quarantine) - before[1]
-        say(f"{origin['subset']}/{origin['split']}: {good:,} rows, {bad:,} quarantined")
-        if bad > good or not good:
-            reasons = ", ".join(f"{reason} {count:,}" for reason, count in reasons_of(quarantine[before[1] :]).most_common(3))
-            what = (
-                f"{bad:,} of {good + bad:,} lines could not be read as pairs" if good else "no line could be read as a pair of transcripts"
-            )
-            raise StudyError(
-                f"{path}: {what}{f' ({reasons})' if reasons else ''}. Name the columns (datasets.*.columns), or take these lines out."
-            )
+    rows, quarantine, others = [], [], Counter()
+    for source in sources:
+        numbers = count()
+        for path in source.files:
+            good, bad, left_out = read_file(path, source, numbers, columns, where)
+            check_share(path, len(good), bad, left_out.total())
+            rows += good
+            quarantine += bad
+            others += left_out
+    for values, number in others.most_common():
+        say(f"of no subset, left out: {values} {number:,}")
+    read = {row["subset"] for row in rows} if where else set()
+    for subset in (name for name in where or {} if name not in read):
+        there = "; ".join(f"{values}: {number:,} rows" for values, number in others.most_common(9))
+        raise StudyError(f"no row of subset {subset} (datasets.*.where.{subset}). Of no subset are: {there or 'none'}.")
     return rows, quarantine
+
+
+def read_file(path: Path, source: Source, numbers: Iterator[int], columns: dict | None, where: dict | None) -> tuple[list, list, Counter]:
+    """Rows, quarantined lines, and what the rows of no subset have in the columns of `where`; of one file of a source."""
+    rows, quarantine, others = [], [], Counter()
+    for entry, number in zip(entries_of(path), numbers, strict=False):
+        place = {"split": source.split, "subset": source.subset, "row": number}
+        try:
+            record = read_line(entry) if isinstance(entry, bytes) else entry
+            if where and isinstance(record, dict):
+                place["subset"] = subset_of(record, where)
+                if place["subset"] is None:
+                    others[values_in(record, where)] += 1
+                    continue
+            rows.append(place | split_pair(record, columns))
+        except ValueError as error:
+            quarantine.append(place | {"reason": str(error), "excerpt": excerpt_of(entry)})
+    return rows, quarantine, others
+
+
+def check_share(path: Path, good: int, bad: list[dict], left_out: int) -> None:
+    """Say what was read of a file. Raises StudyError where more than half of it is quarantined, or nothing is there."""
+    more = f", {left_out:,} of no subset left out" if left_out else ""
+    say(f"{path.parent.name}/{path.name}: {good:,} rows, {len(bad):,} quarantined{more}")
+    if len(bad) > good + left_out or not good + left_out:
+        reasons = ", ".join(f"{reason} {number:,}" for reason, number in reasons_of(bad).most_common(3))
+        lines = f"{len(bad):,} of {good + left_out + len(bad):,} lines could not be read as pairs"
+        what = lines if good + left_out else "no line could be read as a pair of transcripts"
+        raise StudyError(
+            f"{path}: {what}{f' ({reasons})' if reasons else ''}. Name the columns (datasets.*.columns), or take these lines out."
+        )
 
 
 def reasons_of(quarantine: list[dict]) -> Counter:
@@ -124,22 +207,31 @@ def reasons_of(quarantine: list[dict]) -> Counter:
     return Counter(row["reason"].split(" (")[0] for row in quarantine)
 
 
-def main() -> None:
-    args = parse(__doc__, config="config", files="paths", manifest="path?", preferences="path", quarantine="path")
+def sources_of(args: Namespace) -> list[Source]:
+    """What the step is told to read. Raises StudyError where a file is missing or damaged."""
+    has_subsets = "where" not in args.config
     if args.manifest:
         verify_manifest(args.manifest)
-    missing = [str(path) for path in args.files if not path.is_file()]
-    if missing:
+    if "layout" in args.config:
+        return laid_out_sources(layout_file(args.manifest), args.config.get("subset"), has_subsets)
+    folders = "<subset>/<split>" if has_subsets else "<split>"
+    if missing := [str(path) for path in args.files if not path.is_file()]:
         raise StudyError(
-            f"{', '.join(missing)}: no such file. The folder must be laid out as the hub's: <subset>/<split>, as .jsonl.gz, .jsonl, .json, .parquet or .csv"
+            f"{', '.join(missing)}: no such file. The folder must be laid out as the hub's: {folders}, as .jsonl.gz, .jsonl, .json, .parquet or .csv"
         )
-    rows, quarantine = read_preferences(args.files, args.config.get("columns"))
-    for flag, count in sorted(Counter(flag for row in rows for flag in row["flags"]).items()):
-        say(f"flag {flag}: {count:,}")
-    for reason, count in sorted(reasons_of(quarantine).items()):
-        say(f"quarantined, {reason}: {count:,}")
+    return named_sources(args.files, has_subsets)
+
+
+def main() -> None:
+    args = parse(__doc__, config="config", files="paths?", manifest="path?", preferences="path", quarantine="path")
+    sources = sources_of(args)
+    rows, quarantine = read_preferences(sources, args.config.get("columns"), args.config.get("where"))
+    for flag, number in sorted(Counter(flag for row in rows for flag in row["flags"]).items()):
+        say(f"flag {flag}: {number:,}")
+    for reason, number in sorted(reasons_of(quarantine).items()):
+        say(f"quarantined, {reason}: {number:,}")
     say(f"fit for SFT {sum(row['use_sft'] for row in rows):,}, for DPO {sum(row['use_dpo'] for row in rows):,} of {len(rows):,} rows")
-    made_by = provenance(args.config, args.files)
+    made_by = provenance(args.config, [path for source in sources for path in source.files])
     write_table(args.quarantine, quarantine, QUARANTINE, made_by)
     write_table(args.preferences, rows, SCHEMA, made_by)
 

@@ -12,7 +12,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from hh_align.core.errors import StudyError
 from hh_align.data.transcripts import ASSISTANT, LEAD
 from hh_align.models.attention import repeated
-from hh_align.models.chat import prompt_text
+from hh_align.models.chat import prompt_text, takes_system
 from hh_align.models.tokens import start
 
 
@@ -107,10 +107,11 @@ def prompt_ids(tokenizer, prompts: Sequence[dict], config: dict, positions: int)
     limit, ids, cut = positions - config["max_new_tokens"], [], []
     if limit < 2:
         raise StudyError(f"generation.max_new_tokens is {config['max_new_tokens']}, and the policy has {positions} positions: lower it.")
+    system = bool(tokenizer.chat_template) and takes_system(tokenizer, (prompt["prompt"] for prompt in prompts))
     for prompt in prompts:  # one by one: the encodings of many would hold memory that nothing else needs
         text = LEAD * config["lead"] + prompt["prompt"] + ASSISTANT * config["cue"]
         if tokenizer.chat_template:
-            text = prompt_text(tokenizer, prompt["prompt"], prompt["prompt_id"])
+            text = prompt_text(tokenizer, prompt["prompt"], prompt["prompt_id"], system)
         encoded = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
         over = max(len(first) + len(encoded) - limit, 0)
         if over and config["long_prompts"] == "error":

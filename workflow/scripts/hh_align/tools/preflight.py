@@ -7,6 +7,7 @@ import urllib.request
 from collections import defaultdict
 from http.client import HTTPException
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -14,11 +15,13 @@ import torch
 import yaml
 
 from hh_align.config.resolve import SCHEMA, download_folder, resolve
+from hh_align.config.selection import hub_selection, manifest_name
 from hh_align.core.artifacts import say
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.data.fetch_hub import SHARD, WEIGHTS, model_files, pick_files
-from hh_align.data.hub import amount, list_revision, refuse_offline
+from hh_align.data.hub import amount, download, list_revision, refuse_offline
+from hh_align.data.hub_layout import CARDS, layout_of
 
 PUBLISHED_GPU_HOURS = (10_895 + 2 * 7_747) / 3600  # the author's SFT and two DPO runs
 GPU_GB = 16  # SFT: weights, gradients and AdamW's two moments of 331 M parameters in fp32, and activations of 8 x 512 tokens
@@ -49,13 +52,12 @@ def check_hub(endpoint: str) -> None:
 
 
 def hub_sources(config: dict) -> list[dict]:
-    """What fetch_hub is asked for: kind, repo, revision and, of a dataset, the files."""
+    """What fetch_hub is asked for: kind, repo, revision and, of a dataset, the files or their layout."""
     models = [*config.get("models", {}).values(), *config["judges"].values()]
     sources = [{"kind": "models", "repo": model["repo"], "revision": model["revision"]} for model in models if model["source"] == "hub"]
     for dataset in config.get("datasets", {}).values():
         if dataset.get("source") == "hub":
-            files = [f"{subset}/{split}.jsonl.gz" for subset in dataset["subsets"] for split in dataset["splits"]]
-            sources.append({"kind": "datasets", "repo": dataset["repo"], "revision": dataset["revision"], "files": files})
+            sources.append({"kind": "datasets", "repo": dataset["repo"], "revision": dataset["revision"], **hub_selection(dataset)})
     return sources
 
 
@@ -69,16 +71,26 @@ def sizes_of(source: dict) -> dict[str, int]:
     refuse_offline(what, "it has")
     listing = list_revision(source, what)
     try:
-        return {name: listing[name]["size"] for name in pick_files(listing, source.get("files") or model_files(listing))}
+        wanted = laid_out_files(source, listing, what) if "layout" in source else source.get("files") or model_files(listing)
+        return {name: listing[name]["size"] for name in pick_files(listing, wanted)}
     except KeyError as error:
         raise StudyError(f"{what}: no {error.args[0]} at this revision.") from None
 
 
+def laid_out_files(source: dict, listing: dict[str, dict], what: str) -> list[str]:
+    """The files of a dataset's configs and splits, as its cards say. Raises StudyError as layout_of does."""
+    with TemporaryDirectory() as folder:
+        cards = [name for name in CARDS if name in listing]
+        for name in cards:
+            download(source, name, Path(folder), f"{what}/{name}")
+        return [*cards, *(name for entry in layout_of(source["layout"], listing, Path(folder), what) for name in entry["files"])]
+
+
 def absent(source: dict, folder: Path) -> bool:
-    """Whether something of this source is still to be downloaded: the manifest is written last, a dataset's names its files."""
+    """Whether something of this source is still to be downloaded: the manifest is written last, a dataset's is of its files."""
     if source["kind"] == "models":
         return not (folder / "manifest.json").is_file()
-    return not (list(folder.glob("manifest-*.json")) and all((folder / name).is_file() for name in source["files"]))
+    return not ((folder / manifest_name(source)).is_file() and all((folder / name).is_file() for name in source.get("files", [])))
 
 
 def weights_in_float32(sizes: dict[str, int]) -> int:

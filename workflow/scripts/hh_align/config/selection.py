@@ -1,0 +1,25 @@
+"""Which files of a dataset a study reads, and the name of the manifest of those that it downloads."""
+
+import hashlib
+import json
+
+
+def named_files(dataset: dict) -> list[str]:
+    """The files of a dataset whose names say subset and split; where columns say the subset, the split alone."""
+    folders = [""] if "where" in dataset else [f"{subset}/" for subset in dataset["subsets"]]
+    return [f"{folder}{split}.jsonl.gz" for folder in folders for split in dataset["splits"]]
+
+
+def hub_selection(dataset: dict) -> dict:
+    """What is read of a hub's dataset: `files` by name, or a `layout` of configs and splits, whose files are found at the download."""
+    if "layout" not in dataset:
+        return {"files": sorted(named_files(dataset))}
+    configs = [dataset["config"]] if "config" in dataset else list(dataset["subsets"])
+    names = dataset.get("split_names", {})
+    return {"layout": {"configs": configs, "splits": {split: names.get(split, split) for split in dataset["splits"]}}}
+
+
+def manifest_name(selection: dict) -> str:
+    """The manifest of a selection: studies that read other files of the same dataset share the folder, not the manifest."""
+    words = "\n".join(selection["files"]) if "files" in selection else json.dumps(selection["layout"], sort_keys=True)
+    return f"manifest-{hashlib.sha256(words.encode()).hexdigest()[:8]}.json"
