@@ -89,6 +89,8 @@ MORE = {
         "responses": {"api": RESPONSES},
         "overrefusal": {"judge": "toxic"},
         "export": {"organization": "Some Lab"},
+        "suites": {"xstest": {"n": 9, "where": {"label": "safe"}}, "mine": {"path": "mine.json", "records": "all"}},
+        "prompts": {"helpfulness": {"suite": {"name": "strongreject", "n": 9, "endpoint": "https://host"}}},
     },
     "demo": {
         "datasets": {"clean": {"from": "synthetic", "decontaminate": {}, "judge_margin": {"judge": "small", "quantile": 0.1}}},

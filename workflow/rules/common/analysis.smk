@@ -80,6 +80,7 @@ def analysis_tables():
         (pair_files(), ["judge", "judge_calibration", "judge_roc"]),
         (judges_that_share_an_axis(), ["judge_agreement"]),
         (OVERREFUSAL, ["overrefusal"]),
+        (SUITES, ["suites"]),
         (is_synthetic(), ["oracle"]),
         (is_comparable(), ["agreement"]),
         ("reproduction" in config, ["reproduction", "reproduction_summary"]),
@@ -160,6 +161,19 @@ def overrefusal_config():
     name = OVERREFUSAL.get("judge")
     judge = {"name": name, "higher_is": JUDGES[name]["higher_is"], "refused_from": OVERREFUSAL["refused_from"]} if name else {}
     return as_json(**policy_graph(WITH_WEIGHTS), judge=judge)
+
+
+def trained_data():
+    """The datasets that policies of the study train on."""
+    return sorted({data_of(policy) for policy in TRAINED})
+
+
+def suites_config():
+    """What is asked of each suite's replies and which judges rate them, and what is trained on: the prompts may be among it."""
+    suites = {name: {"kind": suite["kind"], "axis": suite["axis"], "judges": raters(suite, JUDGES)} for name, suite in SUITES.items()}
+    limits = {name: values for name, values in thresholds().items() if any(name in suite["judges"] for suite in suites.values())}
+    splits = [DATASETS[name]["train_split"] for name in trained_data()]
+    return as_json(suites=suites, judges=limits, splits=splits, bootstrap=config["analysis"]["bootstrap"], **policy_graph(WITH_WEIGHTS))
 
 
 def snapshot_summary_config():

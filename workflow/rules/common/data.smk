@@ -38,7 +38,8 @@ def agrees(ours, theirs):
 
 def is_comparable():
     """Whether the paper's numbers belong beside ours: its released responses, or its model answering its prompts its way."""
-    return RELEASED or (origin(prompts_dataset()) == HH_RLHF and agrees(config, PAPER["settings"]))
+    its_prompts = origin(prompts_dataset()) == HH_RLHF and not any("suite" in config["prompts"][axis] for axis in AXES)
+    return RELEASED or (its_prompts and agrees(config, PAPER["settings"]))
 
 
 def hub_folder(kind, source):
@@ -51,9 +52,13 @@ def hub_files(dataset):
 
 
 def hub_manifest(dataset):
-    """The manifest of this selection of files: studies that read other files of the same dataset share the folder, not the manifest."""
-    chosen = hashlib.sha256("\n".join(sorted(hub_files(dataset))).encode()).hexdigest()[:8]
-    return f"{hub_folder('datasets', dataset)}/manifest-{chosen}.json"
+    """The manifest of the files of a hub's dataset that a study reads."""
+    return f"{hub_folder('datasets', dataset)}/{manifest_name(hub_files(dataset))}"
+
+
+def manifest_name(files):
+    """Of the manifest of this selection of files: studies that read other files of the same repository share the folder, not the manifest."""
+    return f"manifest-{hashlib.sha256(chr(10).join(sorted(files)).encode()).hexdigest()[:8]}.json"
 
 
 def release_folder():
@@ -94,7 +99,7 @@ def data_files():
     """Every file that a step of the data makes."""
     synthetic = [path for name, dataset in DATASETS.items() if dataset.get("source") == "synthetic" for path in dataset_paths(name)]
     margins = expand("<results>/data/{dataset}/margins.parquet", dataset=[name for name in DATASETS if "judge_margin" in DATASETS[name]])
-    return [*synthetic, *preference_files(), *margins, "<results>/prompts/prompts.parquet"]
+    return [*synthetic, *preference_files(), *margins, "<results>/prompts/prompts.parquet", *suite_prompts(ASKED_SUITES)]
 
 
 def hub_request(wildcards):
@@ -109,6 +114,8 @@ def hub_request(wildcards):
             return as_json(**request)
         if wildcards.kind == "datasets" and wanted == hub_manifest(source):
             return as_json(**request, files=sorted(hub_files(source)))
+    if asked := hub_suite_request(wanted):
+        return as_json(**asked)
     raise WorkflowError(f"{wildcards.repo} at {wildcards.revision} is no source in the config of study {config['study']}.")
 
 

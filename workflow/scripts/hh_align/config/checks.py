@@ -7,6 +7,7 @@ from hh_align.config.check_release import check_release
 from hh_align.config.check_training import check_base, check_chat, check_methods, check_positions, check_scratch, check_train_splits
 from hh_align.config.graph import ancestors, graph, require_known
 from hh_align.config.subsets import check_judged_axes
+from hh_align.config.suites import check_suites
 from hh_align.core.errors import StudyError
 
 RESPONSE_FILES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".eval")
@@ -20,6 +21,7 @@ def check_references(config: dict) -> None:
     check_datasets(config)
     check_judges(config)
     check_overrefusal(config)
+    check_suites(config)
     check_contrasts(config)
     check_reproduction(config)
     check_responses(config)

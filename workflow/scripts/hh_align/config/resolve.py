@@ -12,6 +12,7 @@ from jsonschema.validators import extend
 
 from hh_align.config.checks import check_references
 from hh_align.config.short_forms import write_controls, write_snapshots, write_sweeps
+from hh_align.config.suites import write_suites
 from hh_align.core.errors import StudyError
 
 SCHEMA = Path(__file__).with_name("config.schema.yaml")  # a link to workflow/schemas, so that it is installed with the package
@@ -32,12 +33,13 @@ RULES = {
 
 
 def resolve(config: dict, schema: Path) -> dict:
-    """The config that the workflow reads: controls, sweeps and snapshots written out, `sweeps` and `snapshots` say what has become of them.
+    """The config that the workflow reads: controls, sweeps, snapshots and known suites written out, `sweeps` and `snapshots` say what has become of them.
 
     Raises StudyError with one message that names the key and shows what is allowed.
     """
     config = without_nulls(config)
     leave_the_hub(config)
+    write_suites(config)
     write_controls(config)
     written_out = {"sweeps": write_sweeps(config, _list_keys(Path(schema))), "snapshots": write_snapshots(config)}
     errors = sorted(_validator(Path(schema)).iter_errors(config), key=lambda error: (-len(error.absolute_path), str(error.path)))
