@@ -213,7 +213,7 @@ class PageStudy:
             "datasets": {"hh": DEFAULTS["datasets"]["hh"], "clean": {"from": "hh"}, "coin": {"from": "hh", "labels": "coin"}},
             "policies": {"sft_dpo_coin": {"data": "coin"}},
             "methods": {"dpo": {"beta": 0.1}},
-            "suites": {HOSTILE: {"path": HOSTILE, "axis": "harmlessness", "where": {HOSTILE: HOSTILE}}},
+            "suites": {HOSTILE: {"source": "local", "path": HOSTILE, "axis": "harmlessness", "where": {HOSTILE: HOSTILE}}},
         }
         tables = sorted(path.stem for path in self.folder.glob("analysis/*.parquet"))
         figures = sorted(path.stem for path in self.folder.glob("report/figures/*.svg"))

@@ -62,7 +62,7 @@ def test_judges_rate_a_suite_by_its_axis_if_they_can_read_it():
         ({"a": GITHUB | {"sha256": "x"}}, "suites.a.sha256 is 'x'"),
         ({"a": GITHUB | {"file": "../a.csv"}}, "suites.a.file is '../a.csv'"),
         ({"a": {"path": "a.csv", "repo": "a/b"}}, "suites.a.repo has no meaning with source: local"),
-        ({"a": {"path": "a.xlsx"}}, "suites.a has the file a.xlsx, no known kind. Allowed: .csv,"),
+        ({"a": {"path": "a.xlsx"}}, "suites.a.path is a.xlsx, no known kind of file. Allowed: .csv,"),
         ({"a": {"path": "a.csv", "kind": "harm"}}, "suites.a.kind is 'harm'"),
         ({"a": {"path": "a.csv", "where": {"b": []}}}, "suites.a.where.b is"),
         ({"a": {"path": "a.csv", "where": {"b": {"c": 1}}}}, "suites.a.where.b is"),

@@ -47,7 +47,7 @@ def noise_arms():
         if method in clean:
             series = {"series": clean[method], "plain": plain[0] if len(plain) == 1 else None}
             rows.append({"policy": policy, "method": method, "noise": 100 * noise, **series})
-    return sorted(rows, key=lambda row: (POLICIES.index(row["series"]), row["noise"])) if is_synthetic() else []
+    return sorted(rows, key=lambda row: (POLICIES.index(row["series"]), row["noise"])) if knows_the_truth() else []
 
 
 NOISE_ARMS = noise_arms()
@@ -81,7 +81,7 @@ def analysis_tables():
         (judges_that_share_an_axis(), ["judge_agreement"]),
         (OVERREFUSAL, ["overrefusal"]),
         (SUITES, ["suites"]),
-        (is_synthetic(), ["oracle"]),
+        (knows_the_truth(), ["oracle"]),
         (is_comparable(), ["agreement"]),
         ("reproduction" in config, ["reproduction", "reproduction_summary"]),
         ("labels" in config["analysis"], ["gold", "label_agreement"]),

@@ -23,6 +23,11 @@ def axis_suites():
     return suite_prompts([axis for axis in AXES if axis in ASKED_SUITES])
 
 
+def knows_the_truth():
+    """Whether the oracle can label every reply: the prompts are the synthetic language's own."""
+    return is_synthetic() and not axis_suites()
+
+
 def drawn_preferences():
     """The preferences that an axis draws its prompts from."""
     return [] if set(AXES) <= set(ASKED_SUITES) else f"<results>/data/{prompts_dataset()}/preferences.parquet"

@@ -70,9 +70,11 @@ def check_suites(config: dict) -> None:
         for part in ("path", "repo", "revision", "file", "sha256"):
             if part in entry and part not in (*NEEDED[entry["source"]], "sha256"):
                 raise StudyError(f"config: {key}.{part} has no meaning with source: {entry['source']}.")
-        file = entry.get("path", entry.get("file"))
-        if not file.lower().removesuffix(".gz").endswith(FILES):
-            raise StudyError(f"config: {key} has the file {file}, no known kind. Allowed: {', '.join(FILES)}, and .gz behind it.")
+        part = "path" if "path" in entry else "file"
+        if not entry[part].lower().removesuffix(".gz").endswith(FILES):
+            raise StudyError(
+                f"config: {key}.{part} is {entry[part]}, no known kind of file. Allowed: {', '.join(FILES)}, and .gz behind it."
+            )
         if "release" in config:
             raise StudyError(f"config: {key} has policies answer prompts, but a release has no weights. Take it out.")
         if key.startswith("suites."):
