@@ -31,7 +31,7 @@ def two_questions(url):
         "prompts": {"harmlessness": {"suite": {"path": "mine.csv", "column": "question", "category": "topic"}}, "helpfulness": {"n": 4}},
         "suites": {"theirs": theirs | {"category": "label"}, "mine": {"path": "mine.csv", "column": "question", "kind": "reward", "n": 2}},
         "judges": {"small": None, "own": local | {"path": "judge", "harmless_min": 0.0, "helpful_above": 0.0}},
-        "generation": {"max_new_tokens": 8},
+        "generation": {"max_new_tokens": 8, "long_prompts": "cut"},
         "analysis": {"contrasts": [["led", "base"]], "primary": None, "labels": None},
         "drift": None,
         "claims": None,
