@@ -1,14 +1,18 @@
 """A suite's way through the steps: out of a file, answered and rated by small models, into its table."""
 
 import pyarrow.parquet as pq
+import pytest
 from command_line import call
 from preference_rows import asked, made_row
 from small_evaluation import GENERATION, SCORING, ended, save_judge, save_policy
 from study_folder import REPOSITORY
 
 from hh_align.analysis import measure_suites
+from hh_align.analysis.score_oracle import label
 from hh_align.core.artifacts import write_table
+from hh_align.core.errors import StudyError
 from hh_align.data import select_prompts, select_suite
+from hh_align.data.grammar import Oracle, load_words
 from hh_align.data.preferences import SCHEMA
 from hh_align.evaluation import generate_responses, score_responses
 
@@ -77,3 +81,12 @@ def test_an_axis_that_asks_a_suite_has_its_prompts_under_names_of_its_own(tmp_pa
     ]  # none of a dataset: no reply there belongs to them
     both = {"seed": 100, "harmlessness": {"suite": True}, "helpfulness": {"suite": True}}
     assert call(select_prompts, config=both, suites=[suite, suite], output=tmp_path / "both.parquet")[0] == 0
+
+
+def test_the_oracle_says_which_prompt_is_none_of_its_own():
+    # without the text, which may be anybody's
+    asked_elsewhere = {"harmlessness-000": "Human: Where?"}
+    row = {"axis": "harmlessness", "prompt_id": "harmlessness-000", "response": "There."}
+    with pytest.raises(StudyError, match=r"harmlessness-000: the oracle knows the demo's own prompts") as error:
+        label(Oracle(load_words(REPOSITORY / "resources/synthetic.yaml")), asked_elsewhere, [row])
+    assert "Where" not in str(error.value)

@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from hh_align.config.resolve import SCHEMA, download_folder, resolve
+from hh_align.config.suites import asked_suites
 from hh_align.core.artifacts import say
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
@@ -56,6 +57,9 @@ def hub_sources(config: dict) -> list[dict]:
         if dataset.get("source") == "hub":
             files = [f"{subset}/{split}.jsonl.gz" for subset in dataset["subsets"] for split in dataset["splits"]]
             sources.append({"kind": "datasets", "repo": dataset["repo"], "revision": dataset["revision"], "files": files})
+    for _, _, suite in asked_suites(config):
+        if suite["source"] == "hub":
+            sources.append({"kind": "datasets", "repo": suite["repo"], "revision": suite["revision"], "files": [suite["file"]]})
     return sources
 
 
