@@ -50,7 +50,8 @@ def suite_options(wildcards, input):
     suite = ASKED_SUITES[wildcards.suite]
     if suite["source"] == "local":
         return f"--file {shlex.quote(str(input[0]))}"
-    return f"--file {shlex.quote(suite_folder(suite) + '/' + suite['file'])} --manifest {suite_manifest(suite)}"
+    file = f"{suite_folder(suite)}/{suite['file']}"
+    return f"--file {shlex.quote(file)} --manifest {suite_manifest(suite)}"
 
 
 def suite_config(wildcards):
