@@ -16,6 +16,7 @@ from hh_align.analysis import (
     examine_judge,
     examine_text,
     measure_overrefusal,
+    measure_suites,
     score_oracle,
     summarize_drift,
     summarize_sweep,
@@ -186,6 +187,7 @@ class PageStudy:
             "oracle": (score_oracle.ORACLE, ("judge", "policy", "seed", "axis"), [(j, *key, axis) for j in judges for key in every for axis in AXES], {}),
             "sweep": (summarize_sweep.SWEEP, ("judge", "policy", "seed", "metric"), list(product(judges, trained, seeds, rates)), {"swept": "dpo", "key": "beta", "setting": "0.1"}),
             "overrefusal": (measure_overrefusal.OVERREFUSAL, ("policy", "seed", "set"), [(*key, kind) for key in every for kind in ("benign", "twin")], {"detector": "phrases", "against": "base"}),
+            "suites": (measure_suites.SUITES, ("policy", "seed", "measure", "category"), [(*key, measure, category) for key in every for measure, category in (("refused", None), ("refused", HOSTILE), ("mean_reward", None))], {"suite": HOSTILE, "by": HOSTILE, "against": "base"}),
             "judge": (examine_judge.JUDGE, ("judge", "axis", "subset"), [(j, axis, f"{axis[:4]}-base") for j in judges for axis in AXES], same),
             "drift": (summarize_drift.TABLE, ("policy", "seed", "reference"), [(policy, seed, "base") for policy, seed in every], {}),
             "gold": (correct_by_labels.GOLD, ("judge", "seed", "policy_b", "policy_a", "metric"), [(j, seed, *pair, rate) for j in judges for seed in seeds for pair in pairs for rate in rates], {"verdict": "better"}),
@@ -213,6 +215,7 @@ class PageStudy:
             "datasets": {"hh": DEFAULTS["datasets"]["hh"], "clean": {"from": "hh"}, "coin": {"from": "hh", "labels": "coin"}},
             "policies": {"sft_dpo_coin": {"data": "coin"}},
             "methods": {"dpo": {"beta": 0.1}},
+            "suites": {HOSTILE: {"source": "local", "path": HOSTILE, "axis": "harmlessness", "where": {HOSTILE: HOSTILE}}},
         }
         tables = sorted(path.stem for path in self.folder.glob("analysis/*.parquet"))
         figures = sorted(path.stem for path in self.folder.glob("report/figures/*.svg"))

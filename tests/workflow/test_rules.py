@@ -14,6 +14,7 @@ from study_folder import REPOSITORY, StudyFolder
 
 ALONE = {  # minutes long, or as many as there are policies: each is a job of its own on a cluster
     "import_base", "import_judge", "import_responses", "import_release", "import_policy", "merge_snapshot", "merge_adapter", "ask_endpoint",
+    "ask_suite",
 }  # fmt: skip
 
 
@@ -77,6 +78,8 @@ def commands(tmp_path_factory) -> dict[str, list[list[str]]]:
             "llm": {"source": "endpoint", "url": "https://host/v1", "model": "m", "lowest": 1, "highest": 9, "harmless_min": 5.0, "helpful_above": 5.0},
         },
         "overrefusal": {},
+        "suites": {"xstest": {}, "mine": {"path": "answers.csv"}},
+        "prompts": {"harmlessness": {"suite": {"path": "answers.csv"}}},
         "analysis": {"labels": {"path": "ratings.csv"}},
     }  # fmt: skip
     (folder.path / "more.yaml").write_text(yaml.safe_dump(more))

@@ -1,6 +1,6 @@
-# What some studies ask for: another run beside theirs, true labels, over-refusal, a second judge of a release, sweeps, noise, snapshots.
+# What some studies ask for: another run beside theirs, true labels, over-refusal, suites, a second judge of a release, sweeps, noise, snapshots.
 # needs: analysis/ratings.parquet and what the config names
-# makes: analysis/{reproduction,gold,label_agreement,overrefusal,rescoring,sweep,noise,snapshots}.parquet
+# makes: analysis/{reproduction,gold,label_agreement,overrefusal,suites,rescoring,sweep,noise,snapshots}.parquet
 
 
 use rule step as compare_runs with:
@@ -50,6 +50,25 @@ if OVERREFUSAL:
             "<benchmarks>/measure_overrefusal.tsv"
         params:
             **runs("analysis.measure_overrefusal", overrefusal_config()),
+
+
+if SUITES:
+
+    use rule step as measure_suites with:
+        input:
+            prompts=suite_prompts(SUITES),
+            responses=suite_responses(),
+            rewards=suite_rewards(),
+            preferences=expand("<results>/data/{dataset}/preferences.parquet", dataset=trained_data()),
+            phrases=config_file(OVERREFUSAL.get("phrases", "resources/refusal_phrases.txt")),
+        output:
+            "<results>/analysis/suites.parquet",
+        log:
+            "<logs>/measure_suites.log",
+        benchmark:
+            "<benchmarks>/measure_suites.tsv"
+        params:
+            **runs("analysis.measure_suites", suites_config()),
 
 
 if RESCORED:

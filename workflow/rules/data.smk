@@ -1,5 +1,6 @@
-# needs: a dataset of the hub, of a local folder, or of the demo's words; or a release of prompts, responses and ratings
-# makes: data/{dataset}/preferences.parquet, prompts/prompts.parquet, overrefusal/prompts.parquet; hub downloads under results/hub/
+# needs: a dataset of the hub, of a local folder, or of the demo's words; files of suites; or a release of prompts, responses and ratings
+# makes: data/{dataset}/preferences.parquet, prompts/prompts.parquet, overrefusal/prompts.parquet, suites/{suite}/prompts.parquet;
+#        downloads under results/hub/
 
 
 rule data:
@@ -128,7 +129,8 @@ else:
 
     use rule step as select_prompts with:
         input:
-            preferences=f"<results>/data/{prompts_dataset()}/preferences.parquet",
+            preferences=drawn_preferences(),
+            suites=axis_suites(),
         output:
             "<results>/prompts/prompts.parquet",
         log:
@@ -136,7 +138,7 @@ else:
         benchmark:
             "<benchmarks>/select_prompts.tsv"
         params:
-            **runs("data.select_prompts", as_json(**config["prompts"])),
+            **runs("data.select_prompts", prompts_config()),
 
 
 if OVERREFUSAL:
@@ -152,3 +154,33 @@ if OVERREFUSAL:
             "<benchmarks>/select_twins.tsv"
         params:
             **runs("data.select_twins"),
+
+
+if ASKED_SUITES:
+
+    use rule step as fetch_suite with:
+        output:
+            manifest=local(f"{HUB}/suites/{{repo}}/{{revision}}/{{manifest}}.json"),
+        log:
+            "<logs>/fetch_suite/{repo}-{revision}-{manifest}.log",
+        benchmark:
+            "<benchmarks>/fetch_suite/{repo}-{revision}-{manifest}.tsv"
+        localrule: True
+        params:
+            **runs("data.fetch_suite", raw_request),
+
+    use rule step as select_suite with:
+        input:
+            suite_inputs,
+        output:
+            "<results>/suites/{suite}/prompts.parquet",
+            quarantine="<results>/suites/{suite}/quarantine.parquet",
+        log:
+            "<logs>/select_suite/{suite}.log",
+        benchmark:
+            "<benchmarks>/select_suite/{suite}.tsv"
+        wildcard_constraints:
+            suite=one_of(ASKED_SUITES),
+        params:
+            **runs("data.select_suite", suite_config),
+            more=suite_options,

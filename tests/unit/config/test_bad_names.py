@@ -14,7 +14,7 @@ WRONG_NAMES = [
     "", ".", "..", "../x", "a/../../x", "/x", "a/b", "a\\b", "x/", "~", "~root", "-rf", "a b", " a", "a ", "a\n", "\na", "a\tb", "a\0b", "$(id)", "`id`", "a;b", "a&b",
     "a|b", "a>b", "a*", "a?", "[a]", "{policy}", "{{a}}", "a'b", 'a"b', "a#b", "a%b", "!a", "a:b", "a=b", "a,b", "ä", "ａ", "a\u202eb", "\u2024\u2024", "A", "a" * 65, "a" * 5000,
 ]  # fmt: skip
-HOLDERS = {"datasets": "hh", "methods": "sft", "policies": "sft", "judges": "deberta"}
+HOLDERS = {"datasets": "hh", "methods": "sft", "policies": "sft", "judges": "deberta", "suites": "mine"}
 
 
 @pytest.mark.parametrize("word", WRONG_NAMES, ids=ascii)

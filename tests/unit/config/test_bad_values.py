@@ -13,7 +13,10 @@ OTHERS = {bool: letters | numbers | objects | lists, int: letters | objects | li
           str: numbers | objects | lists, list: letters | numbers | objects, dict: letters | numbers | lists}  # fmt: skip
 
 
-@pytest.mark.parametrize("path", [path for path in ENTRIES if "only" not in path[:-1]], ids=dotted)  # there a number is as good as a text
+VALUES = {"only", "where"}  # keys that hold values of a file's columns: a number is as good there as a text, or a list of them
+
+
+@pytest.mark.parametrize("path", [path for path in ENTRIES if not VALUES & set(path[:-1])], ids=dotted)
 def test_a_value_of_another_type_is_refused(path):
     name, value = ENTRIES[path]
     others = numbers | lists if path[-1] == "adapter" else OTHERS[type(value)]  # a text is its folder
@@ -79,6 +82,8 @@ def is_free(path):
         return False
     if path[:2] == ("responses", "api") and path[-1] in {"records", *RESPONSES["columns"]}:
         return True
+    if "where" in path or (path[0] in ("prompts", "suites") and path[-1] in {"column", "category", "records", "licence"}):
+        return True
     if path[0] == "datasets" and "subsets" in path:
         return WHOLE[name]["datasets"][path[1]].get("source") in ("hub", "local")
     return (path[0] == "claims" and path[-2] != "metrics") or bool(set(path[-2:]) & FREE)
@@ -94,7 +99,9 @@ def test_a_name_that_is_no_choice_and_belongs_to_nothing_is_refused(path):
 
 
 MAY_BE_EMPTY = {"notice", "source", "keywords", "contrasts", "claims", "training_half", "sizes", "methods"}
-EMPTY = [path for path, (_, value) in ENTRIES.items() if type(value) in (str, list) and path[-1] not in MAY_BE_EMPTY]
+EMPTY = [
+    path for path, (_, value) in ENTRIES.items() if type(value) in (str, list) and path[-1] not in MAY_BE_EMPTY and "where" not in path[:-2]
+]
 
 
 @pytest.mark.parametrize("path", EMPTY, ids=dotted)

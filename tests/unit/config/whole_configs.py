@@ -48,6 +48,8 @@ RESPONSES = {
     "columns": {"prompt_id": "id", "prompt": "text", "response": "said", "axis": "axis", "finish": "why"},
     "only": {"epoch": 1}, "clean": ["think"],
 }  # fmt: skip
+PINNED = {"n": 9, "where": {"label": ["safe"]}, "endpoint": "https://host"}
+OWN_SUITE = {"path": "mine.json", "records": "all"}
 MORE = {
     "config": {
         "datasets": {
@@ -92,6 +94,8 @@ MORE = {
         "responses": {"api": RESPONSES},
         "overrefusal": {"judge": "toxic"},
         "export": {"organization": "Some Lab"},
+        "suites": {"xstest": PINNED, "mine": OWN_SUITE},
+        "prompts": {axis: {"suite": {"name": "xstest", **PINNED}} for axis in ("harmlessness", "helpfulness")},
     },
     "demo": {
         "datasets": {"clean": {"from": "synthetic", "decontaminate": {}, "judge_margin": {"judge": "small", "quantile": 0.1}}},
@@ -109,6 +113,7 @@ MORE = {
                 "columns": {"prompt": "q", "chosen": "yes", "rejected": "no"},
             }
         },
+        "prompts": {axis: {"suite": OWN_SUITE} for axis in ("harmlessness", "helpfulness")},
     },
 }
 

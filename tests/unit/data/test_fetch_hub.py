@@ -150,6 +150,14 @@ def test_the_table_of_checksums_is_above_the_hub(hub, fetch, tmp_path):
     assert fetch(DATA, {key: {TEST: right}})[0] == 0
 
 
+def test_a_sum_that_the_config_knows_is_above_the_hub(hub, fetch, tmp_path):
+    # a suite of prompts is pinned by revision and sha256
+    refused(fetch(DATA | {"sums": {TEST: "0" * 64}}), f"{TEST}: wrong bytes, removed", "0" * 64)
+    right = sha256(revision_folder(tmp_path / "hub", "datasets", "org/pairs", COMMIT) / TEST)
+    status, output = fetch(DATA | {"sums": {TEST: right}})
+    assert status == 0, output
+
+
 def test_a_cut_connection_is_continued(hub, fetch, tmp_path):
     """Big downloads break; the rest is asked for by range (the client keeps whole chunks of 10 MiB), not the file again."""
     weights = hub.root / "models/org/model" / COMMIT / "model.safetensors"

@@ -2,12 +2,10 @@
 
 import hashlib
 import json
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import pytest
 from command_line import assert_refused, call
+from raw_server import raw_server
 
 from hh_align.core.artifacts import verify_manifest
 from hh_align.data import fetch_release
@@ -17,32 +15,19 @@ NAMES = ["prompts/harmful_prompts.json", "responses/1_base_harmful.json"]
 
 @pytest.fixture
 def server(tmp_path):
-    """A raw-file server with one release at commit `abc`; its `asked` lists the paths that were asked for."""
-    asked, failures = [], []
-
-    class Handler(SimpleHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.path)
-            self.send_error(failures.pop()) if failures else super().do_GET()
-
-        def log_message(self, *_):
-            pass
-
+    """A raw-file server with one release at commit `abc`."""
     folder = tmp_path / "served/org/release/abc/data"
     for name in NAMES:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(f'["{name}"]')
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=tmp_path / "served")) as http:
-        http.asked, http.failures, http.folder = asked, failures, folder
-        Thread(target=http.serve_forever, daemon=True).start()
+    with raw_server(tmp_path / "served") as http:
+        http.folder = folder
         yield http
-        http.shutdown()
 
 
 def request(server, **more):
     sums = {name: hashlib.sha256((server.folder / name).read_bytes()).hexdigest() for name in NAMES}
-    address = f"http://127.0.0.1:{server.server_port}"
-    return {"repo": "org/release", "revision": "abc", "endpoint": address, "sums": sums, "retry_seconds": 0.01} | more
+    return {"repo": "org/release", "revision": "abc", "endpoint": server.url, "sums": sums, "retry_seconds": 0.01} | more
 
 
 def test_a_release_is_downloaded_once_and_only_what_is_missing_again(server, tmp_path):

@@ -45,6 +45,7 @@ def installed(tmp_path_factory):
     """The folder into which pip has installed the package, from a copy of its sources, without a network."""
     folder = tmp_path_factory.mktemp("package")
     shutil.copytree(REPOSITORY / "workflow", folder / "source/workflow", symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(REPOSITORY / "resources", folder / "source/resources")
     for name in ("pyproject.toml", "LICENSE"):
         shutil.copy(REPOSITORY / name, folder / "source")
     options = ["--quiet", "--disable-pip-version-check", "--no-index", "--no-deps", "--no-build-isolation", "--no-compile"]
@@ -61,7 +62,7 @@ def files_below(folder):
 
 
 def test_every_file_of_the_package_is_installed(installed):
-    # also what the code reads beside itself: the config's schema, which is a link in the repository, and the page of make annotate
+    # also what the code reads beside itself: the config's schema and the table of suites, which are links in the repository, and the page of make annotate
     assert files_below(installed / "hh_align") == files_below(REPOSITORY / "workflow/scripts/hh_align")
     assert (installed / "hh_align/config/config.schema.yaml").read_bytes() == (
         REPOSITORY / "workflow/schemas/config.schema.yaml"

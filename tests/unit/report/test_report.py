@@ -89,7 +89,7 @@ def test_every_number_is_its_artifacts(study):
 
 def test_every_section_is_rendered(study):
     sections = set(re.findall('<section id="([a-z]+)"', study.render_report().read_text()))
-    assert sections >= {"sweep", "labels", "overrefusal", "judge", "training", "data", "costs"}
+    assert sections >= {"sweep", "labels", "overrefusal", "suites", "judge", "training", "data", "costs"}
     text = study.render_report().read_text()
     for heading in (
         "Beside the truth",
@@ -97,6 +97,7 @@ def test_every_section_is_rendered(study):
         "How far training moved",
         "What judging costs",
         "Agreement of judge and labels",
+        "Refusals by category",
     ):
         assert heading in text
 

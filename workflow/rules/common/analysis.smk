@@ -47,7 +47,7 @@ def noise_arms():
         if method in clean:
             series = {"series": clean[method], "plain": plain[0] if len(plain) == 1 else None}
             rows.append({"policy": policy, "method": method, "noise": 100 * noise, **series})
-    return sorted(rows, key=lambda row: (POLICIES.index(row["series"]), row["noise"])) if is_synthetic() else []
+    return sorted(rows, key=lambda row: (POLICIES.index(row["series"]), row["noise"])) if knows_the_truth() else []
 
 
 NOISE_ARMS = noise_arms()
@@ -80,7 +80,8 @@ def analysis_tables():
         (pair_files(), ["judge", "judge_calibration", "judge_roc"]),
         (judges_that_share_an_axis(), ["judge_agreement"]),
         (OVERREFUSAL, ["overrefusal"]),
-        (is_synthetic(), ["oracle"]),
+        (SUITES, ["suites"]),
+        (knows_the_truth(), ["oracle"]),
         (is_comparable(), ["agreement"]),
         ("reproduction" in config, ["reproduction", "reproduction_summary"]),
         ("labels" in config["analysis"], ["gold", "label_agreement"]),
@@ -160,6 +161,19 @@ def overrefusal_config():
     name = OVERREFUSAL.get("judge")
     judge = {"name": name, "higher_is": JUDGES[name]["higher_is"], "refused_from": OVERREFUSAL["refused_from"]} if name else {}
     return as_json(**policy_graph(WITH_WEIGHTS), judge=judge)
+
+
+def trained_data():
+    """The datasets that policies of the study train on."""
+    return sorted({data_of(policy) for policy in TRAINED})
+
+
+def suites_config():
+    """What is asked of each suite's replies and which judges rate them, and what is trained on: the prompts may be among it."""
+    suites = {name: {"kind": suite["kind"], "axis": suite["axis"], "judges": raters(suite, JUDGES)} for name, suite in SUITES.items()}
+    limits = {name: values for name, values in thresholds().items() if any(name in suite["judges"] for suite in suites.values())}
+    splits = [DATASETS[name]["train_split"] for name in trained_data()]
+    return as_json(suites=suites, judges=limits, splits=splits, bootstrap=config["analysis"]["bootstrap"], **policy_graph(WITH_WEIGHTS))
 
 
 def snapshot_summary_config():

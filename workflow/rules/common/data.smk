@@ -38,7 +38,10 @@ def agrees(ours, theirs):
 
 def is_comparable():
     """Whether the paper's numbers belong beside ours: its released responses, or its model answering its prompts its way."""
-    return RELEASED or (origin(prompts_dataset()) == HH_RLHF and agrees(config, PAPER["settings"]))
+    if RELEASED:
+        return True
+    its_prompts = origin(prompts_dataset()) == HH_RLHF and not any("suite" in config["prompts"][axis] for axis in AXES)
+    return its_prompts and agrees(config, PAPER["settings"])
 
 
 def hub_folder(kind, source):
@@ -87,7 +90,7 @@ def data_files():
     """Every file that a step of the data makes."""
     synthetic = [path for name, dataset in DATASETS.items() if dataset.get("source") == "synthetic" for path in dataset_paths(name)]
     margins = expand("<results>/data/{dataset}/margins.parquet", dataset=[name for name in DATASETS if "judge_margin" in DATASETS[name]])
-    return [*synthetic, *preference_files(), *margins, "<results>/prompts/prompts.parquet"]
+    return [*synthetic, *preference_files(), *margins, "<results>/prompts/prompts.parquet", *suite_prompts(ASKED_SUITES)]
 
 
 def hub_request(wildcards):
@@ -102,6 +105,8 @@ def hub_request(wildcards):
             return as_json(**request, **({"files": chosen} if chosen else {}))
         if wildcards.kind == "datasets" and wanted == hub_manifest(source):
             return as_json(**request, **hub_selection(source))
+    if asked := hub_suite_request(wanted):
+        return as_json(**asked)
     raise WorkflowError(f"{wildcards.repo} at {wildcards.revision} is no source in the config of study {config['study']}.")
 
 

@@ -95,9 +95,24 @@ def twin_rewards():
     return of_twins(reward_files([OVERREFUSAL["judge"]] if "judge" in OVERREFUSAL else [], WITH_WEIGHTS))
 
 
+def of_suites(files_of):
+    """The files that files_of gives for each suite beside the axes, where they lie."""
+    return [path.replace("<results>", f"<results>/suites/{name}") for name in SUITES for path in files_of(SUITES[name])]
+
+
+def suite_responses():
+    """Of the policies that can be asked: those with weights."""
+    return of_suites(lambda suite: response_files(WITH_WEIGHTS))
+
+
+def suite_rewards():
+    return of_suites(lambda suite: reward_files(raters(suite, JUDGES), WITH_WEIGHTS))
+
+
 def evaluation_files():
     """Every file that a step of the evaluation makes."""
-    return [*response_files(), *reward_files(), *pair_files(), *drift_files(), *twin_responses(), *twin_rewards()]
+    beside = [*twin_responses(), *twin_rewards(), *suite_responses(), *suite_rewards()]
+    return [*response_files(), *reward_files(), *pair_files(), *drift_files(), *beside]
 
 
 def generation_config(wildcards):

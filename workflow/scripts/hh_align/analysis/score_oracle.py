@@ -7,6 +7,7 @@ import pyarrow as pa
 from hh_align.analysis.ratings import Ratings, checkpoints, judged_axes, read_ratings
 from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.command import parse, run
+from hh_align.core.errors import StudyError
 from hh_align.data.grammar import Oracle, load_words
 
 ORACLE = pa.schema(
@@ -37,10 +38,19 @@ LABELS = pa.schema(
 
 
 def label(oracle: Oracle, prompts: dict[str, str], responses: list[dict]) -> list[dict]:
-    """The oracle's label of each response: good means harmless on the harmlessness axis, helpful on the other."""
+    """The oracle's label of each response: good means harmless on the harmlessness axis, helpful on the other.
+
+    Raises StudyError for a prompt that is not of the synthetic language.
+    """
     labels = []
     for row in responses:
-        verdict = oracle.judge(prompts[row["prompt_id"]], row["response"])
+        try:
+            verdict = oracle.judge(prompts[row["prompt_id"]], row["response"])
+        except ValueError:
+            raise StudyError(
+                f"{row['prompt_id']}: the oracle knows the demo's own prompts, and this is none (prompts.{row['axis']}.suite?). "
+                "Set analysis.labels to null where they are the oracle's."
+            ) from None
         good = verdict.harmless if row["axis"] == "harmlessness" else verdict.helpful
         labels.append(
             {"axis": row["axis"], "prompt_id": row["prompt_id"], "accepted": verdict.accepted, "good": good, "kind": verdict.kind}

@@ -18,6 +18,7 @@ from hh_align.config.check_training import (
 from hh_align.config.check_weights import check_weights, roots_of
 from hh_align.config.graph import ancestors, graph, require_known
 from hh_align.config.subsets import check_judged_axes
+from hh_align.config.suites import check_suites
 from hh_align.core.errors import StudyError
 
 RESPONSE_FILES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".eval")
@@ -32,6 +33,7 @@ def check_references(config: dict) -> None:
     check_datasets(config)
     check_judges(config)
     check_overrefusal(config)
+    check_suites(config)
     check_contrasts(config)
     check_reproduction(config)
     check_labels(config)

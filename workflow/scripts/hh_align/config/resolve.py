@@ -14,6 +14,7 @@ from hh_align.config.check_weights import write_parents
 from hh_align.config.checks import check_references
 from hh_align.config.layers import leave_behind, sources_with
 from hh_align.config.short_forms import write_controls, write_snapshots, write_sweeps
+from hh_align.config.suites import write_suites
 from hh_align.core.errors import StudyError
 
 SCHEMA = Path(__file__).with_name("config.schema.yaml")  # a link to workflow/schemas, so that it is installed with the package
@@ -34,12 +35,13 @@ RULES = {
 
 
 def resolve(config: dict, schema: Path, layers: Sequence[Mapping] = ()) -> dict:
-    """The config that the workflow reads: controls, sweeps and snapshots written out, `sweeps` and `snapshots` say what has become of them.
+    """The config that the workflow reads: controls, sweeps, snapshots and known suites written out, `sweeps` and `snapshots` say what has become of them.
 
     layers: the files that `config` was merged of, the first one first: an entry does not inherit what belongs to another source. Raises StudyError with one message that names the key and shows what is allowed.
     """
     leave_behind(config, layers, _read(Path(schema)))
     config = without_nulls(config)
+    write_suites(config)
     write_controls(config)
     written_out = {"sweeps": write_sweeps(config, _list_keys(Path(schema))), "snapshots": write_snapshots(config)}
     errors = sorted(_validator(Path(schema)).iter_errors(config), key=lambda error: (-len(error.absolute_path), str(error.path)))

@@ -259,6 +259,7 @@ def text_of_value(value: object) -> str:
     """A value as a CSV file has it: a text as it is, a whole number without a point, anything else as JSON writes it."""
     if isinstance(value, str):
         return value
+    value = value.item() if hasattr(value, "item") else value  # a number of a table's column
     whole = isinstance(value, float) and value.is_integer()
     return json.dumps(int(value) if whole else value, ensure_ascii=False, default=str)
 

@@ -177,8 +177,9 @@ def main() -> None:
     args = parse(__doc__, config="config", checksums="path", manifest="path", timing="path")
     tables = read_checksums(args.checksums)
     folder, mark = args.manifest.parent, json.dumps(args.config, sort_keys=True)
+    known = tables.get(f"{args.config['repo']}@{args.config['revision']}", {}) | args.config.get("sums", {})
     with locked(folder), state_folder(folder / ".state" / args.manifest.stem, mark, started) as state:
-        names, size = fetch_revision(args.config, tables.get(f"{args.config['repo']}@{args.config['revision']}", {}), args.manifest, state)
+        names, size = fetch_revision(args.config, known, args.manifest, state)
         seconds, counts = time.monotonic() - state.started, {"files": len(names), "downloaded_bytes": size}
         write_json(args.timing, {"seconds": round(seconds, 3), "continuations": state.continuations, **counts})
         write_json(args.manifest, {name: sha256(folder / name) for name in names})

@@ -1,4 +1,5 @@
-"""The evaluation prompts: a keyword-filtered sample of one subset, then a sample of another, from one random stream (the author's way)."""
+"""The evaluation prompts: a keyword-filtered sample of one subset, then a sample of another, from one random stream (the author's way), or
+those of a suite."""
 
 import random
 import re
@@ -43,14 +44,18 @@ def candidates(rows: list[dict], axis: str, how: dict) -> list[dict]:
     return prompts
 
 
-def draw_prompts(rows: list[dict], config: dict) -> list[dict]:
+def draw_prompts(rows: list[dict], config: dict, suites: dict[str, list[dict]] | None = None) -> list[dict]:
     """Rows of PROMPTS, of both axes in drawn order, from rows of the preferences; `prompt_id` is the axis and a number from 0.
 
+    suites: axis -> rows of PROMPTS that stand in the place of a draw; their subset, `suite:` and their category, is none of a dataset.
     Raises StudyError where fewer match than are asked for.
     """
     stream = random.Random(config["seed"])
     drawn = []
     for axis in AXES:
+        if axis in (suites or {}):
+            drawn += [{**row, "subset": f"suite:{row['subset']}"} for row in suites[axis]]
+            continue
         matching, n = candidates(rows, axis, config[axis]), config[axis].get("n")
         say(f"{axis}: {len(matching):,} candidates, {n or len(matching):,} drawn")
         source = f"{config[axis]['subset']}/{config[axis]['split']}"
@@ -64,9 +69,13 @@ def draw_prompts(rows: list[dict], config: dict) -> list[dict]:
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", preferences="path", output="path")
-    rows = read_table(args.preferences, columns_of(SCHEMA, "split", "subset", "row", "prompt", "chosen")).to_pylist()
-    write_table(args.output, draw_prompts(rows, args.config), PROMPTS, provenance(args.config, [args.preferences]))
+    args = parse(__doc__, config="config", preferences="path?", suites="paths?", output="path")
+    columns = columns_of(SCHEMA, "split", "subset", "row", "prompt", "chosen")
+    rows = read_table(args.preferences, columns).to_pylist() if args.preferences else []
+    asking = [axis for axis in AXES if "suite" in args.config[axis]]
+    suites = {axis: read_table(path, PROMPTS).to_pylist() for axis, path in zip(asking, args.suites, strict=True)}
+    made_by = provenance(args.config, [path for path in (args.preferences, *args.suites) if path])
+    write_table(args.output, draw_prompts(rows, args.config, suites), PROMPTS, made_by)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import yaml
 
 from hh_align.config.resolve import SCHEMA, download_folder, resolve
 from hh_align.config.selection import hub_selection, manifest_name
+from hh_align.config.suites import asked_suites
 from hh_align.core.artifacts import say
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
@@ -58,6 +59,9 @@ def hub_sources(config: dict) -> list[dict]:
     for dataset in config.get("datasets", {}).values():
         if dataset.get("source") == "hub":
             sources.append({"kind": "datasets", "repo": dataset["repo"], "revision": dataset["revision"], **hub_selection(dataset)})
+    for _, _, suite in asked_suites(config):
+        if suite["source"] == "hub":
+            sources.append({"kind": "datasets", "repo": suite["repo"], "revision": suite["revision"], "files": [suite["file"]]})
     return sources
 
 
