@@ -118,7 +118,7 @@ def answered(tokenizer, folder) -> dict[str, Seen]:
 
 def judged(tokenizer, folder) -> dict[str, Seen]:
     """Of a judge: its training, the responses, the examination and the margins of training pairs."""
-    judge = Judge(None, tokenizer, None, alone=False)
+    judge = Judge(None, tokenizer, None, reads="pair")
     columns, _ = planned_pairs([TRAINED], tokenizer, {"max_length": 64, "epochs": 1, "batch_size": 1}, 1)
     ((scored, *_),) = response_items(*written(folder), judge, None)
     examined = judged_replies({SUBSETS[0]: [HELD_OUT | {"axis": "harmlessness"}]}, judge, {"reply_tokens": 50, "format_pairs": 10})

@@ -12,9 +12,8 @@ def shard(path):
 def reading_settings(judge):
     """How a judge reads, and what of its answer is the reward."""
     judge = JUDGES[judge]
-    length = {"max_length": judge["max_length"]} if "max_length" in judge else {}
-    alone = {"reads": "response"} if judge.get("reads") == "response" else {}
-    return {**DEVICE, **config["scoring"], **length, **alone, **output_settings(judge)}
+    reading = {key: judge[key] for key in ("max_length", "reads") if key in judge}
+    return {**DEVICE, **config["scoring"], **reading, **output_settings(judge)}
 
 
 def own_subsets():

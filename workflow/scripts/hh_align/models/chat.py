@@ -27,6 +27,16 @@ def messages(prompt: str) -> list[dict[str, str]]:
     return merged
 
 
+def default_template(tokenizer, where: Path) -> None:
+    """Let the tokenizer have the one template, of several named ones `default`. Raises StudyError where none of them is named so."""
+    if not isinstance(tokenizer.chat_template, dict):
+        return
+    if "default" not in tokenizer.chat_template:
+        names = ", ".join(sorted(tokenizer.chat_template))
+        raise StudyError(f"{where}: the model has several chat templates ({names}), none of them named default. Name the right one so.")
+    tokenizer.chat_template = tokenizer.chat_template["default"]
+
+
 def prompt_text(tokenizer, prompt: str, name: str) -> str:
     """The prompt as the template has it, up to where the reply begins, without the leading bos that every text gets.
 

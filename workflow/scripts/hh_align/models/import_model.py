@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from hh_align.core.artifacts import provenance, say, verify_manifest
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
-from hh_align.models.chat import check_template
+from hh_align.models.chat import check_template, default_template
 from hh_align.models.folders import first_line, load_tokenizer, prepare, save_model
 from hh_align.models.outputs import OFFSET, output_index
+from hh_align.models.reading import check_chat, reading_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -222,6 +223,28 @@ def settle_padding(tokenizer: "PreTrainedTokenizerFast", model: "PreTrainedModel
         config.pad_token_id = tokenizer.pad_token_id
 
 
+def prepare_policy(tokenizer: "PreTrainedTokenizerFast", model: "PreTrainedModel", where: Path, chat: bool) -> None:
+    """Settle the tokens of a causal model, and keep its chat template where it is read by it. Raises StudyError as settle_tokens and
+    check_template do."""
+    if not chat:
+        tokenizer.chat_template = None
+    settle_tokens(tokenizer, model, where, tokenizer.chat_template or "")
+    if chat:
+        check_template(tokenizer, where)
+
+
+def prepare_judge(tokenizer: "PreTrainedTokenizerFast", model: "PreTrainedModel", where: Path, reads: str | None) -> str:
+    """How a judge reads, with its padding settled, and its chat template kept where it reads by it. Raises StudyError as settle_padding,
+    reading_of and check_chat do."""
+    settle_padding(tokenizer, model, where)
+    reads = reading_of(tokenizer, reads, where)
+    if reads == "chat":
+        check_chat(tokenizer, where)
+    else:
+        tokenizer.chat_template = None
+    return reads
+
+
 def compose_notice(folder: Path, notice: str) -> str:
     """The notice, then the licence files of the source, each under its name."""
     files = [path for path in sorted(folder.iterdir()) if path.name.startswith(("LICENSE", "NOTICE"))]
@@ -235,17 +258,14 @@ def main() -> None:
     prepare()
     model = read_model(folder, covered, args.config["kind"], args.config)
     tokenizer = read_tokenizer(folder, model.config.model_type)
-    if not args.config.get("chat_template"):
-        tokenizer.chat_template = None
-    if args.config["kind"] == "policy":
-        settle_tokens(tokenizer, model, folder, str(tokenizer.chat_template or ""))
-    else:
-        settle_padding(tokenizer, model, folder)
-    if args.config.get("chat_template"):
-        check_template(tokenizer, folder)
+    default_template(tokenizer, folder)
     # by its name: no byte of the artifact depends on that code, so its edits make no model anew
     trial = import_module("hh_align.models.trial")
-    (trial.check_base if args.config["kind"] == "policy" else trial.check_judge)(model, tokenizer, folder)
+    if args.config["kind"] == "policy":
+        prepare_policy(tokenizer, model, folder, args.config.get("chat_template", False))
+        trial.check_base(model, tokenizer, folder)
+    else:
+        trial.check_judge(model, tokenizer, prepare_judge(tokenizer, model, folder, args.config.get("reads")), folder)
     read = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".txt", ".safetensors", ".jinja"))
     made_by = provenance(args.config, [folder / "manifest.json"] if covered else read, dtype="float32")
     made_by |= {"downloaded": covered} if covered else {}
