@@ -13,7 +13,7 @@ from rule_files import RULES, derived_rules, root_of, steps
 from study_folder import REPOSITORY, StudyFolder
 
 ALONE = {  # minutes long, or as many as there are policies: each is a job of its own on a cluster
-    "import_base", "import_judge", "import_responses", "import_release", "merge_snapshot", "ask_endpoint",
+    "import_base", "import_judge", "import_responses", "import_release", "merge_snapshot", "ask_endpoint", "ask_preferences",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-# What some studies ask for: another run beside theirs, true labels, over-refusal, a second judge of a release, sweeps, noise, snapshots.
+# What some studies ask for: another run beside theirs, true labels, over-refusal, a second judge of a release, pairwise judges, sweeps, noise, snapshots.
 # needs: analysis/ratings.parquet and what the config names
 # makes: analysis/{reproduction,gold,label_agreement,overrefusal,rescoring,sweep,noise,snapshots}.parquet
 
@@ -113,3 +113,19 @@ if SNAPSHOTS:
             "<benchmarks>/summarize_snapshots.tsv"
         params:
             **runs("analysis.summarize_snapshots", snapshot_summary_config()),
+
+
+if PAIRWISE:
+
+    use rule step as examine_pairwise with:
+        input:
+            ratings=RATINGS,
+            choices=choice_files(),
+        output:
+            "<results>/analysis/pairwise.parquet",
+        log:
+            "<logs>/examine_pairwise.log",
+        benchmark:
+            "<benchmarks>/examine_pairwise.tsv"
+        params:
+            **runs("analysis.examine_pairwise", analysis_config("contrasts", **pairwise_axes())),

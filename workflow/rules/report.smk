@@ -38,6 +38,19 @@ use rule step as plot_comparisons with:
         **runs("report.plot_comparisons", analysis_config("equivalence_margin")),
 
 
+use rule step as plot_pairwise with:
+    input:
+        pairwise="<results>/analysis/pairwise.parquet",
+    output:
+        bars=figure("pairwise", "Pairwise judges"),
+    log:
+        "<logs>/plot_pairwise.log",
+    benchmark:
+        "<benchmarks>/plot_pairwise.tsv"
+    params:
+        **runs("report.plot_pairwise"),
+
+
 use rule step as plot_thresholds with:
     input:
         thresholds="<results>/analysis/thresholds.parquet",

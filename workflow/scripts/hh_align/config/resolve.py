@@ -10,6 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
+from hh_align.config.check_judges import take_pairwise
 from hh_align.config.checks import check_references
 from hh_align.config.short_forms import write_controls, write_snapshots, write_sweeps
 from hh_align.core.errors import StudyError
@@ -32,7 +33,8 @@ RULES = {
 
 
 def resolve(config: dict, schema: Path) -> dict:
-    """The config that the workflow reads: controls, sweeps and snapshots written out, `sweeps` and `snapshots` say what has become of them.
+    """The config that the workflow reads: controls, sweeps and snapshots written out, `sweeps` and `snapshots` say what has become of them;
+    judges that are asked for preferences stand in `pairwise`.
 
     Raises StudyError with one message that names the key and shows what is allowed.
     """
@@ -43,6 +45,7 @@ def resolve(config: dict, schema: Path) -> dict:
     errors = sorted(_validator(Path(schema)).iter_errors(config), key=lambda error: (-len(error.absolute_path), str(error.path)))
     if errors:
         raise StudyError(f"config: {explain(errors[0])}")
+    take_pairwise(config)
     check_references(config)
     for holder in (config, *config["policies"].values(), *config["methods"].values()):
         for key in ("controls", "snapshots"):
