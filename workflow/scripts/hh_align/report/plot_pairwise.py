@@ -20,8 +20,7 @@ PARTS = {
 
 
 def plot(table: pd.DataFrame) -> plt.Figure:
-    """A bar for each judge and contrast, all seeds together, in % of its pairs; the share of answers that prefer the first response is in its
-    judge's name."""
+    """A bar for each judge and contrast, all seeds together, in % of its pairs."""
     judged = [axis for axis in AXES if axis in set(table["axis"])]
     rows = table[table["policy_b"].notna()].groupby(["judge", "policy_b", "policy_a", "axis"], sort=False)[["n", *PARTS]].sum()
     lines = list(dict.fromkeys(key[:3] for key in rows.index))
