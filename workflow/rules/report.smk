@@ -184,6 +184,7 @@ use rule step as summarize_study with:
         judge=judge_examination(),
         gold=gold_files("gold"),
         label_agreement=gold_files("label_agreement"),
+        pairwise="<results>/analysis/pairwise.parquet" if PAIRWISE else [],
         claims="<results>/analysis/claims.parquet",
         text="<results>/analysis/text.parquet",
         published=local(of_workflow("resources/published.yaml")),

@@ -12,6 +12,7 @@ from hh_align.analysis.examine_pairwise import PAIRWISE, examine_pairwise
 from hh_align.core.artifacts import read_table, write_table
 from hh_align.report import plot_pairwise
 from hh_align.report.figures import save
+from hh_align.report.summarize_study import pairwise_lines
 
 CONTRASTS = [["dpo", "base"], ["sft_dpo", "sft"]]
 
@@ -53,6 +54,17 @@ def test_its_numbers_are_its_artifacts_and_all_of_them_are_shown(study):
     assert '<a href="#pairwise">' in text and 'aria-label="Figure pairwise"' in text
     first = text[text.index('aria-label="Figure pairwise"') :]
     assert "referee: dpo against base" in first and "another answer in the other order" in first
+
+
+def test_the_terminal_has_its_wins_and_what_they_rest_on(study):
+    compared, pairwise = (read_table(study.folder / f"analysis/{name}.parquet").to_pandas() for name in ("comparisons", "pairwise"))
+    lines = pairwise_lines(compared, pairwise, "referee", {"dpo": "its text is broken"})
+    assert len(lines) == 4 and "By judge referee, wins less losses in % of harmful prompts: dpo ! against base " in lines[0]
+    total = pairwise[pairwise["policy_b"].isna()].iloc[0]
+    assert f"{total['inconsistency']:.0f} % get another answer" in lines[1] and f"{total['first']:.0f} % [" in lines[1]
+    wins = compared[(compared["judge"] == "referee") & (compared["metric"] == "win_rate_harmful") & (compared["policy_b"] == "dpo")]
+    shown = wins.sort_values("seed", na_position="first", kind="stable").iloc[0]
+    assert f"base {shown['difference']:+.0f} [{shown['ci_low']:.0f}, {shown['ci_high']:.0f}], {shown['verdict']}" in lines[0]
 
 
 def test_without_such_a_judge_there_is_no_section(study):

@@ -121,6 +121,7 @@ def summary_config(wildcards):
         synthetic=is_synthetic(),
         same_source=same_source(),
         unlike_training=asked_unlike_trained(),
+        **pairwise_axes(),
     )
 
 
