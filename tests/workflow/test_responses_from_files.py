@@ -1,9 +1,11 @@
 """Responses that come from files: what reads them is planned, and follows their content."""
 
 import json
+import re
 
 import pyarrow.parquet as pq
 import yaml
+from endpoint_server import Server
 from page_reader import unsourced, untrue
 from small_studies import SMALL_DEMO, small_study
 from staleness import ANALYSIS
@@ -48,8 +50,15 @@ def test_a_study_of_files_alone_trains_and_loads_no_policy(tmp_path):
     assert not [job for job in jobs if job.startswith(("train_", "generate_", "import_base", "measure_", "fetch_hub models facebook"))]
 
 
-def test_responses_of_ones_own_get_the_whole_analysis(tmp_path):
-    # no policy is loaded: prompts out, two files in, scores, comparisons, pages; a hostile text stays a text
+def test_responses_of_ones_own_get_the_whole_analysis(tmp_path, monkeypatch):
+    # no policy is loaded: prompts out, two files in, scores, comparisons, pages; a hostile text stays a text. A pairwise judge prefers what
+    # is empty to half of it, and else what stands first
+    with Server.running(monkeypatch) as server:
+        server.reply = lambda text: "AB"["<reply_b>\n\n<" in text] if len(text) % 2 else "A"
+        analyse_own_responses(tmp_path, server)
+
+
+def analyse_own_responses(tmp_path, server):
     small = SMALL_DEMO | {
         "policies": {"base": {}} | dict.fromkeys(["sft", "dpo", "sft_dpo", "sft_dpo_coin", "sft_dpo_reversed"]),
         "responses": {"base": {"path": "base.jsonl"}, "api": {"path": "api.json", "layout": "openai"}},
@@ -57,6 +66,7 @@ def test_responses_of_ones_own_get_the_whole_analysis(tmp_path):
         "drift": None,
         "claims": None,
         "seeds": [1, 2],
+        "judges": SMALL_DEMO["judges"] | {"referee": {"source": "endpoint", "asks": "preference", "url": server.url, "model": "m"}},
     }
     folder = small_study(tmp_path, "demo", small)
     folder.succeed("prompts")
@@ -84,4 +94,17 @@ def test_responses_of_ones_own_get_the_whole_analysis(tmp_path):
     page = results / "report/index.html"
     assert untrue(page) == [] and unsourced(page) <= {"2509.09055"}  # the number of the paper that the page speaks of
     assert hostile not in (results / "report/browser.html").read_text() + page.read_text()
+    (choices,) = results.glob("choices/referee/api/base/seed-*.parquet")
+    outcomes = {row["prompt_id"]: row["outcome"] for row in pq.read_table(choices).to_pylist()}
+    assert set(outcomes.values()) == {"against", "inconsistent"} and len(server.asked) == 2 * len(prompts) == 2 * len(outcomes)
+    harmful = [outcome for name, outcome in outcomes.items() if name.startswith("harmlessness")]
+    wins = {
+        row["seed"]: row["only_a"]
+        for row in contrasts
+        if (row["judge"], row["metric"]) == ("referee", "win_rate_harmful") and row["n_seeds"] == 1
+    }
+    assert wins == dict.fromkeys([1, 2], harmful.count("against"))
+    summary = (results / "report/summary.txt").read_text()
+    assert re.search(r"By judge referee, wins less losses in % of harmful prompts: api against base( !)? -\d", summary), summary
+    assert 'id="pairwise"' in page.read_text() and "prefers the first" in page.read_text()
     assert not (results / "models/base").exists() and folder.planned() == set()

@@ -1,4 +1,4 @@
-# needs: prompts/prompts.parquet, responses/, rewards/, and for some tables drift/, the judges' pairs, labels or another study's results
+# needs: prompts/prompts.parquet, responses/, rewards/, choices/, and for some tables drift/, the judges' pairs, labels or another study's results
 # makes: analysis/ratings.parquet, the one table that every step here reads, and analysis/{table}.parquet
 
 
@@ -69,6 +69,7 @@ use rule step as compare_policies with:
     input:
         ratings=RATINGS,
         pairs=pair_files(),
+        choices=choice_files(),
         judge=judge_examination(),
         text="<results>/analysis/text.parquet",
     output:

@@ -1,6 +1,6 @@
-# What some studies ask for: another run beside theirs, true labels, over-refusal, suites, a second judge of a release, sweeps, noise, snapshots.
+# What some studies ask for: another run beside theirs, true labels, over-refusal, suites, a second judge of a release, pairwise judges, sweeps, noise, snapshots.
 # needs: analysis/ratings.parquet and what the config names
-# makes: analysis/{reproduction,gold,label_agreement,overrefusal,suites,rescoring,sweep,noise,snapshots}.parquet
+# makes: analysis/{reproduction,gold,label_agreement,overrefusal,suites,pairwise,rescoring,sweep,noise,snapshots}.parquet
 
 
 use rule step as compare_runs with:
@@ -132,3 +132,19 @@ if SNAPSHOTS:
             "<benchmarks>/summarize_snapshots.tsv"
         params:
             **runs("analysis.summarize_snapshots", snapshot_summary_config()),
+
+
+if PAIRWISE:
+
+    use rule step as examine_pairwise with:
+        input:
+            ratings=RATINGS,
+            choices=choice_files(),
+        output:
+            "<results>/analysis/pairwise.parquet",
+        log:
+            "<logs>/examine_pairwise.log",
+        benchmark:
+            "<benchmarks>/examine_pairwise.tsv"
+        params:
+            **runs("analysis.examine_pairwise", analysis_config("contrasts", **pairwise_axes())),

@@ -1,5 +1,6 @@
 # needs: prompts/prompts.parquet, the policies' and judges' models, or responses and ratings from elsewhere; data/{dataset}/preferences.parquet
 # makes: responses/{policy}/seed-{seed}.parquet, rewards/{judge}/{policy}/seed-{seed}.parquet, rewards/{judge}/pairs.parquet,
+# choices/{judge}/{policy}/{against}/seed-{seed}.parquet,
 #        drift/{policy}/seed-{seed}.parquet, data/{dataset}/margins.parquet; the same of the twins under overrefusal/
 
 
@@ -105,6 +106,28 @@ use rule step as ask_endpoint with:
         runtime=720,
     params:
         **runs("evaluation.ask_endpoint", asking_config),
+        options=options_of_long_step,
+        more=asking_effort,
+
+
+use rule ask_endpoint as ask_preferences with:
+    input:
+        rubrics=rubric_files,
+        prompts="<results>/prompts/prompts.parquet",
+        policy=responses_of("policy"),
+        against=responses_of("against"),
+    output:
+        "<results>/choices/{judge}/{policy}/{against}/seed-{seed}.parquet",
+        quarantine="<results>/choices/{judge}/{policy}/{against}/quarantine-seed-{seed}.parquet",
+        timing="<timings>/ask_preferences/{judge}/{policy}/{against}-seed-{seed}.json",
+    log:
+        "<logs>/ask_preferences/{judge}/{policy}/{against}-seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/ask_preferences/{judge}/{policy}/{against}-seed-{seed}.tsv"
+    wildcard_constraints:
+        judge=one_of(PAIRWISE),
+    params:
+        **runs("evaluation.ask_preferences", asking_config),
         options=options_of_long_step,
         more=asking_effort,
 

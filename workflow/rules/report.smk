@@ -46,6 +46,19 @@ use rule step as plot_comparisons with:
         **runs("report.plot_comparisons", analysis_config("equivalence_margin")),
 
 
+use rule step as plot_pairwise with:
+    input:
+        pairwise="<results>/analysis/pairwise.parquet",
+    output:
+        bars=figure("pairwise", "Pairwise judges"),
+    log:
+        "<logs>/plot_pairwise.log",
+    benchmark:
+        "<benchmarks>/plot_pairwise.tsv"
+    params:
+        **runs("report.plot_pairwise"),
+
+
 use rule step as plot_thresholds with:
     input:
         thresholds="<results>/analysis/thresholds.parquet",
@@ -179,6 +192,7 @@ use rule step as summarize_study with:
         judge=judge_examination(),
         gold=gold_files("gold"),
         label_agreement=gold_files("label_agreement"),
+        pairwise="<results>/analysis/pairwise.parquet" if PAIRWISE else [],
         claims="<results>/analysis/claims.parquet",
         text="<results>/analysis/text.parquet",
         published=local(of_workflow("resources/published.yaml")),

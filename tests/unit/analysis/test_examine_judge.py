@@ -120,4 +120,5 @@ def test_another_format_is_compared_on_the_same_pairs():
 def test_formats_and_even_sampling():
     assert list(formats(None, 50)) == [AS_EVALUATED, "with cue", "cut reply", "cut input"]
     assert list(formats(512, 50)) == [AS_EVALUATED, "with cue", "cut reply"]
+    assert list(formats(512, 50, cue=False)) == [AS_EVALUATED, "cut reply"]
     assert evenly(list(range(10)), 5) == [0, 2, 4, 6, 8] and evenly([1, 2], 5) == [1, 2] == evenly([1, 2], None)

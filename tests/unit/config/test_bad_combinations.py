@@ -7,7 +7,7 @@ import pytest
 from configs import SCHEMA
 from hypothesis import strategies as st
 from study_folder import StudyFolder
-from whole_configs import ENDPOINT, LOCAL_JUDGE, NEW_DPO, OF_A_LABEL, WHOLE, dotted, drawn
+from whole_configs import CLASSES, ENDPOINT, LOCAL_JUDGE, NEW_DPO, OF_A_LABEL, REFEREE, WHOLE, dotted, drawn
 
 from hh_align.config.resolve import resolve
 from hh_align.core.errors import StudyError
@@ -89,6 +89,16 @@ def test_no_cycle_in_the_policies_passes():
         ("config", ("judges", "llm"), {**ENDPOINT, "url": "https://me:secret@host/v1"}, "judges.llm.url"),
         ("config", ("judges", "llm"), {**ENDPOINT, "key": "secret"}, "judges.llm has no key key"),
         ("config", ("judges", "llm"), {**ENDPOINT, "price_out": None}, "judges.llm needs both price_in and price_out"),
+        ("config", ("judges", "llm"), {**CLASSES, "lowest": 1}, "judges.llm has both classes and lowest: its answers are words or numbers"),
+        ("config", ("judges", "llm"), {**CLASSES, "classes": {"Safe": 1, "safe": 0}}, "judges.llm.classes has names that differ in the case"),
+        ("config", ("judges", "llm"), {**CLASSES, "classes": None}, r"judges.llm lacks the key lowest, highest \(or classes"),
+        ("config", ("judges", "llm"), {**ENDPOINT, "highest": None}, r"judges.llm lacks the key highest \(or classes"),
+        ("config", ("judges", "llm"), {**ENDPOINT, "asks": "preferences"}, "judges.llm.asks is 'preferences'.*Allowed: rating, preference"),
+        ("config", ("judges", "llm"), {**REFEREE, "lowest": 1}, "judges.llm has no key lowest"),
+        ("config", ("judges", "llm"), {**REFEREE, "harmless_min": 1}, "judges.llm has no key harmless_min"),
+        ("config", ("judges", "llm"), {**REFEREE, "failed": "lowest"}, "judges.llm.failed is 'lowest'.*Allowed: error, tie"),
+        ("config", ("judges", "llm"), {**REFEREE, "url": "http://host/v1"}, "judges.llm.url is http://host/v1: a key goes over https only"),
+        ("config", ("judges",), {"llm": REFEREE}, "judges has llm only, asked for preferences: a study needs one judge that gives rewards, too"),
         ("config", ("overrefusal",), {"judge": "own"}, "overrefusal.judge is own, which has no label"),
         ("published", ("overrefusal",), {}, "overrefusal has policies answer questions, but a release has no weights"),
         ("config", ("reproduction", "judges"), ["nope"], "reproduction.judges is nope"),

@@ -40,7 +40,16 @@ def test_every_key_of_the_schema_is_tried():
     assert [dotted(path) for path in dict.fromkeys(schema_paths(DEFINITION)) if not written_out & set(path) and not tried(path)] == []
 
 
-OWN_NAMES = {("datasets",), ("methods",), ("policies",), ("judges",), ("suites",), ("release", "policies"), ("release", "sums")}
+OWN_NAMES = {
+    ("datasets",),
+    ("methods",),
+    ("policies",),
+    ("judges",),
+    ("suites",),
+    ("release", "policies"),
+    ("release", "sums"),
+    ("judges", "guard", "classes"),
+}
 CLOSED = [(), *(path for path, (_, value) in ENTRIES.items() if type(value) is dict and path not in OWN_NAMES and path[-1] != "where")]
 
 

@@ -24,7 +24,7 @@ def test_a_value_of_another_type_is_refused(path):
 
 
 NUMBERS = [path for path, (_, value) in ENTRIES.items() if type(value) in (int, float) and "only" not in path]
-THRESHOLDS = {"harmless_min", "helpful_above", "lowest", "highest"}  # a reward may be any number
+THRESHOLDS = {"harmless_min", "helpful_above", "lowest", "highest", "safe", "unsafe"}  # a reward may be any number
 BEYOND = {
     "learning_rate": [0, 1.5], "beta": [0], "max_grad_norm": [0], "alpha": [0], "r": [0], "dropout": [1, 1.5], "discordance": [0, 1.01], "init_std": [0],
     "equivalence_margin": [0, 100.5], "calibration_share": [0, 0.9], "label_smoothing": [0.5, 1], "noise": [0.5, 1], "sft_weight": [], "epochs": [0], "batch_size": [0], "micro_batch": [0], "max_rows": [0], "samples": [0],
@@ -33,7 +33,7 @@ BEYOND = {
     "layers": [0], "hidden_size": [7], "ffn_dim": [7], "word_embed_proj_dim": [7], "max_positions": [63], "position_buckets": [7], "seed": [2**32], "seeds": [0, 2**32],
     "label_seed": [2**32], "balance_seed": [2**32], "threshold": [0, 1.5], "num_perm": [15, 10**6], "ngram": [0, 101], "overlap": [0, 1.5], "quantile": [0, 1],
     "drop_near_identical": [0, 1.5], "harmless-base": [0], "helpful-base": [0], "sizes": [0], "warmup_steps": [], "weight_decay": [], "harmless_min": [], "helpful_above": [],
-    "desirable_weight": [0], "undesirable_weight": [0], "lowest": [10], "highest": [], "max_tokens": [0], "timeout": [0], "tries": [0], "price_in": [], "price_out": [], "refused_from": [1.01],
+    "desirable_weight": [0], "undesirable_weight": [0], "lowest": [10], "highest": [], "safe": [], "unsafe": [], "max_tokens": [0], "timeout": [0], "tries": [0], "price_in": [], "price_out": [], "refused_from": [1.01],
     "empty": [101], "repeating": [101], "repeated_ngrams": [101], "compression": [0], "cut_rise": [101], "same": [101], "length_ratio": [0, 0.9], "kl_ratio": [0],
     "perplexity_ratio": [0], "unchanged": [101], "unmoved_kl": [],
 }  # fmt: skip

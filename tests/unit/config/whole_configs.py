@@ -14,7 +14,15 @@ from hh_align.core.errors import StudyError
 LABELS = {"path": "labels.csv", "choices": "choices.csv", "sample": 20, "seed": 1}
 RUN = {"folder": "results/published", "judges": ["deberta"], "policies": ["base", "sft"]}
 LOCAL_DATA = {"source": "local", "path": "somewhere", "subsets": ["harmless-base", "helpful-base"]}
-LOCAL_JUDGE = {"source": "local", "path": "somewhere", "notice": "", "max_length": 512, "harmless_min": 0.0, "helpful_above": 0.0}
+LOCAL_JUDGE = {
+    "source": "local",
+    "path": "somewhere",
+    "notice": "",
+    "reads": "chat",
+    "max_length": 512,
+    "harmless_min": 0.0,
+    "helpful_above": 0.0,
+}
 OF_A_LABEL = {
     "source": "local",
     "path": "somewhere",
@@ -41,6 +49,8 @@ ENDPOINT = {
     "source": "endpoint", "url": "https://host/v1", "model": "m", "key_env": "KEY", "lowest": 1.0, "highest": 10.0, "price_in": 0.5, "price_out": 1.5,
     "harmless_min": 6.0, "helpful_above": 5.0,
 }  # fmt: skip
+CLASSES = {key: value for key, value in ENDPOINT.items() if key not in ("lowest", "highest")} | {"classes": {"safe": 1.0, "unsafe": 0.0}}
+REFEREE = {"source": "endpoint", "asks": "preference", "url": "https://host/v1", "model": "m", "key_env": "KEY"}
 NEW_DPO = {"trainer": "dpo", "learning_rate": 1e-5}
 NEW_KTO = {"trainer": "kto", "learning_rate": 1e-5, "max_rows": 9, "lora": {"alpha": 16.5, "targets": "all-linear"}}
 RESPONSES = {
@@ -87,6 +97,7 @@ MORE = {
             "wise": OF_AN_ATTRIBUTE,
             "rated": IMPORTED,
             "llm": ENDPOINT,
+            "guard": CLASSES,
         },
         "examination": {"max_pairs": 100},
         "analysis": {"labels": LABELS},

@@ -5,66 +5,25 @@ import os
 import subprocess
 import sys
 import time
-from collections import deque
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import pyarrow.parquet as pq
 import pytest
 from command_line import assert_refused, call
+from endpoint_server import KEY, Server
 from small_evaluation import write_answered
 from study_folder import REPOSITORY
 
 from hh_align.core.axes import AXES
 from hh_align.evaluation import ask_endpoint
-from hh_align.evaluation.ask_endpoint import filled, number_in, seconds_to_wait
-
-KEY = "sk-a-secret-of-this-test"
-
-
-class Server(ThreadingHTTPServer):
-    """A stand-in: `plan` are the next replies (status, headers, body), else it answers with `reply(text)`; keeps what it was sent."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.plan, self.asked, self.keys, self.reply, self.delay = deque(), [], [], lambda text: "7", 0.0
-        Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append(body)
-        self.server.keys.append(self.headers.get("Authorization"))
-        time.sleep(self.server.delay)
-        text = self.server.reply(body["messages"][0]["content"])
-        usage = {"prompt_tokens": 100, "completion_tokens": 2}
-        completion = {"model": "m-2026", "choices": [{"message": {"content": text}}], "usage": usage}
-        status, headers, content = self.server.plan.popleft() if self.server.plan else (200, {}, json.dumps(completion))
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content.encode())))
-        self.end_headers()
-        self.wfile.write(content.encode())
-
-    def log_message(self, *args):
-        pass
+from hh_align.evaluation import endpoint as of_endpoint
+from hh_align.evaluation.ask_endpoint import MARKS, class_in, number_in
+from hh_align.evaluation.endpoint import filled, read_rubric, seconds_to_wait
 
 
 @pytest.fixture
 def server(monkeypatch):
-    server = Server()
-    monkeypatch.setenv("JUDGE_KEY", KEY)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(ask_endpoint, "LONGEST_WAIT", 0.01)
-    yield server
-    server.shutdown()
-    server.server_close()
+    with Server.running(monkeypatch) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -166,13 +125,13 @@ def test_answers_that_are_no_number_are_listed_and_an_error_or_null(server, answ
     server.reply = lambda text: "I'd say 7" if text.startswith(f"Rate {bad} to") else "4"
     refused = call(ask_endpoint, **options(server, answered, tmp_path))
     assert_refused(refused, r"responses got no number from 1 to 10 \(harmlessness-002")
-    assert 'harmlessness-002: no number in any of 3 answers, the last one "I\'d say 7"' in refused[1]
+    assert 'harmlessness-002: no number from 1 to 10 in any of 3 answers, the last one "I\'d say 7"' in refused[1]
     before = len(server.asked)
     status, _ = call(ask_endpoint, **options(server, answered, tmp_path, failed="lowest"))
     rows = pq.read_table(tmp_path / "rewards.parquet").to_pylist()
     failed = pq.read_table(tmp_path / "quarantine.parquet").to_pylist()
     assert status == 0 and rows[2]["reward"] is None and failed[0]["prompt_id"] == "harmlessness-002" and failed[0]["answer"] == "I'd say 7"
-    assert len(server.asked) > before
+    assert len(server.asked) == before + 3 * len(failed)  # the answers that were numbers are kept
     assert json.loads((tmp_path / "timing.json").read_text())["unreadable"] == len(failed)
 
 
@@ -204,13 +163,13 @@ def test_a_kill_loses_at_most_one_answer(server, answered, tmp_path):
 
 
 def test_a_torn_line_of_the_state_is_asked_again(tmp_path, capsys):
-    answers = ask_endpoint.AnswerFile(tmp_path / "answers.jsonl")
-    answers.add("a", {"reward": 1.0})
+    answers = of_endpoint.AnswerFile(tmp_path / "answers.jsonl")
+    answers.add("a", {"value": 1.0})
     with open(answers.path, "ab") as file:
         file.write(b'{"key": "b", "rew')
-    again = ask_endpoint.AnswerFile(answers.path)
-    again.add("c", {"reward": 2.0})
-    assert set(ask_endpoint.AnswerFile(answers.path).entries) == {"a", "c"} and "damaged answer" in capsys.readouterr().out
+    again = of_endpoint.AnswerFile(answers.path)
+    again.add("c", {"value": 2.0})
+    assert set(of_endpoint.AnswerFile(answers.path).entries) == {"a", "c"} and "damaged answer" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("answer", "value"), [("7", 7), (" 7.5\n", 7.5), ("+3", 3), ("1", 1), ("10", 10)])
@@ -225,17 +184,34 @@ def test_anything_else_is_none(answer):
     assert number_in(answer, 1, 10) is None
 
 
+def test_a_judge_that_answers_a_class_rates_by_its_number(server, answered, tmp_path):
+    server.reply = lambda text: " Unsafe\n" if len(text) % 2 else "safe"
+    classes = {"safe": 1, "unsafe": 0}
+    status, printed = call(ask_endpoint, **options(server, answered, tmp_path, classes=classes))
+    assert status == 0, printed
+    texts = [body["messages"][0]["content"] for body in server.asked]
+    assert [row["reward"] for row in pq.read_table(tmp_path / "rewards.parquet").to_pylist()] == [1 - len(text) % 2 for text in texts]
+    server.reply = lambda text: "It is safe"
+    refused = call(ask_endpoint, **options(server, answered, tmp_path, classes=classes, model="other"))
+    assert_refused(refused, r"8 of 8 responses got none of the classes safe, unsafe \(harmlessness-000")
+
+
+@pytest.mark.parametrize("answer", [None, "", "safe.", "safe unsafe", "saf", "1"])
+def test_an_answer_that_is_no_class_alone_is_none(answer):
+    assert class_in(answer, {"safe": 1, "unsafe": 0}) is None
+
+
 def test_texts_with_braces_stay_as_they_are():
-    assert filled("[{prompt}] [{response}]", "{response} {x}", "{prompt}") == "[{response} {x}] [{prompt}]"
+    assert filled("[{prompt}] [{response}]", {"prompt": "{response} {x}", "response": "{prompt}"}) == "[{response} {x}] [{prompt}]"
 
 
 def test_retry_after_is_heard_within_bounds():
-    assert seconds_to_wait("7", 1) == 7 and seconds_to_wait("1e9", 1) == ask_endpoint.LONGEST_WAIT and seconds_to_wait("-5", 1) == 0
+    assert seconds_to_wait("7", 1) == 7 and seconds_to_wait("1e9", 1) == of_endpoint.LONGEST_WAIT and seconds_to_wait("-5", 1) == 0
     assert [seconds_to_wait(None, tries) for tries in (1, 2, 3)] == [1, 2, 4] and seconds_to_wait("soon", 2) == 2
-    assert seconds_to_wait("Fri, 01 Jan 2100 00:00:00 GMT", 1) == ask_endpoint.LONGEST_WAIT
+    assert seconds_to_wait("Fri, 01 Jan 2100 00:00:00 GMT", 1) == of_endpoint.LONGEST_WAIT
 
 
 @pytest.mark.parametrize("axis", AXES)
 def test_the_shipped_rubrics_have_a_mark_for_everything(axis):
-    text = ask_endpoint.read_rubric(REPOSITORY / f"resources/rubric_{axis}.txt")
+    text = read_rubric(REPOSITORY / f"resources/rubric_{axis}.txt", MARKS)
     assert "one number from 1 to 10" in text

@@ -184,3 +184,8 @@ def test_settings_that_speak_of_transcripts_are_refused(more, said):
     with pytest.raises(StudyError, match=said):
         resolve(merged(merged(load("config"), chat), more), SCHEMA)
     assert resolve(merged(merged(load("config"), chat), {"generation": {"cue": True}}), SCHEMA)["models"]["base"]["chat_template"]
+
+
+def test_of_named_templates_a_policy_reads_by_the_default(tmp_path):
+    import_chat(tmp_path, [{"name": "tool_use", "template": "{{ messages }}"}, {"name": "default", "template": TEMPLATE}])
+    assert load_policy(tmp_path / "base/manifest.json")[1].chat_template == TEMPLATE

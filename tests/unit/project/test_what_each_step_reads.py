@@ -15,7 +15,7 @@ from hh_align.core.tables import PROMPTS, RESPONSES
 from hh_align.data.select_prompts import draw_prompts
 from hh_align.data.select_twins import twins
 from hh_align.data.transcripts import ASSISTANT, LEAD, judged_prompt, published_prompt
-from hh_align.evaluation.ask_endpoint import filled
+from hh_align.evaluation.endpoint import filled
 from hh_align.evaluation.generate_responses import prompt_items
 from hh_align.evaluation.judge import Judge
 from hh_align.evaluation.measure_drift import chosen_examples, with_ids
@@ -118,7 +118,7 @@ def answered(tokenizer, folder) -> dict[str, Seen]:
 
 def judged(tokenizer, folder) -> dict[str, Seen]:
     """Of a judge: its training, the responses, the examination and the margins of training pairs."""
-    judge = Judge(None, tokenizer, None, alone=False)
+    judge = Judge(None, tokenizer, None, reads="pair")
     columns, _ = planned_pairs([TRAINED], tokenizer, {"max_length": 64, "epochs": 1, "batch_size": 1}, 1)
     ((scored, *_),) = response_items(*written(folder), judge, None)
     examined = judged_replies({SUBSETS[0]: [HELD_OUT | {"axis": "harmlessness"}]}, judge, {"reply_tokens": 50, "format_pairs": 10})
@@ -179,7 +179,9 @@ def test_a_judge_reads_responses_as_it_was_trained(small, tmp_path):
     assert small[1].decode(one.ids) == f"<s>Human: {QUESTION}</s>{CHOSEN}</s>"
     assert small[1].decode(cued.ids) == f"<s>Human: {QUESTION}{ASSISTANT}</s>{CHOSEN}</s>"
     prompt, *_ = draw_prompts(ROWS, ASKING)  # what a judge behind an endpoint and people are shown
-    assert filled("{prompt}|{response}", prompt["prompt"], CHOSEN) == f"{judged_prompt(HELD_OUT['prompt'])}|{CHOSEN}"
+    assert (
+        filled("{prompt}|{response}", {"prompt": prompt["prompt"], "response": CHOSEN}) == f"{judged_prompt(HELD_OUT['prompt'])}|{CHOSEN}"
+    )
 
 
 def test_by_a_chat_template_lead_and_cue_are_of_no_account(small, tmp_path):

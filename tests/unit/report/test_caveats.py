@@ -108,7 +108,7 @@ def test_the_summary_marks_them_and_says_why(study):
     tables = {
         name: pd.DataFrame(rows(study, "threshold_leads" if name == "leads" else name))
         for name in summarize_study.COLUMNS
-        if name not in ("gold", "label_agreement")
+        if name not in ("gold", "label_agreement", "pairwise")
     }
     empty = {name: summarize_study.frame(None, columns) for name, columns in summarize_study.COLUMNS.items()}
     about = study.config | {"study": "made", "folder": "results/made", "synthetic": False, "same_source": []}

@@ -6,11 +6,16 @@ RESCORED = RELEASED and len(JUDGES) > 1
 
 def thresholds():
     """Judge -> the thresholds of its axes, and what stands for a rating that it failed to give."""
-    failed = {name: {"lowest": judge["lowest"]} for name, judge in JUDGES.items() if judge.get("failed") == "lowest"}
+    failed = {name: {"lowest": lowest_of(judge)} for name, judge in JUDGES.items() if judge.get("failed") == "lowest"}
     return {
         name: {THRESHOLD_KEYS[axis]: judge[THRESHOLD_KEYS[axis]] for axis in axes_of(name)} | failed.get(name, {})
         for name, judge in JUDGES.items()
     }
+
+
+def lowest_of(judge):
+    """The lowest rating that a judge behind an endpoint can give."""
+    return min(judge["classes"].values()) if "classes" in judge else judge["lowest"]
 
 
 def policy_graph(order=POLICIES):
@@ -79,6 +84,7 @@ def analysis_tables():
     where = [
         (pair_files(), ["judge", "judge_calibration", "judge_roc"]),
         (judges_that_share_an_axis(), ["judge_agreement"]),
+        (PAIRWISE, ["pairwise"]),
         (OVERREFUSAL, ["overrefusal"]),
         (SUITES, ["suites"]),
         (knows_the_truth(), ["oracle"]),
@@ -98,8 +104,13 @@ def analysis_files():
     return expand("<results>/analysis/{table}.parquet", table=analysis_tables())
 
 
+def pairwise_axes():
+    """Pairwise judge -> its axes; nothing where there is none."""
+    return {"pairwise": {judge: axes_of(judge) for judge in sorted(PAIRWISE)}} if PAIRWISE else {}
+
+
 def contrast_config():
-    named = {"primary": config["analysis"].get("primary", []), "examined": examined_judges()}
+    named = {"primary": config["analysis"].get("primary", []), "examined": examined_judges(), **pairwise_axes()}
     return analysis_config("contrasts", "all_pairs", "equivalence_margin", "bootstrap", **named)
 
 

@@ -18,6 +18,7 @@ for key in set(config) - set(resolved):
 STUDY = f"results/{config['study']}"
 HUB = "results/hub"
 JUDGES = config["judges"]
+PAIRWISE = config.get("pairwise", {})  # judges that say which of two responses is better; those of JUDGES give each a reward
 IMPORTED_RESPONSES = config.get("responses", {})
 SNAPSHOTS = config.get("snapshots", {})  # arm -> {of, step}: weights that another policy's training leaves on its way
 GRAPH = graph(config)
@@ -83,7 +84,8 @@ def judges_from(*sources):
 
 def axes_of(judge):
     """The axes that a judge speaks about."""
-    return list(AXES) if JUDGES[judge]["axis"] == "both" else [JUDGES[judge]["axis"]]
+    axis = (JUDGES | PAIRWISE)[judge]["axis"]
+    return list(AXES) if axis == "both" else [axis]
 
 
 def config_option():

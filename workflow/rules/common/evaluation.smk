@@ -12,9 +12,8 @@ def shard(path):
 def reading_settings(judge):
     """How a judge reads, and what of its answer is the reward."""
     judge = JUDGES[judge]
-    length = {"max_length": judge["max_length"]} if "max_length" in judge else {}
-    alone = {"reads": "response"} if judge.get("reads") == "response" else {}
-    return {**DEVICE, **config["scoring"], **length, **alone, **output_settings(judge)}
+    reading = {key: judge[key] for key in ("max_length", "reads") if key in judge}
+    return {**DEVICE, **config["scoring"], **reading, **output_settings(judge)}
 
 
 def own_subsets():
@@ -65,6 +64,30 @@ def reward_files(judges=JUDGES, policies=POLICIES):
     return [f"<results>/rewards/{judge}/{policy}/seed-{seed}.parquet" for judge in sorted(judges) for policy, seed in checkpoints]
 
 
+def choice_files():
+    """What the pairwise judges say of the declared contrasts; a pair that is the same for every seed lies under seed 0."""
+    pairs = [
+        (policy, against, sorted({*seeds_of(policy), *seeds_of(against)} - {0}) or [0])
+        for policy, against in config["analysis"]["contrasts"]
+    ]
+    return [
+        f"<results>/choices/{judge}/{policy}/{against}/seed-{seed}.parquet"
+        for judge in sorted(PAIRWISE)
+        for policy, against, seeds in pairs
+        for seed in seeds
+    ]
+
+
+def responses_of(side):
+    """The responses of the `policy` or `against` of a pair."""
+
+    def file(wildcards):
+        policy = wildcards[side]
+        return f"<results>/responses/{policy}/seed-{0 if seeds_of(policy) == [0] else wildcards.seed}.parquet"
+
+    return file
+
+
 def examined_judges():
     """The judges with weights, where the study has pairs to examine them on."""
     return sorted(judges_from("hub", "local", "scratch")) if DATASETS else []
@@ -112,7 +135,7 @@ def suite_rewards():
 def evaluation_files():
     """Every file that a step of the evaluation makes."""
     beside = [*twin_responses(), *twin_rewards(), *suite_responses(), *suite_rewards()]
-    return [*response_files(), *reward_files(), *pair_files(), *drift_files(), *beside]
+    return [*response_files(), *reward_files(), *choice_files(), *pair_files(), *drift_files(), *beside]
 
 
 def generation_config(wildcards):
@@ -160,23 +183,24 @@ def ratings_config(wildcards):
     return as_json(columns=judge["columns"], judged=axes_of(wildcards.judge), policies=policies, **reading)
 
 
-ASKING_KEYS = ("url", "model", "key_env", "lowest", "highest", "seed", "max_tokens", "failed")
+ASKING_KEYS = ("url", "model", "key_env", "lowest", "highest", "classes", "seed", "max_tokens", "failed")
 
 
 def rubric_files(wildcards):
-    return [config_file(JUDGES[wildcards.judge]["rubric"][axis]) for axis in axes_of(wildcards.judge)]
+    rubrics = (JUDGES | PAIRWISE)[wildcards.judge]["rubric"]
+    return [config_file(rubrics[axis]) for axis in axes_of(wildcards.judge)]
 
 
 def asking_config(wildcards):
     """What the answers of a judge behind an endpoint depend on."""
-    judge = JUDGES[wildcards.judge]
+    judge = (JUDGES | PAIRWISE)[wildcards.judge]
     rubrics = {axis: judge["rubric"][axis] for axis in axes_of(wildcards.judge)}
     return as_json(judge=wildcards.judge, rubrics=rubrics, **{key: judge[key] for key in ASKING_KEYS if key in judge})
 
 
 def asking_effort(wildcards, resources):
     """Numbers that change no answer: as options that depend on a resource they rerun nothing. The price is of a million tokens, sent:received."""
-    judge = JUDGES[wildcards.judge]
+    judge = (JUDGES | PAIRWISE)[wildcards.judge]
     price = f"{judge['price_in']}:{judge['price_out']}" if "price_in" in judge else "unknown"
     return f"--timeout {judge['timeout']} --tries {judge['tries']} --price {price}"
 

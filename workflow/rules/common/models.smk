@@ -97,4 +97,5 @@ def import_source_option(wildcards, input):
 
 def judge_import_config(wildcards):
     judge = JUDGES[wildcards.judge]
-    return as_json(kind="judge", notice=judge["notice"], **output_settings(judge))
+    reading = {"reads": judge["reads"]} if "reads" in judge else {}
+    return as_json(kind="judge", notice=judge["notice"], **reading, **output_settings(judge))

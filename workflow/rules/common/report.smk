@@ -47,6 +47,7 @@ def figure_names():
     """The figures of the report, in its order."""
     always = ["metrics", "rewards", "mean_rewards", "contrasts", "wins", "thresholds", "retention"]
     where = [
+        (PAIRWISE, ["pairwise"]),
         (pair_files(), ["judge_roc", "judge_calibration"]),
         (training_logs(), ["training"]),
         (drift_files(), ["drift"]),
@@ -121,6 +122,7 @@ def summary_config(wildcards):
         synthetic=is_synthetic(),
         same_source=same_source(),
         unlike_training=asked_unlike_trained(),
+        **pairwise_axes(),
     )
 
 
@@ -134,7 +136,7 @@ def stored_files():
     if not IN_BUCKET:
         return []
     manifests = dict.fromkeys([*base_files(), *judge_files(), *policy_files()])
-    read = [*response_files(), *reward_files(), *pair_files(), *drift_files(), "<results>/prompts/prompts.parquet"]
+    read = [*response_files(), *reward_files(), *choice_files(), *pair_files(), *drift_files(), "<results>/prompts/prompts.parquet"]
     read += [manifest.replace("manifest.json", "provenance.json") for manifest in manifests]
     read += [f"<results>/data/{name}/quarantine.parquet" for name, dataset in DATASETS.items() if "source" in dataset]
     return read + [log.replace("train_log", "quarantine") for log in training_logs()]

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from hh_align.analysis.choices import Choices, preferred, read_choices
 from hh_align.analysis.contrasts import Pair, add_holm, compare_wins, contrasts_of, verdict
 from hh_align.analysis.ratings import Ratings, judged_axes, read_ratings, seed_of
 from hh_align.analysis.reliability import read_reliability
@@ -80,18 +81,20 @@ def compare_policies(
     chosen: dict[tuple[str, str], np.ndarray] | None = None,
     reliable: dict[tuple[str, str], bool | None] | None = None,
     examined: Examined | None = None,
+    choices: Choices | None = None,
 ) -> list[dict]:
     """The rows of comparisons.parquet.
 
     clusters: axis -> cluster numbers; chosen: (judge, axis) -> rewards of the dataset's own chosen replies, NaN where there is none;
-    reliable: (judge, axis) -> whether the judge is above chance there; examined: what the policies' text is like.
+    reliable: (judge, axis) -> whether the judge is above chance there; examined: what the policies' text is like; choices: what the pairwise
+    judges say, whose win rates are a family of the declared contrasts for each of them.
     """
     rows = []
     for judge in sorted(config["judges"]):
         for family, pairs in families(config).items():
             if not pairs:
                 continue
-            for seeds in [[seed] for seed in config["seeds"]] + ([config["seeds"]] if len(config["seeds"]) > 1 else []):
+            for seeds in together(config["seeds"]):
                 about = {"judge": judge, "seed": seeds[0] if len(seeds) == 1 else None, "n_seeds": len(seeds), "family": family}
                 contrasts = contrasts_of(ratings, clusters, config, judge, pairs, seeds, wins_only=family == "ancestors")
                 rows += [{"estimand": THESE_CHECKPOINTS, **about, **row} for row in contrasts]
@@ -99,6 +102,10 @@ def compare_policies(
             for seed in config["seeds"]:
                 about = {"judge": judge, "seed": seed, "n_seeds": 1, "family": "dataset", "estimand": THESE_CHECKPOINTS}
                 rows += [{**about, **row} for row in against_chosen(ratings, clusters, config, judge, seed, chosen)]
+    for judge in sorted({pair[0] for pair in choices or {}}):
+        for seeds in together(config["seeds"]):
+            about = {"judge": judge, "seed": seeds[0] if len(seeds) == 1 else None, "n_seeds": len(seeds), "family": "declared"}
+            rows += [{"estimand": THESE_CHECKPOINTS, **about, **row} for row in preferred(choices, clusters, config, judge, seeds)]
     known = reliable or {}
     for row in rows:
         flags = [known.get((row["judge"], axis)) for axis in METRIC_AXES[row["metric"]]]
@@ -106,6 +113,11 @@ def compare_policies(
         seeds = config["seeds"] if row["seed"] is None else [row["seed"]]
         row |= {f"caveat_{side}": caveat_of(examined or {}, config, row[f"policy_{side}"], seeds) for side in "ab"}
     return adjust(rows, config["primary"]) if rows else []
+
+
+def together(seeds: list[int]) -> list[list[int]]:
+    """Each seed alone, and all of them where there are several."""
+    return [[seed] for seed in seeds] + ([seeds] if len(seeds) > 1 else [])
 
 
 def against_chosen(
@@ -142,11 +154,13 @@ def read_chosen(prompts: dict[str, pd.DataFrame], pairs: dict[str, Path], judges
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", ratings="path", pairs="paths?", judge="path?", text="path?", output="path")
+    args = parse(__doc__, config="config", ratings="path", pairs="paths?", choices="paths?", judge="path?", text="path?", output="path")
     rated, pairs = read_ratings(args.ratings), dict(zip(args.config["examined"], args.pairs, strict=True))
     chosen = read_chosen(rated.prompts, pairs, args.config["judges"]) if pairs else None
-    rows = compare_policies(rated.ratings, rated.clusters, args.config, chosen, read_reliability(args.judge), read_text(args.text))
-    inputs = [args.ratings, *args.pairs, *(path for path in (args.judge, args.text) if path)]
+    choices = read_choices(args.choices, args.config, rated.prompts)
+    known = read_reliability(args.judge), read_text(args.text)
+    rows = compare_policies(rated.ratings, rated.clusters, args.config, chosen, *known, choices)
+    inputs = [args.ratings, *args.pairs, *args.choices, *(path for path in (args.judge, args.text) if path)]
     write_table(args.output, rows, COMPARISONS, provenance(args.config, inputs))
 
 

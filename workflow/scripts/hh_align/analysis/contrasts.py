@@ -144,17 +144,12 @@ def contrasts_of(
     changes = {key: 100.0 * b - 100.0 * a for key, (a, b) in labels.items()}
     signs = {key: 100.0 * np.sign(difference) for key, difference in rewards.items()}
 
-    def confidence_of_all(blocks: dict, axes: tuple[str, ...]) -> float:
-        """The confidence with which the intervals of all pairs hold at once."""
-        sums = ([np.bincount(clusters[axis], weights=blocks[pair, axis].mean(1)) for pair in pairs] for axis in axes)
-        return simultaneous_confidence(*(np.column_stack(columns) for columns in sums))
-
     def add(metric: str, pair: Pair, estimates: list[dict]) -> None:
         rows.extend({"policy_b": pair[0], "policy_a": pair[1], "metric": metric, **row} for row in estimates)
 
     single = len(seeds) == 1
     for metric, axes in () if wins_only else rates.items():
-        level, groups = confidence_of_all(changes, axes), [clusters[axis] for axis in axes]
+        level, groups = confidence_of_all(changes, clusters, pairs, axes), [clusters[axis] for axis in axes]
         for pair in pairs:
             if single:
                 flat = [tuple(part[:, 0] for part in labels[pair, axis]) for axis in axes]
@@ -165,7 +160,7 @@ def contrasts_of(
         groups = clusters[axis]
         if not wins_only:
             columns = np.column_stack([rewards[pair, axis].mean(1) for pair in pairs])
-            level = confidence_of_all(rewards, (axis,))
+            level = confidence_of_all(rewards, clusters, pairs, (axis,))
             means = bootstrap_means(columns, **config["bootstrap"]) if single else None
             for column, pair in enumerate(pairs):
                 if single:
@@ -173,10 +168,23 @@ def contrasts_of(
                     add(MEANS[axis], pair, [compare_rewards(columns[:, column], *bounds)])
                 else:
                     add(MEANS[axis], pair, over_seeds([rewards[pair, axis]], [groups], None, level))
-        level = confidence_of_all(signs, (axis,))
-        for pair in pairs:
-            if single:
-                add(WINS[axis], pair, [compare_wins(np.sign(rewards[pair, axis][:, 0]), groups, level)])
-            else:
-                add(WINS[axis], pair, over_seeds([signs[pair, axis]], [groups], None, level))
+        rows += win_contrasts(signs, clusters, axis, pairs)
+    return rows
+
+
+def confidence_of_all(blocks: dict, clusters: dict[str, np.ndarray], pairs: list[Pair], axes: tuple[str, ...]) -> float:
+    """The confidence with which the intervals of all pairs hold at once; blocks: (pair, axis) -> values, shape (prompts, seeds)."""
+    sums = ([np.bincount(clusters[axis], weights=blocks[pair, axis].mean(1)) for pair in pairs] for axis in axes)
+    return simultaneous_confidence(*(np.column_stack(columns) for columns in sums))
+
+
+def win_contrasts(signs: dict[tuple[Pair, str], np.ndarray], clusters: dict[str, np.ndarray], axis: str, pairs: list[Pair]) -> list[dict]:
+    """Who wins prompt by prompt, of every pair on one axis; signs: (pair, axis) -> 100 where the policy wins, -100 where the other does, else
+    0, shape (prompts, seeds)."""
+    level, groups, rows = confidence_of_all(signs, clusters, pairs, (axis,)), clusters[axis], []
+    for pair in pairs:
+        values = signs[pair, axis]
+        single = values.shape[1] == 1
+        estimates = [compare_wins(np.sign(values[:, 0]), groups, level)] if single else over_seeds([values], [groups], None, level)
+        rows += [{"policy_b": pair[0], "policy_a": pair[1], "metric": WINS[axis], **row} for row in estimates]
     return rows

@@ -9,14 +9,35 @@ from hh_align.core.errors import StudyError
 OUTPUT_KEYS = {"reward": (), "label": ("label", "higher_is"), "attribute": ("attribute", "higher_is")}
 
 
+def take_pairwise(config: dict) -> None:
+    """Move the judges that are asked for preferences from `judges` to `pairwise`: they give no rewards, so nothing that reads rewards sees them.
+
+    Raises StudyError where no judge of the study gives rewards, and where there is no contrast to ask about.
+    """
+    judges = config.get("judges", {})
+    pairwise = {name: judge for name, judge in judges.items() if judge.get("asks") == "preference"}
+    if not pairwise:
+        return
+    names = ", ".join(pairwise)
+    if len(pairwise) == len(judges):
+        raise StudyError(f"config: judges has {names} only, asked for preferences: a study needs one judge that gives rewards, too.")
+    if not config["analysis"]["contrasts"]:
+        raise StudyError(f"config: judges.{names} is asked about the declared contrasts, but analysis.contrasts is empty.")
+    config["judges"] = {name: judge for name, judge in judges.items() if name not in pairwise}
+    config["pairwise"] = pairwise
+
+
 def check_judges(config: dict) -> None:
     """Raise StudyError where a judge's data or release does not exist, or its keys do not belong together."""
+    for name, judge in config.get("pairwise", {}).items():
+        _check_endpoint(f"judges.{name}", judge)
     for name, judge in config["judges"].items():
         require_known(f"judges.{name}.data", judge.get("data"), config.get("datasets", {}))
         _check_thresholds(f"judges.{name}", judge)
         _check_output(f"judges.{name}", judge)
         if judge["source"] == "endpoint":
             _check_endpoint(f"judges.{name}", judge)
+            _check_answers(f"judges.{name}", judge)
         if judge["source"] == "released" and "release" not in config:
             raise StudyError(f"config: judges.{name}.source is released, but there is no `release:` to take its ratings from.")
 
@@ -40,9 +61,23 @@ def _check_output(key: str, judge: dict) -> None:
         raise StudyError(f"config: {key}.scale has no meaning with output: {judge['output']}.")
 
 
-def _check_endpoint(key: str, judge: dict) -> None:
-    if judge["lowest"] >= judge["highest"]:
+def _check_answers(key: str, judge: dict) -> None:
+    ends = [name for name in ("lowest", "highest") if name in judge]
+    if "classes" in judge:
+        if ends:
+            raise StudyError(
+                f"config: {key} has both classes and {' and '.join(ends)}: its answers are words or numbers. Take one of the two out."
+            )
+        if len({name.strip().casefold() for name in judge["classes"]}) < len(judge["classes"]):
+            raise StudyError(f"config: {key}.classes has names that differ in the case of letters only: {', '.join(judge['classes'])}.")
+    elif len(ends) < 2:
+        missing = [name for name in ("lowest", "highest") if name not in ends]
+        raise StudyError(f"config: {key} lacks the key {', '.join(missing)} (or classes, where its answers are words).")
+    elif judge["lowest"] >= judge["highest"]:
         raise StudyError(f"config: {key}.lowest ({judge['lowest']}) is not below highest ({judge['highest']}).")
+
+
+def _check_endpoint(key: str, judge: dict) -> None:
     if "key_env" in judge and re.match(r"http://(?!127\.0\.0\.1[:/]|localhost[:/])", judge["url"]):
         raise StudyError(f"config: {key}.url is {judge['url']}: a key goes over https only (or to this machine).")
     if ("price_in" in judge) != ("price_out" in judge):

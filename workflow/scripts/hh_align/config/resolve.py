@@ -10,6 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
+from hh_align.config.check_judges import take_pairwise
 from hh_align.config.check_weights import write_parents
 from hh_align.config.checks import check_references
 from hh_align.config.layers import leave_behind, sources_with
@@ -35,9 +36,11 @@ RULES = {
 
 
 def resolve(config: dict, schema: Path, layers: Sequence[Mapping] = ()) -> dict:
-    """The config that the workflow reads: controls, sweeps, snapshots and known suites written out, `sweeps` and `snapshots` say what has become of them.
+    """The config that the workflow reads: controls, sweeps, snapshots and known suites written out, `sweeps` and `snapshots` say what has become of
+    them; judges that are asked for preferences stand in `pairwise`.
 
-    layers: the files that `config` was merged of, the first one first: an entry does not inherit what belongs to another source. Raises StudyError with one message that names the key and shows what is allowed.
+    layers: the files that `config` was merged of, the first one first: an entry does not inherit what belongs to another source. Raises
+    StudyError with one message that names the key and shows what is allowed.
     """
     leave_behind(config, layers, _read(Path(schema)))
     config = without_nulls(config)
@@ -48,6 +51,7 @@ def resolve(config: dict, schema: Path, layers: Sequence[Mapping] = ()) -> dict:
     if errors:
         raise StudyError(f"config: {explain(errors[0])}")
     write_parents(config)
+    take_pairwise(config)
     check_references(config)
     for holder in (config, *config["policies"].values(), *config["methods"].values()):
         for key in ("controls", "snapshots"):

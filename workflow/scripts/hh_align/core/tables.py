@@ -1,4 +1,4 @@
-"""Arrow schemas of the hand-overs between steps: prompts, responses, rewards, and the ratings that the whole analysis reads."""
+"""Arrow schemas of the hand-overs between steps: prompts, responses, rewards, a pairwise judge's choices, and the ratings that the whole analysis reads."""
 
 import pyarrow as pa
 
@@ -26,6 +26,15 @@ RESPONSES = pa.schema(
 )
 REWARDS = pa.schema(
     [("axis", pa.string()), ("prompt_id", pa.string()), ("reward", pa.float64()), ("input_tokens", pa.int64()), ("cut_tokens", pa.int64())]
+)
+CHOICES = pa.schema(
+    [
+        ("axis", pa.string()),
+        ("prompt_id", pa.string()),
+        ("policy_first", pa.string()),
+        ("against_first", pa.string()),
+        ("outcome", pa.string()),
+    ]
 )
 RATINGS = pa.schema(
     [

@@ -9,24 +9,29 @@ import torch
 from hh_align.models.compute import forget_kernels
 from hh_align.models.deberta import without_padding
 from hh_align.models.folders import load_judge
-from hh_align.models.judging import checked_rewards, pair_ids, reward_of
+from hh_align.models.judging import checked_rewards, reward_of
+from hh_align.models.reading import judge_ids, reading_of
 
 
 @dataclass
 class Judge:
-    """A sequence classifier with what makes one number of its logits, shape (inputs, outputs); alone: it reads replies without prompts."""
+    """A sequence classifier with what makes one number of its logits, shape (inputs, outputs); reads: one of models.reading.READINGS."""
 
     model: torch.nn.Module
     tokenizer: object
     reward: Callable[[torch.Tensor], torch.Tensor]
-    alone: bool
+    reads: str
 
     def read(
-        self, prompts: Sequence[str], replies: Sequence[str], max_length: int | None, reply_tokens: int | None = None
+        self,
+        prompts: Sequence[str],
+        replies: Sequence[str],
+        names: Sequence[str],
+        max_length: int | None,
+        reply_tokens: int | None = None,
     ) -> tuple[list[list[int]], list[int]]:
-        """(token ids, tokens cut) of each reply behind its prompt, or alone; cut to `max_length` tokens, and before that the reply to
-        `reply_tokens`, as pair_ids does. None: no limit."""
-        return pair_ids(self.tokenizer, None if self.alone else prompts, replies, max_length, reply_tokens)
+        """(token ids, tokens cut) of each reply as the judge reads it: models.reading.judge_ids, which says the rest."""
+        return judge_ids(self.tokenizer, self.reads, prompts, replies, names, max_length, reply_tokens)
 
     def rewards(self, ids: Sequence[Sequence[int]], names: Sequence[str]) -> list[float]:
         """The reward of each input (higher is better, the unit is the judge's own), read in one batch with right padding.
@@ -40,10 +45,10 @@ class Judge:
 def open_judge(manifest: Path, config: dict, device: str) -> Judge:
     """The judge of a model folder in evaluation mode, on `device`, read as the config's dtype, output, label or attribute, and `reads` say.
 
-    Raises StudyError where a file of the folder is damaged or the model lacks the output.
+    Raises StudyError where a file of the folder is damaged, the model lacks the output, or nothing says how it reads.
     """
     forget_kernels(config["dtype"])
     model, tokenizer = load_judge(manifest, dtype=config["dtype"], device=device)
     reward = reward_of(model, config)
     without_padding(model)
-    return Judge(model, tokenizer, reward, config.get("reads") == "response")
+    return Judge(model, tokenizer, reward, reading_of(tokenizer, config.get("reads"), manifest.parent))

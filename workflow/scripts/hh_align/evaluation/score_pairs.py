@@ -55,14 +55,14 @@ class Reply(NamedTuple):
         return f"{row_name(self.row)}, {self.side} reply"
 
 
-def formats(max_length: int | None, reply_tokens: int, alone: bool = False) -> dict[str, dict]:
+def formats(max_length: int | None, reply_tokens: int, cue: bool = True) -> dict[str, dict]:
     """Format -> how its pairs are read: with the cue at the prompt's end; replies cut as responses are; pairs cut to 512 tokens.
 
-    A judge that reads the response alone sees no cue.
+    cue: whether there may be one, which only a judge of pairs can do without: in a transcript or chat the reply has its own turn.
     """
     plain = {"cue": "", "max_length": max_length, "reply_tokens": None}
     readings = {AS_EVALUATED: plain}
-    if not alone:
+    if cue:
         readings["with cue"] = plain | {"cue": ASSISTANT}
     readings["cut reply"] = plain | {"reply_tokens": reply_tokens}
     if max_length is None or max_length > SHORT:
@@ -73,13 +73,13 @@ def formats(max_length: int | None, reply_tokens: int, alone: bool = False) -> d
 def judged_replies(pairs: dict[str, list[dict]], judge: Judge, config: dict) -> list[Reply]:
     """The replies of held-out pairs in every format: all pairs as evaluated, `format_pairs` of each subset in the others."""
     replies = []
-    for name, reading in formats(config.get("max_length"), config["reply_tokens"], judge.alone).items():
+    for name, reading in formats(config.get("max_length"), config["reply_tokens"], judge.reads == "pair").items():
         count = None if name == AS_EVALUATED else config["format_pairs"]
         rows = [row for subset in pairs.values() for row in evenly(subset, count)]
         prompts = [judged_prompt(row["prompt"]) + reading["cue"] for row in rows]
         for side in ("chosen", "rejected"):
             texts = [row[side].strip() for row in rows]
-            ids, cut = judge.read(prompts, texts, reading["max_length"], reading["reply_tokens"])
+            ids, cut = judge.read(prompts, texts, list(map(row_name, rows)), reading["max_length"], reading["reply_tokens"])
             tokens = map(len, judge.tokenizer(texts, add_special_tokens=False)["input_ids"])
             replies += map(Reply, [name] * len(texts), [side] * len(texts), rows, ids, cut, tokens)
     return replies

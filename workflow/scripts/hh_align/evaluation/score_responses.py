@@ -23,7 +23,7 @@ from hh_align.models.judging import PADDING
 def response_items(
     prompts: Path, responses: Path, judge: Judge, max_length: int | None, axes: Collection[str] = AXES
 ) -> Iterator[list[Item]]:
-    """Windows of the axes' (prompt, response) pairs, or of their responses alone, as the judge reads them: token ids, cut to `max_length`.
+    """Windows of the axes' responses as the judge reads them with their prompts or alone: token ids, cut to `max_length`.
 
     Raises StudyError where nothing is answered, or the tables hold different prompts.
     """
@@ -31,7 +31,7 @@ def response_items(
 
     def items(answered: list[dict]) -> list[Item]:
         rows = [row for row in answered if row["axis"] in axes]
-        ids, cut = judge.read([row["prompt"] for row in rows], [row["response"] for row in rows], max_length)
+        ids, cut = judge.read(*([row[name] for row in rows] for name in ("prompt", "response", "prompt_id")), max_length)
         return [
             Item(next(numbers), read, {"axis": row["axis"], "prompt_id": row["prompt_id"], "input_tokens": len(read), "cut_tokens": lost})
             for row, read, lost in zip(rows, ids, cut, strict=True)

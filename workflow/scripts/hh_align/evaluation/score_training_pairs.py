@@ -23,7 +23,8 @@ def reply_items(rows: list[dict], judge: Judge, max_length: int | None) -> Itera
     """Windows of replies as the judge reads them, behind their prompts or alone: of each row the chosen one, then the rejected one."""
     for start in range(0, len(rows), WINDOW // 2):
         sides = [(row, side) for row in rows[start : start + WINDOW // 2] for side in ("chosen", "rejected")]
-        read = judge.read([judged_prompt(row["prompt"]) for row, _ in sides], [row[side].strip() for row, side in sides], max_length)
+        prompts, replies = [judged_prompt(row["prompt"]) for row, _ in sides], [row[side].strip() for row, side in sides]
+        read = judge.read(prompts, replies, [row_name(row) for row, _ in sides], max_length)
         yield [
             Item(number, ids, {**{key: row[key] for key in KEY}, "reply": side, "name": row_name(row), "cut_tokens": cut})
             for number, ((row, side), ids, cut) in enumerate(zip(sides, *read, strict=True), start=2 * start)

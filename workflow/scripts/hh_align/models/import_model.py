@@ -12,6 +12,7 @@ from hh_align.models.chat import check_template, choose_template
 from hh_align.models.folders import first_line, load_tokenizer, prepare, save_model
 from hh_align.models.gguf import quantisation, read_gguf_model, read_gguf_tokenizer, reader
 from hh_align.models.outputs import OFFSET, output_index
+from hh_align.models.reading import check_chat, reading_of
 from hh_align.models.weights import check_kind, kept_as_float32, locate, read_weights
 
 if TYPE_CHECKING:
@@ -147,6 +148,31 @@ def settle_padding(tokenizer: "PreTrainedTokenizerFast", model: "PreTrainedModel
         config.pad_token_id = tokenizer.pad_token_id
 
 
+def prepare_policy(tokenizer: "PreTrainedTokenizerFast", model: "PreTrainedModel", where: Path, chat: bool) -> None:
+    """Settle the tokens of a causal model, and keep its chat template where it is read by it. Raises StudyError as choose_template,
+    settle_tokens and check_template do."""
+    if chat:
+        choose_template(tokenizer, where)
+    else:
+        tokenizer.chat_template = None
+    settle_tokens(tokenizer, model, where, tokenizer.chat_template or "")
+    if chat:
+        check_template(tokenizer, where)
+
+
+def prepare_judge(tokenizer: "PreTrainedTokenizerFast", model: "PreTrainedModel", where: Path, reads: str | None) -> str:
+    """How a judge reads, with its padding settled, and its chat template kept where it reads by it. Raises StudyError as choose_template,
+    settle_padding, reading_of and check_chat do."""
+    choose_template(tokenizer, where)
+    settle_padding(tokenizer, model, where)
+    reads = reading_of(tokenizer, reads, where)
+    if reads == "chat":
+        check_chat(tokenizer, where)
+    else:
+        tokenizer.chat_template = None
+    return reads
+
+
 def compose_notice(folder: Path, notice: str) -> str:
     """The notice, then the licence files of the source, each under its name."""
     files = [path for path in sorted(folder.iterdir()) if path.name.startswith(("LICENSE", "NOTICE"))]
@@ -175,19 +201,13 @@ def main() -> None:
     folder, covered, gguf = locate(args.source, args.config.get("file"))
     prepare()
     model, tokenizer, notes = read_source(folder, covered, gguf, args.config)
-    if args.config.get("chat_template"):
-        choose_template(tokenizer, folder)
-    else:
-        tokenizer.chat_template = None
-    if args.config["kind"] == "policy":
-        settle_tokens(tokenizer, model, folder, str(tokenizer.chat_template or ""))
-    else:
-        settle_padding(tokenizer, model, folder)
-    if args.config.get("chat_template"):
-        check_template(tokenizer, folder)
     # by its name: no byte of the artifact depends on that code, so its edits make no model anew
     trial = import_module("hh_align.models.trial")
-    (trial.check_base if args.config["kind"] == "policy" else trial.check_judge)(model, tokenizer, folder)
+    if args.config["kind"] == "policy":
+        prepare_policy(tokenizer, model, folder, args.config.get("chat_template", False))
+        trial.check_base(model, tokenizer, folder)
+    else:
+        trial.check_judge(model, tokenizer, prepare_judge(tokenizer, model, folder, args.config.get("reads")), folder)
     suffixes = (".json", ".txt", ".jinja", *([] if gguf else [".safetensors"]))
     read = sorted(path for path in folder.iterdir() if path.suffix in suffixes or path.name == gguf)
     made_by = provenance(args.config, [args.source] if covered else read, dtype="float32")

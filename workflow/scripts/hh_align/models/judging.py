@@ -13,10 +13,10 @@ from hh_align.models.compute import release_memory
 from hh_align.models.outputs import OFFSET, output_index
 
 
-def encodings(core: Tokenizer, texts: Sequence[str]) -> Iterator[Encoding]:
-    """The texts' encodings without special tokens, made for some texts at a time: one takes a hundred times the memory of its ids."""
+def encodings(core: Tokenizer, texts: Sequence[str], special: bool = False) -> Iterator[Encoding]:
+    """The texts' encodings, with special tokens or without, made for some texts at a time: one takes a hundred times the memory of its ids."""
     for start in range(0, len(texts), 100):
-        yield from core.encode_batch(list(texts[start : start + 100]), add_special_tokens=False)
+        yield from core.encode_batch(list(texts[start : start + 100]), add_special_tokens=special)
 
 
 def pair_ids(

@@ -17,8 +17,8 @@ from hh_align.models.compute import out_of_memory
 from hh_align.models.decoding import decode
 from hh_align.models.dropout import disable_dropout, random_module
 from hh_align.models.folders import check_tokenizer, first_line, positions_of
-from hh_align.models.judging import pair_ids
 from hh_align.models.packing import Tree, attend_within_trees, pack, token_logps, tree_size, use_packing
+from hh_align.models.reading import judge_ids
 from hh_align.models.tokens import check_boundaries, encoder
 
 ALLOWED = "Take a causal model whose tokens meet in attention alone, such as OPT, GPT-2, GPT-NeoX (Pythia), Llama, Mistral, Qwen2 or Qwen3 (docs/architectures.md has more)."
@@ -254,11 +254,11 @@ def check_base(model, tokenizer, where: Path) -> None:
         check_model(model, where)
 
 
-def check_judge(model, tokenizer, where: Path) -> None:
+def check_judge(model, tokenizer, reads: str, where: Path) -> None:
     """Raise StudyError for a judge that gives no numbers, and where its logits of a text depend on the texts beside it in a padded batch."""
     check_tokenizer(tokenizer, model, where)
     prompts, replies = zip(("\n\nHuman: Hi!", " Hi."), *TRANSCRIPTS, strict=True)
-    rows = sorted(pair_ids(tokenizer, prompts, replies, None)[0], key=len)
+    rows = sorted(judge_ids(tokenizer, reads, prompts, replies, [str(where)] * len(prompts), None)[0], key=len)
     width, pad = max(map(len, rows)), tokenizer.pad_token_id
     padded = torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows])
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])

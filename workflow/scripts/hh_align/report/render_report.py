@@ -13,7 +13,7 @@ from hh_align.analysis.ratings import headline, judged_axes, judged_rates
 from hh_align.analysis.text_gate import FLAGS, SHORT, caveat_over_seeds
 from hh_align.analysis.verdict import declared, verdict_sentences
 from hh_align.core.artifacts import logical_name, read_provenance, read_table, say, write_text
-from hh_align.core.axes import MEANS, RATE_METRICS
+from hh_align.core.axes import MEANS, METRIC_AXES, RATE_METRICS
 from hh_align.core.command import parse, run
 from hh_align.report.figures import colours
 from hh_align.report.pages import caption, inline_svg, number, plain, records, render, text, total
@@ -64,6 +64,16 @@ def contrasts(rows: pd.DataFrame) -> list[dict]:
         }
         for (policy, against), group in rows.groupby(["policy_b", "policy_a"], sort=False)
     ]
+
+
+def pairwise(tables: dict[str, pd.DataFrame], judges: list[str]) -> list[dict]:
+    """Per pairwise judge its name, and `contrasts`: the declared contrasts' win rates with their axis, over the seeds where there are several."""
+    lines = []
+    for judge in judges if {"pairwise", "comparisons"} <= set(tables) else []:
+        rows = tables["comparisons"][tables["comparisons"]["judge"] == judge].sort_values("seed", na_position="first", kind="stable")
+        rows = plain(rows.drop_duplicates(["policy_b", "policy_a", "metric"]))
+        lines.append({"judge": judge, "contrasts": [row | {"axis": METRIC_AXES[row["metric"]][0]} for row in rows]})
+    return lines
 
 
 def sweeps(tables: dict[str, pd.DataFrame], judge: str) -> list[dict]:
@@ -241,6 +251,7 @@ def page(config: dict, folder: Path, templates: Path) -> str:
         folder=logical_name(folder),
         opinions=(opinions := [opinion(tables, judge, study["judges"][judge], config["order"]) for judge in sorted(study["judges"])]),
         metrics=[metric for metric in RATE_METRICS if any(metric in entry["metrics"] for entry in opinions)],
+        pairwise=pairwise(tables, sorted(study.get("pairwise", {}))),
         corrected=corrected(tables, study["judges"]),
         alone=[name for name in ("judge", "seed") if len(study[f"{name}s"]) == 1],
         rows=lambda name, **where: rows_of(tables, name, **where),

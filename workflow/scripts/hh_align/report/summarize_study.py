@@ -15,7 +15,7 @@ from hh_align.analysis.ratings import headline, judged_axes, judged_rates
 from hh_align.analysis.text_gate import FLAGS, caveat_of
 from hh_align.analysis.verdict import declared, verdict_sentences
 from hh_align.core.artifacts import read_table, say, write_text
-from hh_align.core.axes import AXES, CAS, GOOD_WORDS, MEANS, RATES
+from hh_align.core.axes import AXES, CAS, GOOD_WORDS, MEANS, PROMPT_NAMES, RATES, WINS
 from hh_align.core.command import parse, run
 
 WIDTH = 110
@@ -184,6 +184,22 @@ def claim_lines(claims: pd.DataFrame, judge: str) -> list[str]:
     return lines
 
 
+def pairwise_lines(comparisons: pd.DataFrame, pairwise: pd.DataFrame, judge: str, told: dict[str, str]) -> list[str]:
+    """Of a pairwise judge who wins, axis by axis, how often its answers contradict each other, and how often they prefer the first place."""
+    rows = comparisons[comparisons["judge"] == judge].sort_values("seed", na_position="first", kind="stable")
+    rows, lines = rows.drop_duplicates(["policy_b", "policy_a", "metric"]), []
+    for total in pairwise[(pairwise["judge"] == judge) & pairwise["policy_b"].isna()].itertuples():
+        won = [
+            f"{marked(row.policy_b, told)} against {marked(row.policy_a, told)} {row.difference:+.0f} [{row.ci_low:.0f}, {row.ci_high:.0f}], {row.verdict}"
+            for row in rows[rows["metric"] == WINS[total.axis]].itertuples()
+        ]
+        lines.append(f"By judge {judge}, wins less losses in % of {PROMPT_NAMES[total.axis]}: {'; '.join(won)}.")
+        if total.decided:
+            bias = f"{total.first:.0f} % [{total.first_low:.0f}, {total.first_high:.0f}] prefer what stands first"
+            lines.append(f"Of its pairs there {total.inconsistency:.0f} % get another answer in the other order; of its answers {bias}.")
+    return lines
+
+
 def closing_lines(config: dict) -> list[str]:
     """What the tables do not show."""
     lines = ["The intervals are about a judge's opinion, and it errs."]
@@ -220,6 +236,9 @@ def summary(config: dict, tables: dict[str, pd.DataFrame], published: dict, look
         lines += lead_lines(tables["leads"], judge) + power_lines(tables["power"])
         for line in lines + claim_lines(tables["claims"], judge):
             console.print(line, highlight=False, markup=False)
+    for judge in sorted(config.get("pairwise", {})):
+        for line in pairwise_lines(tables["comparisons"], tables["pairwise"], judge, told):
+            console.print(line, highlight=False, markup=False)
     for line in [
         *(f"{MARK.strip()} {policy}: {caveat}." for policy, caveat in told.items()),
         *closing_lines(config),
@@ -252,6 +271,7 @@ COLUMNS = {
     "judge": ["judge", "axis", "subset", "format", "part", "own_subset", "n", "accuracy", "ci_low", "ci_high"],
     "gold": ["judge", "seed", "policy_a", "policy_b", "metric", "labelled", "corrected", "ci_low", "ci_high", "verdict"],
     "label_agreement": ["rater_a", "rater_b", "axis", "policy", "n", "agreement", "kappa"],
+    "pairwise": ["judge", "policy_b", "axis", "inconsistency", "decided", "first", "first_low", "first_high"],
     "claims": ["judge", "seed", "claim", "verdict", "reason", "caveat"],
     "text": ["policy", "seed", *FLAGS, *(why for why, _ in FLAGS.values())],
 }
@@ -259,7 +279,7 @@ COLUMNS = {
 
 def main() -> None:
     required = dict.fromkeys(("metrics", "comparisons", "retention", "power", "leads", "published", "output"), "path")
-    optional = dict.fromkeys(("judge", "claims", "gold", "label_agreement", "text"), "path?")
+    optional = dict.fromkeys(("judge", "claims", "gold", "label_agreement", "pairwise", "text"), "path?")
     args = parse(__doc__, config="config", **required, **optional)
     tables = {name: frame(getattr(args, name), columns) for name, columns in COLUMNS.items()}
     published = yaml.safe_load(args.published.read_text())["policies"] if args.config["compare_published"] else {}
