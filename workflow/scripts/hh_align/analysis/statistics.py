@@ -87,20 +87,6 @@ def cluster_sums(values: np.ndarray, clusters: np.ndarray) -> np.ndarray:
     return np.bincount(clusters, weights=values).astype(np.int64)
 
 
-def design_effect(values: Sequence[float], clusters: np.ndarray) -> float:
-    """How many times the variance of a mean of clustered values is that of independent ones, at least 1.
-
-    Kish 1965, Survey Sampling, section 5.4, from the cluster-robust variance; 1 where every cluster has one member.
-    """
-    values = np.asarray(values, float)
-    rest = values - values.mean()
-    square, groups = (rest**2).sum(), clusters.max() + 1
-    if groups == len(values) or groups == 1 or not square:
-        return 1.0
-    sums = np.bincount(clusters, weights=rest)
-    return max(1.0, float((sums**2).sum() * groups / (groups - 1) / (square * len(values) / (len(values) - 1))))
-
-
 def phi(both: int, only_a: int, only_b: int, neither: int) -> float | None:
     """Pearson correlation of two paired binary vectors, -1 to 1; None where one of them is constant."""
     margins = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
@@ -176,45 +162,6 @@ def percentiles(means: np.ndarray, confidence: float = CONFIDENCE) -> list[tuple
     """Percentile bootstrap intervals from bootstrap_means, one (low, high) per column."""
     low, high = np.nanquantile(means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
     return list(zip(low.tolist(), high.tolist(), strict=True))
-
-
-def crossed_mean(*blocks: np.ndarray, effects: Sequence[float] = (1.0, 1.0)) -> tuple[float, float, float]:
-    """(mean, variance of the mean, degrees of freedom) for new prompts and new seeds; `effects`: each block's design effect.
-
-    Each block holds values (prompts x seeds); blocks have prompts of their own and share the seeds, the mean is over the blocks' means.
-    Two-way random-effects analysis of variance; Satterthwaite 1946, Biometrics Bulletin 2:110, for the degrees of freedom.
-    """
-    by_seed = np.mean([block.mean(0) for block in blocks], axis=0)
-    seed_term = (by_seed.var(ddof=1) / len(by_seed), len(by_seed) - 1)
-    prompt_terms, rest_terms = [], []
-    for block, effect in zip(blocks, effects, strict=False):
-        prompts, seeds = block.shape
-        by_prompt = block.mean(1)
-        rest = block - by_prompt[:, None] - block.mean(0) + block.mean()
-        free = (prompts - 1) * (seeds - 1)
-        prompt_terms.append((effect * by_prompt.var(ddof=1) / prompts / len(blocks) ** 2, prompts - 1))
-        rest_terms.append((-(rest**2).sum() / free / block.size / len(blocks) ** 2, free))
-    terms = [seed_term, *prompt_terms, *rest_terms]
-    variance = max(sum(term for term, _ in terms), sum(term for term, _ in prompt_terms), seed_term[0])
-    weight = sum(term**2 / free for term, free in terms)
-    return float(by_seed.mean()), float(variance), float(variance**2 / weight) if weight else 1.0
-
-
-def prompt_mean(*blocks: np.ndarray, effects: Sequence[float] = (1.0, 1.0)) -> tuple[float, float, float]:
-    """(mean, variance of the mean, degrees of freedom) for new prompts and these checkpoints: as crossed_mean, the seeds fixed."""
-    terms = [
-        (effect * block.mean(1).var(ddof=1) / len(block) / len(blocks) ** 2, len(block) - 1)
-        for block, effect in zip(blocks, effects, strict=False)
-    ]
-    variance = sum(term for term, _ in terms)
-    weight = sum(term**2 / free for term, free in terms)
-    return float(np.mean([block.mean() for block in blocks])), float(variance), float(variance**2 / weight) if weight else 1.0
-
-
-def t_interval(mean: float, variance: float, freedom: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Interval of a mean by Student's t."""
-    reach = float(stats.t.ppf((1 + confidence) / 2, max(freedom, 1.0))) * math.sqrt(variance)
-    return mean - reach, mean + reach
 
 
 def simultaneous_confidence(*blocks: np.ndarray, samples: int = 100_000, seed: int = 1) -> float:

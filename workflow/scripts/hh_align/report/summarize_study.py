@@ -13,7 +13,7 @@ from rich.table import Table
 
 from hh_align.analysis.ratings import headline, judged_axes, judged_rates
 from hh_align.analysis.text_gate import FLAGS, caveat_of
-from hh_align.analysis.verdict import declared, verdict_sentences
+from hh_align.analysis.verdict import declared, in_words, verdict_sentences
 from hh_align.core.artifacts import read_table, say, write_text
 from hh_align.core.axes import AXES, CAS, GOOD_WORDS, MEANS, RATES
 from hh_align.core.command import parse, run
@@ -117,7 +117,7 @@ def contrast_table(rows: pd.DataFrame, rates: Iterable[str], told: dict[str, str
 
 def difference_cell(row: pd.Series) -> str:
     interval = "[-]" if pd.isna(row["ci_low"]) else f"[{row['ci_low']:+.0f}, {row['ci_high']:+.0f}]"
-    return f"{row['difference']:+.1f} {interval} {row['verdict']}"
+    return f"{row['difference']:+.1f} {interval} {in_words(row)}"
 
 
 def corrected_table(gold: pd.DataFrame, judge: str, seed: int, rates: Iterable[str], told: dict[str, str]) -> Table | None:
@@ -243,6 +243,7 @@ COLUMNS = {
         "ci_high",
         "judge_above_chance",
         "verdict",
+        "within_margin",
         "caveat_a",
         "caveat_b",
     ],
@@ -250,7 +251,7 @@ COLUMNS = {
     "power": ["question", "axis", "n", "difference"],
     "leads": ["judge", "axis", "policy", "plausible_low", "plausible_high", "leads"],
     "judge": ["judge", "axis", "subset", "format", "part", "own_subset", "n", "accuracy", "ci_low", "ci_high"],
-    "gold": ["judge", "seed", "policy_a", "policy_b", "metric", "labelled", "corrected", "ci_low", "ci_high", "verdict"],
+    "gold": ["judge", "seed", "policy_a", "policy_b", "metric", "labelled", "corrected", "ci_low", "ci_high", "verdict", "within_margin"],
     "label_agreement": ["rater_a", "rater_b", "axis", "policy", "n", "agreement", "kappa"],
     "claims": ["judge", "seed", "claim", "verdict", "reason", "caveat"],
     "text": ["policy", "seed", *FLAGS, *(why for why, _ in FLAGS.values())],
