@@ -180,7 +180,7 @@ def claim_lines(claims: pd.DataFrame, judge: str) -> list[str]:
     lines = []
     for row in rows.itertuples():
         caveat = f"{row.caveat}; " if isinstance(row.caveat, str) else ""
-        lines.append(f'"{row.claim}": {row.verdict} ({caveat}{row.reason.split("; ")[0]}).')
+        lines.append(f'"{row.claim}": {row.verdict}, as stated: {row.as_stated} ({caveat}{row.reason.split("; ")[0]}).')
     return lines
 
 
@@ -253,7 +253,7 @@ COLUMNS = {
     "judge": ["judge", "axis", "subset", "format", "part", "own_subset", "n", "accuracy", "ci_low", "ci_high"],
     "gold": ["judge", "seed", "policy_a", "policy_b", "metric", "labelled", "corrected", "ci_low", "ci_high", "verdict", "within_margin"],
     "label_agreement": ["rater_a", "rater_b", "axis", "policy", "n", "agreement", "kappa"],
-    "claims": ["judge", "seed", "claim", "verdict", "reason", "caveat"],
+    "claims": ["judge", "seed", "claim", "verdict", "as_stated", "reason", "caveat"],
     "text": ["policy", "seed", *FLAGS, *(why for why, _ in FLAGS.values())],
 }
 
