@@ -23,6 +23,7 @@ from hh_align.analysis import compute_metrics
 from hh_align.analysis.compare_policies import adjust
 from hh_align.analysis.contrasts import compare_labels, over_seeds
 from hh_align.analysis.equivalence import paired_p, pooled_p
+from hh_align.analysis.rank_sets import rank_sets
 from hh_align.analysis.statistics import NEW_SEEDS
 
 MARGIN = 0.05
@@ -152,7 +153,25 @@ def clusters(studies: int) -> Iterator[Line]:
         yield f"false decisions of one contrast, {name}", "at most 5", shown(false, studies, largest=True)
 
 
-PARTS = {"equivalence": equivalence, "seeds": seeds, "clusters": clusters}
+def ranks(studies: int) -> Iterator[Line]:
+    """How often one of equal policies could not be first at one of 11 thresholds: 50 prompts, a root of one checkpoint among them."""
+    cuts = np.linspace(-1.2, 1.2, 11)[:, None, None]
+    for count, spread in ((1, 0.0), (2, 0.0), (2, 0.1), (3, 0.1)):
+        led = {}
+        for policies in (2, 3, 4):
+            stream, found = np.random.default_rng(5), 0
+            for _ in range(studies):
+                shared = np.sqrt(0.6) * stream.normal(size=(50, 1))
+                rewards = [shared + np.sqrt(0.4) * stream.normal(size=(50, 1))]
+                for _ in range(policies - 1):
+                    rewards.append(shared + spread * stream.normal(size=(1, count)) + np.sqrt(0.4) * stream.normal(size=(50, count)))
+                sets = rank_sets([(each > cuts).astype(float) for each in rewards], np.arange(50), 1)
+                found += any(each.low > 1 for rule in sets for each in rule)
+            led[f"{policies} policies"] = found / studies
+        yield f"a policy leads by noise, {count} seeds, seed SD {spread}", "at most 5", shown(led, studies, largest=True)
+
+
+PARTS = {"equivalence": equivalence, "seeds": seeds, "clusters": clusters, "ranks": ranks}
 
 
 def main() -> None:

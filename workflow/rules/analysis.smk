@@ -127,6 +127,8 @@ use rule step as compare_judges with:
 use rule step as sweep_thresholds with:
     input:
         ratings=RATINGS,
+        judge=judge_examination(),
+        text="<results>/analysis/text.parquet",
     output:
         "<results>/analysis/thresholds.parquet",
         leads="<results>/analysis/threshold_leads.parquet",
@@ -136,7 +138,7 @@ use rule step as sweep_thresholds with:
     benchmark:
         "<benchmarks>/sweep_thresholds.tsv"
     params:
-        **runs("analysis.sweep_thresholds", analysis_config()),
+        **runs("analysis.sweep_thresholds", analysis_config("bootstrap")),
 
 
 use rule step as compute_power with:

@@ -1,4 +1,4 @@
-"""What the declared contrasts decide, for the terminal and for the report: three sentences, one per metric."""
+"""What the declared contrasts decide, for the terminal and for the report, one sentence per metric; and who could be first on each axis."""
 
 from typing import NamedTuple
 
@@ -87,6 +87,29 @@ def clauses_of(rows: pd.DataFrame, relation: str, words: str) -> list[tuple[str,
         (f"{some(policies)} {'is' if len(policies) == 1 else 'are'} {relation} {some(list(against))}{words}", len(policies) * len(against))
         for against, policies in alike.items()
     ]
+
+
+def unranked(leads: pd.DataFrame, judge: str) -> set[str]:
+    """The axes on which a judge is not above chance, from threshold_leads."""
+    return set(leads[(leads["judge"] == judge) & leads["judge_above_chance"].eq(False)]["axis"])
+
+
+def rank_sentences(leads: pd.DataFrame, judge: str, mark: str) -> list[str]:
+    """Who could be first on each axis, by the study's threshold and, where those are others, somewhere over the plausible ones.
+
+    leads: threshold_leads; mark: stands behind a policy whose text has a caveat.
+    """
+    sentences = []
+    for axis, group in leads[leads["judge"] == judge].groupby("axis", sort=False):
+        names = group["policy"].where(group["caveat"].isna(), group["policy"] + mark)
+        here, anywhere = group["could_be_first"].eq(True), group["first_share"].gt(0)
+        if axis in unranked(leads, judge):
+            sentences.append(f"On {axis} {UNRANKED}.")
+        elif len(group) > 1:
+            span = f"{group['plausible_low'].iloc[0]:g} to {group['plausible_high'].iloc[0]:g}"
+            over = f"; over thresholds from {span}: {some(list(names[anywhere]))}" if (anywhere & ~here).any() else ""
+            sentences.append(f"On {axis} could be first: {some(list(names[here]))}{over}.")
+    return sentences
 
 
 def some(names: list[str]) -> str:

@@ -13,9 +13,9 @@ from rich.table import Table
 
 from hh_align.analysis.ratings import headline, judged_axes, judged_rates
 from hh_align.analysis.text_gate import FLAGS, caveat_of
-from hh_align.analysis.verdict import declared, in_words, verdict_sentences
+from hh_align.analysis.verdict import declared, in_words, rank_sentences, unranked, verdict_sentences
 from hh_align.core.artifacts import read_table, say, write_text
-from hh_align.core.axes import AXES, CAS, GOOD_WORDS, MEANS, RATES
+from hh_align.core.axes import AXES, CAS, GOOD_WORDS, MEANS, METRIC_AXES, RATES
 from hh_align.core.command import parse, run
 
 WIDTH = 110
@@ -71,8 +71,10 @@ def gain(value: float, root: float) -> str:
     return f"{change.quantize(Decimal('0.01'), ROUND_HALF_UP):+}"
 
 
-def gain_table(rows: pd.DataFrame, retention: pd.DataFrame, config: dict, judge: str, published: dict, told: dict[str, str]) -> Table:
-    """Mean rewards, relative gains over the root, and retention against the root at the first seed."""
+def gain_table(
+    rows: pd.DataFrame, retention: pd.DataFrame, config: dict, judge: str, published: dict, told: dict[str, str], lost: set[str]
+) -> Table:
+    """Mean rewards, relative gains over the root, and retention against the root at the first seed; neither of the last two on lost axes."""
     root, seed = config["order"][0], config["seeds"][0]
     thresholds = config["judges"][judge]
     axes, rates = judged_axes(thresholds), judged_rates(thresholds)
@@ -87,9 +89,16 @@ def gain_table(rows: pd.DataFrame, retention: pd.DataFrame, config: dict, judge:
     for policy in config["order"]:
         theirs = published.get(policy, {})
         means = [beside(f"{rows.loc[(policy, metric)]['value']:.2f}", theirs.get(metric), 2) for metric in map(MEANS.get, axes)]
-        gains = ["" if policy == root else gain(rows.loc[(policy, metric)]["value"], rows.loc[(root, metric)]["value"]) for metric in rates]
+        gains = [
+            ""
+            if policy == root
+            else "-"
+            if lost & set(METRIC_AXES[metric])
+            else gain(*(rows.loc[(name, metric)]["value"] for name in (policy, root)))
+            for metric in rates
+        ]
         key = {"judge": judge, "policy": policy, "reference": root, "seed": seed}
-        retained = [kept_cell(retention, **key, axis=axis) for axis in axes]
+        retained = ["-" if axis in lost else kept_cell(retention, **key, axis=axis) for axis in axes]
         table.add_row(marked(policy, told), *means, *gains, *retained)
     return table
 
@@ -97,7 +106,7 @@ def gain_table(rows: pd.DataFrame, retention: pd.DataFrame, config: dict, judge:
 def kept_cell(retention: pd.DataFrame, **key: object) -> str:
     """`kept/of (chance)` of the one row at this place; nothing for the root, which has none."""
     for row in retention[(retention[list(key)] == pd.Series(key)).all(axis=1)].itertuples():
-        return f"{row.retained}/{row.denominator} ({row.chance:.0f}%)"
+        return f"{row.retained}/{row.denominator}" + (f" ({row.chance:.0f}%)" if row.denominator else "")
     return ""
 
 
@@ -155,16 +164,6 @@ def label_lines(agreement: pd.DataFrame, judge: str) -> list[str]:
     ]
 
 
-def lead_lines(leads: pd.DataFrame, judge: str) -> list[str]:
-    """Who leads at how much of the plausible thresholds."""
-    lines = []
-    for axis, group in leads[leads["judge"] == judge].groupby("axis", sort=False):
-        shares = group[group["leads"] >= 0.5].sort_values("leads", ascending=False, kind="stable").itertuples()
-        span = f"{group['plausible_low'].iloc[0]:g} to {group['plausible_high'].iloc[0]:g}"
-        lines.append(f"Over thresholds from {span} {axis} is led by {', '.join(f'{row.policy} ({row.leads:.0f} %)' for row in shares)}.")
-    return lines
-
-
 def power_lines(power: pd.DataFrame) -> list[str]:
     """The smallest difference that the study's prompts can show."""
     rows = power[(power["question"] == "detectable difference") & power["axis"].isin([*AXES, CAS])]
@@ -214,10 +213,10 @@ def summary(config: dict, tables: dict[str, pd.DataFrame], published: dict, look
             console.print(contrast_table(contrasts, rates, told))
         if corrected := corrected_table(tables["gold"], judge, config["seeds"][0], rates, told):
             console.print(corrected)
-        console.print(gain_table(rows, tables["retention"], config, judge, published, told))
+        console.print(gain_table(rows, tables["retention"], config, judge, published, told, unranked(tables["leads"], judge)))
         lines = [str(sentence) for sentence in verdict_sentences(contrasts)] + judge_lines(tables["judge"], judge)
         lines += label_lines(tables["label_agreement"], judge)
-        lines += lead_lines(tables["leads"], judge) + power_lines(tables["power"])
+        lines += rank_sentences(tables["leads"], judge, MARK) + power_lines(tables["power"])
         for line in lines + claim_lines(tables["claims"], judge):
             console.print(line, highlight=False, markup=False)
     for line in [
@@ -249,7 +248,17 @@ COLUMNS = {
     ],
     "retention": ["judge", "seed", "policy", "reference", "axis", "retained", "denominator", "chance"],
     "power": ["question", "axis", "n", "difference"],
-    "leads": ["judge", "axis", "policy", "plausible_low", "plausible_high", "leads"],
+    "leads": [
+        "judge",
+        "axis",
+        "policy",
+        "plausible_low",
+        "plausible_high",
+        "could_be_first",
+        "first_share",
+        "judge_above_chance",
+        "caveat",
+    ],
     "judge": ["judge", "axis", "subset", "format", "part", "own_subset", "n", "accuracy", "ci_low", "ci_high"],
     "gold": ["judge", "seed", "policy_a", "policy_b", "metric", "labelled", "corrected", "ci_low", "ci_high", "verdict", "within_margin"],
     "label_agreement": ["rater_a", "rater_b", "axis", "policy", "n", "agreement", "kappa"],

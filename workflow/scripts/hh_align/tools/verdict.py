@@ -198,10 +198,10 @@ def analyse(rated: Rated, config: dict, replies: Replies | None = None) -> dict[
     """Every table of the verdict by name, with its schema; that of the text is empty without `replies`."""
     ratings, clusters, prompts = rated
     retained, changed = compute_retention.compare_with_references(ratings, config)
-    swept, leads, flips = sweep_thresholds.sweep(ratings, config)
     sizes = {axis: len(prompts[axis]) for axis in AXES}
     texts = examine_text.examine(replies, [], {}, config | {"trained": config["order"][1:]}) if replies else []
     examined = {(row["policy"], row["seed"]): row for row in texts}
+    swept, leads, flips = sweep_thresholds.sweep(ratings, clusters, config, examined=examined)
     compared = compare_policies.compare_policies(ratings, clusters, config, examined=examined)
     return {
         "metrics": (compute_metrics.measure(ratings, clusters, config), compute_metrics.METRICS),
