@@ -1,7 +1,8 @@
 """One contrast, or all of a family at once: tests and intervals of the difference of two policies' labels and rewards, and the verdict by one rule."""
 
 import numpy as np
-from scipy.stats import t, wilcoxon
+from scipy.special import stdtr
+from scipy.stats import wilcoxon
 
 from hh_align.analysis.effective import (
     Mean,
@@ -112,7 +113,7 @@ def compare_rewards(differences: np.ndarray, means: np.ndarray, clusters: np.nda
 
 def t_test(mean: Mean) -> float:
     """Two-sided p that a mean with a variance above 0 is 0."""
-    return float(2 * t.sf(abs(mean.value) / np.sqrt(mean.variance), mean.freedom))
+    return float(2 * stdtr(mean.freedom, -abs(mean.value) / np.sqrt(mean.variance)))
 
 
 def over_seeds(blocks: list[np.ndarray], clusters: list[np.ndarray], margin: float | None, simultaneous: float) -> list[dict]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri, stdtrit
 
 from hh_align.analysis.statistics import CONFIDENCE, wilson
 
@@ -79,7 +79,7 @@ def effective_number(values: Sequence[float], clusters: np.ndarray, confidence: 
 def shrinkage(freedom: float, confidence: float = CONFIDENCE) -> float:
     """(z / t)², at most 1."""
     share = (1 + confidence) / 2
-    return float((stats.norm.ppf(share) / stats.t.ppf(share, max(freedom, 1.0))) ** 2)
+    return float((ndtri(share) / stdtrit(max(freedom, 1.0), share)) ** 2)
 
 
 def prompt_terms(blocks: Sequence[np.ndarray], clusters: Sequence[np.ndarray] | None) -> list[tuple[float, float]]:
@@ -127,7 +127,7 @@ def rest_variance(block: np.ndarray) -> float:
 
 def t_interval(mean: Mean, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Interval of a mean by Student's t."""
-    reach = float(stats.t.ppf((1 + confidence) / 2, max(mean.freedom, 1.0))) * math.sqrt(mean.variance)
+    reach = float(stdtrit(max(mean.freedom, 1.0), (1 + confidence) / 2)) * math.sqrt(mean.variance)
     return mean.value - reach, mean.value + reach
 
 

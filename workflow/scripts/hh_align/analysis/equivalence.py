@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 from scipy import stats
+from scipy.special import stdtr
 
 from hh_align.analysis.effective import Mean
 
@@ -100,4 +101,4 @@ def mean_p(difference: Mean, margin: float, prompts: Sequence[float]) -> float:
 
 def t_p(difference: float, error: float, freedom: float, margin: float) -> float:
     """p of two one-sided t tests that a difference is the margin or more, given its standard error."""
-    return float(stats.t.sf((margin - abs(difference)) / error, max(freedom, 1.0)))
+    return float(stdtr(max(freedom, 1.0), (abs(difference) - margin) / error))

@@ -159,9 +159,12 @@ def bootstrap_means(values: np.ndarray, samples: int, seed: int) -> np.ndarray:
 
 
 def percentiles(means: np.ndarray, confidence: float = CONFIDENCE) -> list[tuple[float, float]]:
-    """Percentile bootstrap intervals from bootstrap_means, one (low, high) per column."""
-    low, high = np.nanquantile(means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
-    return list(zip(low.tolist(), high.tolist(), strict=True))
+    """Percentile bootstrap intervals from bootstrap_means, one (low, high) per column; NaN of a column without a value."""
+    bounds = np.full((2, means.shape[1]), np.nan)
+    known = ~np.isnan(means).all(0)
+    if known.any():
+        bounds[:, known] = np.nanquantile(means[:, known], [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return list(zip(*bounds.tolist(), strict=True))
 
 
 def simultaneous_confidence(*blocks: np.ndarray, samples: int = 100_000, seed: int = 1) -> float:

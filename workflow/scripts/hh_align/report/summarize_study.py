@@ -165,12 +165,18 @@ def label_lines(agreement: pd.DataFrame, judge: str) -> list[str]:
 
 
 def power_lines(power: pd.DataFrame) -> list[str]:
-    """The smallest difference that the study's prompts can show."""
+    """The smallest difference that the study's prompts can show; of prompts in clusters, how many others they are worth."""
     rows = power[(power["question"] == "detectable difference") & power["axis"].isin([*AXES, CAS])]
     differences = [
-        f"{row.difference:.0f} points in {RATES.get(row.axis, CAS)} ({row.n} prompts)" for row in rows.itertuples() if row.difference > 0
+        f"{row.difference:.0f} points in {RATES.get(row.axis, CAS)} ({prompts(row.n, row.effective_n)})"
+        for row in rows.itertuples()
+        if row.difference > 0
     ]
     return [f"Found with 80 % power: {', '.join(differences)}; smaller differences are mostly undecided."] if differences else []
+
+
+def prompts(n: int, effective: int) -> str:
+    return f"{n} prompts" + ("" if effective == n else f" in clusters, worth {effective}")
 
 
 def claim_lines(claims: pd.DataFrame, judge: str) -> list[str]:
@@ -247,7 +253,7 @@ COLUMNS = {
         "caveat_b",
     ],
     "retention": ["judge", "seed", "policy", "reference", "axis", "retained", "denominator", "chance"],
-    "power": ["question", "axis", "n", "difference"],
+    "power": ["question", "axis", "n", "effective_n", "difference"],
     "leads": [
         "judge",
         "axis",
