@@ -116,28 +116,45 @@ def t_test(mean: Mean) -> float:
     return float(2 * stdtr(mean.freedom, -abs(mean.value) / np.sqrt(mean.variance)))
 
 
-def over_seeds(blocks: list[np.ndarray], clusters: list[np.ndarray], margin: float | None, simultaneous: float) -> list[dict]:
+def over_seeds(
+    blocks: list[np.ndarray], clusters: list[np.ndarray], margin: float | None, simultaneous: float, in_points: bool = True
+) -> list[dict]:
     """Mean difference over the seeds, for new seeds and for these checkpoints. Blocks (prompts x seeds), one per axis; prompts crossed with seeds.
 
-    Without any spread, and of fewer than five clusters, there is no interval, and nothing is found.
+    in_points: whether they are differences of labels, or wins, times 100, and no rewards. Of fewer than five clusters there is no interval, and
+    nothing is found.
     """
-    rows = []
+    unknown, rows = any(map(too_few, clusters)), []
+    levels = {"ci": CONFIDENCE, "sim": simultaneous}
+    sizes = [effective_number(block.mean(1), groups) for block, groups in zip(blocks, clusters, strict=True)]
     for estimand, test, estimate in (
         (NEW_SEEDS, "prompts x seeds, t", crossed_mean),
         (THESE_CHECKPOINTS, "prompt means, t", prompt_mean),
     ):
-        mean, unknown = estimate(*blocks, clusters=clusters), any(map(too_few, clusters))
-        known = mean.variance > 0 and not unknown
-        levels = {"ci": CONFIDENCE, "sim": simultaneous}
-        row = {"test": test, "estimand": estimand, "n": sum(map(len, blocks)), "difference": mean.value}
-        row |= bounds_of({name: t_interval(mean, level) if known else None for name, level in levels.items()})
-        row |= {"p": t_test(mean) if known else 1.0, "p_equivalence": 1.0}
-        if margin is not None and not unknown:
-            sizes = [effective_number(block.mean(1), groups) for block, groups in zip(blocks, clusters, strict=True)]
+        mean = estimate(*blocks, clusters=clusters)
+        row = {"test": test, "estimand": estimand, "n": sum(map(len, blocks)), "difference": mean.value, "p": 1.0, "p_equivalence": 1.0}
+        row |= bounds_of({name: None if unknown else interval(mean, sizes, level, in_points) for name, level in levels.items()})
+        if not unknown:
+            row["p"] = t_test(mean) if mean.variance else flips_alike(mean.value, clusters)
             points = Mean(mean.value / 100, mean.variance / 100**2, mean.freedom)
-            row["p_equivalence"] = mean_p(points, margin / 100, sizes)
+            row["p_equivalence"] = 1.0 if margin is None else mean_p(points, margin / 100, sizes)
         rows.append(row)
     return rows
+
+
+def interval(mean: Mean, sizes: list[float], confidence: float, in_points: bool) -> tuple[float, float] | None:
+    """Student's t. Without any spread that of equal answers by each of `sizes` prompts per axis; none of rewards, nor where only some differ."""
+    if mean.variance:
+        return t_interval(mean, confidence)
+    if not in_points or abs(mean.value) not in (0, 100):
+        return None
+    cells = (0, mean.value < 0, mean.value > 0, 0) if mean.value else (1, 0, 0, 0)
+    return rate_intervals([tuple(size * cell for cell in cells) for size in sizes], confidence)[1:]
+
+
+def flips_alike(difference: float, clusters: list[np.ndarray]) -> float:
+    """Two-sided p of prompts that all differ by the same: whole clusters of them flip their sign."""
+    return sign_flip(*((cluster_sums(np.full(len(groups), np.sign(difference)), groups), len(groups)) for groups in clusters))
 
 
 def verdict(row: dict) -> str:
@@ -210,7 +227,7 @@ def contrasts_of(
                 if single:
                     add(MEANS[axis], pair, [compare_rewards(columns[:, column], means[:, [column]], groups, level)])
                 else:
-                    add(MEANS[axis], pair, over_seeds([rewards[pair, axis]], [groups], None, level))
+                    add(MEANS[axis], pair, over_seeds([rewards[pair, axis]], [groups], None, level, in_points=False))
         level = confidence_of_all(signs, (axis,))
         for pair in pairs:
             if single:

@@ -172,8 +172,10 @@ def simultaneous_confidence(*blocks: np.ndarray, samples: int = 100_000, seed: i
 
     blocks: per axis the differences of every contrast, shape (prompts, contrasts). The largest of the standardised means is
     simulated from their correlation (Hothorn, Bretz and Westfall 2008, Biometrical Journal 50:346); contrasts that never differ are left
-    out. At least 0.95, at most Bonferroni's level.
+    out, and one prompt shows nothing. At least 0.95, at most Bonferroni's level.
     """
+    if min(map(len, blocks)) < 2:
+        return CONFIDENCE
     covariance = sum(np.atleast_2d(np.cov(block, rowvar=False)) / len(block) for block in blocks)
     spread = np.sqrt(np.diag(covariance))
     varying = spread > 0

@@ -102,14 +102,20 @@ def rank_sentences(leads: pd.DataFrame, judge: str, mark: str) -> list[str]:
     sentences = []
     for axis, group in leads[leads["judge"] == judge].groupby("axis", sort=False):
         names = group["policy"].where(group["caveat"].isna(), group["policy"] + mark)
-        here, anywhere = group["could_be_first"].eq(True), group["first_share"].gt(0)
+        here, anywhere = group["could_be_first"].eq(True), group["first_share"].fillna(0).gt(0)
         if axis in unranked(leads, judge):
             sentences.append(f"On {axis} {UNRANKED}.")
         elif len(group) > 1:
-            span = f"{group['plausible_low'].iloc[0]:g} to {group['plausible_high'].iloc[0]:g}"
-            over = f"; over thresholds from {span}: {some(list(names[anywhere]))}" if (anywhere & ~here).any() else ""
-            sentences.append(f"On {axis} could be first: {some(list(names[here]))}{over}.")
+            over = ""
+            if (anywhere & ~here).any():
+                low, high = group[["plausible_low", "plausible_high"]].iloc[0]
+                over = f"; over thresholds from {low:g} to {high:g}: {firsts(names, anywhere)}"
+            sentences.append(f"On {axis} could be first: {firsts(names, here)}{over}.")
     return sentences
+
+
+def firsts(names: pd.Series, could_be: pd.Series) -> str:
+    return "any policy" if could_be.all() else some(list(names[could_be]))
 
 
 def some(names: list[str]) -> str:

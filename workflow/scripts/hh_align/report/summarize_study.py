@@ -28,7 +28,7 @@ PAGES = "The report: {folder}/index.html; beside it browser.html (the responses)
 def table_with(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, pad_edge=False)
     for number, name in enumerate(columns):
-        table.add_column(name, justify="right" if number else "left", no_wrap=True)
+        table.add_column(name, justify="right" if number else "left", overflow="fold")
     return table
 
 
@@ -209,7 +209,7 @@ def frame(path: Path | None, columns: list[str]) -> pd.DataFrame:
 def summary(config: dict, tables: dict[str, pd.DataFrame], published: dict, look: str = PAGES) -> str:
     """The page as text; `published`: policy -> metric -> the paper's value; `look` says what there is in {folder}, the report's."""
     text = io.StringIO()
-    console = Console(file=text, width=WIDTH, color_system=None)
+    console = Console(file=text, width=WIDTH, color_system=None, markup=False, emoji=False, highlight=False)
     told = caveats(tables["text"], config)
     for judge in sorted(config["judges"]):
         rates = list(judged_rates(config["judges"][judge]))
@@ -224,13 +224,13 @@ def summary(config: dict, tables: dict[str, pd.DataFrame], published: dict, look
         lines += label_lines(tables["label_agreement"], judge)
         lines += rank_sentences(tables["leads"], judge, MARK) + power_lines(tables["power"])
         for line in lines + claim_lines(tables["claims"], judge):
-            console.print(line, highlight=False, markup=False)
+            console.print(line)
     for line in [
         *(f"{MARK.strip()} {policy}: {caveat}." for policy, caveat in told.items()),
         *closing_lines(config),
         look.format(folder=f"{config['folder']}/report"),
     ]:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
