@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "workflow" / "scripts"))
 from hh_align.analysis import compute_metrics
 from hh_align.analysis.compare_policies import adjust
 from hh_align.analysis.contrasts import compare_labels, over_seeds
-from hh_align.analysis.equivalence import paired_p, pooled_p
+from hh_align.analysis.equivalence import largest_tail, least_gained, paired_p, pooled_p, score
 from hh_align.analysis.rank_sets import rank_sets
 from hh_align.analysis.statistics import NEW_SEEDS
 
@@ -42,15 +42,18 @@ def shown(shares: dict[str, float], studies: int, largest: bool) -> str:
 
 
 def equivalent_from(n: int) -> np.ndarray:
-    """For each number 0 … n of discordant prompts, the fewest gained of an equivalent table; beyond half of them where none is."""
-    fewest = np.arange(n + 1) // 2 + 1
-    for discordant in range(n + 1):
-        low, high = 0, discordant // 2 + 1
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (low, middle) if paired_p(discordant - middle, middle, n, MARGIN) < 0.05 else (middle + 1, high)
-        fewest[discordant] = low
-    return fewest
+    """For each number 0 … n of discordant prompts, the fewest gained of an equivalent table; more than all of them where none is.
+
+    The p of a side falls as its statistic grows: the smallest statistic with p below 5 % is sought among those of all tables.
+    """
+    gained, lost = np.indices((n + 1, n + 1)).reshape(2, -1)
+    there = gained + lost <= n
+    statistics = np.unique(np.round(score(gained[there], lost[there], n, MARGIN), 9))
+    low, high = 0, len(statistics)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if largest_tail(statistics[middle], n, MARGIN) < 0.05 else (middle + 1, high)
+    return least_gained(statistics[low], n, MARGIN) if low < len(statistics) else np.arange(n + 1) + 1
 
 
 def equivalence(studies: int) -> Iterator[Line]:
@@ -165,7 +168,7 @@ def ranks(studies: int) -> Iterator[Line]:
                 rewards = [shared + np.sqrt(0.4) * stream.normal(size=(50, 1))]
                 for _ in range(policies - 1):
                     rewards.append(shared + spread * stream.normal(size=(1, count)) + np.sqrt(0.4) * stream.normal(size=(50, count)))
-                sets = rank_sets([(each > cuts).astype(float) for each in rewards], np.arange(50), 1)
+                sets = rank_sets([(each > cuts).astype(float) for each in rewards], np.arange(50))
                 found += any(each.low > 1 for rule in sets for each in rule)
             led[f"{policies} policies"] = found / studies
         yield f"a policy leads by noise, {count} seeds, seed SD {spread}", "at most 5", shown(led, studies, largest=True)

@@ -138,7 +138,7 @@ use rule step as sweep_thresholds with:
     benchmark:
         "<benchmarks>/sweep_thresholds.tsv"
     params:
-        **runs("analysis.sweep_thresholds", analysis_config("bootstrap")),
+        **runs("analysis.sweep_thresholds", analysis_config()),
 
 
 use rule step as compute_power with:

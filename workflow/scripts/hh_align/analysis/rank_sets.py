@@ -25,7 +25,7 @@ class RankSet(NamedTuple):
     high: int
 
 
-def rank_sets(labels: Sequence[np.ndarray], clusters: np.ndarray, seed: int) -> list[list[RankSet]]:
+def rank_sets(labels: Sequence[np.ndarray], clusters: np.ndarray, seed: int = 1) -> list[list[RankSet]]:
     """For each rule of labels (a threshold) the rank set of every policy; all sets hold together with 95 %.
 
     labels: per policy 0 or 1, shape (rules, prompts, seeds); a policy of one checkpoint has one seed. For new prompts, and new seeds

@@ -105,14 +105,14 @@ def sweep(
             swept += [{**about, **row} for row in swept_rows(thresholds, rates, plausible, config["order"])]
             flips += [{**about, **row} for row in flip_rows(thresholds, rates, plausible, config["order"])]
             about["judge_above_chance"] = (reliable or {}).get((judge, axis))
-            ranked = ranks(rewards, clusters[axis], axis, thresholds[plausible], own, config["bootstrap"]["seed"])
+            ranked = ranks(rewards, clusters[axis], axis, thresholds[plausible], own)
             if about["judge_above_chance"] is False:
                 ranked = [dict.fromkeys(row) | {"policy": row["policy"]} for row in ranked]
             leads += [{**about, **row, "caveat": caveats[row["policy"]]} for row in ranked]
     return swept, leads, flips
 
 
-def ranks(rewards: dict[str, np.ndarray], clusters: np.ndarray, axis: str, plausible: np.ndarray, own: float, seed: int) -> list[dict]:
+def ranks(rewards: dict[str, np.ndarray], clusters: np.ndarray, axis: str, plausible: np.ndarray, own: float) -> list[dict]:
     """Per policy the ranks that it may have by the study's own threshold, and at what share of the plausible ones it could be first.
 
     rewards: policy -> (prompts, seeds). All ranks at all these thresholds hold together with 95 %.
@@ -123,7 +123,7 @@ def ranks(rewards: dict[str, np.ndarray], clusters: np.ndarray, axis: str, plaus
         else plausible
     )
     cuts = np.append(spread, own)[:, None, None]
-    sets = rank_sets([is_good(axis, values, cuts).astype(float) for values in rewards.values()], clusters, seed)
+    sets = rank_sets([is_good(axis, values, cuts).astype(float) for values in rewards.values()], clusters)
     low, high = (plausible.min(), plausible.max()) if len(plausible) else (None, None)
     rows = []
     for number, policy in enumerate(rewards):
