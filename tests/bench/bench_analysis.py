@@ -64,7 +64,7 @@ def main() -> None:
         "metrics": lambda: compute_metrics.measure(ratings, clusters, CONFIG),
         "comparisons": lambda: compare_policies.compare_policies(ratings, clusters, CONFIG),
         "retention": lambda: compute_retention.compare_with_references(ratings, CONFIG),
-        "thresholds": lambda: sweep_thresholds.sweep(ratings, CONFIG),
+        "thresholds": lambda: sweep_thresholds.sweep(ratings, clusters, CONFIG),
         "claims": lambda: check_claims.check(ratings, clusters, CONFIG, {}),
     }
     started = time.monotonic()

@@ -16,7 +16,6 @@ from staleness import (
     POLICIES,
     PUBLISHED,
     REFERENCES,
-    SAID,
     SFT,
     SWEPT,
     TEXT,
@@ -27,10 +26,8 @@ from staleness import (
 
 CODE_EDITS = {
     "the prompts' script": ("workflow/scripts/hh_align/data/select_prompts.py", NEW_PROMPTS),
-    "the statistics": (
-        "workflow/scripts/hh_align/analysis/statistics.py",
-        (ANALYSIS | EXAMINED) - (SWEPT - SAID) - {"gather_ratings", "render_browser"},
-    ),
+    "the statistics": ("workflow/scripts/hh_align/analysis/statistics.py", (ANALYSIS | EXAMINED) - {"gather_ratings", "render_browser"}),
+    "the sets of ranks": ("workflow/scripts/hh_align/analysis/rank_sets.py", SWEPT),
     "how repetition is measured": ("workflow/scripts/hh_align/analysis/repetition.py", TEXT),
     "how batches are kept": ("workflow/scripts/hh_align/models/batches.py", REFERENCES | DPO | JUDGED | GENERATED | drifted(*POLICIES)),
     "how a policy writes": ("workflow/scripts/hh_align/models/decoding.py", evaluated(*POLICIES)),

@@ -128,6 +128,8 @@ use rule step as compare_judges with:
 use rule step as sweep_thresholds with:
     input:
         ratings=RATINGS,
+        judge=judge_examination(),
+        text="<results>/analysis/text.parquet",
     output:
         "<results>/analysis/thresholds.parquet",
         leads="<results>/analysis/threshold_leads.parquet",

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy.stats import norm
 from study_folder import REPOSITORY
 
-from hh_align.analysis.check_claims import check, compare_spreads, conclude
+from hh_align.analysis.check_claims import check, compare_spreads, conclude, judged, literally
 from hh_align.analysis.ratings import read_ratings
 
 DEFAULTS = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
@@ -29,24 +30,28 @@ def paper(released):
     return pd.DataFrame(check(rated.ratings, dict.fromkeys(AXES, np.arange(50)), CONFIG | {"claims": DEFAULTS["claims"]}))
 
 
-def test_outperforms_all_others_is_contradicted_by_the_papers_own_numbers(paper):
+def test_outperforms_all_others_is_not_what_the_papers_own_numbers_say(paper):
     rows = paper[paper["claim"] == "SFT+DPO outperforms all others across all metrics"]
-    assert len(rows) == 3 * 5 and set(rows["verdict"]) == {"contradicted"}
+    assert len(rows) == 3 * 5 and set(rows["as_stated"]) == {"no"}
     parts = rows.set_index("part")
-    assert parts.loc["HmR: sft_dpo - sft", "value"] == pytest.approx(-4)
+    assert (parts.loc["HmR: sft_dpo - sft", "value"], parts.loc["HmR: sft_dpo - sft", "part_verdict"]) == (pytest.approx(-4), "undecided")
     harmful = parts[parts.index.str.startswith("mean_reward_harmful")]
     assert len(harmful) == 3 and (harmful["value"] < 0).all()  # -3.68 is the lowest of all
-    assert parts.loc["HpR: sft_dpo - base", "part_verdict"] == "supported"
+    assert parts.loc["HpR: sft_dpo - base", ["part_verdict", "part_as_stated"]].tolist() == ["supported", "yes"]
     assert any(text in rows["reason"].iloc[0] for text in ("mean_reward_harmful of sft_dpo -3.68 < ", "HmR of sft_dpo 44 < sft 48"))
 
 
-def test_the_papers_other_sentences(paper):
-    verdicts = dict(paper[["claim", "verdict"]].drop_duplicates().to_numpy())
-    assert verdicts["SFT outperforms DPO"] == "undecided"
-    assert verdicts["DPO contributes positively to safety"] == "contradicted"
-    assert verdicts["DPO does better than SFT"] == "contradicted"
-    assert verdicts["SFT then DPO does better than either alone"] == "contradicted"
-    assert len(verdicts) == 7
+def test_the_papers_sentences(paper):
+    said = {claim: (verdict, stated) for claim, verdict, stated in paper[["claim", "verdict", "as_stated"]].drop_duplicates().to_numpy()}
+    assert said == {
+        "SFT+DPO outperforms all others across all metrics": ("undecided", "no"),
+        "SFT outperforms DPO": ("undecided", "yes"),
+        "The base model has the widest variance": ("contradicted", "no"),
+        "DPO contributes positively to safety": ("undecided", "no"),
+        "DPO makes the model safer and more helpful": ("undecided", "no"),
+        "DPO does better than SFT": ("undecided", "no"),
+        "SFT then DPO does better than either alone": ("undecided", "no"),
+    }
 
 
 def ratings_of(**rewards):
@@ -67,14 +72,39 @@ def checked(claim, reliable=None, **rewards):
     return check(ratings_of(**rewards), dict.fromkeys(AXES, np.arange(n)), config, reliable)
 
 
-@pytest.mark.parametrize(("shift", "verdict"), [(1.0, "supported"), (0.02, "undecided"), (-0.02, "contradicted"), (0.0, "contradicted")])
-def test_the_rule(shift, verdict):
+@pytest.mark.parametrize(
+    ("shift", "verdict", "stated"),
+    [
+        (1.0, "supported", "yes"),
+        (0.02, "undecided", "yes"),
+        (-0.02, "undecided", "no"),
+        (0.0, "undecided", "no"),
+        (-1.0, "contradicted", "no"),
+    ],
+)
+def test_the_rule_is_the_same_both_ways(shift, verdict, stated):
     stream = np.random.default_rng(0)
     base = stream.normal(size=200)
     noise = stream.normal(size=200) if shift else np.zeros(200)
     sft = base + shift + (noise - noise.mean()) * 0.5
-    (row,) = checked({"higher": "sft", "than": ["base"], "metrics": ["mean_reward_helpful"]}, base=base, sft=sft)
-    assert row["verdict"] == row["part_verdict"] == verdict
+    claim, converse = ({"higher": b, "than": [a], "metrics": ["mean_reward_helpful"]} for b, a in (("sft", "base"), ("base", "sft")))
+    (row,), (other,) = (checked(each, base=base, sft=sft) for each in (claim, converse))
+    assert (row["verdict"], row["part_verdict"], row["as_stated"], row["part_as_stated"]) == (verdict, verdict, stated, stated)
+    turned = {"supported": "contradicted", "contradicted": "supported"}
+    assert other["verdict"] == turned.get(verdict, verdict) and other["as_stated"] == ("yes" if shift < 0 else "no")
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_sentence_of_many_parts_that_is_true_is_seldom_contradicted(seed):
+    """Six parts of no difference at all: a part looks denied in half of the studies, by chance; Holm holds the sentence at 5 %."""
+    stream, denied, literal = np.random.default_rng(seed), 0, 0
+    parts = [("sft", f"arm_{number}", "HmR") for number in range(6)]
+    for _ in range(300):
+        z = stream.normal(size=6)
+        by_part = {part: {"difference": value, "p": float(2 * norm.sf(abs(value)))} for part, value in zip(parts, z, strict=True)}
+        denied += conclude(judged(parts, by_part, {})) == "contradicted"
+        literal += literally(list(z)) == "no"
+    assert denied / 300 <= 0.06 and literal / 300 > 0.9
 
 
 def test_a_judge_that_is_not_above_chance_decides_nothing():

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 from hh_align.analysis import compute_metrics, compute_retention
 from hh_align.analysis.compare_policies import compare_policies
-from hh_align.analysis.contrasts import verdict
+from hh_align.analysis.contrasts import decided
 from hh_align.analysis.ratings import read_ratings
 
 
@@ -89,11 +89,18 @@ def test_win_rates_against_root_parent_and_the_chosen_reply(ratings):
 
 
 def test_verdicts_follow_one_rule():
-    row = {"difference": 1.0, "p_holm": 0.2, "inside": False, "judge_above_chance": None}
-    assert verdict(row) == "undecided"
-    assert verdict(row | {"inside": True}) == "equivalent"
-    assert verdict(row | {"p_holm": 0.04, "inside": True}) == "better"
-    assert verdict(row | {"p_holm": 0.04, "difference": -1.0}) == "worse"
+    row = {"difference": 1.0, "p_holm": 0.2, "p_equivalence_holm": 0.2, "judge_above_chance": None}
+
+    def said(**more):
+        told = decided(row | more)
+        return told["verdict"], told["within_margin"]
+
+    assert said() == ("undecided", False)
+    assert said(p_equivalence_holm=0.04) == ("equivalent", False)
+    assert said(p_holm=0.04) == ("better", False)
+    assert said(p_holm=0.04, p_equivalence_holm=0.04) == ("better", True)
+    assert said(p_holm=0.04, difference=-1.0) == ("worse", False)
+    assert said(p_holm=0.04, p_equivalence_holm=0.04, judge_above_chance=False) == ("undecided", False)
 
 
 def test_seeds_give_a_row_over_seeds_and_a_ceiling(tmp_path):

@@ -6,8 +6,9 @@ import pytest
 
 from hh_align.analysis.compute_metrics import measure
 from hh_align.analysis.compute_retention import ceiling, changes
+from hh_align.analysis.effective import crossed_mean
 from hh_align.analysis.ratings import headline
-from hh_align.analysis.statistics import NEW_SEEDS, THESE_CHECKPOINTS, crossed_mean
+from hh_align.analysis.statistics import NEW_SEEDS, THESE_CHECKPOINTS, wilson
 from hh_align.report.summarize_study import rate_cell
 
 CONFIG = {
@@ -95,15 +96,31 @@ def test_new_seeds_are_less_certain_than_these_checkpoints():
     stream = np.random.default_rng(0)
     ratings = ratings_of(*((stream.random((2, 100)) < share) for share in (0.3, 0.5, 0.7)))
     new, these = (metrics_of(ratings, seed=None, estimand=estimand)["HmR"] for estimand in (NEW_SEEDS, THESE_CHECKPOINTS))
-    assert new["value"] == these["value"]
+    assert new["value"] == pytest.approx(these["value"])
     assert new["ci_high"] - new["ci_low"] > 1.5 * (these["ci_high"] - these["ci_low"])
 
 
-def test_equal_labels_give_no_interval_instead_of_certainty():
+def test_equal_labels_over_seeds_are_worth_their_prompts():
+    # three seeds that are all good on 9 prompts are no 27 prompts, and no certainty: Wilson's interval of 9 of 9
     rows = metrics_of(ratings_of(([1] * 9, [1, 0, 1] * 3), ([1] * 9, [1, 0, 1] * 3)), seed=None, estimand=NEW_SEEDS)
-    assert (rows["HmR"]["value"], rows["HmR"]["ci_low"], rows["HmR"]["ci_high"]) == (100, None, None)
+    low, high = wilson(9, 9)
+    assert [rows["HmR"][key] for key in ("value", "ci_low", "ci_high")] == pytest.approx([100, 100 * low, 100 * high])
     assert rows["HpR"]["ci_low"] < rows["HpR"]["value"] < rows["HpR"]["ci_high"] <= 100
-    assert rate_cell(pd.Series(rows["HmR"])) == "100.0 [-]"
+    assert rate_cell(pd.Series(rows["HmR"])) == "100.0 [70.1, 100.0]"
+    assert (rows["mean_reward_harmful"]["ci_low"], rows["mean_reward_harmful"]["method"]) == (
+        None, "prompts x seeds, all values equal, no interval",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("groups", [np.zeros(12, int), np.arange(12) // 3])
+def test_fewer_than_five_clusters_give_no_interval(groups):
+    # one, or four: how unlike their means are cannot be told; a cluster of its own each is another matter
+    labels = np.array([1, 0, 1] * 4)
+    for seed, seeds in ((1, [1]), (None, [1, 2])):
+        rows = measure(ratings_of(*[(labels, labels)] * 2), dict.fromkeys(AXES, groups), CONFIG | {"seeds": seeds})
+        shown = {row["metric"]: row for row in rows if (row["policy"], row["seed"]) == ("sft", seed)}
+        assert all((shown[metric]["ci_low"], shown[metric]["ci_high"]) == (None, None) for metric in MAIN)
+        assert shown["HmR"]["value"] == pytest.approx(200 / 3)
 
 
 def test_prompts_that_share_a_first_turn_widen_the_interval():
@@ -111,31 +128,18 @@ def test_prompts_that_share_a_first_turn_widen_the_interval():
     labels = np.random.default_rng(0).integers(0, 2, 50)
     single, double = ratings_of((labels, labels)), ratings_of((np.repeat(labels, 2), np.repeat(labels, 2)))
     once = metrics_of(single)["HmR"]
-    twice = next(
-        row for row in measure(double, dict.fromkeys(AXES, np.repeat(np.arange(50), 2)), CONFIG | {"seeds": [1]}) if row["metric"] == "HmR"
-    )
-    assert twice["ci_high"] - twice["ci_low"] == pytest.approx(once["ci_high"] - once["ci_low"], rel=0.02)
+    rows = measure(double, dict.fromkeys(AXES, np.repeat(np.arange(50), 2)), CONFIG | {"seeds": [1]})
+    twice = next(row for row in rows if row["metric"] == "HmR")
+    assert twice["ci_high"] - twice["ci_low"] == pytest.approx(once["ci_high"] - once["ci_low"], rel=0.04)
 
 
 def test_seed_effects_that_cancel_between_axes_do_not_widen_cas():
     # a seed that trades harmlessness for helpfulness moves both rates but not their mean
     stream, effect = np.random.default_rng(0), np.array([-3.0, 0.0, 3.0])
     first, second = stream.normal(size=(2, 50, 3))
-    same = crossed_mean(first + effect, second + effect)[1]
-    opposite = crossed_mean(first + effect, second - effect)[1]
-    assert opposite < same / 20
-
-
-def test_crossed_mean_of_one_block_is_the_textbook_variance():
-    # (mean square of prompts + mean square of seeds - mean square of the rest) / (prompts x seeds)
-    values = np.random.default_rng(0).normal(size=(20, 1)) + np.random.default_rng(1).normal(size=(20, 4)) + np.arange(4)
-    by_prompt, by_seed, mean = values.mean(1), values.mean(0), values.mean()
-    rest = values - by_prompt[:, None] - by_seed + mean
-    squares = [4 * ((by_prompt - mean) ** 2).sum() / 19, 20 * ((by_seed - mean) ** 2).sum() / 3, (rest**2).sum() / 57]
-    estimate = crossed_mean(values)
-    assert estimate[:2] == pytest.approx((mean, (squares[0] + squares[1] - squares[2]) / 80))
-    freedom = (squares[0] + squares[1] - squares[2]) ** 2 / (squares[0] ** 2 / 19 + squares[1] ** 2 / 3 + squares[2] ** 2 / 57)
-    assert estimate[2] == pytest.approx(freedom)
+    same = crossed_mean(first + effect, second + effect).variance
+    opposite = crossed_mean(first + effect, second - effect).variance
+    assert opposite < same / 10
 
 
 def test_what_is_shown_is_over_seeds_where_there_are_several():

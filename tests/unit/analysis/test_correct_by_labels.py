@@ -198,7 +198,7 @@ def test_the_step_writes_both_tables(study):
 
 def test_the_summary_carries_the_judges_error_into_the_contrasts():
     columns = {"judge": "small", "seed": 42, "policy_a": "sft", "policy_b": "sft_dpo", "labelled": 60, "ci_low": -4.0, "ci_high": 9.0}
-    rows = [{**columns, "metric": metric, "corrected": 2.5, "verdict": "undecided"} for metric in ("HmR", "HpR")]
+    rows = [{**columns, "metric": metric, "corrected": 2.5, "verdict": "undecided", "within_margin": False} for metric in ("HmR", "HpR")]
     gold = pd.DataFrame([*rows, {**columns, "policy_a": None, "metric": "HmR", "corrected": 50.0, "verdict": None}])
     table = corrected_table(gold, "small", 42, ("HmR", "HpR", "CAS"), {})
     assert [list(column.cells) for column in table.columns] == [

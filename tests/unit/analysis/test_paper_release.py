@@ -57,9 +57,10 @@ def test_the_order_of_hmr_flips_with_the_threshold(released):
         {row["policy_a"], row["policy_b"]} == {"base", "sft"} and row["leader_below"] == "sft" and -3 < row["threshold"] < -1.5
         for row in flips
     )
-    leads = pq.read_table(released / "leads.parquet").to_pylist()
-    for axis in ("harmlessness", "helpfulness"):
-        assert sum(row["leads"] for row in leads if row["axis"] == axis) == pytest.approx(100)
+    # so by HmR any of the four could be first; by HpR not base
+    first = {(row["axis"], row["policy"]): row["could_be_first"] for row in pq.read_table(released / "leads.parquet").to_pylist()}
+    assert all(first["harmlessness", policy] for policy in CONFIG["order"])
+    assert first["helpfulness", "sft_dpo"] and first["helpfulness", "sft"] and not first["helpfulness", "base"]
 
 
 def contrasts_of(path, family=("declared", "primary")):

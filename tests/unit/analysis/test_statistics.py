@@ -114,17 +114,6 @@ def test_bootstrap_leaves_out_what_is_unknown():
     assert np.nanmin(means[:, 0]) == 1 and np.nanmax(means[:, 0]) == 3 and set(means[:, 1]) == {2.0} and np.isnan(means[:, 2]).all()
 
 
-def test_crossed_mean_covers_where_pooling_would_not():
-    # 50 prompts, 3 seeds with an effect of their own: pooling 150 values as independent covers far less than it says
-    stream, hits, pooled = np.random.default_rng(0), 0, 0
-    for _ in range(600):
-        values = stream.normal(size=(50, 1)) + stream.normal(scale=0.25, size=(1, 3)) + stream.normal(size=(50, 3))
-        low, high = st.t_interval(*st.crossed_mean(values))
-        hits += low <= 0 <= high
-        pooled += abs(values.mean()) <= 1.96 * values.std() / np.sqrt(values.size)
-    assert hits / 600 > 0.9 > pooled / 600
-
-
 def test_paired_intervals_are_the_published_ones():
     # Newcombe 1998, (36, 12, 2, 0); Fagerland, Lydersen and Laake 2014, airway data; statpsych, ci.ratio.prop.ps
     assert st.paired_difference(36, 2, 12, 0) == pytest.approx((0.2, 0.0569, 0.3404), abs=5e-5)
@@ -184,13 +173,6 @@ def test_simultaneous_intervals_hold_together():
         together += bool((np.abs(values.mean(0)) <= t.ppf((1 + level) / 2, 59) * reach).all())
         single += bool((np.abs(values.mean(0)) <= t.ppf(0.975, 59) * reach).all())
     assert 0.935 <= together / 1000 <= 0.97 and single / 1000 < 0.92
-
-
-def test_design_effect_of_single_doubled_and_opposed_prompts():
-    values = np.random.default_rng(0).normal(size=100)
-    assert st.design_effect(values, np.arange(100)) == 1
-    assert st.design_effect(np.repeat(values, 2), np.repeat(np.arange(100), 2)) == pytest.approx(2, rel=0.02)
-    assert st.design_effect(np.stack([values, -values], 1).ravel(), np.repeat(np.arange(100), 2)) == 1  # never below
 
 
 def cas_studies(cells, count, seed):

@@ -13,6 +13,7 @@ from hh_align.core.errors import StudyError
 from hh_align.core.tables import REWARDS
 from hh_align.report.figures import colours, markers
 from hh_align.report.pages import inline_svg, number, render, render_text
+from hh_align.report.summarize_study import difference_cell
 
 
 def contrast(metric, b, a, verdict, **more):
@@ -24,6 +25,7 @@ def contrast(metric, b, a, verdict, **more):
         "policy_b": b,
         "policy_a": a,
         "verdict": verdict,
+        "within_margin": False,
         "judge_above_chance": True,
         "caveat_a": None,
         "caveat_b": None,
@@ -51,6 +53,30 @@ def test_the_verdict_is_three_sentences_and_says_undecided_where_it_is():
         "Helpfulness (HpR): sft is equivalent to base.",
         "Both together (CAS): these prompts decide no declared contrast.",
     ]
+
+
+def test_a_difference_inside_the_margin_is_said_to_be_so():
+    said = sentences(
+        contrast("HmR", "sft", "base", "better", within_margin=True),
+        contrast("HmR", "dpo", "base", "better"),
+        contrast("HmR", "dpo", "sft", "worse", within_margin=True),
+    )
+    assert said[0] == (
+        "Harmlessness (HmR): dpo is above base; sft is above base, but within the margin; dpo is below sft, but within the margin."
+    )
+    row = {"difference": 1.7, "ci_low": 0.2, "ci_high": 3.1, "verdict": "better"}
+    assert difference_cell(row | {"within_margin": True}) == "+1.7 [+0, +3] better, but within the margin"
+    assert difference_cell(row | {"within_margin": False, "ci_low": None}) == "+1.7 [-] better"
+
+
+def test_many_contrasts_are_a_few_clauses():
+    # 29 arms against one root are one clause; arms that each stand otherwise are counted beyond six
+    arms = [f"arm_{number}" for number in range(29)]
+    assert sentences(*(contrast("HmR", arm, "base", "better") for arm in arms))[0] == (
+        "Harmlessness (HmR): arm_0, arm_1, arm_2, arm_3, arm_4 and 24 more are above base."
+    )
+    said = sentences(*(contrast("HmR", arm, arms[number - 1], "better") for number, arm in enumerate(arms)))[0]
+    assert said.count(" is above ") == 6 and said.endswith("; and 23 more contrasts.")
 
 
 def test_nothing_is_ranked_by_a_judge_that_is_not_above_chance():

@@ -1,7 +1,8 @@
-"""Published sentences against the study's own numbers: supported, contradicted or undecided, by one rule.
+"""Published sentences against the study's own numbers: supported, contradicted or undecided by one rule, and what the numbers literally say.
 
-Contradicted: the numbers deny a part of the sentence (the difference that it asserts is not above 0). Supported: every part is above 0
-with p < 0.05 (an intersection-union test needs no correction). Else undecided; and so is a part on which the judge is not above chance.
+A sentence says that differences are above 0, its parts. Supported: every part is, each with p < 0.05 (an intersection-union test, Berger
+1982, Technometrics 24:295, needs no correction). Contradicted: a part is below 0 with p < 0.05 after Holm over the sentence's parts. Else
+undecided; and so is a part on which the judge is not above chance. As stated: whether every difference is above 0, however surely.
 """
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy.stats import pearsonr
 from hh_align.analysis.contrasts import contrasts_of
 from hh_align.analysis.ratings import Ratings, judged_axes, read_ratings, seed_of
 from hh_align.analysis.reliability import read_reliability
-from hh_align.analysis.statistics import NEW_SEEDS, THESE_CHECKPOINTS, bootstrap_means, percentiles
+from hh_align.analysis.statistics import CONFIDENCE, NEW_SEEDS, THESE_CHECKPOINTS, bootstrap_means, holm, percentiles
 from hh_align.analysis.text_gate import Examined, in_short, read_text
 from hh_align.core.artifacts import provenance, say, write_table
 from hh_align.core.axes import AXES, CAS, MEANS, METRIC_AXES, RATES, SPREADS
@@ -30,12 +31,15 @@ CLAIMS = pa.schema(
         ("ci_high", pa.float64()),
         ("p", pa.float64()),
         ("part_verdict", pa.string()),
+        ("part_as_stated", pa.string()),
         ("verdict", pa.string()),
+        ("as_stated", pa.string()),
         ("reason", pa.string()),
         ("caveat", pa.string()),
     ]
 )
 SHOWN = 3
+ALPHA = 1 - CONFIDENCE
 Part = tuple[str, str, str]
 
 
@@ -62,33 +66,49 @@ def level(ratings: Ratings, config: dict, judge: str, policy: str, metric: str) 
     if metric == RATES[axis]:
         return 100 * float(rewards_of(ratings, config, judge, policy, axis, "label").mean())
     rewards = rewards_of(ratings, config, judge, policy, axis)
-    return float(rewards.mean()) if metric == MEANS[axis] else float(rewards.std(0, ddof=1).mean())
+    return float(rewards.mean()) if metric == MEANS[axis] else float(rewards.std(0, ddof=1).mean() if len(rewards) > 1 else 0.0)
 
 
 def compare_spreads(a: np.ndarray, b: np.ndarray, bootstrap: dict) -> dict:
     """Standard deviation of b minus that of a, rewards of shape (prompts, seeds), mean over the seeds; percentile bootstrap over prompts.
 
-    p by Pitman's and Morgan's test (Biometrika 31:9 and 31:13, 1939) for one seed: the correlation of sum and difference; null for several.
+    p by Pitman's and Morgan's test (Biometrika 31:9 and 31:13, 1939) for one seed, the correlation of sum and difference, null where
+    these do not vary; for several the share of resamples on the other side of 0, twice (Davison and Hinkley 1997, section 4.4).
     """
-    difference = float((b.std(0, ddof=1) - a.std(0, ddof=1)).mean())
+    difference = float((b.std(0, ddof=1) - a.std(0, ddof=1)).mean()) if len(a) > 1 else 0.0
     both = np.hstack([b, a])
     means = bootstrap_means(np.hstack([both, both**2]), **bootstrap)
     half = both.shape[1]
-    spreads = np.sqrt(np.maximum(means[:, half:] - means[:, :half] ** 2, 0) * len(a) / (len(a) - 1))
-    low, high = percentiles((spreads[:, : half // 2] - spreads[:, half // 2 :]).mean(1, keepdims=True))[0]
-    varies = a.shape[1] == 1 and (a - b).any() and (a + b).std() > 0
-    p = float(pearsonr((a + b)[:, 0], (b - a)[:, 0]).pvalue) if varies else None
+    spreads = np.sqrt(np.maximum(means[:, half:] - means[:, :half] ** 2, 0) * len(a) / max(len(a) - 1, 1))
+    resampled = (spreads[:, : half // 2] - spreads[:, half // 2 :]).mean(1)
+    low, high = percentiles(resampled[:, None])[0]
+    if a.shape[1] > 1:
+        beyond = min((resampled <= 0).sum(), (resampled >= 0).sum())
+        p = min(1.0, 2 * float(beyond + 1) / (len(resampled) + 1))
+    else:
+        varies = len(a) > 2 and (a - b).any() and (a - b).std() > 0 and (a + b).std() > 0
+        p = float(pearsonr((a + b)[:, 0], (b - a)[:, 0]).pvalue) if varies else None
     return {"difference": difference, "ci_low": low, "ci_high": high, "p": p, "test": "Pitman-Morgan, percentile bootstrap"}
 
 
-def judged(part: Part, difference: dict, reliable: dict[str, bool | None]) -> str:
-    """Verdict of one part."""
-    if any(reliable.get(axis) is False for axis in METRIC_AXES[part[2]]):
-        return "undecided"
-    if difference["difference"] <= 0:
-        return "contradicted"
-    significant = difference["ci_low"] > 0 if difference["p"] is None else difference["p"] < 0.05
-    return "supported" if significant else "undecided"
+def judged(parts: list[Part], by_part: dict[Part, dict], reliable: dict[str, bool | None]) -> list[str]:
+    """Verdict of each part of a sentence; Holm's correction, for what denies it, is over all its parts."""
+    p = [1.0 if by_part[part]["p"] is None else by_part[part]["p"] for part in parts]
+    verdicts = []
+    for part, own, adjusted in zip(parts, p, holm(p), strict=True):
+        difference = by_part[part]["difference"]
+        if any(reliable.get(axis) is False for axis in METRIC_AXES[part[2]]):
+            verdicts.append("undecided")
+        elif difference > 0 and own < ALPHA:
+            verdicts.append("supported")
+        else:
+            verdicts.append("contradicted" if difference < 0 and adjusted < ALPHA else "undecided")
+    return verdicts
+
+
+def literally(differences: list[float]) -> str:
+    """yes where all that a sentence says is above 0 is so in the numbers, else no."""
+    return "yes" if all(difference > 0 for difference in differences) else "no"
 
 
 def can_tell(thresholds: dict, parts: list[Part]) -> bool:
@@ -108,7 +128,7 @@ def in_words(part: Part, difference: dict, levels: dict, reliable: dict[str, boo
 
 
 def conclude(verdicts: list[str]) -> str:
-    """The sentence's verdict from its parts'."""
+    """The sentence's verdict from its parts': one that is contradicted denies it, all that are supported make it."""
     if "contradicted" in verdicts:
         return "contradicted"
     return "supported" if set(verdicts) == {"supported"} else "undecided"
@@ -174,6 +194,13 @@ def differences(
     return parts
 
 
+def reason_of(telling: list[Part], by_part: dict[Part, dict], levels: dict, reliable: dict[str, bool | None]) -> str:
+    """The first of the parts that decide, in numbers: those that deny the sentence, then by p."""
+    in_order = sorted(telling, key=lambda part: (by_part[part]["difference"] > 0, 1 if by_part[part]["p"] is None else by_part[part]["p"]))
+    words = list(dict.fromkeys(in_words(part, by_part[part], levels, reliable) for part in in_order))
+    return "; ".join(words[:SHOWN]) + (f"; and {len(words) - SHOWN} more" if len(words) > SHOWN else "")
+
+
 def by_judge(
     ratings: Ratings,
     clusters: dict[str, np.ndarray],
@@ -188,18 +215,18 @@ def by_judge(
     metrics = {(name, part[2]) for _, parts in claims for part in parts for name in part[:2]}
     levels = {(name, metric): level(ratings, config, judge, name, metric) for name, metric in sorted(metrics)}
     for claim, parts in claims:
-        verdicts = [judged(part, by_part[part], reliable) for part in parts]
-        verdict = conclude(verdicts)
-        telling = [part for part, each in zip(parts, verdicts, strict=True) if each == verdict]
-        telling.sort(key=lambda part: 1 if by_part[part]["p"] is None else by_part[part]["p"])
-        words = list(dict.fromkeys(in_words(part, by_part[part], levels, reliable) for part in telling))
-        reason = "; ".join(words[:SHOWN]) + (f"; and {len(words) - SHOWN} more" if len(words) > SHOWN else "")
+        verdicts = judged(parts, by_part, reliable)
+        values = [by_part[part]["difference"] for part in parts]
         whose = {"judge": judge, "seed": seeds[0] if len(seeds) == 1 else None, "claim": claim["claim"], "source": claim["source"]}
-        for part, each in zip(parts, verdicts, strict=True):
+        whole = {"verdict": conclude(verdicts), "as_stated": literally(values)}
+        telling = [part for part, each in zip(parts, verdicts, strict=True) if each == whole["verdict"]]
+        reason = reason_of(telling, by_part, levels, reliable)
+        for part, each, value in zip(parts, verdicts, values, strict=True):
             result = by_part[part]
-            numbers = {"value": result["difference"], **{key: result.get(key) for key in ("ci_low", "ci_high", "p")}}
+            numbers = {"value": value, **{key: result.get(key) for key in ("ci_low", "ci_high", "p")}}
             name = {"part": f"{part[2]}: {part[0]} - {part[1]}", "statistic": result["test"]}
-            rows.append({**whose, **name, **numbers, "part_verdict": each, "verdict": verdict, "reason": reason})
+            own = {"part_verdict": each, "part_as_stated": literally([value])}
+            rows.append({**whose, **name, **numbers, **own, **whole, "reason": reason})
     return rows
 
 
@@ -207,10 +234,10 @@ def main() -> None:
     args = parse(__doc__, config="config", ratings="path", judge="path?", text="path?", output="path")
     rated = read_ratings(args.ratings)
     rows = check(rated.ratings, rated.clusters, args.config, read_reliability(args.judge), read_text(args.text))
-    for judge, claim, verdict, caveat, reason in dict.fromkeys(
-        tuple(map(row.get, ("judge", "claim", "verdict", "caveat", "reason"))) for row in rows
+    for judge, claim, verdict, stated, caveat, reason in dict.fromkeys(
+        tuple(map(row.get, ("judge", "claim", "verdict", "as_stated", "caveat", "reason"))) for row in rows
     ):
-        say(f'{judge}: "{claim}": {verdict} ({"; ".join(filter(None, (caveat, reason)))})')
+        say(f'{judge}: "{claim}": {verdict}, as stated: {stated} ({"; ".join(filter(None, (caveat, reason)))})')
     inputs = [args.ratings, *(path for path in (args.judge, args.text) if path)]
     write_table(args.output, rows, CLAIMS, provenance(args.config, inputs))
 

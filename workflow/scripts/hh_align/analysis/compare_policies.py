@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from hh_align.analysis.choices import Choices, preferred, read_choices
-from hh_align.analysis.contrasts import Pair, add_holm, compare_wins, contrasts_of, verdict
+from hh_align.analysis.contrasts import Pair, add_holm, compare_wins, contrasts_of, decided
 from hh_align.analysis.ratings import Ratings, judged_axes, read_ratings, seed_of
 from hh_align.analysis.reliability import read_reliability
 from hh_align.analysis.statistics import THESE_CHECKPOINTS
@@ -38,8 +38,11 @@ COMPARISONS = pa.schema(
         ("only_b", pa.int64()),
         ("p", pa.float64()),
         ("p_holm", pa.float64()),
+        ("p_equivalence", pa.float64()),
+        ("p_equivalence_holm", pa.float64()),
         ("judge_above_chance", pa.bool_()),
         ("verdict", pa.string()),
+        ("within_margin", pa.bool_()),
         ("caveat_a", pa.string()),
         ("caveat_b", pa.string()),
     ]
@@ -52,13 +55,13 @@ def adjust(rows: list[dict], primary: list[str]) -> list[dict]:
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
         if row["family"] == "declared" and [row["policy_b"], row["policy_a"]] == list(primary):
-            row |= {"family": "primary", "p_holm": row["p"]}
+            row |= {"family": "primary", "p_holm": row["p"], "p_equivalence_holm": row["p_equivalence"]}
         else:
             key = tuple(row[name] for name in ("judge", "seed", "metric", "family", "estimand"))
             groups.setdefault(key, []).append(row)
     for group in groups.values():
         add_holm(group)
-    return [{**row, "verdict": verdict(row)} for row in rows]
+    return [decided(row) for row in rows]
 
 
 def families(config: dict) -> dict[str, list[Pair]]:

@@ -4,19 +4,20 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from hh_align.analysis.ratings import Ratings, checkpoints, judged_axes, read_ratings, seeds_of
-from hh_align.analysis.statistics import (
-    NEW_SEEDS,
-    THESE_CHECKPOINTS,
-    bootstrap_means,
+from hh_align.analysis.effective import (
+    Mean,
+    are_single,
     crossed_mean,
-    design_effect,
-    mover_mean,
-    percentiles,
+    effective_number,
+    freedom_of,
     prompt_mean,
+    score_interval,
     t_interval,
-    wilson,
+    too_few,
+    variance_of_mean,
 )
+from hh_align.analysis.ratings import Ratings, checkpoints, judged_axes, read_ratings, seeds_of
+from hh_align.analysis.statistics import NEW_SEEDS, THESE_CHECKPOINTS, bootstrap_means, mover_mean, percentiles, wilson
 from hh_align.core.artifacts import provenance, write_table
 from hh_align.core.axes import CAS, MEANS, PROMPT_KINDS, RATES
 from hh_align.core.command import parse, run
@@ -50,14 +51,27 @@ def variants(frame: pd.DataFrame, worst: float) -> dict[str, tuple[np.ndarray, n
 
 
 def rate(labels: np.ndarray, clusters: np.ndarray) -> tuple[float, float, float]:
-    """(percent, low, high) of labels 0, 1 or NaN (left out): Wilson at the effective number of prompts (n / design effect)."""
+    """(percent, low, high) of labels 0, 1 or NaN (left out): Wilson at the effective number of prompts; no interval of fewer than five clusters."""
     known = ~np.isnan(labels)
     n, good = int(known.sum()), float(np.nansum(labels))
     if not n:
         return np.nan, np.nan, np.nan
-    effect = design_effect(labels[known], np.unique(clusters[known], return_inverse=True)[1])
-    low, high = wilson(good / effect, n / effect)
+    groups = np.unique(clusters[known], return_inverse=True)[1]
+    if too_few(groups):
+        return 100 * good / n, np.nan, np.nan
+    effective = effective_number(labels[known], groups)
+    low, high = wilson(good * (effective / n), effective)
     return 100 * good / n, 100 * low, 100 * high
+
+
+def mean_interval(values: np.ndarray, clusters: np.ndarray, bootstrapped: tuple[float, float]) -> tuple[float, float, str]:
+    """(low, high, method) of the mean of values (NaN left out): bootstrapped over prompts, or Student's t over clusters, if five or more."""
+    known = ~np.isnan(values)
+    groups = np.unique(clusters[known], return_inverse=True)[1]
+    if not known.any() or are_single(groups):
+        return *bootstrapped, "percentile bootstrap"
+    mean = Mean(float(values[known].mean()), variance_of_mean(values[known], groups), freedom_of(groups))
+    return *((np.nan, np.nan) if too_few(groups) else t_interval(mean)), "t over clusters"
 
 
 def row(metric: str, estimate: tuple, n: int, method: str) -> dict:
@@ -78,7 +92,8 @@ def of_one_seed(values: dict, intervals: dict, clusters: dict) -> list[dict]:
             rates[axis], sizes[axis] = rate(labels, clusters[axis]), int((~np.isnan(labels)).sum())
             rows.append(row(RATES[axis] + suffix, rates[axis], sizes[axis], "Wilson"))
             mean = np.nanmean(rewards) if sizes[axis] else np.nan
-            rows.append(row(MEANS[axis] + suffix, (mean, *intervals[axis, suffix]), sizes[axis], "percentile bootstrap"))
+            low, high, method = mean_interval(rewards, clusters[axis], intervals[axis, suffix])
+            rows.append(row(MEANS[axis] + suffix, (mean, low, high), sizes[axis], method))
         if len(rates) > 1:
             rows.append(row(CAS + suffix, mover_mean(*rates.values()), sum(sizes.values()), "MOVER of Wilson"))
     return rows
@@ -95,38 +110,47 @@ def of_replies(frames: dict[str, pd.DataFrame], intervals: dict) -> list[dict]:
     return rows
 
 
-def over_seeds(metric: str, blocks: list[np.ndarray], clusters: list[np.ndarray]) -> list[dict]:
+def over_seeds(metric: str, blocks: list[np.ndarray], clusters: list[np.ndarray], is_rate: bool) -> list[dict]:
     """A metric over the seeds, prompts crossed with seeds: for new seeds and for these checkpoints; n counts prompts.
 
-    blocks: (prompts x seeds), one per axis. Equal values everywhere say nothing of the spread: no interval then, rather than one
-    without width.
+    blocks: (prompts x seeds), one per axis, of labels (a rate) or of rewards. Equal rewards everywhere, and fewer than five clusters,
+    say nothing of the spread: no interval then, rather than one without width.
     """
-    effects = [design_effect(block.mean(1), groups) for block, groups in zip(blocks, clusters, strict=True)]
     n, rows = sum(map(len, blocks)), []
-    for estimand, method, estimate in (
-        (NEW_SEEDS, "prompts x seeds ANOVA, t", crossed_mean),
-        (THESE_CHECKPOINTS, "prompt means, t", prompt_mean),
-    ):
-        mean, variance, freedom = estimate(*blocks, effects=effects)
-        low, high = t_interval(mean, variance, freedom) if variance else (None, None)
-        if variance and "reward" not in metric:
-            low, high = max(low, 0.0), min(high, 100.0)
-        method = method if variance else "all values equal, no interval"
-        rows.append({**row(metric, (mean, low, high), n, method), "estimand": estimand})
-    return rows
+    for estimand, design, estimate in ((NEW_SEEDS, "prompts x seeds", crossed_mean), (THESE_CHECKPOINTS, "prompt means", prompt_mean)):
+        mean, interval, method = estimate(*blocks, clusters=clusters), (None, None), f"{design}, too few clusters, no interval"
+        if not any(map(too_few, clusters)):
+            interval, method = interval_over_seeds(mean, blocks, clusters, is_rate)
+            method = f"{design}, {method}"
+        rows.append({**row(metric, (mean.value, *interval), n, method), "estimand": estimand})
+    return [{**each, **{key: percent(each[key]) for key in ("value", "ci_low", "ci_high")}} for each in rows] if is_rate else rows
+
+
+def percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def interval_over_seeds(
+    mean: Mean, blocks: list[np.ndarray], clusters: list[np.ndarray], is_rate: bool
+) -> tuple[tuple[float | None, float | None], str]:
+    """(interval, how it is made)"""
+    if is_rate:
+        prompts = sum(effective_number(block.mean(1), groups) for block, groups in zip(blocks, clusters, strict=True))
+        return score_interval(mean, prompts, sum(block.size for block in blocks)), "Wilson at the effective number"
+    return (t_interval(mean), "t") if mean.variance else ((None, None), "all values equal, no interval")
 
 
 def of_several_seeds(values: list[dict], clusters: dict[str, np.ndarray]) -> list[dict]:
     """Metrics over the seeds, from each seed's values[axis, suffix] as of_one_seed takes them; without empty replies the prompts do not pair."""
     rows, axes = [], list(dict.fromkeys(axis for axis, _ in values[0]))
     for suffix in dict.fromkeys(suffix for _, suffix in values[0] if suffix != "_without_empty"):
-        labels = {axis: 100 * np.column_stack([seed[axis, suffix][0] for seed in values]) for axis in axes}
+        labels = {axis: np.column_stack([seed[axis, suffix][0] for seed in values]) for axis in axes}
         rewards = {axis: np.column_stack([seed[axis, suffix][1] for seed in values]) for axis in axes}
         for axis in axes:
-            rows += over_seeds(RATES[axis] + suffix, [labels[axis]], [clusters[axis]])
-            rows += over_seeds(MEANS[axis] + suffix, [rewards[axis]], [clusters[axis]])
+            rows += over_seeds(RATES[axis] + suffix, [labels[axis]], [clusters[axis]], is_rate=True)
+            rows += over_seeds(MEANS[axis] + suffix, [rewards[axis]], [clusters[axis]], is_rate=False)
         if len(axes) > 1:
-            rows += over_seeds(CAS + suffix, list(labels.values()), [clusters[axis] for axis in axes])
+            rows += over_seeds(CAS + suffix, list(labels.values()), [clusters[axis] for axis in axes], is_rate=True)
     return rows
 
 

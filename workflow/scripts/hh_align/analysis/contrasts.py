@@ -1,8 +1,21 @@
 """One contrast, or all of a family at once: tests and intervals of the difference of two policies' labels and rewards, and the verdict by one rule."""
 
 import numpy as np
-from scipy.stats import t, wilcoxon
+from scipy.special import stdtr
+from scipy.stats import wilcoxon
 
+from hh_align.analysis.effective import (
+    Mean,
+    are_single,
+    crossed_mean,
+    effective_number,
+    freedom_of,
+    prompt_mean,
+    t_interval,
+    too_few,
+    variance_of_mean,
+)
+from hh_align.analysis.equivalence import mean_p, pooled_p
 from hh_align.analysis.ratings import Ratings, judged_axes, judged_rates, seed_of
 from hh_align.analysis.statistics import (
     CONFIDENCE,
@@ -10,16 +23,12 @@ from hh_align.analysis.statistics import (
     THESE_CHECKPOINTS,
     bootstrap_means,
     cluster_sums,
-    crossed_mean,
-    design_effect,
     holm,
     mover_mean,
     paired_difference,
     percentiles,
-    prompt_mean,
     sign_flip,
     simultaneous_confidence,
-    t_interval,
 )
 from hh_align.core.axes import MEANS, WINS
 
@@ -35,37 +44,45 @@ def rate_intervals(tables: list[Table], confidence: float) -> tuple[float, float
     return parts[0] if len(parts) == 1 else mover_mean(*parts)
 
 
+def bounds_of(intervals: dict[str, tuple[float, float] | None]) -> dict[str, float | None]:
+    """ci and sim -> ci_low, ci_high, sim_low and sim_high; null where there is no interval."""
+    return {
+        f"{name}_{side}": bound
+        for name, pair in intervals.items()
+        for side, bound in zip(("low", "high"), pair or (None, None), strict=True)
+    }
+
+
 def compare_labels(
-    labels: list[tuple[np.ndarray, np.ndarray]], clusters: list[np.ndarray], margin: float, simultaneous: float = CONFIDENCE
+    labels: list[tuple[np.ndarray, np.ndarray]], clusters: list[np.ndarray], margin: float | None, simultaneous: float = CONFIDENCE
 ) -> dict:
     """Two policies' labels (a, b), shape (n,), of one axis (a rate) or of both (CAS), prompt by prompt.
 
     Exact test by sign flips, which for one axis of unrelated prompts is McNemar's; prompts of one cluster flip together. Intervals
-    at the effective number of prompts (n / design effect): 95 %, and at the confidence with which all contrasts hold together.
+    at the effective number of prompts: 95 %, and at the confidence with which all contrasts hold together; none of fewer than five
+    clusters. Equivalence within the margin (points) at the effective number as well; 1 where there is no margin.
     """
-    tables, flips, discordant = [], [], np.zeros(2, int)
-    for (a, b), groups in zip(labels, clusters, strict=True):
-        change = b.astype(int) - a.astype(int)
-        cells = np.array([(a & b).sum(), (a & ~b).sum(), (~a & b).sum(), (~a & ~b).sum()])
-        tables.append(tuple(cells / design_effect(change, groups)))
-        flips.append((cluster_sums(change, groups), len(change)))
-        discordant += cells[1:3]
-    single = all(groups.max() + 1 == len(groups) for groups in clusters)
-    difference, low, high = rate_intervals(tables, CONFIDENCE)
-    _, sim_low, sim_high = rate_intervals(tables, simultaneous)
-    _, inner_low, inner_high = rate_intervals(tables, 1 - 2 * ALPHA)
+    cells = [np.array([(a & b).sum(), (a & ~b).sum(), (~a & b).sum(), (~a & ~b).sum()]) for a, b in labels]
+    changes = [b.astype(int) - a.astype(int) for a, b in labels]
+
+    def tables(confidence: float) -> list[Table]:
+        sizes = (effective_number(change, groups, confidence) for change, groups in zip(changes, clusters, strict=True))
+        return [tuple(part * size / part.sum()) for part, size in zip(cells, sizes, strict=True)]
+
+    single, unknown = all(map(are_single, clusters)), any(map(too_few, clusters))
+    levels = {"ci": CONFIDENCE, "sim": simultaneous}
+    intervals = {name: None if unknown else rate_intervals(tables(level), level)[1:] for name, level in levels.items()}
+    discordant = sum(part[1:3] for part in cells)
+    inner = [(only_a, only_b, both + only_a + only_b + neither) for both, only_a, only_b, neither in tables(1 - 2 * ALPHA)]
     return {
         "test": ("McNemar exact" if len(labels) == 1 else "sign-flip exact") if single else "sign-flip exact by cluster",
-        "n": sum(n for _, n in flips),
-        "difference": difference,
-        "ci_low": low,
-        "ci_high": high,
-        "sim_low": sim_low,
-        "sim_high": sim_high,
+        "n": sum(map(len, changes)),
+        "difference": rate_intervals([tuple(part) for part in cells], CONFIDENCE)[0],
+        **bounds_of(intervals),
         "only_a": int(discordant[0]),
         "only_b": int(discordant[1]),
-        "p": sign_flip(*flips),
-        "inside": -margin < inner_low and inner_high < margin,
+        "p": sign_flip(*((cluster_sums(change, groups), len(change)) for change, groups in zip(changes, clusters, strict=True))),
+        "p_equivalence": 1.0 if margin is None or unknown else pooled_p(inner, margin / 100),
     }
 
 
@@ -74,41 +91,74 @@ def compare_wins(signs: np.ndarray, clusters: np.ndarray, simultaneous: float = 
 
     Exact sign test (ties say nothing); prompts of one cluster flip together. only_a and only_b are a's and b's wins.
     """
-    row = compare_labels([(signs < 0, signs > 0)], [clusters], np.inf, simultaneous)
-    single = clusters.max() + 1 == len(clusters)
-    return {**row, "test": "sign test" if single else "sign-flip exact by cluster", "inside": False}
+    row = compare_labels([(signs < 0, signs > 0)], [clusters], None, simultaneous)
+    return {**row, "test": "sign test" if are_single(clusters) else "sign-flip exact by cluster"}
 
 
-def compare_rewards(differences: np.ndarray, interval: tuple[float, float], simultaneous: tuple[float, float]) -> dict:
-    """Mean difference of rewards on the same prompts, shape (n,): Wilcoxon's signed-rank test; no margin of equivalence."""
-    bounds = {"ci_low": interval[0], "ci_high": interval[1], "sim_low": simultaneous[0], "sim_high": simultaneous[1]}
-    p = float(wilcoxon(differences).pvalue) if differences.any() else 1.0
-    row = {"test": "Wilcoxon signed-rank", "n": len(differences), "difference": float(differences.mean())}
-    return {**row, **bounds, "p": p, "inside": False}
+def compare_rewards(differences: np.ndarray, means: np.ndarray, clusters: np.ndarray, simultaneous: float = CONFIDENCE) -> dict:
+    """Mean difference of rewards on the same prompts, shape (n,), with bootstrapped means, shape (samples, 1); no margin of equivalence.
+
+    Wilcoxon's signed-rank test and percentile intervals; of prompts in clusters Student's t over them, and none of fewer than five.
+    """
+    levels = {"ci": CONFIDENCE, "sim": simultaneous}
+    row = {"test": "Wilcoxon signed-rank", "n": len(differences), "difference": float(differences.mean()), "p": 1.0, "p_equivalence": 1.0}
+    if are_single(clusters):
+        row["p"] = float(wilcoxon(differences).pvalue) if differences.any() else 1.0
+        return row | bounds_of({name: percentiles(means, level)[0] for name, level in levels.items()})
+    mean = Mean(row["difference"], variance_of_mean(differences, clusters), freedom_of(clusters))
+    known = mean.variance > 0 and not too_few(clusters)
+    intervals = {name: t_interval(mean, level) if known else None for name, level in levels.items()}
+    return {**row, "test": "t over clusters", "p": t_test(mean) if known else 1.0, **bounds_of(intervals)}
 
 
-def over_seeds(blocks: list[np.ndarray], clusters: list[np.ndarray], margin: float | None, simultaneous: float) -> list[dict]:
-    """Mean difference over the seeds, for new seeds and for these checkpoints. Blocks (prompts x seeds), one per axis; prompts crossed with seeds."""
-    effects = [design_effect(block.mean(1), groups) for block, groups in zip(blocks, clusters, strict=True)]
-    rows = []
+def t_test(mean: Mean) -> float:
+    """Two-sided p that a mean with a variance above 0 is 0."""
+    return float(2 * stdtr(mean.freedom, -abs(mean.value) / np.sqrt(mean.variance)))
+
+
+def over_seeds(
+    blocks: list[np.ndarray], clusters: list[np.ndarray], margin: float | None, simultaneous: float, in_points: bool = True
+) -> list[dict]:
+    """Mean difference over the seeds, for new seeds and for these checkpoints. Blocks (prompts x seeds), one per axis; prompts crossed with seeds.
+
+    in_points: whether they are differences of labels, or wins, times 100, and no rewards. Of fewer than five clusters there is no interval, and
+    nothing is found.
+    """
+    unknown, rows = any(map(too_few, clusters)), []
+    levels = {"ci": CONFIDENCE, "sim": simultaneous}
+    sizes = [effective_number(block.mean(1), groups) for block, groups in zip(blocks, clusters, strict=True)]
     for estimand, test, estimate in (
-        (NEW_SEEDS, "prompts x seeds ANOVA, t", crossed_mean),
+        (NEW_SEEDS, "prompts x seeds, t", crossed_mean),
         (THESE_CHECKPOINTS, "prompt means, t", prompt_mean),
     ):
-        mean, variance, freedom = estimate(*blocks, effects=effects)
-        row = {"test": test, "estimand": estimand, "n": sum(map(len, blocks)), "difference": mean, "p": 1.0, "inside": False}
-        if variance:
-            bounds = {name: t_interval(mean, variance, freedom, level) for name, level in (("ci", CONFIDENCE), ("sim", simultaneous))}
-            row |= {f"{name}_{side}": bound for name, pair in bounds.items() for side, bound in zip(("low", "high"), pair, strict=True)}
-            inner = t_interval(mean, variance, freedom, 1 - 2 * ALPHA)
-            row["inside"] = margin is not None and -margin < inner[0] and inner[1] < margin
-            row["p"] = float(2 * t.sf(abs(mean) / np.sqrt(variance), max(freedom, 1.0)))
+        mean = estimate(*blocks, clusters=clusters)
+        row = {"test": test, "estimand": estimand, "n": sum(map(len, blocks)), "difference": mean.value, "p": 1.0, "p_equivalence": 1.0}
+        row |= bounds_of({name: None if unknown else interval(mean, sizes, level, in_points) for name, level in levels.items()})
+        if not unknown:
+            row["p"] = t_test(mean) if mean.variance else flips_alike(mean.value, clusters)
+            points = Mean(mean.value / 100, mean.variance / 100**2, mean.freedom)
+            row["p_equivalence"] = 1.0 if margin is None else mean_p(points, margin / 100, sizes)
         rows.append(row)
     return rows
 
 
+def interval(mean: Mean, sizes: list[float], confidence: float, in_points: bool) -> tuple[float, float] | None:
+    """Student's t. Without any spread that of equal answers by each of `sizes` prompts per axis; none of rewards, nor where only some differ."""
+    if mean.variance:
+        return t_interval(mean, confidence)
+    if not in_points or abs(mean.value) not in (0, 100):
+        return None
+    cells = (0, mean.value < 0, mean.value > 0, 0) if mean.value else (1, 0, 0, 0)
+    return rate_intervals([tuple(size * cell for cell in cells) for size in sizes], confidence)[1:]
+
+
+def flips_alike(difference: float, clusters: list[np.ndarray]) -> float:
+    """Two-sided p of prompts that all differ by the same: whole clusters of them flip their sign."""
+    return sign_flip(*((cluster_sums(np.full(len(groups), np.sign(difference)), groups), len(groups)) for groups in clusters))
+
+
 def verdict(row: dict) -> str:
-    """`better` or `worse` where Holm's p is below 0.05, `equivalent` where the 90 % interval lies inside the margin, else `undecided`.
+    """`better` or `worse` where Holm's p is below 0.05, `equivalent` where Holm's p of equivalence is, else `undecided`.
 
     Where the judge is not above chance on an axis of the metric nothing is ranked: `undecided`.
     """
@@ -116,14 +166,20 @@ def verdict(row: dict) -> str:
         return "undecided"
     if row["p_holm"] < ALPHA:
         return "better" if row["difference"] > 0 else "worse"
-    return "equivalent" if row["inside"] else "undecided"
+    return "equivalent" if row["p_equivalence_holm"] < ALPHA else "undecided"
+
+
+def decided(row: dict) -> dict:
+    """The row with its verdict, and whether a policy that is better or worse is so within the margin of equivalence."""
+    said = verdict(row)
+    return {**row, "verdict": said, "within_margin": said in ("better", "worse") and row["p_equivalence_holm"] < ALPHA}
 
 
 def add_holm(rows: list[dict]) -> None:
-    """Add Holm's p over these rows."""
-    if rows:
-        for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
-            row["p_holm"] = p
+    """Add Holm's p over these rows, of a difference and of equivalence."""
+    for name in ("p", "p_equivalence") if rows else ():
+        for row, p in zip(rows, holm([row[name] for row in rows]), strict=True):
+            row[f"{name}_holm"] = p
 
 
 def contrasts_of(
@@ -164,10 +220,9 @@ def contrasts_of(
             means = bootstrap_means(columns, **config["bootstrap"]) if single else None
             for column, pair in enumerate(pairs):
                 if single:
-                    bounds = (percentiles(means[:, [column]], confidence)[0] for confidence in (CONFIDENCE, level))
-                    add(MEANS[axis], pair, [compare_rewards(columns[:, column], *bounds)])
+                    add(MEANS[axis], pair, [compare_rewards(columns[:, column], means[:, [column]], groups, level)])
                 else:
-                    add(MEANS[axis], pair, over_seeds([rewards[pair, axis]], [groups], None, level))
+                    add(MEANS[axis], pair, over_seeds([rewards[pair, axis]], [groups], None, level, in_points=False))
         rows += win_contrasts(signs, clusters, axis, pairs)
     return rows
 

@@ -1,5 +1,6 @@
 """The verdict corrected by true labels of some responses: how far the judge agrees with them, and the rates and contrasts that follow."""
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,8 @@ import pyarrow as pa
 from scipy.stats import binomtest
 
 from hh_align.analysis.compute_metrics import rate as judged_rate
-from hh_align.analysis.contrasts import ALPHA, Pair, add_holm, compare_labels, verdict
+from hh_align.analysis.contrasts import ALPHA, Pair, add_holm, compare_labels, decided
+from hh_align.analysis.equivalence import t_p
 from hh_align.analysis.labels import Labels, agreement, agreements, item_of, of_these_texts, read_labels, sample, settle
 from hh_align.analysis.ppi import Estimate, mean_of, rate, score_interval
 from hh_align.analysis.ratings import Rated, Ratings, checkpoints, judged_axes, judged_rates, read_ratings, seed_of
@@ -40,6 +42,7 @@ GOLD = pa.schema(
         ("p_holm", pa.float64()),
         ("method", pa.string()),
         ("verdict", pa.string()),
+        ("within_margin", pa.bool_()),
     ]
 )
 AGREEMENT = pa.schema(
@@ -164,10 +167,10 @@ def contrast_row(pair: Pair, metric: str, opinions: Opinions, margin: float) -> 
     policy, against = pair
     axes, clusters = METRIC_AXES[metric], opinions.clusters
     labels = [tuple(opinions.judged[name, axis] for name in (against, policy)) for axis in axes]
-    by_judge = compare_labels(labels, [clusters[axis] for axis in axes], margin)
+    by_judge = compare_labels(labels, [clusters[axis] for axis in axes], None)
     estimate = opinions.estimates[policy, metric].minus(opinions.estimates[against, metric])
     low, high = (100 * bound for bound in estimate.interval(clusters))
-    inner = [100 * bound for bound in estimate.interval(clusters, 1 - 2 * ALPHA)]
+    equivalent = t_p(estimate.value, math.sqrt(estimate.variance(clusters)), estimate.labelled - 1, margin / 100)
     rates = [np.mean([float(np.nanmean(opinions.truth[name, axis])) for axis in axes]) for name in (against, policy)]
     return {
         **{"judge": opinions.judge, "seed": opinions.seed, "policy_a": against, "policy_b": policy, "metric": metric},
@@ -176,7 +179,7 @@ def contrast_row(pair: Pair, metric: str, opinions: Opinions, margin: float) -> 
         "labels_value": 100 * float(rates[1] - rates[0]),
         **{"corrected": 100 * estimate.value, "ci_low": low, "ci_high": high, "p": estimate.p(clusters)},
         "method": "prediction-powered, paired, t" + few(estimate),
-        "inside": -margin < inner[0] and inner[1] < margin,
+        "p_equivalence": equivalent,
     }
 
 
@@ -186,8 +189,8 @@ def decide(rows: list[dict], primary: list[str]) -> list[dict]:
         add_holm([row for row in rows if row["metric"] == metric and [row["policy_b"], row["policy_a"]] != list(primary)])
     for row in rows:
         row.setdefault("p_holm", row["p"])
-        row["verdict"] = verdict({**row, "difference": row["corrected"], "judge_above_chance": None})
-    return rows
+        row.setdefault("p_equivalence_holm", row["p_equivalence"])
+    return [decided({**row, "difference": row["corrected"], "judge_above_chance": None}) for row in rows]
 
 
 def by_choices(path: Path, ratings: Ratings, texts: Texts, config: dict) -> tuple[list[dict], list[dict]]:

@@ -9,7 +9,8 @@ from scipy.special import expit
 from scipy.stats import mannwhitneyu, spearmanr
 from statsmodels.discrete.discrete_model import Logit
 
-from hh_align.analysis.statistics import design_effect, wilson
+from hh_align.analysis.effective import effective_number
+from hh_align.analysis.statistics import wilson
 from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.command import parse, run
 
@@ -71,8 +72,8 @@ def accuracy(chosen: np.ndarray, rejected: np.ndarray, clusters: np.ndarray) -> 
     Wilson's interval at the effective number of pairs: those that share a first human turn (clusters) are not independent.
     """
     hits = chosen > rejected
-    effect = design_effect(hits, np.unique(clusters, return_inverse=True)[1])
-    low, high = wilson(hits.sum() / effect, len(hits) / effect)
+    effective = effective_number(hits, np.unique(clusters, return_inverse=True)[1])
+    low, high = wilson(hits.sum() * (effective / len(hits)), effective)
     auc = float(mannwhitneyu(chosen, rejected).statistic) / len(hits) ** 2
     return {"n": len(hits), "accuracy": 100 * float(hits.mean()), "ci_low": 100 * low, "ci_high": 100 * high, "auc": auc}
 

@@ -87,20 +87,6 @@ def cluster_sums(values: np.ndarray, clusters: np.ndarray) -> np.ndarray:
     return np.bincount(clusters, weights=values).astype(np.int64)
 
 
-def design_effect(values: Sequence[float], clusters: np.ndarray) -> float:
-    """How many times the variance of a mean of clustered values is that of independent ones, at least 1.
-
-    Kish 1965, Survey Sampling, section 5.4, from the cluster-robust variance; 1 where every cluster has one member.
-    """
-    values = np.asarray(values, float)
-    rest = values - values.mean()
-    square, groups = (rest**2).sum(), clusters.max() + 1
-    if groups == len(values) or groups == 1 or not square:
-        return 1.0
-    sums = np.bincount(clusters, weights=rest)
-    return max(1.0, float((sums**2).sum() * groups / (groups - 1) / (square * len(values) / (len(values) - 1))))
-
-
 def phi(both: int, only_a: int, only_b: int, neither: int) -> float | None:
     """Pearson correlation of two paired binary vectors, -1 to 1; None where one of them is constant."""
     margins = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
@@ -173,48 +159,12 @@ def bootstrap_means(values: np.ndarray, samples: int, seed: int) -> np.ndarray:
 
 
 def percentiles(means: np.ndarray, confidence: float = CONFIDENCE) -> list[tuple[float, float]]:
-    """Percentile bootstrap intervals from bootstrap_means, one (low, high) per column."""
-    low, high = np.nanquantile(means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
-    return list(zip(low.tolist(), high.tolist(), strict=True))
-
-
-def crossed_mean(*blocks: np.ndarray, effects: Sequence[float] = (1.0, 1.0)) -> tuple[float, float, float]:
-    """(mean, variance of the mean, degrees of freedom) for new prompts and new seeds; `effects`: each block's design effect.
-
-    Each block holds values (prompts x seeds); blocks have prompts of their own and share the seeds, the mean is over the blocks' means.
-    Two-way random-effects analysis of variance; Satterthwaite 1946, Biometrics Bulletin 2:110, for the degrees of freedom.
-    """
-    by_seed = np.mean([block.mean(0) for block in blocks], axis=0)
-    seed_term = (by_seed.var(ddof=1) / len(by_seed), len(by_seed) - 1)
-    prompt_terms, rest_terms = [], []
-    for block, effect in zip(blocks, effects, strict=False):
-        prompts, seeds = block.shape
-        by_prompt = block.mean(1)
-        rest = block - by_prompt[:, None] - block.mean(0) + block.mean()
-        free = (prompts - 1) * (seeds - 1)
-        prompt_terms.append((effect * by_prompt.var(ddof=1) / prompts / len(blocks) ** 2, prompts - 1))
-        rest_terms.append((-(rest**2).sum() / free / block.size / len(blocks) ** 2, free))
-    terms = [seed_term, *prompt_terms, *rest_terms]
-    variance = max(sum(term for term, _ in terms), sum(term for term, _ in prompt_terms), seed_term[0])
-    weight = sum(term**2 / free for term, free in terms)
-    return float(by_seed.mean()), float(variance), float(variance**2 / weight) if weight else 1.0
-
-
-def prompt_mean(*blocks: np.ndarray, effects: Sequence[float] = (1.0, 1.0)) -> tuple[float, float, float]:
-    """(mean, variance of the mean, degrees of freedom) for new prompts and these checkpoints: as crossed_mean, the seeds fixed."""
-    terms = [
-        (effect * block.mean(1).var(ddof=1) / len(block) / len(blocks) ** 2, len(block) - 1)
-        for block, effect in zip(blocks, effects, strict=False)
-    ]
-    variance = sum(term for term, _ in terms)
-    weight = sum(term**2 / free for term, free in terms)
-    return float(np.mean([block.mean() for block in blocks])), float(variance), float(variance**2 / weight) if weight else 1.0
-
-
-def t_interval(mean: float, variance: float, freedom: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Interval of a mean by Student's t."""
-    reach = float(stats.t.ppf((1 + confidence) / 2, max(freedom, 1.0))) * math.sqrt(variance)
-    return mean - reach, mean + reach
+    """Percentile bootstrap intervals from bootstrap_means, one (low, high) per column; NaN of a column without a value."""
+    bounds = np.full((2, means.shape[1]), np.nan)
+    known = ~np.isnan(means).all(0)
+    if known.any():
+        bounds[:, known] = np.nanquantile(means[:, known], [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return list(zip(*bounds.tolist(), strict=True))
 
 
 def simultaneous_confidence(*blocks: np.ndarray, samples: int = 100_000, seed: int = 1) -> float:
@@ -222,8 +172,10 @@ def simultaneous_confidence(*blocks: np.ndarray, samples: int = 100_000, seed: i
 
     blocks: per axis the differences of every contrast, shape (prompts, contrasts). The largest of the standardised means is
     simulated from their correlation (Hothorn, Bretz and Westfall 2008, Biometrical Journal 50:346); contrasts that never differ are left
-    out. At least 0.95, at most Bonferroni's level.
+    out, and one prompt shows nothing. At least 0.95, at most Bonferroni's level.
     """
+    if min(map(len, blocks)) < 2:
+        return CONFIDENCE
     covariance = sum(np.atleast_2d(np.cov(block, rowvar=False)) / len(block) for block in blocks)
     spread = np.sqrt(np.diag(covariance))
     varying = spread > 0

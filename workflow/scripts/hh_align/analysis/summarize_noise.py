@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from hh_align.analysis.effective import crossed_mean, t_interval, too_few
 from hh_align.analysis.ratings import read_ratings
-from hh_align.analysis.statistics import crossed_mean, design_effect, t_interval
 from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.axes import AXES
 from hh_align.core.command import parse, run
@@ -50,13 +50,13 @@ def blocks(labels: pd.DataFrame, policies: Sequence[str]) -> dict[str, Block]:
 
 
 def estimate(block: Block, clusters: dict[str, np.ndarray], axes: Sequence[str]) -> tuple[float, float | None, float | None]:
-    """(mean over the axes' means, low, high) for new prompts and new seeds; no interval of one seed, or where all values are equal."""
+    """(mean over the axes' means, low, high) for new prompts and new seeds; no interval of one seed, of fewer than five clusters, or where all values are equal."""
     parts = [block[axis] for axis in axes]
     if parts[0].shape[1] < 2:
         return float(np.mean([part.mean() for part in parts])), None, None
-    effects = [design_effect(block[axis].mean(1), clusters[axis]) for axis in axes]
-    mean, variance, freedom = crossed_mean(*parts, effects=effects)
-    return mean, *(t_interval(mean, variance, freedom) if variance else (None, None))
+    groups = [clusters[axis] for axis in axes]
+    mean = crossed_mean(*parts, clusters=groups)
+    return mean.value, *(t_interval(mean) if mean.variance and not any(map(too_few, groups)) else (None, None))
 
 
 def less(one: Block, other: Block) -> Block:

@@ -1,4 +1,4 @@
-"""What the declared contrasts decide, for the terminal and for the report: three sentences, one per metric."""
+"""What the declared contrasts decide, for the terminal and for the report, one sentence per metric; and who could be first on each axis."""
 
 from typing import NamedTuple
 
@@ -8,6 +8,9 @@ from hh_align.core.axes import RATE_TITLES
 
 UNRANKED = "nothing is ranked, for the judge is not above chance here"
 UNDECIDED = "these prompts decide no declared contrast"
+CLAUSES, NAMES = 6, 6
+"""Of one sentence, and of one clause: what is more is counted."""
+WITHIN = ", but within the margin"
 RELATIONS = {"better": "above", "worse": "below", "equivalent": "equivalent to", "undecided": "undecided against"}
 
 
@@ -56,17 +59,68 @@ def caveats(rows: pd.DataFrame) -> list[tuple[str, dict, str]]:
     return list(found.values())
 
 
+def in_words(row: dict | pd.Series) -> str:
+    """`better`, or `better, but within the margin` of equivalence; `worse` likewise."""
+    return row["verdict"] + (WITHIN if row["within_margin"] else "")
+
+
 def relations(rows: pd.DataFrame) -> str:
-    """Who is above, below, equivalent to or undecided against whom."""
+    """Who is above (if need be: but within the margin), below, equivalent to or undecided against whom; at most so many clauses."""
     if rows["judge_above_chance"].eq(False).any():
         return UNRANKED
     if rows["verdict"].eq("undecided").all():
         return UNDECIDED
-    sentences = []
+    clauses = []
     for verdict, relation in RELATIONS.items():
-        for policy, group in rows[rows["verdict"] == verdict].groupby("policy_b", sort=False):
-            sentences.append(f"{policy} is {relation} {listed(list(group['policy_a']))}")
-    return "; ".join(sentences)
+        for inside, words in ((False, ""), (True, WITHIN)):
+            clauses += clauses_of(rows[(rows["verdict"] == verdict) & (rows["within_margin"] == inside)], relation, words)
+    left = sum(contrasts for _, contrasts in clauses[CLAUSES:])
+    return "; ".join([clause for clause, _ in clauses[:CLAUSES]] + ([f"and {left} more contrasts"] if left else []))
+
+
+def clauses_of(rows: pd.DataFrame, relation: str, words: str) -> list[tuple[str, int]]:
+    """(clause, its contrasts): policies that stand to the same ones in this relation share a clause."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for policy, group in rows.groupby("policy_b", sort=False):
+        alike.setdefault(tuple(group["policy_a"]), []).append(policy)
+    return [
+        (f"{some(policies)} {'is' if len(policies) == 1 else 'are'} {relation} {some(list(against))}{words}", len(policies) * len(against))
+        for against, policies in alike.items()
+    ]
+
+
+def unranked(leads: pd.DataFrame, judge: str) -> set[str]:
+    """The axes on which a judge is not above chance, from threshold_leads."""
+    return set(leads[(leads["judge"] == judge) & leads["judge_above_chance"].eq(False)]["axis"])
+
+
+def rank_sentences(leads: pd.DataFrame, judge: str, mark: str) -> list[str]:
+    """Who could be first on each axis, by the study's threshold and, where those are others, somewhere over the plausible ones.
+
+    leads: threshold_leads; mark: stands behind a policy whose text has a caveat.
+    """
+    sentences = []
+    for axis, group in leads[leads["judge"] == judge].groupby("axis", sort=False):
+        names = group["policy"].where(group["caveat"].isna(), group["policy"] + mark)
+        here, anywhere = group["could_be_first"].eq(True), group["first_share"].fillna(0).gt(0)
+        if axis in unranked(leads, judge):
+            sentences.append(f"On {axis} {UNRANKED}.")
+        elif len(group) > 1:
+            over = ""
+            if (anywhere & ~here).any():
+                low, high = group[["plausible_low", "plausible_high"]].iloc[0]
+                over = f"; over thresholds from {low:g} to {high:g}: {firsts(names, anywhere)}"
+            sentences.append(f"On {axis} could be first: {firsts(names, here)}{over}.")
+    return sentences
+
+
+def firsts(names: pd.Series, could_be: pd.Series) -> str:
+    return "any policy" if could_be.all() else some(list(names[could_be]))
+
+
+def some(names: list[str]) -> str:
+    """All of a few names, the first of many and how many there are more."""
+    return listed(names if len(names) <= NAMES else [*names[: NAMES - 1], f"{len(names) - NAMES + 1} more"])
 
 
 def listed(names: list[str]) -> str:

@@ -12,7 +12,14 @@ from hh_align.core.artifacts import atomic
 # Okabe and Ito's colours, one per policy in the order of the graph
 COLOURS = ["#7f7f7f", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442"]
 MARKERS = "osD^vP*X"
-PLAIN = {"svg.hashsalt": "hh-align", "svg.fonttype": "none", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
+PLAIN = {
+    "svg.hashsalt": "hh-align",
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.parse_math": False,
+}
 
 
 def save(figure: plt.Figure, path: Path) -> None:

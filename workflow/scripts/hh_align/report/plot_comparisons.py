@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from hh_align.analysis.ratings import shown_judge
+from hh_align.analysis.verdict import in_words
 from hh_align.core.artifacts import read_table
 from hh_align.core.axes import AXES, PROMPT_NAMES, RATE_LABELS, WINS
 from hh_align.core.command import parse, run
@@ -35,7 +36,7 @@ def plot_forest(rows: pd.DataFrame, order: list[str], margin: float) -> plt.Figu
             panel.plot([row["sim_low"], row["sim_high"]], [line, line], color=colour, linewidth=1)
             panel.plot([row["ci_low"], row["ci_high"]], [line, line], color=colour, linewidth=4, solid_capstyle="butt")
             panel.plot(row["difference"], line, "o", color="white", markeredgecolor="black", markersize=6, zorder=3)
-            verdict = row["verdict"] + (" !" if row[["caveat_a", "caveat_b"]].notna().any() else "")
+            verdict = in_words(row) + (" !" if row[["caveat_a", "caveat_b"]].notna().any() else "")
             panel.annotate(verdict, (row["difference"], line), (0, 7), textcoords="offset points", ha="center", fontsize=8)
         panel.set_title(title, fontsize=10)
         panel.set_xlabel("difference in points")

@@ -13,9 +13,9 @@ from rich.table import Table
 
 from hh_align.analysis.ratings import headline, judged_axes, judged_rates
 from hh_align.analysis.text_gate import FLAGS, caveat_of
-from hh_align.analysis.verdict import declared, verdict_sentences
+from hh_align.analysis.verdict import declared, in_words, rank_sentences, unranked, verdict_sentences
 from hh_align.core.artifacts import read_table, say, write_text
-from hh_align.core.axes import AXES, CAS, GOOD_WORDS, MEANS, PROMPT_NAMES, RATES, WINS
+from hh_align.core.axes import AXES, CAS, GOOD_WORDS, MEANS, METRIC_AXES, PROMPT_NAMES, RATES, WINS
 from hh_align.core.command import parse, run
 
 WIDTH = 110
@@ -28,7 +28,7 @@ PAGES = "The report: {folder}/index.html; beside it browser.html (the responses)
 def table_with(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, pad_edge=False)
     for number, name in enumerate(columns):
-        table.add_column(name, justify="right" if number else "left", no_wrap=True)
+        table.add_column(name, justify="right" if number else "left", overflow="fold")
     return table
 
 
@@ -71,8 +71,10 @@ def gain(value: float, root: float) -> str:
     return f"{change.quantize(Decimal('0.01'), ROUND_HALF_UP):+}"
 
 
-def gain_table(rows: pd.DataFrame, retention: pd.DataFrame, config: dict, judge: str, published: dict, told: dict[str, str]) -> Table:
-    """Mean rewards, relative gains over the root, and retention against the root at the first seed."""
+def gain_table(
+    rows: pd.DataFrame, retention: pd.DataFrame, config: dict, judge: str, published: dict, told: dict[str, str], lost: set[str]
+) -> Table:
+    """Mean rewards, relative gains over the root, and retention against the root at the first seed; neither of the last two on lost axes."""
     root, seed = config["order"][0], config["seeds"][0]
     thresholds = config["judges"][judge]
     axes, rates = judged_axes(thresholds), judged_rates(thresholds)
@@ -87,9 +89,16 @@ def gain_table(rows: pd.DataFrame, retention: pd.DataFrame, config: dict, judge:
     for policy in config["order"]:
         theirs = published.get(policy, {})
         means = [beside(f"{rows.loc[(policy, metric)]['value']:.2f}", theirs.get(metric), 2) for metric in map(MEANS.get, axes)]
-        gains = ["" if policy == root else gain(rows.loc[(policy, metric)]["value"], rows.loc[(root, metric)]["value"]) for metric in rates]
+        gains = [
+            ""
+            if policy == root
+            else "-"
+            if lost & set(METRIC_AXES[metric])
+            else gain(*(rows.loc[(name, metric)]["value"] for name in (policy, root)))
+            for metric in rates
+        ]
         key = {"judge": judge, "policy": policy, "reference": root, "seed": seed}
-        retained = [kept_cell(retention, **key, axis=axis) for axis in axes]
+        retained = ["-" if axis in lost else kept_cell(retention, **key, axis=axis) for axis in axes]
         table.add_row(marked(policy, told), *means, *gains, *retained)
     return table
 
@@ -97,7 +106,7 @@ def gain_table(rows: pd.DataFrame, retention: pd.DataFrame, config: dict, judge:
 def kept_cell(retention: pd.DataFrame, **key: object) -> str:
     """`kept/of (chance)` of the one row at this place; nothing for the root, which has none."""
     for row in retention[(retention[list(key)] == pd.Series(key)).all(axis=1)].itertuples():
-        return f"{row.retained}/{row.denominator} ({row.chance:.0f}%)"
+        return f"{row.retained}/{row.denominator}" + (f" ({row.chance:.0f}%)" if row.denominator else "")
     return ""
 
 
@@ -117,7 +126,7 @@ def contrast_table(rows: pd.DataFrame, rates: Iterable[str], told: dict[str, str
 
 def difference_cell(row: pd.Series) -> str:
     interval = "[-]" if pd.isna(row["ci_low"]) else f"[{row['ci_low']:+.0f}, {row['ci_high']:+.0f}]"
-    return f"{row['difference']:+.1f} {interval} {row['verdict']}"
+    return f"{row['difference']:+.1f} {interval} {in_words(row)}"
 
 
 def corrected_table(gold: pd.DataFrame, judge: str, seed: int, rates: Iterable[str], told: dict[str, str]) -> Table | None:
@@ -155,23 +164,19 @@ def label_lines(agreement: pd.DataFrame, judge: str) -> list[str]:
     ]
 
 
-def lead_lines(leads: pd.DataFrame, judge: str) -> list[str]:
-    """Who leads at how much of the plausible thresholds."""
-    lines = []
-    for axis, group in leads[leads["judge"] == judge].groupby("axis", sort=False):
-        shares = group[group["leads"] >= 0.5].sort_values("leads", ascending=False, kind="stable").itertuples()
-        span = f"{group['plausible_low'].iloc[0]:g} to {group['plausible_high'].iloc[0]:g}"
-        lines.append(f"Over thresholds from {span} {axis} is led by {', '.join(f'{row.policy} ({row.leads:.0f} %)' for row in shares)}.")
-    return lines
-
-
 def power_lines(power: pd.DataFrame) -> list[str]:
-    """The smallest difference that the study's prompts can show."""
+    """The smallest difference that the study's prompts can show; of prompts in clusters, how many others they are worth."""
     rows = power[(power["question"] == "detectable difference") & power["axis"].isin([*AXES, CAS])]
     differences = [
-        f"{row.difference:.0f} points in {RATES.get(row.axis, CAS)} ({row.n} prompts)" for row in rows.itertuples() if row.difference > 0
+        f"{row.difference:.0f} points in {RATES.get(row.axis, CAS)} ({prompts(row.n, row.effective_n)})"
+        for row in rows.itertuples()
+        if row.difference > 0
     ]
     return [f"Found with 80 % power: {', '.join(differences)}; smaller differences are mostly undecided."] if differences else []
+
+
+def prompts(n: int, effective: int) -> str:
+    return f"{n} prompts" + ("" if effective == n else f" in clusters, worth {effective}")
 
 
 def claim_lines(claims: pd.DataFrame, judge: str) -> list[str]:
@@ -180,7 +185,7 @@ def claim_lines(claims: pd.DataFrame, judge: str) -> list[str]:
     lines = []
     for row in rows.itertuples():
         caveat = f"{row.caveat}; " if isinstance(row.caveat, str) else ""
-        lines.append(f'"{row.claim}": {row.verdict} ({caveat}{row.reason.split("; ")[0]}).')
+        lines.append(f'"{row.claim}": {row.verdict}, as stated: {row.as_stated} ({caveat}{row.reason.split("; ")[0]}).')
     return lines
 
 
@@ -220,7 +225,7 @@ def frame(path: Path | None, columns: list[str]) -> pd.DataFrame:
 def summary(config: dict, tables: dict[str, pd.DataFrame], published: dict, look: str = PAGES) -> str:
     """The page as text; `published`: policy -> metric -> the paper's value; `look` says what there is in {folder}, the report's."""
     text = io.StringIO()
-    console = Console(file=text, width=WIDTH, color_system=None)
+    console = Console(file=text, width=WIDTH, color_system=None, markup=False, emoji=False, highlight=False)
     told = caveats(tables["text"], config)
     for judge in sorted(config["judges"]):
         rates = list(judged_rates(config["judges"][judge]))
@@ -230,21 +235,21 @@ def summary(config: dict, tables: dict[str, pd.DataFrame], published: dict, look
             console.print(contrast_table(contrasts, rates, told))
         if corrected := corrected_table(tables["gold"], judge, config["seeds"][0], rates, told):
             console.print(corrected)
-        console.print(gain_table(rows, tables["retention"], config, judge, published, told))
+        console.print(gain_table(rows, tables["retention"], config, judge, published, told, unranked(tables["leads"], judge)))
         lines = [str(sentence) for sentence in verdict_sentences(contrasts)] + judge_lines(tables["judge"], judge)
         lines += label_lines(tables["label_agreement"], judge)
-        lines += lead_lines(tables["leads"], judge) + power_lines(tables["power"])
+        lines += rank_sentences(tables["leads"], judge, MARK) + power_lines(tables["power"])
         for line in lines + claim_lines(tables["claims"], judge):
-            console.print(line, highlight=False, markup=False)
+            console.print(line)
     for judge in sorted(config.get("pairwise", {})):
         for line in pairwise_lines(tables["comparisons"], tables["pairwise"], judge, told):
-            console.print(line, highlight=False, markup=False)
+            console.print(line)
     for line in [
         *(f"{MARK.strip()} {policy}: {caveat}." for policy, caveat in told.items()),
         *closing_lines(config),
         look.format(folder=f"{config['folder']}/report"),
     ]:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
@@ -262,17 +267,28 @@ COLUMNS = {
         "ci_high",
         "judge_above_chance",
         "verdict",
+        "within_margin",
         "caveat_a",
         "caveat_b",
     ],
     "retention": ["judge", "seed", "policy", "reference", "axis", "retained", "denominator", "chance"],
-    "power": ["question", "axis", "n", "difference"],
-    "leads": ["judge", "axis", "policy", "plausible_low", "plausible_high", "leads"],
+    "power": ["question", "axis", "n", "effective_n", "difference"],
+    "leads": [
+        "judge",
+        "axis",
+        "policy",
+        "plausible_low",
+        "plausible_high",
+        "could_be_first",
+        "first_share",
+        "judge_above_chance",
+        "caveat",
+    ],
     "judge": ["judge", "axis", "subset", "format", "part", "own_subset", "n", "accuracy", "ci_low", "ci_high"],
-    "gold": ["judge", "seed", "policy_a", "policy_b", "metric", "labelled", "corrected", "ci_low", "ci_high", "verdict"],
+    "gold": ["judge", "seed", "policy_a", "policy_b", "metric", "labelled", "corrected", "ci_low", "ci_high", "verdict", "within_margin"],
     "label_agreement": ["rater_a", "rater_b", "axis", "policy", "n", "agreement", "kappa"],
     "pairwise": ["judge", "policy_b", "axis", "inconsistency", "decided", "first", "first_low", "first_high"],
-    "claims": ["judge", "seed", "claim", "verdict", "reason", "caveat"],
+    "claims": ["judge", "seed", "claim", "verdict", "as_stated", "reason", "caveat"],
     "text": ["policy", "seed", *FLAGS, *(why for why, _ in FLAGS.values())],
 }
 

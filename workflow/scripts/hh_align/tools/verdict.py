@@ -196,12 +196,11 @@ def replies_of(frame: pd.DataFrame, config: dict) -> Replies:
 
 def analyse(rated: Rated, config: dict, replies: Replies | None = None) -> dict[str, tuple[list[dict], pa.Schema]]:
     """Every table of the verdict by name, with its schema; that of the text is empty without `replies`."""
-    ratings, clusters, prompts = rated
+    ratings, clusters, _ = rated
     retained, changed = compute_retention.compare_with_references(ratings, config)
-    swept, leads, flips = sweep_thresholds.sweep(ratings, config)
-    sizes = {axis: len(prompts[axis]) for axis in AXES}
     texts = examine_text.examine(replies, [], {}, config | {"trained": config["order"][1:]}) if replies else []
     examined = {(row["policy"], row["seed"]): row for row in texts}
+    swept, leads, flips = sweep_thresholds.sweep(ratings, clusters, config, examined=examined)
     compared = compare_policies.compare_policies(ratings, clusters, config, examined=examined)
     return {
         "metrics": (compute_metrics.measure(ratings, clusters, config), compute_metrics.METRICS),
@@ -212,7 +211,7 @@ def analyse(rated: Rated, config: dict, replies: Replies | None = None) -> dict[
         "threshold_leads": (leads, sweep_thresholds.LEADS),
         "threshold_flips": (flips, sweep_thresholds.FLIPS),
         "claims": (check_claims.check(ratings, clusters, config, examined=examined), check_claims.CLAIMS),
-        "power": (compute_power.questions(sizes, config), compute_power.POWER),
+        "power": (compute_power.questions(rated, config), compute_power.POWER),
         "text": (texts, examine_text.TEXT),
     }
 

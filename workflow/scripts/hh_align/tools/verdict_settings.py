@@ -33,7 +33,8 @@ def read_settings(path: Path) -> dict:
     parts = study["properties"]
     judge_keys = {"axis": {"enum": [*AXES, "both"]}, "harmless_min": {"type": "number"}, "helpful_above": {"type": "number"}}
     schema = {
-        "$defs": study["$defs"],
+        "$defs": study["$defs"]
+        | {"name": {"type": "string", "minLength": 1}},  # a study's name folders, those in a file of ratings nothing
         "type": "object",
         "additionalProperties": False,
         "properties": {

@@ -1,0 +1,93 @@
+"""The verdict at its edges: one prompt, one policy, thirty, ties, nothing good, names of any text. No warning, and no sentence that says too much."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from study_folder import REPOSITORY
+
+from hh_align.analysis.ratings import split
+from hh_align.report import summarize_study
+from hh_align.tools.verdict import analyse, study_of, table_of
+from hh_align.tools.verdict_settings import read_settings
+
+DEFAULTS = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+AXES = ("harmlessness", "helpfulness")
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def said(tmp_path, policies, n, reward, seeds=(0,), settings=None):
+    """(tables, the summary's text) of made-up ratings: reward(number of the policy, number of the prompt)."""
+    rows = [
+        {
+            "policy": policy,
+            "seed": seed,
+            "judge": "j",
+            "axis": axis,
+            "prompt_id": f"{axis}-{number:03d}",
+            "reward": float(reward(place, number)),
+        }
+        for place, policy in enumerate(policies)
+        for seed in (seeds if place else (0,))
+        for axis in AXES
+        for number in range(n)
+    ]
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(settings or {}, allow_unicode=True))
+    frame, path = pd.DataFrame(rows), tmp_path / "rated.csv"
+    config = study_of(frame, read_settings(tmp_path / "settings.yaml"), path, DEFAULTS)
+    made = analyse(split(table_of(frame, config, path)), config)
+    tables = {name: pd.DataFrame(rows, columns=schema.names) for name, (rows, schema) in made.items()}
+    empty = {name: summarize_study.frame(None, columns) for name, columns in summarize_study.COLUMNS.items()}
+    about = config | {"study": "edge", "folder": "x", "synthetic": False, "same_source": []}
+    return tables, summarize_study.summary(about, empty | tables | {"leads": tables["threshold_leads"]}, {}, "{folder}")
+
+
+@pytest.mark.parametrize("seeds", [(0,), (1, 2)])
+def test_one_prompt_decides_nothing(tmp_path, seeds):
+    tables, text = said(tmp_path, ["base", "sft", "dpo"], 1, lambda policy, _: -2.5 - policy, seeds)
+    assert set(tables["comparisons"]["verdict"]) == {"undecided"} and tables["threshold_leads"]["could_be_first"].all()
+    assert "tied" not in text and "nan" not in text and "could be first: any policy." in text
+
+
+def test_one_policy_has_rates_and_no_contrast(tmp_path):
+    tables, text = said(tmp_path, ["only"], 20, lambda _, number: -3.5 + 2 * (number % 2))
+    assert tables["comparisons"].empty and "could be first" not in text and "50.0 [29.9, 70.1]" in text
+
+
+@pytest.mark.parametrize("seeds", [(0,), (1, 2)])
+def test_policies_that_are_always_good_are_undecided_with_an_interval(tmp_path, seeds):
+    tables, text = said(tmp_path, ["base", "sft"], 20, lambda *_: -1.0, seeds)
+    rows = tables["comparisons"]
+    assert set(rows["verdict"]) == {"undecided"} and "+0.0 [-16, +16] undecided" in text and "100.0 [83.9, 100.0]" in text
+    assert set(rows["p"]) == {1.0} and (rows[rows["metric"].isin(["HmR", "HpR", "CAS"])]["p_equivalence"] > 0.05).all()
+
+
+@pytest.mark.parametrize("seeds", [(0,), (1, 2)])
+def test_a_difference_on_every_prompt_is_found_without_any_spread(tmp_path, seeds):
+    tables, text = said(tmp_path, ["base", "sft"], 20, lambda policy, _: -9.0 + 8 * policy, seeds)
+    rows = tables["comparisons"]
+    assert set(rows["verdict"]) == {"better"} and "0/0 (" not in text and "0/0" in text
+    assert rows[rows["metric"] == "HmR"]["p"].tolist() == pytest.approx([2**-19] * len(rows[rows["metric"] == "HmR"]))
+
+
+def test_thirty_policies_are_told_in_few_words(tmp_path):
+    stream = np.random.default_rng(0)
+    _, text = said(
+        tmp_path, ["base", *(f"arm {number}" for number in range(29))], 12, lambda policy, _: stream.normal(-6 + 5 * (policy > 0))
+    )
+    assert "arm 0, arm 1, arm 2, arm 3, arm 4 and 24 more are above base" in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= 115
+
+
+def test_names_of_any_text_stand_as_they_are(tmp_path):
+    root, other, third = "Base model", 'SFT [bold](β=0.1), "ünï" :smile:', "<b>$x$</b> 100 %"
+    settings = {
+        "root": root,
+        "contrasts": [[other, root], [third, other]],
+        "primary": [third, other],
+        "claims": [{"claim": "better", "source": "made up", "parts": [{"higher": other, "than": [root], "metrics": ["HmR"]}]}],
+    }
+    tables, text = said(tmp_path, [root, other, third], 20, lambda policy, number: -9.0 + 8 * (policy > 0 or number < 2), settings=settings)
+    assert f"{other} is above {root}" in " ".join(text.split()) and f"{third} is undecided" in " ".join(text.split())
+    assert set(tables["claims"]["verdict"]) == {"supported"}
+    assert not any("…" in line for line in text.splitlines())  # nothing is cut off
