@@ -1,6 +1,6 @@
 """Programs in forks of one process that has loaded their libraries: the same command and the same output, and none leaves anything to the next.
 
-python -P tests/fork_server.py serve KIND SOCKET   # KIND: plan (Snakemake), step (the package's steps)
+python -P tests/fork_server.py serve KIND SOCKET   # KIND: snakemake, or step (of the package)
 python -I -S tests/fork_server.py ask SOCKET WORD…   # runs a command there: what stands for `python` in a job's shell
 """
 
@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 LIBRARIES = {
-    "plan": ("snakemake.cli", "jsonschema", "pyarrow.parquet", "smart_open"),
+    "snakemake": ("snakemake.cli", "jsonschema", "pyarrow.parquet", "smart_open"),
     "step": (
         *("pandas", "pyarrow.parquet", "scipy.stats", "scipy.optimize", "statsmodels.stats.multitest", "statsmodels.stats.proportion"),
         *("matplotlib.figure", "matplotlib.backends.backend_svg", "jinja2", "rich.console", "rich.table", "psutil", "yaml"),
@@ -61,15 +61,18 @@ def python_function() -> dict[str, str]:
 
 def serve(kind: str, path: str) -> None:
     """Answer every connection from a fork: it runs the command, another one waits for it and sends the exit status."""
+    import atexit
     import gc
     import select
     import signal
     from importlib import import_module
 
+    atexit.register(leave)  # before the libraries' own functions: it is called after them
     for name in LIBRARIES[kind]:
         import_module(name)
-    if kind == "plan":
+    if kind == "snakemake":
         sys.modules["snakemake.cli"].get_argument_parser()  # loads the plugins
+        read_package()
     gc.freeze()  # what is loaded stays: no fork looks through it for garbage
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX)
@@ -94,6 +97,19 @@ def serve(kind: str, path: str) -> None:
         os._exit(0)
 
 
+def read_package() -> None:
+    """Hash the package's code once: the copy in a study's folder holds the same texts, but for those that a test has edited."""
+    scripts = Path(__file__).resolve().parent.parent / "workflow/scripts"
+    sys.path.insert(0, str(scripts))
+    from hh_align.core.code_hash import code_hash
+
+    sys.path.remove(str(scripts))
+    for path in scripts.rglob("[!_]*.py"):
+        code_hash(".".join(path.relative_to(scripts).with_suffix("").parts), scripts)
+    for name in ("hh_align", "hh_align.core"):
+        del sys.modules[name]
+
+
 def run(kind: str, streams: list[int], arguments: list[str], folder: str, environment: dict[str, str]) -> None:
     """What the program does, with this environment, in this folder."""
     os.environ.clear()
@@ -102,15 +118,31 @@ def run(kind: str, streams: list[int], arguments: list[str], folder: str, enviro
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    if kind == "plan":
-        sys.argv = [str(Path(sys.executable).parent / "snakemake"), *arguments]
-        sys.modules["snakemake.cli"].main()
-    else:
-        import runpy
+    try:
+        if kind == "snakemake":
+            sys.argv = [str(Path(sys.executable).parent / "snakemake"), *arguments]
+            sys.modules["snakemake.cli"].main()
+        else:
+            import runpy
 
-        sys.path[:0] = environment["PYTHONPATH"].split(os.pathsep)
-        sys.argv = arguments[1:]
-        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+            sys.path[:0] = environment["PYTHONPATH"].split(os.pathsep)
+            sys.argv = arguments[1:]
+            runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+    except BaseException as error:
+        code = error.code if isinstance(error, SystemExit) else 1
+        ENDING["status"] = code if isinstance(code, int) else int(code is not None)
+        raise
+
+
+ENDING = {"status": 0}
+"""How this process ends."""
+
+
+def leave() -> None:
+    """End here: to free what is loaded, object by object, would copy every page that a fork shares."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(ENDING["status"])
 
 
 if __name__ == "__main__":
