@@ -22,23 +22,37 @@ LIBRARIES = {
 """What a fork need not load again. The package itself is none of it: each study has its own code."""
 
 
-@cache
-def start(kind: str) -> str:
-    """The socket of this process's server; it ends with this process."""
+def home() -> Path:
+    """The folder of the servers that this process and its children share; it and they end with the process that called this first."""
     import atexit
     import shutil
-    import subprocess
     import tempfile
 
-    folder = tempfile.mkdtemp(prefix="fork-server-")
-    path = f"{folder}/socket"
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-P", __file__, "serve", kind, path]
-    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-    server.stdout.readline()  # it listens
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    atexit.register(server.stdin.close)
-    return path
+    if "FORK_SERVERS" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="forks-")
+        os.environ["FORK_SERVERS"] = folder
+        os.mkfifo(f"{folder}/life")
+        life = os.open(f"{folder}/life", os.O_RDWR)  # what the servers read: its end is theirs
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        atexit.register(os.close, life)
+    return Path(os.environ["FORK_SERVERS"])
+
+
+@cache
+def start(kind: str) -> str:
+    """The socket of the server of this kind, started by whoever needs it first."""
+    import fcntl
+    import subprocess
+
+    path = home() / kind
+    with open(home() / f"{kind}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            command = [sys.executable, "-P", __file__, "serve", kind, str(path)]
+            with open(home() / "life") as life:
+                server = subprocess.Popen(command, stdin=life, stdout=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"})
+            assert server.stdout.readline(), f"the server of {kind} has ended"  # it listens
+    return str(path)
 
 
 def ask(path: str, arguments: list[str], folder: str, environment: dict[str, str], streams: tuple[int, int, int]) -> int:
@@ -79,7 +93,7 @@ def serve(kind: str, path: str) -> None:
     listener.bind(path)
     listener.listen(16)
     print("listening", flush=True)
-    while select.select([listener, sys.stdin], [], [])[0] == [listener]:  # stdin ends with the process that started the server
+    while select.select([listener, sys.stdin], [], [])[0] == [listener]:  # stdin ends with the process that made the servers' folder
         connection, _ = listener.accept()
         if os.fork():
             connection.close()

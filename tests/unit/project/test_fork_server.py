@@ -30,11 +30,11 @@ def test_a_server_that_ends_without_a_status_is_a_failure(tmp_path):
         thread.join()
 
 
-def test_the_folder_of_a_socket_goes_with_its_process(tmp_path):
+def test_the_folder_of_the_sockets_goes_with_its_process(tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("s")  # the path of a socket has 107 bytes at most
     code = f"import sys; sys.path.insert(0, {str(REPOSITORY / 'tests')!r}); from fork_server import start; print(start('snakemake'))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | {"TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=True
-    )
+    own = {name: value for name, value in os.environ.items() if name != "FORK_SERVERS"} | {"TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=own, capture_output=True, text=True, check=True)
     assert Path(done.stdout.strip()).parent.parent == tmp_path and not list(tmp_path.iterdir())
 
 
