@@ -3,6 +3,7 @@
 import json
 import subprocess
 import time
+from functools import partial
 from typing import NamedTuple
 
 import psutil
@@ -55,6 +56,10 @@ def test_two_processes_give_the_result_of_one(study, shared):
     assert not (study / f"state/{kind}_two").exists()
 
 
+long = partial(pytest.param, marks=pytest.mark.long)
+
+
+@pytest.mark.parametrize("shared", ["dpo", long("sft"), long("kto")], indirect=True)
 def test_two_processes_killed_in_the_middle_end_with_the_same_bytes(study, shared):
     kind, name = shared.kind, f"{shared.kind}_killed"
     command, state = by_two_processes(study, name, METHODS[kind], **shared.inputs), study / "state" / name
