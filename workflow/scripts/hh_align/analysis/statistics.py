@@ -1,5 +1,6 @@
 """Intervals and tests for rates on few, paired prompts. Rates are proportions here; tables hold percentages."""
 
+import functools
 import gc
 import math
 from collections.abc import Sequence
@@ -244,14 +245,16 @@ def mcnemar_power(n: int, discordance: float, difference: float, alpha: float = 
     """
     counts = np.arange(1, n + 1)
     weight = stats.binom.pmf(counts, n, discordance)
-    critical = _critical(counts, alpha)
+    critical = _critical(1 << n.bit_length(), alpha)[:n]  # few sizes, for a search asks with many n
     share = (discordance + difference) / 2 / discordance
     rejected = stats.binom.cdf(critical, counts, share) + stats.binom.sf(counts - critical - 1, counts, share)
     return float(weight @ rejected)
 
 
-def _critical(counts: np.ndarray, alpha: float) -> np.ndarray:
-    """The largest k with 2 P(X <= k) <= alpha for X ~ Binomial(count, 1/2); -1 where there is none."""
+@functools.cache
+def _critical(size: int, alpha: float) -> np.ndarray:
+    """For counts 1 to `size` the largest k with 2 P(X <= k) <= alpha for X ~ Binomial(count, 1/2); -1 where there is none."""
+    counts = np.arange(1, size + 1)
     k = stats.binom.ppf(alpha / 2, counts, 0.5)
     return np.where(2 * stats.binom.cdf(k, counts, 0.5) <= alpha, k, k - 1)
 
