@@ -74,11 +74,11 @@ def python_function() -> dict[str, str]:
 
 
 def serve(kind: str, path: str) -> None:
-    """Answer every connection from a fork: it runs the command, another one waits for it and sends the exit status."""
+    """Answer every connection with the exit status of a fork that runs its command."""
     import atexit
     import gc
     import select
-    import signal
+    from contextlib import suppress
     from importlib import import_module
 
     atexit.register(leave)  # before the libraries' own functions: it is called after them
@@ -88,27 +88,32 @@ def serve(kind: str, path: str) -> None:
         sys.modules["snakemake.cli"].get_argument_parser()  # loads the plugins
         read_package()
     gc.freeze()  # what is loaded stays: no fork looks through it for garbage
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(16)
     print("listening", flush=True)
-    while select.select([listener, sys.stdin], [], [])[0] == [listener]:  # stdin ends with the process that made the servers' folder
-        connection, _ = listener.accept()
-        if os.fork():
-            connection.close()
+    asked: dict[int, tuple[int, socket.socket]] = {}  # a fork's descriptor -> its id, and who waits for it
+    while sys.stdin not in (ready := select.select([sys.stdin, listener, *asked], [], [])[0]):  # it ends with who made the servers' folder
+        for ended in asked.keys() & set(ready):
+            number, connection = asked.pop(ended)
+            status = os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+            with connection, suppress(OSError):  # who asked may have been killed
+                connection.sendall((status % 256).to_bytes(1))
+            os.close(ended)
+        if listener not in ready:
             continue
-        listener.close()
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        connection, _ = listener.accept()
         size, streams, _, _ = socket.recv_fds(connection, 4, 3)
         with connection.makefile("rb") as sent:
             request = json.loads(sent.read(int.from_bytes(size)))
-        if not (child := os.fork()):
-            connection.close()
+        if not (number := os.fork()):
+            listener.close()
+            for waiting in (connection, *(each for _, each in asked.values())):
+                waiting.close()
             return run(kind, streams, **request)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        connection.sendall((status % 256).to_bytes(1))
-        os._exit(0)
+        asked[os.pidfd_open(number)] = number, connection
+        for stream in streams:
+            os.close(stream)
 
 
 def read_package() -> None:
