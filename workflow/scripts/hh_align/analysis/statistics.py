@@ -243,12 +243,17 @@ def mcnemar_power(n: int, discordance: float, difference: float, alpha: float = 
 
     Enumerated over the number of discordant pairs and their split. Needs |difference| <= discordance <= 1.
     """
-    counts = np.arange(1, n + 1)
-    weight = stats.binom.pmf(counts, n, discordance)
-    critical = _critical(1 << n.bit_length(), alpha)[:n]  # few sizes, for a search asks with many n
     share = (discordance + difference) / 2 / discordance
-    rejected = stats.binom.cdf(critical, counts, share) + stats.binom.sf(counts - critical - 1, counts, share)
-    return float(weight @ rejected)
+    rejected = _rejected(1 << n.bit_length(), share, alpha)[:n]  # of few sizes, for a search asks for many n
+    return float(stats.binom.pmf(np.arange(1, n + 1), n, discordance) @ rejected)
+
+
+@functools.lru_cache(maxsize=8)
+def _rejected(size: int, share: float, alpha: float) -> np.ndarray:
+    """For 1 to `size` discordant pairs, of which each falls on one side with probability `share`: how probably the test rejects."""
+    counts = np.arange(1, size + 1)
+    critical = _critical(size, alpha)
+    return stats.binom.cdf(critical, counts, share) + stats.binom.sf(counts - critical - 1, counts, share)
 
 
 @functools.cache
