@@ -105,7 +105,11 @@ def serve(kind: str, path: str) -> None:
         connection, _ = listener.accept()
         size, streams, _, _ = socket.recv_fds(connection, 4, 3)
         with connection.makefile("rb") as sent:
-            request = json.loads(sent.read(int.from_bytes(size)))
+            text = sent.read(int.from_bytes(size))
+        if len(size) < 4 or len(text) < int.from_bytes(size):  # who asks was killed while asking
+            connection.close()
+            continue
+        request = json.loads(text)
         if not (number := os.fork()):
             listener.close()
             for waiting in (connection, *(each for _, each in asked.values())):

@@ -57,6 +57,8 @@ def test_a_fork_ends_as_a_process_does(tmp_path, how, status, said):
         [sys.executable, "-c", code], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as server, open(tmp_path / "output", "w+") as output:  # fmt: skip
         server.stdout.readline()
+        with socket.socket(socket.AF_UNIX) as killed:  # while it asked
+            killed.connect(str(tmp_path / "s"))
         streams, environment = (output.fileno(),) * 3, os.environ | {"PYTHONPATH": str(tmp_path)}
         assert ask(str(tmp_path / "s"), ["-m", "ends", how], str(tmp_path), environment, streams) == status
     printed = (tmp_path / "output").read_text()
