@@ -1,6 +1,6 @@
 """Programs in forks of one process that has loaded their libraries: the same command and the same output, and none leaves anything to the next.
 
-python -P tests/fork_server.py serve KIND SOCKET   # KIND: plan (Snakemake), step (the package's steps)
+python -P tests/fork_server.py serve KIND SOCKET   # KIND: snakemake, or step (of the package)
 python -I -S tests/fork_server.py ask SOCKET WORD…   # runs a command there: what stands for `python` in a job's shell
 """
 
@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 LIBRARIES = {
-    "plan": ("snakemake.cli", "jsonschema", "pyarrow.parquet", "smart_open"),
+    "snakemake": ("snakemake.cli", "jsonschema", "pyarrow.parquet", "smart_open"),
     "step": (
         *("pandas", "pyarrow.parquet", "scipy.stats", "scipy.optimize", "statsmodels.stats.multitest", "statsmodels.stats.proportion"),
         *("matplotlib.figure", "matplotlib.backends.backend_svg", "jinja2", "rich.console", "rich.table", "psutil", "yaml"),
@@ -22,23 +22,37 @@ LIBRARIES = {
 """What a fork need not load again. The package itself is none of it: each study has its own code."""
 
 
-@cache
-def start(kind: str) -> str:
-    """The socket of this process's server; it ends with this process."""
+def home() -> Path:
+    """The folder of the servers that this process and its children share; it and they end with the process that called this first."""
     import atexit
     import shutil
-    import subprocess
     import tempfile
 
-    folder = tempfile.mkdtemp(prefix="fork-server-")
-    path = f"{folder}/socket"
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-P", __file__, "serve", kind, path]
-    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-    server.stdout.readline()  # it listens
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    atexit.register(server.stdin.close)
-    return path
+    if "FORK_SERVERS" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="forks-")
+        os.environ["FORK_SERVERS"] = folder
+        os.mkfifo(f"{folder}/life")
+        life = os.open(f"{folder}/life", os.O_RDWR)  # what the servers read: its end is theirs
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        atexit.register(os.close, life)
+    return Path(os.environ["FORK_SERVERS"])
+
+
+@cache
+def start(kind: str) -> str:
+    """The socket of the server of this kind, started by whoever needs it first."""
+    import fcntl
+    import subprocess
+
+    path = home() / kind
+    with open(home() / f"{kind}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            command = [sys.executable, "-P", __file__, "serve", kind, str(path)]
+            with open(home() / "life") as life:
+                server = subprocess.Popen(command, stdin=life, stdout=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"})
+            assert server.stdout.readline(), f"the server of {kind} has ended"  # it listens
+    return str(path)
 
 
 def ask(path: str, arguments: list[str], folder: str, environment: dict[str, str], streams: tuple[int, int, int]) -> int:
@@ -60,38 +74,63 @@ def python_function() -> dict[str, str]:
 
 
 def serve(kind: str, path: str) -> None:
-    """Answer every connection from a fork: it runs the command, another one waits for it and sends the exit status."""
+    """Answer every connection with the exit status of a fork that runs its command."""
+    import atexit
     import gc
     import select
-    import signal
+    from contextlib import suppress
     from importlib import import_module
 
+    atexit.register(leave)  # before the libraries' own functions: it is called after them
     for name in LIBRARIES[kind]:
         import_module(name)
-    if kind == "plan":
+    if kind == "snakemake":
         sys.modules["snakemake.cli"].get_argument_parser()  # loads the plugins
+        read_package()
     gc.freeze()  # what is loaded stays: no fork looks through it for garbage
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(16)
     print("listening", flush=True)
-    while select.select([listener, sys.stdin], [], [])[0] == [listener]:  # stdin ends with the process that started the server
-        connection, _ = listener.accept()
-        if os.fork():
-            connection.close()
+    asked: dict[int, tuple[int, socket.socket]] = {}  # a fork's descriptor -> its id, and who waits for it
+    while sys.stdin not in (ready := select.select([sys.stdin, listener, *asked], [], [])[0]):  # it ends with who made the servers' folder
+        for ended in asked.keys() & set(ready):
+            number, connection = asked.pop(ended)
+            status = os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+            with connection, suppress(OSError):  # who asked may have been killed
+                connection.sendall((status % 256).to_bytes(1))
+            os.close(ended)
+        if listener not in ready:
             continue
-        listener.close()
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        connection, _ = listener.accept()
         size, streams, _, _ = socket.recv_fds(connection, 4, 3)
         with connection.makefile("rb") as sent:
-            request = json.loads(sent.read(int.from_bytes(size)))
-        if not (child := os.fork()):
+            text = sent.read(int.from_bytes(size))
+        if len(size) < 4 or len(text) < int.from_bytes(size):  # who asks was killed while asking
             connection.close()
+            continue
+        request = json.loads(text)
+        if not (number := os.fork()):
+            listener.close()
+            for waiting in (connection, *(each for _, each in asked.values())):
+                waiting.close()
             return run(kind, streams, **request)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        connection.sendall((status % 256).to_bytes(1))
-        os._exit(0)
+        asked[os.pidfd_open(number)] = number, connection
+        for stream in streams:
+            os.close(stream)
+
+
+def read_package() -> None:
+    """Hash the package's code once: the copy in a study's folder holds the same texts, but for those that a test has edited."""
+    scripts = Path(__file__).resolve().parent.parent / "workflow/scripts"
+    sys.path.insert(0, str(scripts))
+    from hh_align.core.code_hash import code_hash
+
+    sys.path.remove(str(scripts))
+    for path in scripts.rglob("[!_]*.py"):
+        code_hash(".".join(path.relative_to(scripts).with_suffix("").parts), scripts)
+    for name in ("hh_align", "hh_align.core"):
+        del sys.modules[name]
 
 
 def run(kind: str, streams: list[int], arguments: list[str], folder: str, environment: dict[str, str]) -> None:
@@ -102,15 +141,31 @@ def run(kind: str, streams: list[int], arguments: list[str], folder: str, enviro
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    if kind == "plan":
-        sys.argv = [str(Path(sys.executable).parent / "snakemake"), *arguments]
-        sys.modules["snakemake.cli"].main()
-    else:
-        import runpy
+    try:
+        if kind == "snakemake":
+            sys.argv = [str(Path(sys.executable).parent / "snakemake"), *arguments]
+            sys.modules["snakemake.cli"].main()
+        else:
+            import runpy
 
-        sys.path[:0] = environment["PYTHONPATH"].split(os.pathsep)
-        sys.argv = arguments[1:]
-        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+            sys.path[:0] = environment["PYTHONPATH"].split(os.pathsep)
+            sys.argv = arguments[1:]
+            runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+    except BaseException as error:
+        code = error.code if isinstance(error, SystemExit) else 1
+        ENDING["status"] = code if isinstance(code, int) else int(code is not None)
+        raise
+
+
+ENDING = {"status": 0}
+"""How this process ends."""
+
+
+def leave() -> None:
+    """End here: to free what is loaded, object by object, would copy every page that a fork shares."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(ENDING["status"])
 
 
 if __name__ == "__main__":

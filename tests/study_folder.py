@@ -22,17 +22,17 @@ PARTS = ["Snakefile", "workflow", "config", "profiles", "resources", "environmen
 def run_snakemake(words: Iterable[str], folder: Path, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess:
     """Run snakemake in `folder`; stdout and stderr come back joined, as text.
 
-    It, where it starts no job, or else its jobs run in forks of a process that has loaded their libraries. In an `environment` of its
-    own all are processes as a user has them.
+    It and its jobs run in forks of processes that have loaded their libraries. In an `environment` of its own all are processes as a
+    user has them.
     """
     command = [str(Path(sys.executable).parent / "snakemake"), "--cores", "2", *words]
     with tempfile.TemporaryFile() as output:
-        if PLANNING & set(command) and not environment:
-            streams = (0, output.fileno(), output.fileno())
-            status = ask(start("plan"), command[1:], str(folder), dict(os.environ), streams)
+        if environment:
+            status = subprocess.run(command, cwd=folder, env=environment, stdout=output, stderr=output, check=False).returncode
         else:
-            env = environment or os.environ | python_function()
-            status = subprocess.run(command, cwd=folder, env=env, stdout=output, stderr=output, check=False).returncode
+            streams = (0, output.fileno(), output.fileno())
+            jobs = {} if PLANNING & set(command) else python_function()
+            status = ask(start("snakemake"), command[1:], str(folder), os.environ | jobs, streams)
         output.seek(0)
         return subprocess.CompletedProcess(command, status, output.read().decode())
 

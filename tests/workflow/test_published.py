@@ -60,6 +60,7 @@ def test_published_downloads_what_it_is_not_given(tmp_path):
 
 def test_published_without_a_network_is_one_message(tmp_path):
     folder = StudyFolder(tmp_path, "--configfile", "config/published.yaml", "--config", "release={endpoint: 'http://127.0.0.1:9'}")
+    folder.edit("workflow/scripts/hh_align/data/fetch_release.py", '"retry_seconds", 2.0', '"retry_seconds", 0.01')
     done = folder.run("prompts")
     assert done.returncode != 0
     (message,) = [line for line in done.stdout.splitlines() if line.startswith("error:")]

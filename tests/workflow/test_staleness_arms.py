@@ -138,6 +138,7 @@ def test_the_extended_study_asks_every_policy_what_should_not_be_refused(tmp_pat
 SEEDS = (42, 43, 44)
 
 
+@pytest.mark.long
 def test_the_extended_demo_has_three_seeds_of_many_arms_and_grows_by_one(tmp_path):
     folder = StudyFolder(tmp_path, "--configfile", "config/demo.yaml", "config/extended_demo.yaml")
     jobs = folder.planned()

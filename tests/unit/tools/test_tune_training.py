@@ -1,8 +1,12 @@
 """Tuning: every precision and micro-batch of a method is really trained for a few steps."""
 
 import json
+import os
+import subprocess
+import tempfile
 
 import pytest
+from fork_server import ask, start
 from training_study import DPO, KTO, VIEW_KEYS, call, make_study
 
 from hh_align.tools import tune_training
@@ -18,7 +22,17 @@ def config(method):
     return {"method": method, "view_keys": VIEW_KEYS, "train_split": "train", "batch_tokens": 512, "device": "cpu"}
 
 
-def test_tuning_measures_every_setting(study, tmp_path, capsys):
+def in_a_fork(command, **_):
+    """What subprocess.run captures of a step, run in a fork."""
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        status = ask(start("step"), command[1:], os.getcwd(), dict(os.environ), (0, output.fileno(), errors.fileno()))
+        output.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(command, status, output.read().decode(), errors.read().decode())
+
+
+def test_tuning_measures_every_setting(study, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tune_training.subprocess, "run", in_a_fork)
     method = DPO | {"batch_size": 1, "micro_batch": 1}
     inputs = {"parent": study / "base/manifest.json", "preferences": study / "preferences.parquet"}
     call(tune_training, config(method), **inputs, threads=1, output=tmp_path / "tuned.json")

@@ -1,13 +1,19 @@
 """A training that two processes share: the result of one, and the same bytes after a kill."""
 
 import json
+import os
+import socket
 import subprocess
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import psutil
 import pytest
-from training_study import DIVERGENT, DPO, KTO, SFT, by_two_processes, farthest, log_of, make_study, references, train, weights
+from fork_server import ask, start
+from training_study import DIVERGENT, DPO, KTO, LAUNCH_TWO, SFT, by_two_processes, farthest, log_of, make_study, references, train, weights
 
 METHODS = {"sft": SFT, "dpo": DPO, "kto": KTO | DIVERGENT}
 COLUMNS = {
@@ -39,9 +45,26 @@ class Shared(NamedTuple):
 def shared(study, request):
     kind = request.param
     inputs = {} if kind == "sft" else {"references": study / "references-base.parquet"}
-    done = subprocess.run(by_two_processes(study, f"{kind}_two", METHODS[kind], **inputs), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return Shared(kind, inputs, done.stdout)
+    command = by_two_processes(study, f"{kind}_two", METHODS[kind], **inputs)
+    return Shared(kind, inputs, in_two_forks(command[len(LAUNCH_TWO) :]))
+
+
+def in_two_forks(words):
+    """Run a step in two forks, told of each other as the launcher tells its processes: what they print."""
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        port = str(bound.getsockname()[1])
+    told = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    with tempfile.TemporaryFile() as output, ThreadPoolExecutor(2) as pool:
+        streams = (0, output.fileno(), output.fileno())
+
+        def run(rank):
+            return ask(start("step"), ["-m", *words], os.getcwd(), os.environ | told | {"RANK": rank, "LOCAL_RANK": rank}, streams)
+
+        statuses = list(pool.map(run, "01"))
+        output.seek(0)
+        printed = output.read().decode()
+    assert statuses == [0, 0], printed[-3000:]
+    return printed
 
 
 def test_two_processes_give_the_result_of_one(study, shared):
@@ -55,6 +78,10 @@ def test_two_processes_give_the_result_of_one(study, shared):
     assert not (study / f"state/{kind}_two").exists()
 
 
+long = partial(pytest.param, marks=pytest.mark.long)
+
+
+@pytest.mark.parametrize("shared", ["dpo", long("sft"), long("kto")], indirect=True)
 def test_two_processes_killed_in_the_middle_end_with_the_same_bytes(study, shared):
     kind, name = shared.kind, f"{shared.kind}_killed"
     command, state = by_two_processes(study, name, METHODS[kind], **shared.inputs), study / "state" / name

@@ -84,7 +84,7 @@ def as_json(**settings):
 
 def runs(step, config=as_json()):
     """The params of a rule that runs hh_align.<step>. `config` is a string of as_json, or a function of the wildcards that returns one."""
-    return {"script": f"hh_align.{step}", "cfg": config, "code": code_hash(f"hh_align.{step}")}
+    return {"script": f"hh_align.{step}", "cfg": config, "code": code_hash(f"hh_align.{step}", SCRIPTS)}
 
 
 def options(wildcards, input, output):

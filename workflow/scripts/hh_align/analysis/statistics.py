@@ -1,5 +1,6 @@
 """Intervals and tests for rates on few, paired prompts. Rates are proportions here; tables hold percentages."""
 
+import functools
 import gc
 import math
 from collections.abc import Sequence
@@ -194,16 +195,23 @@ def mcnemar_power(n: int, discordance: float, difference: float, alpha: float = 
 
     Enumerated over the number of discordant pairs and their split. Needs |difference| <= discordance <= 1.
     """
-    counts = np.arange(1, n + 1)
-    weight = stats.binom.pmf(counts, n, discordance)
-    critical = _critical(counts, alpha)
     share = (discordance + difference) / 2 / discordance
-    rejected = stats.binom.cdf(critical, counts, share) + stats.binom.sf(counts - critical - 1, counts, share)
-    return float(weight @ rejected)
+    rejected = _rejected(1 << n.bit_length(), share, alpha)[:n]  # of few sizes, for a search asks for many n
+    return float(stats.binom.pmf(np.arange(1, n + 1), n, discordance) @ rejected)
 
 
-def _critical(counts: np.ndarray, alpha: float) -> np.ndarray:
-    """The largest k with 2 P(X <= k) <= alpha for X ~ Binomial(count, 1/2); -1 where there is none."""
+@functools.lru_cache(maxsize=8)
+def _rejected(size: int, share: float, alpha: float) -> np.ndarray:
+    """For 1 to `size` discordant pairs, of which each falls on one side with probability `share`: how probably the test rejects."""
+    counts = np.arange(1, size + 1)
+    critical = _critical(size, alpha)
+    return stats.binom.cdf(critical, counts, share) + stats.binom.sf(counts - critical - 1, counts, share)
+
+
+@functools.cache
+def _critical(size: int, alpha: float) -> np.ndarray:
+    """For counts 1 to `size` the largest k with 2 P(X <= k) <= alpha for X ~ Binomial(count, 1/2); -1 where there is none."""
+    counts = np.arange(1, size + 1)
     k = stats.binom.ppf(alpha / 2, counts, 0.5)
     return np.where(2 * stats.binom.cdf(k, counts, 0.5) <= alpha, k, k - 1)
 

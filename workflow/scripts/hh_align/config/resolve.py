@@ -110,20 +110,20 @@ _DefaultsValidator = extend(
 
 
 @cache
-def _read(schema: Path) -> dict:
+def read_schema(schema: Path) -> dict:
     """The schema, by libyaml where PyYAML was built with it: in Python alone it costs every call of Snakemake 0.2 seconds."""
     return getattr(yaml, "CSafeLoader", yaml.SafeLoader)(schema.read_text()).get_single_data()
 
 
 @cache
 def _validator(schema: Path) -> Draft202012Validator:
-    return _DefaultsValidator(_read(schema))
+    return _DefaultsValidator(read_schema(schema))
 
 
 @cache
 def _list_keys(schema: Path) -> set[str]:
     """Keys whose value is a list by right: none of them is swept."""
-    parts = _read(schema)["$defs"].values()
+    parts = read_schema(schema)["$defs"].values()
     nested = [part for outer in parts for part in (outer, *outer.get("properties", {}).values())]
     return {key for part in nested for key, value in part.get("properties", {}).items() if "array" in value.get("type", ())}
 

@@ -33,10 +33,14 @@ def _closure(module: str, root: Path) -> list[str]:
 
 @functools.cache
 def _parsed(module: str, root: Path) -> tuple[str, tuple[str, ...]]:
-    """The module's syntax tree as text, and the names of what it may import."""
     path = _file(module, root)
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    return _read(path.read_text(encoding="utf-8"), module if path.name == "__init__.py" else module.rpartition(".")[0])
+
+
+@functools.cache
+def _read(source: str, package: str) -> tuple[str, tuple[str, ...]]:
+    """A module's syntax tree as text, and the names of what it may import, seen from its package."""
+    tree = ast.parse(source)
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from hh_align.analysis.ratings import judged_axes
-from hh_align.config.resolve import SCHEMA, explain
+from hh_align.config.resolve import SCHEMA, explain, read_schema
 from hh_align.core.axes import AXES, THRESHOLD_KEYS
 from hh_align.core.errors import StudyError
 from hh_align.tools.rated import KINDS
@@ -29,7 +29,7 @@ READING = {
 
 def read_settings(path: Path) -> dict:
     """The settings, checked against the parts of the config's schema that they share. Raises StudyError with one message."""
-    study = yaml.safe_load(SCHEMA.read_text())
+    study = read_schema(SCHEMA)
     parts = study["properties"]
     judge_keys = {"axis": {"enum": [*AXES, "both"]}, "harmless_min": {"type": "number"}, "helpful_above": {"type": "number"}}
     schema = {
