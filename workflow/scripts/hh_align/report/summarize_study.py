@@ -15,13 +15,12 @@ from hh_align.analysis.ratings import headline, judged_axes, judged_rates
 from hh_align.analysis.text_gate import FLAGS, caveat_of
 from hh_align.analysis.verdict import declared, in_words, rank_sentences, unranked, verdict_sentences
 from hh_align.core.artifacts import read_table, say, write_text
-from hh_align.core.axes import AXES, CAS, GOOD_WORDS, MEANS, METRIC_AXES, PROMPT_NAMES, RATES, WINS
+from hh_align.core.axes import GOOD_WORDS, MEANS, METRIC_AXES
 from hh_align.core.command import parse, run
+from hh_align.report.lines import MARK, claim_lines, judge_lines, label_lines, marked, pairwise_lines, power_lines
 
 WIDTH = 110
 IN_TRAINING = {"lead": "the blank line that begins", "cue": 'the "Assistant:" that ends'}
-MARK = " !"
-"""Behind a policy whose text has a caveat, and behind each verdict about it."""
 PAGES = "The report: {folder}/index.html; beside it browser.html (the responses) and every table as CSV."
 
 
@@ -45,10 +44,6 @@ def caveats(text: pd.DataFrame, config: dict) -> dict[str, str]:
     examined = {(row["policy"], row["seed"]): row for row in text.to_dict("records")}
     told = {policy: caveat_of(examined, config, policy, config["seeds"]) for policy in config["order"]}
     return {policy: caveat for policy, caveat in told.items() if caveat}
-
-
-def marked(policy: str, told: dict[str, str]) -> str:
-    return policy + MARK if policy in told else policy
 
 
 def rate_table(rows: pd.DataFrame, config: dict, judge: str, published: dict, told: dict[str, str]) -> Table:
@@ -142,67 +137,6 @@ def corrected_table(gold: pd.DataFrame, judge: str, seed: int, rates: Iterable[s
         cells = (difference_cell(by_metric.loc[metric]) + mark if metric in by_metric.index else "-" for metric in rates)
         table.add_row(f"{marked(policy, told)} - {marked(against, told)}", *cells)
     return table
-
-
-def judge_lines(examined: pd.DataFrame, judge: str) -> list[str]:
-    """How good the judge is where people have decided, on the subsets that the prompts come from."""
-    rows = examined[(examined["judge"] == judge) & (examined["format"] == "as evaluated") & (examined["part"] == "all")]
-    lines = []
-    for row in rows[rows["own_subset"]].itertuples():
-        accuracy = f"{row.accuracy:.1f} % [{row.ci_low:.1f}, {row.ci_high:.1f}] of {row.n:,} held-out pairs of {row.subset}"
-        refused = "" if row.ci_low > 50 else f": not above chance, so nothing is ranked on {row.axis}"
-        lines.append(f"The judge {judge} prefers the chosen reply in {accuracy}{refused}.")
-    return lines
-
-
-def label_lines(agreement: pd.DataFrame, judge: str) -> list[str]:
-    """How the judge's labels of the responses agree with the true ones."""
-    rows = agreement[(agreement["rater_a"] == judge) & (agreement["rater_b"] == "labels") & agreement["policy"].isna()]
-    return [
-        f"Its labels of {row.n} responses are the true ones in {row.agreement:.0f} % on {row.axis} (kappa {row.kappa:.2f})."
-        for row in rows.itertuples()
-    ]
-
-
-def power_lines(power: pd.DataFrame) -> list[str]:
-    """The smallest difference that the study's prompts can show; of prompts in clusters, how many others they are worth."""
-    rows = power[(power["question"] == "detectable difference") & power["axis"].isin([*AXES, CAS])]
-    differences = [
-        f"{row.difference:.0f} points in {RATES.get(row.axis, CAS)} ({prompts(row.n, row.effective_n)})"
-        for row in rows.itertuples()
-        if row.difference > 0
-    ]
-    return [f"Found with 80 % power: {', '.join(differences)}; smaller differences are mostly undecided."] if differences else []
-
-
-def prompts(n: int, effective: int) -> str:
-    return f"{n} prompts" + ("" if effective == n else f" in clusters, worth {effective}")
-
-
-def claim_lines(claims: pd.DataFrame, judge: str) -> list[str]:
-    """Each sentence with its verdict and the first of the numbers that decide it."""
-    rows = claims[claims["judge"] == judge].sort_values("seed", na_position="first", kind="stable").drop_duplicates("claim")
-    lines = []
-    for row in rows.itertuples():
-        caveat = f"{row.caveat}; " if isinstance(row.caveat, str) else ""
-        lines.append(f'"{row.claim}": {row.verdict}, as stated: {row.as_stated} ({caveat}{row.reason.split("; ")[0]}).')
-    return lines
-
-
-def pairwise_lines(comparisons: pd.DataFrame, pairwise: pd.DataFrame, judge: str, told: dict[str, str]) -> list[str]:
-    """Of a pairwise judge who wins, axis by axis, how often its answers contradict each other, and how often they prefer the first place."""
-    rows = comparisons[comparisons["judge"] == judge].sort_values("seed", na_position="first", kind="stable")
-    rows, lines = rows.drop_duplicates(["policy_b", "policy_a", "metric"]), []
-    for total in pairwise[(pairwise["judge"] == judge) & pairwise["policy_b"].isna()].itertuples():
-        won = [
-            f"{marked(row.policy_b, told)} against {marked(row.policy_a, told)} {row.difference:+.0f} [{row.ci_low:.0f}, {row.ci_high:.0f}], {row.verdict}"
-            for row in rows[rows["metric"] == WINS[total.axis]].itertuples()
-        ]
-        lines.append(f"By judge {judge}, wins less losses in % of {PROMPT_NAMES[total.axis]}: {'; '.join(won)}.")
-        if total.decided:
-            bias = f"{total.first:.0f} % [{total.first_low:.0f}, {total.first_high:.0f}] prefer what stands first"
-            lines.append(f"Of its pairs there {total.inconsistency:.0f} % get another answer in the other order; of its answers {bias}.")
-    return lines
 
 
 def closing_lines(config: dict) -> list[str]:
