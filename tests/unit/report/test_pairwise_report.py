@@ -12,7 +12,7 @@ from hh_align.analysis.examine_pairwise import PAIRWISE, examine_pairwise
 from hh_align.core.artifacts import read_table, write_table
 from hh_align.report import plot_pairwise
 from hh_align.report.figures import save
-from hh_align.report.summarize_study import pairwise_lines
+from hh_align.report.lines import pairwise_lines
 
 CONTRASTS = [["dpo", "base"], ["sft_dpo", "sft"]]
 

@@ -42,7 +42,7 @@ def resolve(config: dict, schema: Path, layers: Sequence[Mapping] = ()) -> dict:
     layers: the files that `config` was merged of, the first one first: an entry does not inherit what belongs to another source. Raises
     StudyError with one message that names the key and shows what is allowed.
     """
-    leave_behind(config, layers, _read(Path(schema)))
+    leave_behind(config, layers, read_schema(Path(schema)))
     config = without_nulls(config)
     write_suites(config)
     write_controls(config)
@@ -137,7 +137,7 @@ def explain(error: ValidationError, whole: str = "the config") -> str:
     if error.validator == "additionalProperties":
         known = sorted(error.schema.get("properties", {}))
         unknown = sorted(map(_key, set(value) - set(known)))
-        if others := sources_with(str(error.absolute_path[0]) if error.absolute_path else "", unknown[0], _read(SCHEMA)):
+        if others := sources_with(str(error.absolute_path[0]) if error.absolute_path else "", unknown[0], read_schema(SCHEMA)):
             own = f"its source is {value['source']}" if "source" in value else "it has none"
             return (
                 f"{where} has {unknown[0]}, which belongs to source: {' or '.join(others)}, but {own}. Write source: {others[-1]} beside it, or "
