@@ -15,7 +15,8 @@ from hh_align.evaluation import score_responses
 from hh_align.evaluation.judge import open_judge
 from hh_align.models import import_model
 from hh_align.models.bpe import train_tokenizer
-from hh_align.models.reading import judge_ids, reading_of
+from hh_align.models.judge_inputs import judge_ids
+from hh_align.models.reading import reading_of
 
 TEMPLATE = "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content | trim }}{{ eos_token }}\n{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}"
 DECODER = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8, "num_labels": 1, "initializer_range": 0.3}  # fmt: skip

@@ -5,8 +5,9 @@ import pandas as pd
 import pyarrow as pa
 
 from hh_align.analysis.choices import Choices, read_choices
+from hh_align.analysis.effective import effective_number
 from hh_align.analysis.ratings import read_ratings
-from hh_align.analysis.statistics import design_effect, paired_difference, wilson
+from hh_align.analysis.statistics import paired_difference, wilson
 from hh_align.core.artifacts import provenance, say, write_table
 from hh_align.core.command import parse, run
 
@@ -49,8 +50,8 @@ def inconsistency(frame: pd.DataFrame, clusters: np.ndarray) -> dict:
     if not readable.any():
         return {}
     differs = (frame["outcome"] == "inconsistent").to_numpy()[readable]
-    effect = design_effect(differs, numbered(clusters[readable]))
-    low, high = wilson(differs.sum() / effect, len(differs) / effect)
+    effective = effective_number(differs, numbered(clusters[readable]))
+    low, high = wilson(differs.mean() * effective, effective)
     return {"inconsistency": 100 * differs.mean(), "inconsistency_low": 100 * low, "inconsistency_high": 100 * high}
 
 
@@ -65,8 +66,8 @@ def first_share(frame: pd.DataFrame, clusters: np.ndarray) -> dict:
     if not known.any():
         return {"decided": 0}
     first, second = ((frame[order] == "policy").to_numpy()[known] for order in ("policy_first", "against_first"))
-    effect = design_effect(first.astype(int) - second.astype(int), numbered(clusters[known]))
-    cells = np.array([(first & second).sum(), (~first & second).sum(), (first & ~second).sum(), (~first & ~second).sum()]) / effect
+    effective = effective_number(first.astype(int) - second.astype(int), numbered(clusters[known]))
+    cells = np.array([(first & second).mean(), (~first & second).mean(), (first & ~second).mean(), (~first & ~second).mean()]) * effective
     share, low, high = (50 + 50 * bound for bound in paired_difference(*cells))
     return {"decided": int(known.sum()), "first": share, "first_low": low, "first_high": high}
 

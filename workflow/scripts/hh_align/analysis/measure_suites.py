@@ -94,11 +94,12 @@ def reward_row(after: pd.Series, before: pd.Series | None, config: dict) -> dict
     columns = [after.to_numpy(float)]
     if before is not None:
         columns.append(np.round(columns[0] - before.to_numpy(float), 9))
-    bounds = percentiles(bootstrap_means(np.column_stack(columns), **config["bootstrap"]))
+    means = bootstrap_means(np.column_stack(columns), **config["bootstrap"])
+    bounds = percentiles(means)
     row = {"value": float(columns[0].mean()), "ci_low": bounds[0][0], "ci_high": bounds[0][1]}
     if before is None:
         return row
-    change = compare_rewards(columns[1], bounds[1], bounds[1])
+    change = compare_rewards(columns[1], means[:, [1]], np.arange(len(after)))
     names = {"difference": "difference", "difference_low": "ci_low", "difference_high": "ci_high", "p": "p"}
     return row | {ours: change[theirs] for ours, theirs in names.items()}
 

@@ -47,6 +47,7 @@ def origin(section: str, entry: Mapping, written: Mapping, before: object) -> ob
 def known_keys(section: str, entry: Mapping, schema: Mapping) -> set[str]:
     """The keys of the form that an entry has."""
     kind = "child" if section == "policies" and "source" not in entry else "derived" if "from" in entry else entry.get("source")
+    kind = f"{entry.get('asks', 'rating')}_endpoint" if section == "judges" and kind == "endpoint" else kind
     forms = schema["$defs"]
     form = forms.get(f"{kind}_{FORMS[section]}", forms.get(f"{kind}_base", {}))
     return set(form.get("properties", {}))
@@ -56,7 +57,8 @@ def sources_with(section: str, key: str, schema: Mapping) -> list[str]:
     """The sources whose entries in a section have a key."""
     kind = FORMS.get(section)
     forms = {name.removesuffix(f"_{kind}"): form for name, form in schema["$defs"].items() if kind and name.endswith(f"_{kind}")}
-    return sorted(name for name, form in forms.items() if "source" in form.get("properties", {}) and key in form["properties"])
+    have = [name for name, form in forms.items() if "source" in form.get("properties", {}) and key in form["properties"]]
+    return sorted({name.rpartition("_")[2] for name in have})  # rating_endpoint and preference_endpoint are one source
 
 
 def left_behind(section: str, name: str, layers: Sequence[Mapping], schema: Mapping) -> set[str]:

@@ -137,7 +137,8 @@ def explain(error: ValidationError, whole: str = "the config") -> str:
     if error.validator == "additionalProperties":
         known = sorted(error.schema.get("properties", {}))
         unknown = sorted(map(_key, set(value) - set(known)))
-        if others := sources_with(str(error.absolute_path[0]) if error.absolute_path else "", unknown[0], read_schema(SCHEMA)):
+        others = sources_with(str(error.absolute_path[0]) if error.absolute_path else "", unknown[0], read_schema(SCHEMA))
+        if others and value.get("source") not in others:
             own = f"its source is {value['source']}" if "source" in value else "it has none"
             return (
                 f"{where} has {unknown[0]}, which belongs to source: {' or '.join(others)}, but {own}. Write source: {others[-1]} beside it, or "

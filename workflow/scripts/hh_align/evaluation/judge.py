@@ -9,8 +9,9 @@ import torch
 from hh_align.models.compute import forget_kernels
 from hh_align.models.deberta import without_padding
 from hh_align.models.folders import load_judge
+from hh_align.models.judge_inputs import judge_ids
 from hh_align.models.judging import checked_rewards, reward_of
-from hh_align.models.reading import judge_ids, reading_of
+from hh_align.models.reading import reading_of
 
 
 @dataclass

@@ -17,8 +17,8 @@ from hh_align.models.compute import out_of_memory
 from hh_align.models.decoding import decode
 from hh_align.models.dropout import disable_dropout, random_module
 from hh_align.models.folders import check_tokenizer, first_line, positions_of
+from hh_align.models.judge_inputs import judge_ids
 from hh_align.models.packing import Tree, attend_within_trees, pack, token_logps, tree_size, use_packing
-from hh_align.models.reading import judge_ids
 from hh_align.models.tokens import check_boundaries, encoder
 
 ALLOWED = "Take a causal model whose tokens meet in attention alone, such as OPT, GPT-2, GPT-NeoX (Pythia), Llama, Mistral, Qwen2 or Qwen3 (docs/architectures.md has more)."
