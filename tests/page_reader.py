@@ -199,10 +199,13 @@ def mislabelled(page: Path) -> list[str]:
             continue
         rows = []
         for cells in table["rows"]:
-            (path, at), *others = {(source["data-artifact"], source["data-at"]) for cell in cells for source, _ in cell["numbers"]}
+            sources = {(source["data-artifact"], source["data-at"]) for cell in cells for source, _ in cell["numbers"]}
+            if not sources:  # a row that ranks nothing shows no number
+                continue
+            (path, at), *others = sources
             faults += [f"{table['label']}: a row shows {others} too"] if others else []
             rows.append((cells, table_at(page.parents[1] / path, (page.parents[1] / path).stat().st_mtime_ns).iloc[int(at)]))
-        for number, head in enumerate(table["heads"]):
+        for number, head in enumerate(table["heads"] if rows else ()):
             column = [(cells[number], row) for cells, row in rows]
             if column[0][0]["words"]:
                 told = set.intersection(

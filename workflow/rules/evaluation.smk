@@ -128,8 +128,6 @@ use rule ask_endpoint as ask_preferences with:
         judge=one_of(PAIRWISE),
     params:
         **runs("evaluation.ask_preferences", asking_config),
-        options=options_of_long_step,
-        more=asking_effort,
 
 
 if SHARDS > 1:

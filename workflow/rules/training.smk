@@ -135,7 +135,7 @@ use rule train_dpo as train_kto with:
         **runs("training.train_kto", training_config),
 
 
-use rule step as merge_adapter with:
+use rule import_model as merge_adapter with:
     input:
         given_files,
         files=model_files(parent_manifest),
@@ -149,12 +149,8 @@ use rule step as merge_adapter with:
         "<benchmarks>/merge_adapter/{policy}-seed-{seed}.tsv"
     wildcard_constraints:
         policy=one_of(policy for policy in GIVEN if "adapter" in config["policies"][policy]),
-    resources:
-        mem_mb=per_attempt(8000),
-        runtime=30,
     params:
         **runs("training.merge_adapter", adapter_config),
-        more=import_source_option,
 
 
 use rule step as merge_snapshot with:

@@ -84,6 +84,8 @@ def is_free(path):
         return True
     if "where" in path or (path[0] in ("prompts", "suites") and path[-1] in {"column", "category", "records", "licence"}):
         return True
+    if path[0] == "datasets" and (path[-1] == "config" or "split_names" in path):  # the hub's own names
+        return True
     if path[0] == "datasets" and "subsets" in path:
         return WHOLE[name]["datasets"][path[1]].get("source") in ("hub", "local")
     return (path[0] == "claims" and path[-2] != "metrics") or bool(set(path[-2:]) & FREE)

@@ -63,7 +63,22 @@ OWN_SUITE = {"path": "mine.json", "records": "all"}
 MORE = {
     "config": {
         "datasets": {
-            "own": LOCAL_DATA,
+            "own": LOCAL_DATA
+            | {
+                "where": {"harmless-base": {"topic": "safety"}, "helpful-base": {"topic": ["shop"]}},
+                "axes": {"harmless-base": "harmlessness"},
+            },
+            "shards": {
+                "source": "hub",
+                "repo": "a/b",
+                "revision": "1" * 40,
+                "layout": "datasets",
+                "config": "default",
+                "subsets": ["harmless-base", "helpful-base"],
+                "split_names": {"train": "train_prefs", "test": "test_prefs"},
+                "where": {"harmless-base": {"topic": "safety"}, "helpful-base": {"topic": "shop"}},
+                "axes": {"helpful-base": "helpfulness"},
+            },  # fmt: skip
             "half": {
                 "from": "hh",
                 "subsets": ["helpful-base"],

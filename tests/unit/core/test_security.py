@@ -291,5 +291,5 @@ def test_a_released_file_stays_in_its_folder(tmp_path, name):
         sums = {name: hashlib.sha256(b"content").hexdigest()}
         result = call(fetch_release, config=config | {"sums": sums}, manifest=tmp_path / "release/data/manifest.json")
         server.shutdown()
-    assert_refused(result, "lies outside the release's folder", where=name)
+    assert_refused(result, "lies outside its folder", where=name)
     assert not (tmp_path / "x").exists()

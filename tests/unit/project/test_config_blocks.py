@@ -12,6 +12,7 @@ from configs import SCHEMA, load
 from study_folder import REPOSITORY, StudyFolder
 
 from hh_align.config.resolve import resolve
+from hh_align.config.selection import named_files
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 BLOCKS = {
@@ -42,7 +43,7 @@ def files_named(node: dict) -> list[str]:
         if isinstance(value, dict):
             found += files_named(value)
         elif key in FILES and isinstance(value, str):
-            splits = [f"{subset}/{split}.jsonl.gz" for subset in node.get("subsets", []) for split in node.get("splits", ["train", "test"])]
+            splits = named_files({"splits": ["train", "test"], **node}) if "subsets" in node else []
             inside = PUBLISHED if key == "folder" else splits or MODEL
             found += each_of(value) if Path(value).suffix else [f"{value}/{name}" for name in inside]
     return found
