@@ -78,7 +78,7 @@ MORE = {
                 "split_names": {"train": "train_prefs", "test": "test_prefs"},
                 "where": {"harmless-base": {"topic": "safety"}, "helpful-base": {"topic": "shop"}},
                 "axes": {"helpful-base": "helpfulness"},
-            },  # fmt: skip
+            },
             "half": {
                 "from": "hh",
                 "subsets": ["helpful-base"],
