@@ -65,6 +65,31 @@ def test_they_are_imported_and_everything_but_trained(tmp_path):
     assert folder.planned() == {"merge_adapter adapted 0", "write_model_card on 42"} | evaluated("adapted 0")
 
 
+def test_one_beside_a_policy_of_several_seeds_is_measured_against_the_first(tmp_path):
+    folder = StudyFolder(tmp_path, "--configfile", "config/config.yaml", "mine.yaml")
+    theirs = {"source": "hub", "repo": "a/b", "revision": REVISION, "parent": "sft"}
+    mine = {"seeds": [7, 8], "policies": {"theirs": theirs}, "suites": {"mine": {"path": "mine.csv"}}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(mine))
+    (tmp_path / "mine.csv").write_text("prompt\nWhy?\n")
+    assert {"measure_drift theirs 0", "answer_suite mine theirs 0", "train_sft sft 7"} <= folder.planned()
+
+
+def test_the_tokenizer_beside_a_gguf_file_counts_and_a_folder_without_an_adapter_is_called_one(tmp_path):
+    folder = StudyFolder(tmp_path, "--configfile", "config/config.yaml", "mine.yaml")
+    config = {"models": {"base": {"source": "local", "path": "model/a.gguf"}}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "model").mkdir()
+    for name in ("a.gguf", "tokenizer.json", "other.json"):
+        (tmp_path / "model" / name).write_text(name)
+    folder.pretend_done()
+    (tmp_path / "model/other.json").write_text("another")
+    assert folder.planned() == set()
+    (tmp_path / "model/tokenizer.json").write_text("another")
+    assert "import_base" in folder.planned()
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config | {"policies": {"tuned": {"parent": "base", "adapter": "nowhere"}}}))
+    assert "config: nowhere does not hold an adapter: adapter_config.json and" in folder.run("--dry-run").stdout
+
+
 def test_a_study_of_a_gguf_file_an_adapter_and_a_model_with_other_tokens(tmp_path):
     folder = small_study(tmp_path, "demo", STUDY)
     write_gguf(tmp_path / "tiny.gguf", "Q4_1")

@@ -9,7 +9,8 @@ from command_line import call
 from study_folder import REPOSITORY
 
 from hh_align.analysis import examine_text
-from hh_align.analysis.examine_text import beside, divergence, examine, last_margin, measures
+from hh_align.analysis.examine_text import divergence, examine, last_margin, measures
+from hh_align.analysis.ratings import seed_of
 from hh_align.analysis.text_gate import read_text
 from hh_align.core.artifacts import write_table
 from hh_align.core.tables import RESPONSES
@@ -65,7 +66,7 @@ def test_the_margin_at_the_end_is_of_the_last_tenth_of_the_steps():
 
 def test_a_policy_that_serves_all_seeds_stands_beside_the_first():
     config = {"policies": GRAPH | {"fixed": {"parent": "sft", "fixed": True}}, "seeds": [7, 8]}
-    assert [beside(config, name, seed) for name, seed in (("sft", 8), ("base", 8), ("sft", 0))] == [("sft", 8), ("base", 0), ("sft", 7)]
+    assert [seed_of(config, name, seed) for name, seed in (("sft", 8), ("base", 8), ("sft", 0))] == [8, 0, 7]
 
 
 def test_each_checkpoint_is_held_against_its_parent_and_the_root():

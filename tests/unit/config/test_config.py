@@ -203,6 +203,53 @@ def test_what_a_user_wrote_is_answered_in_his_words(more, said):
     assert said in str(error.value)
 
 
+HEAD = {
+    "source": "local",
+    "path": "pairs",
+    "subsets": ["shop", "safety"],
+    "columns": {"chosen": "good"},
+    "axes": {"safety": "harmlessness"},
+}
+SPLIT = {"where": {"shop": {"topic": "a"}, "safety": {"topic": "b"}}}
+RATED = {"source": "imported", "path": "a.csv", "columns": {"reward": "score"}, "axes": {"harm": "harmlessness"}, "harmless_min": 0.0, "helpful_above": 0.0}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("section", "before", "after"),
+    [
+        ("judges", ENDPOINT | {"failed": "lowest", "harmless_min": 3.0, "helpful_above": 3.0}, {"url": "http://localhost:8001/v1"}),
+        ("judges", RATED, {"path": "b.csv"}),
+        ("datasets", HEAD | SPLIT, {"path": "fewer"}),
+        ("datasets", HEAD | {"source": "hub", "repo": "a/b", "revision": "1" * 40, "layout": "datasets", "path": None} | SPLIT | {"config": "c", "split_names": {"train": "t"}}, {"repo": "a/c", "revision": "2" * 40}),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_same_kind_of_source_elsewhere_is_read_as_before(section, before, after):
+    # a copy of the files, a server at another port: as if the second file's lines stood in the first
+    config = resolve(load("config", {section: {"mine": before}}, {section: {"mine": after}}), SCHEMA)
+    assert config[section]["mine"] == resolve(load("config", {section: {"mine": before | after}}), SCHEMA)[section]["mine"]
+
+
+def test_a_policy_of_other_weights_inherits_nothing_of_those_before():
+    theirs = {"policies": {"theirs": {"source": "local", "path": "theirs", "notice": "MIT"}}}
+    config = resolve(load("config", theirs, {"policies": {"theirs": {"parent": "base", "adapter": "lora"}}}), SCHEMA)
+    assert config["policies"]["theirs"] == {"parent": "base", "adapter": "lora"}
+    config = resolve(load("config", theirs, {"policies": {"theirs": {"parent": "base", "method": "dpo"}}}), SCHEMA)
+    assert config["policies"]["theirs"] == {"parent": "base", "method": "dpo"}
+
+
+@pytest.mark.parametrize(
+    ("judge", "said"),
+    [
+        ({"asks": "preference", "lowest": 1}, r"judges.mine has no key lowest. Allowed: .*rubric"),
+        ({"source": "hub"}, r"judges.mine has model, which belongs to source: endpoint, but its source is hub"),
+    ],
+)
+def test_a_key_of_the_judges_own_source_is_not_said_to_be_anothers(judge, said):
+    with pytest.raises(StudyError, match=said):
+        resolve(load("config", {"judges": {"mine": {"source": "endpoint", "url": "https://host/v1", "model": "m"} | judge}}), SCHEMA)
+
+
 def test_numbers_nested_on_the_command_line_are_numbers():
     # Snakemake reads --config 'prompts={harmlessness: {n: 20}}' as texts
     config = load("config")

@@ -39,6 +39,12 @@ def test_a_file_of_ones_own_takes_nothing_of_where_the_tables_lies():
     assert suite["column"] == "prompt"
 
 
+def test_another_commit_of_the_same_file_or_a_licence_alone_is_no_other_place():
+    known, later = known_suites()["xstest"], {"revision": "1" * 40, "sha256": "2" * 64}
+    suites = resolve(with_suites(xstest=later, more={"name": "xstest", "licence": "mine"}), SCHEMA)["suites"]
+    assert suites["xstest"].items() >= (known | later).items() and suites["more"].items() >= (known | {"licence": "mine"}).items()
+
+
 def test_an_axis_takes_a_suite_without_what_only_suites_beside_have():
     config = merged(load("config"), {"prompts": {"harmlessness": {"suite": {"name": "strongreject"}}}})
     suite = resolve(config, SCHEMA)["prompts"]["harmlessness"]["suite"]
@@ -85,3 +91,12 @@ def test_a_suite_that_nobody_could_rate_or_answer_is_refused():
         resolve(config, SCHEMA)
     with pytest.raises(StudyError, match=r"suites\.a has policies answer prompts, but a release has no weights"):
         resolve(merged(load("published"), {"suites": {"a": {"path": "a.csv"}}}), SCHEMA)
+
+
+def test_a_dataset_held_against_prompts_that_come_from_no_dataset_does_not_need_itself():
+    cut = {"datasets": {"cut": {"from": "hh", "exclude_prompts": True}}, "prompts": {"dataset": "cut"}}
+    suite = {"suite": {"path": "mine.csv"}}
+    config = merged(merged(load("config"), cut), {"prompts": {"harmlessness": suite}})
+    with pytest.raises(StudyError, match=r"datasets\.cut needs itself"):
+        resolve(config, SCHEMA)
+    resolve(merged(config, {"prompts": {"helpfulness": suite}}), SCHEMA)

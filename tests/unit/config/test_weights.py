@@ -40,3 +40,20 @@ def test_an_adapter_on_tied_layers_of_a_folder_is_refused_when_the_study_is_plan
             resolve(load("config", mine), SCHEMA)
     else:
         resolve(load("config", mine), SCHEMA)
+
+
+def test_responses_of_a_policy_whose_weights_are_given_serve_every_seed():
+    given = {"theirs": THEIRS, "adapted": {"parent": "base", "adapter": "a"}}
+    mine = {"seeds": [1, 2], "policies": given, "responses": {name: {"path": f"{name}.csv"} for name in given}}
+    resolve(load("config", mine), SCHEMA)
+    with pytest.raises(StudyError, match=r"responses.theirs.path has \{seed\} in it, but theirs has weights that are given, the same for"):
+        resolve(load("config", mine, {"responses": {"theirs": {"path": "t-{seed}.csv"}}}), SCHEMA)
+
+
+def test_a_method_that_reads_transcripts_trains_no_policy_that_reads_by_a_template():
+    mine = {"methods": {"dpo": {"dropout": "as_published"}}, "policies": {"chat": THEIRS | {"chat_template": True}}}
+    resolve(load("config", mine), SCHEMA)
+    with pytest.raises(
+        StudyError, match=r"methods.dpo.dropout as_published reads transcripts, and trains on: set policies.chat.chat_template"
+    ):
+        resolve(load("config", mine, {"policies": {"on": {"parent": "chat", "method": "dpo"}}}), SCHEMA)

@@ -200,3 +200,15 @@ def test_values_are_compared_as_texts(value, wanted):
 )
 def test_other_values_are_others(value, wanted):
     assert not has_value(value, wanted)
+
+
+def test_most_rows_of_the_subsets_must_be_pairs_however_many_are_left_out(tmp_path):
+    rows = [{"prompt": "q", "chosen": "a", "rejected": "b", "topic": "other"}] * 20
+    rows += [{"prompt": "q", "good": "a", "bad": "b", "topic": "mine"}] * 4 + [
+        {"prompt": "q", "chosen": "a", "rejected": "b", "topic": "mine"}
+    ]
+    path = tmp_path / "train.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    tables = {name: tmp_path / f"{name}.parquet" for name in ("preferences", "quarantine")}
+    result = call(prepare_preferences, config={"where": {"mine": {"topic": "mine"}}}, files=path, **tables)
+    assert_refused(result, r"4 of 5 lines of a subset could not be read as pairs \(no key chosen 4\)\. Name the columns", where=path)

@@ -70,13 +70,16 @@ def test_nested_records_and_columns_are_reached_by_their_paths(tmp_path):
 def test_a_prompt_has_the_form_of_the_studys_own():
     asked = "Human: a\n\nAssistant: b\n\nHuman: c"
     said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
-    assert as_prompt("c") == "Human: c"
+    assert as_prompt("c") == "Human: c" and as_prompt("c\n\nAssistant: d") == "Human: c\n\nAssistant: d"
     for value in (
         asked,
         f"\n\n{asked}\n\nAssistant:",
         f"\n\n{asked}\n\nAssistant: d",
+        f"{asked}\n\nAssistant: d\n\ne",
         said,
         [*said, {"role": "assistant", "content": "d"}],
+        [*said, {"role": "assistant", "content": "d\n\ne"}],
+        [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}, {"from": "human", "value": "c"}],
     ):
         assert as_prompt(value) == asked, value
     assert messages(as_prompt(said)) == said
@@ -84,7 +87,7 @@ def test_a_prompt_has_the_form_of_the_studys_own():
     assert cluster_of(as_prompt("a")) == cluster_of(f"\n\n{asked}\n\nAssistant:")  # by it training prompts are known again
 
 
-@pytest.mark.parametrize("value", ["", "  ", None, "Human:", "Human: \n\nAssistant:", 1.5, True, {"a": 1}, [], b"\xff"])
+@pytest.mark.parametrize("value", ["", "  ", None, "Human:", "Human: \n\nAssistant:", 1.5, True, {"a": 1}, [], b"\xff", '[{"role": "user", "content": "a"}]', [{"role": "tool", "content": "a"}], [{"role": "system", "content": "a"}], [{"role": "assistant", "content": "a"}]])  # fmt: skip
 def test_what_is_no_prompt_is_told(value):
     with pytest.raises(ValueError):
         as_prompt(value)

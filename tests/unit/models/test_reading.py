@@ -184,3 +184,13 @@ def test_judges_without_a_rule_are_read_as_they_are_asked_to(tmp_path, name):
         for reply in replies
     ]
     assert judge.rewards(ids, replies) == pytest.approx(alone, abs=1e-4)
+
+
+@pytest.mark.parametrize("start", ["{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}", "{% set messages = messages | rejectattr('role', 'equalto', 'system') | list %}"], ids=["refuses it", "drops it"])  # fmt: skip
+def test_a_template_that_takes_no_system_message_has_it_begin_the_first_turn(start, capsys):
+    # as the policies' templates do: no input ends the scoring, none loses its first words
+    tokenizer, prompt = tokenizer_of(template=start + TEMPLATE), "please tell me\n\nHuman: the old way"
+    turns = messages(("user", "please tell me\n\nthe old way"), ("assistant", "yes"))
+    whole = tokenizer.apply_chat_template(turns, return_dict=True)["input_ids"]
+    assert judge_ids(tokenizer, "chat", [prompt], ["yes"], ["p"], None) == ([whole], [0])
+    assert "takes no system message: in 1 prompts" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from tinymodels import write_dataset, write_judge, write_opt
 
 from hh_align.config.resolve import resolve
 from hh_align.core.errors import StudyError
-from hh_align.tools.preflight import check_hub, needs, require_room, weights_in_float32
+from hh_align.data.fetch_hub import pick_files
+from hh_align.tools.preflight import bits_of, check_hub, hub_sources, needs, require_room, weights_in_float32
 
 CONFIG = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
 SHARDS = {
@@ -85,6 +87,39 @@ def test_what_the_study_takes_is_stated_and_a_full_disk_is_one_error_before_the_
     assert done.returncode == 1 and done.stderr.count("error:") == 1
     assert "the study needs up to" in done.stderr and "weights of 3 policies 6000000.0 GB" in done.stderr and str(tmp_path) in done.stderr
     assert not any("/resolve/" in request.path for request in hub.log)
+
+
+def test_of_models_that_exist_the_files_that_are_read_are_counted():
+    hub, given = {"source": "hub", "repo": "a/b", "revision": "1" * 40}, {"repo": "a/c", "revision": "2" * 40}
+    policies = {
+        "packed": hub | {"file": "m.Q8_0.gguf"},
+        "tuned": {"parent": "base", "adapter": given},
+        "on": {"parent": "packed", "method": "dpo"},
+    }
+    config = resolve(
+        CONFIG | {"policies": {"base": {}} | policies, "analysis": {}, "claims": []}, REPOSITORY / "workflow/schemas/config.schema.yaml"
+    )
+    sources = {source["repo"]: source for source in hub_sources(config)}
+    assert pick_files({"m.Q8_0.gguf", "n.gguf", "tokenizer.json"}, sources["a/b"]["files"]) == ["m.Q8_0.gguf", "tokenizer.json"]
+    assert "adapter_config.json" in sources["a/c"]["files"] and "files" not in sources[BASE["repo"]]
+    sizes = {
+        ("a/b", "1" * 40): {"m.Q8_0.gguf": 10, "n.gguf": 999, "tokenizer.json": 3},
+        ("a/c", "2" * 40): {"adapter_model.safetensors": 5},
+    }
+    needed = {
+        need.what: need.size
+        for need in needs(
+            config, defaultdict(dict, sizes) | {(BASE["repo"], BASE["revision"]): {"model.safetensors": 100}}, Path("nowhere")
+        )
+    }
+    assert needed == {
+        "download of facebook/opt-350m": 100,
+        "download of a/b": 13,
+        "download of a/c": 5,
+        "models/base": 200,
+        "weights of 3 policies": 40 + 200 + 40,
+    }
+    assert [bits_of(name) for name in ("m.Q8_0.gguf", "m-IQ2_XS.gguf", "m_f16.gguf", "m.BF16.gguf", "qwen3.gguf")] == [8, 2, 16, 16, 2]
 
 
 def test_what_is_there_already_is_not_counted(tmp_path):

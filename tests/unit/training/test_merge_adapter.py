@@ -139,3 +139,11 @@ def test_a_pickle_that_a_download_vouches_for_is_read_as_plain_weights(base, tmp
     write_manifest(adapter, ["adapter_config.json", "adapter_model.bin"])
     assert merged(base, adapter / "manifest.json", tmp_path / "theirs")[0] == 0
     assert (tmp_path / "theirs/model.safetensors").read_bytes() == (tmp_path / "plain/model.safetensors").read_bytes()
+
+
+def test_the_adapters_licence_stands_behind_the_parents(base, tmp_path):
+    adapter = write_adapter(tmp_path / "adapter", base)
+    (adapter / "LICENSE").write_text("Of the adapter.")
+    assert merged(base, adapter, tmp_path / "theirs")[0] == 0
+    parents = (base.parent / "NOTICE").read_text().strip()
+    assert (tmp_path / "theirs/NOTICE").read_text().strip() == f"{parents}\n\n--- LICENSE ---\nOf the adapter.".strip()

@@ -60,8 +60,8 @@ def seeds_of(policy):
 
 
 def seed_beside(policy, seed):
-    """The seed under which a policy stands beside others of `seed`."""
-    return 0 if policy == ROOT or is_fixed(policy) else seed
+    """The seed under which a policy stands beside others of `seed`: the study's first beside one that is the same for every seed."""
+    return 0 if policy == ROOT or is_fixed(policy) else seed if int(seed) in config["seeds"] else config["seeds"][0]
 
 
 def check_seed(policy, seed):

@@ -27,7 +27,7 @@ from hh_align.config.check_weights import has_weights, template_key
 from hh_align.config.graph import graph, policy_order
 from hh_align.config.lineage import asked_otherwise, differences, other_weights
 from hh_align.config.resolve import download_folder, resolve
-from hh_align.config.selection import hub_selection, manifest_name, named_files
+from hh_align.config.selection import given_source, hub_selection, manifest_name, model_selection, named_files
 from hh_align.config.subsets import subset_axes
 from hh_align.config.suites import asked_suites, raters
 from hh_align.core.axes import AXES, THRESHOLD_KEYS

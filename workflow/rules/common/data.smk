@@ -101,8 +101,7 @@ def hub_request(wildcards):
             continue
         request = {"kind": wildcards.kind, "repo": source["repo"], "revision": source["revision"]}
         if wildcards.kind == "models" and wanted == import_source(source):
-            chosen = source_files(source)
-            return as_json(**request, **({"files": chosen} if chosen else {}))
+            return as_json(**request, **model_selection(source))
         if wildcards.kind == "datasets" and wanted == hub_manifest(source):
             return as_json(**request, **hub_selection(source))
     if asked := hub_suite_request(wanted):

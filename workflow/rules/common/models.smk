@@ -1,46 +1,29 @@
 """The models of a study: where they come from, and their files."""
 
 MODEL_SUFFIXES = (".json", ".safetensors", ".txt", ".jinja")
-ADAPTER_FILES = ["adapter_config.json", "adapter_model.*", "tokenizer*.json", "LICENSE*"]
+BESIDE_GGUF = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
 
-def source_files(source):
-    """The files of a hub's repository that an import reads, where they are not those of a whole model."""
-    if "file" in source:
-        return [source["file"], "tokenizer*.json", "LICENSE*"]
-    return source.get("files")
-
-
-def import_source(source):
-    """A download's manifest, or the files that count of a local folder, or a local GGUF file."""
+def import_source(source, needed="a model: config.json, model.safetensors and the tokenizer's files are"):
+    """A download's manifest, or the files that count of a local folder, or a local GGUF file and the tokenizer beside it."""
     if source["source"] == "hub":
-        chosen = source_files(source)
-        name = f"manifest-{hashlib.sha256(json.dumps(chosen).encode()).hexdigest()[:8]}" if chosen else "manifest"
-        return local(f"{hub_folder('models', source)}/{name}.json")
-    if source["path"].endswith(".gguf"):
-        return [config_file(source["path"])]
-    there = sorted(Path(source["path"]).glob("*"))
-    files = [str(path) for path in there if path.suffix in MODEL_SUFFIXES or path.name == source.get("file")]
+        return local(f"{hub_folder('models', source)}/{manifest_name(model_selection(source))}")
+    path = Path(source["path"])
+    if path.suffix == ".gguf":
+        return [config_file(str(file)) for file in (path, *map(path.with_name, BESIDE_GGUF)) if file == path or file.is_file()]
+    there = sorted(path.glob("*"))
+    files = [str(file) for file in there if file.suffix in MODEL_SUFFIXES or file.name == source.get("file")]
     if not files:
         raise WorkflowError(
-            f"config: {source['path']} holds no model: config.json, model.safetensors and the tokenizer's files are needed"
-            f"{', or one of its GGUF files by its name (file)' if any(path.suffix == '.gguf' for path in there) else ''}."
+            f"config: {source['path']} does not hold {needed} needed"
+            f"{', or one of its GGUF files by its name (file)' if any(file.suffix == '.gguf' for file in there) else ''}."
         )
-    return [config_file(path) for path in files]
-
-
-def given_source(policy):
-    """The source of the weights, or of the adapter, that a policy is given."""
-    entry = config["policies"][policy]
-    if "source" in entry:
-        return entry
-    adapter = entry["adapter"]
-    return {"source": "hub", **adapter, "files": ADAPTER_FILES} if isinstance(adapter, dict) else {"source": "local", "path": adapter}
+    return [config_file(file) for file in files]
 
 
 def model_sources():
     """All models, and adapters, that the study reads from elsewhere."""
-    return [*config.get("models", {}).values(), *JUDGES.values(), *map(given_source, GIVEN)]
+    return [*config.get("models", {}).values(), *JUDGES.values(), *(given_source(config["policies"][policy]) for policy in GIVEN)]
 
 
 def policy_import_config(source):
@@ -49,13 +32,16 @@ def policy_import_config(source):
 
 
 def given_config(wildcards):
-    return policy_import_config(given_source(wildcards.policy))
+    return policy_import_config(config["policies"][wildcards.policy])
 
 
 def given_files(wildcards):
     """What is read of the weights, or of the adapter, that a policy is given. Raises WorkflowError as check_seed does."""
     check_seed(wildcards.policy, wildcards.seed)
-    return import_source(given_source(wildcards.policy))
+    policy = config["policies"][wildcards.policy]
+    if "adapter" in policy:
+        return import_source(given_source(policy), "an adapter: adapter_config.json and adapter_model.safetensors are")
+    return import_source(policy)
 
 
 def adapter_config(wildcards):

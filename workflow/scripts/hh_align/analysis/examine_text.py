@@ -107,18 +107,13 @@ def examine(replies: Replies, drift: list[dict], margins: dict[tuple[str, int], 
         parent = config["policies"][policy]["parent"]
         own = moved.get((policy, seed), [])
         row = {"policy": policy, "seed": seed, "parent": parent, **measures(replies[policy, seed], limits), **divergence(own, parent, root)}
-        same = None if parent is None else unchanged(replies[policy, seed], replies[beside(config, parent, seed)])
+        same = None if parent is None else unchanged(replies[policy, seed], replies[parent, seed_of(config, parent, seed)])
         rows[policy, seed] = row | {"unchanged": same, "margin": margins.get((policy, seed))}
     for (_, seed), row in rows.items():
         ancestors = [] if row["parent"] is None else dict.fromkeys([row["parent"], root])
-        beside_it = [rows[beside(config, name, seed)] for name in ancestors]
+        beside_it = [rows[name, seed_of(config, name, seed)] for name in ancestors]
         row |= flags(row, beside_it, limits, row["policy"] in config["trained"])
     return list(rows.values())
-
-
-def beside(config: dict, policy: str, seed: int) -> tuple[str, int]:
-    """The checkpoint of another policy that one of this seed stands beside; the study's first seed beside one that serves all seeds."""
-    return policy, seed_of(config, policy, seed if seed in config["seeds"] else config["seeds"][0])
 
 
 def flags(row: dict, ancestors: list[dict], limits: dict, trained: bool) -> dict:

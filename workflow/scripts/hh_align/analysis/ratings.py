@@ -96,8 +96,8 @@ def seeds_of(config: dict, policy: str) -> list[int]:
 
 
 def seed_of(config: dict, policy: str, seed: int) -> int:
-    """Under which seed a policy pairs with others of `seed`."""
-    return 0 if serves_every_seed(config["policies"][policy]) else seed
+    """Under which seed a policy pairs with others of `seed`: the study's first beside one that serves every seed."""
+    return 0 if serves_every_seed(config["policies"][policy]) else seed if seed in config["seeds"] else config["seeds"][0]
 
 
 def serves_every_seed(policy: dict) -> bool:

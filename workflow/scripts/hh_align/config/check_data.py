@@ -63,13 +63,14 @@ def check_prompts(config: dict) -> None:
 def check_needed_datasets(config: dict) -> None:
     """Raise StudyError where a dataset needs itself: by the prompts that it is held against, or by what the judge of its margins reads."""
     datasets, judges, home = config["datasets"], config["judges"], config["prompts"]["dataset"]
+    draws = any("suite" not in config["prompts"][axis] for axis in AXES)  # else the prompts come from no dataset
 
     def needed(name: str) -> Iterator[tuple[str, str]]:
         dataset = datasets[name]
         judge = dataset.get("judge_margin", {}).get("judge")
         if judge and judges[judge]["source"] == "scratch":
             yield f"judge {judge}", judges[judge].get("data", home)
-        if dataset.get("exclude_prompts") or "decontaminate" in dataset:
+        if draws and (dataset.get("exclude_prompts") or "decontaminate" in dataset):
             yield "the evaluation prompts", home
 
     for start in datasets:

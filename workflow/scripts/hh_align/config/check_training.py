@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from hh_align.config.check_weights import template_key
 from hh_align.config.graph import require_known
 from hh_align.core.errors import StudyError
 
@@ -92,14 +93,15 @@ def _ties(base: dict) -> bool:
 
 
 def check_chat(config: dict) -> None:
-    """Raise StudyError where a setting speaks of transcripts, but the model reads by its chat template."""
-    if not config["models"]["base"].get("chat_template"):
-        return
-    if not config["generation"]["cue"]:
+    """Raise StudyError where a setting speaks of transcripts, but the model, or one that a policy is trained from, reads by its chat template."""
+    if config["models"]["base"].get("chat_template") and not config["generation"]["cue"]:
         raise StudyError("config: models.base.chat_template ends every prompt where the reply begins: set generation.cue to true.")
-    for name, method in config["methods"].items():
-        if method.get("dropout") == "as_published":
-            raise StudyError(f"config: methods.{name}.dropout as_published reads transcripts: set models.base.chat_template to false.")
+    for name, policy in config["policies"].items():
+        method, template = policy.get("method"), template_key(config, name)
+        if template and method and config["methods"][method].get("dropout") == "as_published":
+            raise StudyError(
+                f"config: methods.{method}.dropout as_published reads transcripts, and trains {name}: set {template} to false."
+            )
 
 
 def scratch_models(config: dict) -> dict[str, dict]:

@@ -22,12 +22,17 @@ def write_parents(config: dict) -> None:
             policy.setdefault("parent", roots[0])
 
 
-def template_key(config: dict, name: str) -> str | None:
-    """The key by which a policy reads by a chat template, that of the model that its weights come from; None where it reads transcripts."""
+def model_of(config: dict, name: str) -> tuple[str, dict]:
+    """(key, entry) of the model that a policy's weights come from: one of its own or of a policy that it descends from, else models.base."""
     policies = config["policies"]
     while "source" not in policies[name] and "parent" in policies[name]:
         name = policies[name]["parent"]
-    key, model = (f"policies.{name}", policies[name]) if "source" in policies[name] else ("models.base", config["models"]["base"])
+    return (f"policies.{name}", policies[name]) if "source" in policies[name] else ("models.base", config["models"]["base"])
+
+
+def template_key(config: dict, name: str) -> str | None:
+    """The key by which a policy reads by a chat template, that of the model that its weights come from; None where it reads transcripts."""
+    key, model = model_of(config, name)
     return f"{key}.chat_template" if model.get("chat_template") else None
 
 

@@ -15,7 +15,7 @@ from hh_align.config.check_training import (
     check_tied,
     check_train_splits,
 )
-from hh_align.config.check_weights import check_weights, roots_of
+from hh_align.config.check_weights import check_weights, has_weights, roots_of
 from hh_align.config.graph import ancestors, graph, require_known
 from hh_align.config.subsets import check_judged_axes
 from hh_align.config.suites import check_suites
@@ -120,11 +120,13 @@ def check_responses(config: dict) -> None:
             )
         if name in policies and "parent" in entry:
             raise StudyError(f"config: {key}.parent is given, but {name} is one of `policies` and has its parent there. Take it out.")
-        if "parent" in policies.get(name, {}) and len(config["seeds"]) > 1 and "{seed}" not in entry["path"]:
+        trained = "parent" in policies.get(name, {}) and not has_weights(policies[name])
+        if trained and len(config["seeds"]) > 1 and "{seed}" not in entry["path"]:
             raise StudyError(
                 f"config: {key}.path needs {{seed}} in it: {name} has {len(config['seeds'])} seeds, each with a file of its own."
             )
-        if "parent" not in policies.get(name, {"parent": 1}) and "{seed}" in entry["path"]:
-            raise StudyError(f"config: {key}.path has {{seed}} in it, but {name} is the root, which is the same for every seed.")
+        if name in policies and not trained and "{seed}" in entry["path"]:
+            what = "has weights that are given, the same" if has_weights(policies[name]) else "is the root, which is the same"
+            raise StudyError(f"config: {key}.path has {{seed}} in it, but {name} {what} for every seed.")
         require_known(f"{key}.parent", entry.get("parent"), everyone)
         ancestors(name, everyone, section="responses")

@@ -7,25 +7,24 @@ the file before, most of that would be wrong: another model's licence notice, a 
 from collections.abc import Mapping, Sequence
 
 KEPT = {
-    "datasets": {"source", "subsets", "splits", "train_split"},
+    "datasets": {
+        *("source", "subsets", "splits", "train_split"),
+        *("layout", "config", "split_names", "columns", "where", "axes"),
+    },
     "models": {"source", "chat_template"},
     "judges": {
-        "source",
-        "axis",
-        "output",
-        "label",
-        "attribute",
-        "scale",
-        "higher_is",
-        "reads",
-        "max_length",
-        "harmless_min",
-        "helpful_above",
+        *("source", "axis", "harmless_min", "helpful_above"),
+        *("output", "label", "attribute", "scale", "higher_is", "reads", "max_length"),
+        *("columns", "score", "only", "axes"),
     },
     "policies": {"source", "parent"},
 }
-"""What an entry inherits all the same, where its new form knows it: what is not about where it comes from."""
+"""What an entry inherits all the same, where its new form knows it: what it is for and how its files are read, not where they come from."""
 FORMS = {"datasets": "dataset", "models": "model", "judges": "judge", "policies": "policy"}
+KINDS = (
+    *("hub", "local", "synthetic", "scratch", "released", "imported", "rating_endpoint", "preference_endpoint"),
+    *("derived", "child"),
+)
 
 
 def entry_of(layer: Mapping, section: str, name: str) -> Mapping | None:
@@ -41,24 +40,28 @@ def origin(section: str, entry: Mapping, written: Mapping, before: object) -> ob
         return next((key for key in ("source", "adapter", "method") if written.get(key) is not None), before)
     if written.get("from") is not None or ("from" in entry and "source" not in written):
         return "derived"
-    return str(entry.get("source")), *(str(entry.get(key)) for key in ("repo", "path", "url"))
+    return str(entry.get("source")), *(str(entry.get(key)) for key in ("repo", "path"))
 
 
-def known_keys(section: str, entry: Mapping, schema: Mapping) -> set[str]:
-    """The keys of the form that an entry has."""
-    kind = "child" if section == "policies" and "source" not in entry else "derived" if "from" in entry else entry.get("source")
-    kind = f"{entry.get('asks', 'rating')}_endpoint" if section == "judges" and kind == "endpoint" else kind
-    forms = schema["$defs"]
-    form = forms.get(f"{kind}_{FORMS[section]}", forms.get(f"{kind}_base", {}))
-    return set(form.get("properties", {}))
+def kind_of(section: str, entry: Mapping, comes_from: object) -> str | None:
+    """Which form of its section an entry has in the end; comes_from: its origin."""
+    if section == "policies":
+        return entry.get("source") if comes_from == "source" else "child"
+    if section == "judges" and entry.get("source") == "endpoint":
+        return f"{entry.get('asks', 'rating')}_endpoint"
+    return "derived" if comes_from == "derived" else entry.get("source")
+
+
+def forms_of(section: str, schema: Mapping) -> dict[str, set[str]]:
+    """Kind of an entry of a section -> its keys."""
+    names = {f"{kind}_{FORMS[section]}": kind for kind in KINDS} | ({"scratch_base": "scratch"} if section == "models" else {})
+    return {names[name]: set(form["properties"]) for name, form in schema["$defs"].items() if name in names}
 
 
 def sources_with(section: str, key: str, schema: Mapping) -> list[str]:
     """The sources whose entries in a section have a key."""
-    kind = FORMS.get(section)
-    forms = {name.removesuffix(f"_{kind}"): form for name, form in schema["$defs"].items() if kind and name.endswith(f"_{kind}")}
-    have = [name for name, form in forms.items() if "source" in form.get("properties", {}) and key in form["properties"]]
-    return sorted({name.rpartition("_")[2] for name in have})  # rating_endpoint and preference_endpoint are one source
+    forms = forms_of(section, schema) if section in FORMS else {}
+    return sorted({kind.rpartition("_")[2] for kind, keys in forms.items() if {"source", key} <= keys})
 
 
 def left_behind(section: str, name: str, layers: Sequence[Mapping], schema: Mapping) -> set[str]:
@@ -75,8 +78,7 @@ def left_behind(section: str, name: str, layers: Sequence[Mapping], schema: Mapp
             stale |= set(entry)
         stale -= set(written)
         entry, before = {**entry, **written}, after
-    known = known_keys(section, {key: value for key, value in entry.items() if key not in stale - KEPT[section]}, schema)
-    return {key for key in stale if key not in KEPT[section] & known}
+    return stale - (KEPT[section] & forms_of(section, schema).get(kind_of(section, entry, before), set()))
 
 
 def leave_behind(config: dict, layers: Sequence[Mapping], schema: Mapping) -> None:

@@ -20,6 +20,7 @@ from hh_align.core.errors import StudyError
 
 SCHEMA = Path(__file__).with_name("config.schema.yaml")  # a link to workflow/schemas, so that it is installed with the package
 SHOWN = 200  # characters of a wrong value
+ENTRY = 2  # steps of the path to an entry of a section
 RULES = {
     "minimum": "at least {}",
     "maximum": "at most {}",
@@ -137,7 +138,8 @@ def explain(error: ValidationError, whole: str = "the config") -> str:
     if error.validator == "additionalProperties":
         known = sorted(error.schema.get("properties", {}))
         unknown = sorted(map(_key, set(value) - set(known)))
-        others = sources_with(str(error.absolute_path[0]) if error.absolute_path else "", unknown[0], read_schema(SCHEMA))
+        section = str(error.absolute_path[0]) if len(error.absolute_path) == ENTRY else ""
+        others = sources_with(section, unknown[0], read_schema(SCHEMA))
         if others and value.get("source") not in others:
             own = f"its source is {value['source']}" if "source" in value else "it has none"
             return (

@@ -1,7 +1,9 @@
-"""Which files of a dataset a study reads, and the name of the manifest of those that it downloads."""
+"""Which files of a dataset or a model a study reads, and the name of the manifest of those that it downloads."""
 
 import hashlib
 import json
+
+ADAPTER_FILES = ["adapter_config.json", "adapter_model.*", "tokenizer*.json", "LICENSE*"]
 
 
 def named_files(dataset: dict) -> list[str]:
@@ -19,7 +21,24 @@ def hub_selection(dataset: dict) -> dict:
     return {"layout": {"configs": configs, "splits": {split: names.get(split, split) for split in dataset["splits"]}}}
 
 
+def model_selection(source: dict) -> dict:
+    """What is read of a hub's model: `files` by name or pattern, of a GGUF file or an adapter; nothing is said of a whole model."""
+    if "file" in source:
+        return {"files": [source["file"], "tokenizer*.json", "LICENSE*"]}
+    return {"files": source["files"]} if "files" in source else {}
+
+
+def given_source(policy: dict) -> dict:
+    """The source of the weights, or of the adapter, that a policy is given."""
+    if "source" in policy:
+        return policy
+    adapter = policy["adapter"]
+    return {"source": "hub", **adapter, "files": ADAPTER_FILES} if isinstance(adapter, dict) else {"source": "local", "path": adapter}
+
+
 def manifest_name(selection: dict) -> str:
-    """The manifest of a selection: studies that read other files of the same dataset share the folder, not the manifest."""
+    """The manifest of a selection: studies that read other files of the same repository share the folder, not the manifest."""
+    if not {"files", "layout"} & set(selection):
+        return "manifest.json"
     words = "\n".join(selection["files"]) if "files" in selection else json.dumps(selection["layout"], sort_keys=True)
     return f"manifest-{hashlib.sha256(words.encode()).hexdigest()[:8]}.json"

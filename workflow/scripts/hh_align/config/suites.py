@@ -38,7 +38,7 @@ def asked_suites(config: dict) -> Iterator[tuple[str, str, dict]]:
 def write_suites(config: dict) -> None:
     """Fill in, in `config`, what the table says of each suite: of the entry that `name` names, or else of the suite's own name.
 
-    What the config says wins; where it says where the prompts lie, nothing of that comes from the table. Entries of another shape are left
+    What the config says wins; where it names another file, nothing of where the prompts lie comes from the table. Entries of another shape are left
     to the schema. Raises StudyError for a `name` that the table lacks.
     """
     prompts, suites = config.get("prompts"), config.get("suites")
@@ -56,7 +56,7 @@ def _filled(key: str, own_name: str, entry: dict, without: tuple[str, ...]) -> d
     if "name" in entry:
         require_known(f"{key}.name", str(name), known_suites())
     known = known_suites().get(name, {})
-    lies_elsewhere = set(entry) & set(WHERE_IT_LIES)
+    lies_elsewhere = any(part in entry and entry[part] != known.get(part) for part in ("source", "path", "repo", "file"))
     left = {part for part in known if part in without or (lies_elsewhere and part in WHERE_IT_LIES)}
     return {part: value for part, value in {**known, **entry}.items() if part != "name" and part not in left - set(entry)}
 

@@ -190,12 +190,15 @@ def read_file(path: Path, source: Source, numbers: Iterator[int], columns: dict 
 
 
 def check_share(path: Path, good: int, bad: list[dict], left_out: int) -> None:
-    """Say what was read of a file. Raises StudyError where more than half of it is quarantined, or nothing is there."""
+    """Say what was read of a file. Raises StudyError where more than half of it is quarantined, or of its rows that are of a subset, or nothing
+    is there."""
     more = f", {left_out:,} of no subset left out" if left_out else ""
     say(f"{path.parent.name}/{path.name}: {good:,} rows, {len(bad):,} quarantined{more}")
-    if len(bad) > good + left_out or not good + left_out:
+    of_subsets = [row for row in bad if row["subset"] is not None]
+    kind, bad, others = ("lines of a subset", of_subsets, 0) if left_out and len(of_subsets) > good else ("lines", bad, left_out)
+    if len(bad) > good + others or not good + left_out:
         reasons = ", ".join(f"{reason} {number:,}" for reason, number in reasons_of(bad).most_common(3))
-        lines = f"{len(bad):,} of {good + left_out + len(bad):,} lines could not be read as pairs"
+        lines = f"{len(bad):,} of {good + others + len(bad):,} {kind} could not be read as pairs"
         what = lines if good + left_out else "no line could be read as a pair of transcripts"
         raise StudyError(
             f"{path}: {what}{f' ({reasons})' if reasons else ''}. Name the columns (datasets.*.columns), or take these lines out."

@@ -14,7 +14,8 @@ from hh_align.core.errors import StudyError
 from hh_align.core.records import has_value, look_up
 from hh_align.core.tables import PROMPTS
 from hh_align.core.tabular import read_any, to_text
-from hh_align.data.transcripts import ASSISTANT, HUMAN, cluster_of, messages_in, prompt_text, published_prompt
+from hh_align.data.formats import SPEAKERS, dialogue, messages_of
+from hh_align.data.transcripts import ASSISTANT, HUMAN, cluster_of
 
 LEFT_OUT = pa.schema([("row", pa.int64()), ("reason", pa.string()), ("excerpt", pa.string())])
 EXCERPT = 200  # characters of a row that is left out
@@ -26,16 +27,26 @@ def as_prompt(value: object) -> str:
     """A prompt as the study has it, without a cue at its end: an instruction becomes `Human: …`; a transcript that begins with `Human:` and a
     list of messages stay the turns that they are, less a reply at their end.
 
-    Raises ValueError, with the reason, for a value that is empty or neither text nor messages.
+    Raises ValueError, with the reason, for a value that is empty, neither text nor messages, or without a turn of the user.
     """
-    if messages_in(value):
-        prompt = published_prompt(str(prompt_text(value)))
+    if isinstance(value, list | dict):
+        turns = messages_of(value, "the prompt")
+        text = dialogue(turns[:-1] if SPEAKERS.get(turns[-1][0]) == ASSISTANT else turns)
+        prompt = text.removesuffix(ASSISTANT).strip() if HUMAN in text else ""
     else:
         text = (to_text(value) or "").strip()
-        prompt = published_prompt(text) if text.startswith("Human:") else text and f"Human: {text}"
+        if text.startswith("[{") and "content" in text:
+            raise ValueError("messages written as one text, not a list: take JSON lines or Parquet")
+        prompt = without_reply(text) if text.startswith("Human:") else text and f"Human: {text}"
     if not prompt.removeprefix("Human:").strip():
         raise ValueError("the prompt is empty")
     return prompt
+
+
+def without_reply(transcript: str) -> str:
+    """A transcript up to the end of the human's last turn, where the assistant's stands behind it."""
+    asked, cue, reply = transcript.rpartition(ASSISTANT)
+    return asked.rstrip() if cue and HUMAN not in reply else transcript
 
 
 def chosen_rows(frame: pd.DataFrame, path: Path, how: dict) -> pd.DataFrame:

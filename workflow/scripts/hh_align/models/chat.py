@@ -11,6 +11,7 @@ from hh_align.core.errors import StudyError
 from hh_align.data.preferences import row_name
 
 ROLES = {"Human": "user", "Assistant": "assistant"}
+WITHOUT = "Set its chat_template (of models.base, or of the policy with a source of its own) to false."
 
 
 def messages(prompt: str, system: bool = True) -> list[dict[str, str]]:
@@ -55,9 +56,7 @@ def prompt_text(tokenizer, prompt: str, name: str, system: bool) -> str:
     try:
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=not begun, continue_final_message=begun)
     except (TemplateError, ValueError) as error:
-        raise StudyError(
-            f"{name}: the model's chat template refuses this prompt ({error}). Set models.base.chat_template to false."
-        ) from None
+        raise StudyError(f"{name}: the model's chat template refuses this prompt ({error}). {WITHOUT}") from None
     return text.removeprefix(tokenizer.bos_token or "")
 
 
@@ -93,9 +92,7 @@ def check_template(tokenizer, where: Path) -> None:
     """Raise StudyError where the model has no chat template, or one by which a reply does not end with the end token, or that tells the date."""
     template = tokenizer.chat_template
     if not isinstance(template, str):
-        raise StudyError(
-            f"{where}: the model has no chat template. Set models.base.chat_template to false, or take a model made for chats."
-        )
+        raise StudyError(f"{where}: the model has no chat template. {WITHOUT.rstrip('.')}, or take a model made for chats.")
     if "strftime_now" in template:
         raise StudyError(
             f"{where}: the model's chat template writes the date: other days would give other bytes. Take that part out of it."
@@ -105,6 +102,5 @@ def check_template(tokenizer, where: Path) -> None:
     whole = tokenizer.apply_chat_template(said, tokenize=False).removeprefix(tokenizer.bos_token or "")
     if whole.rstrip() != f"{prompt}b{tokenizer.eos_token}":
         raise StudyError(
-            f"{where}: by the model's chat template a reply does not follow the prompt and end with {tokenizer.eos_token}. "
-            "Set models.base.chat_template to false."
+            f"{where}: by the model's chat template a reply does not follow the prompt and end with {tokenizer.eos_token}. {WITHOUT}"
         )

@@ -13,7 +13,7 @@ from hh_align.models.folders import first_line, load_tokenizer, prepare, save_mo
 from hh_align.models.gguf import quantisation, read_gguf_model, read_gguf_tokenizer, reader
 from hh_align.models.outputs import OFFSET, output_index
 from hh_align.models.reading import check_chat, reading_of
-from hh_align.models.weights import check_kind, kept_as_float32, locate, read_weights
+from hh_align.models.weights import check_kind, compose_notice, kept_as_float32, locate, read_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -171,13 +171,6 @@ def prepare_judge(tokenizer: "PreTrainedTokenizerFast", model: "PreTrainedModel"
     else:
         tokenizer.chat_template = None
     return reads
-
-
-def compose_notice(folder: Path, notice: str) -> str:
-    """The notice, then the licence files of the source, each under its name."""
-    files = [path for path in sorted(folder.iterdir()) if path.name.startswith(("LICENSE", "NOTICE"))]
-    texts = [notice.strip(), *(f"--- {path.name} ---\n{path.read_text(encoding='utf-8', errors='replace').strip()}" for path in files)]
-    return "\n\n".join(text for text in texts if text) + "\n"
 
 
 def read_source(

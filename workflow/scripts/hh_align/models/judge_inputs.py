@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from tokenizers import Encoding
 
 from hh_align.data.transcripts import ASSISTANT, LEAD
-from hh_align.models.chat import messages
+from hh_align.models.chat import messages, takes_system
 from hh_align.models.judging import encodings, pair_ids
 from hh_align.models.reading import begun, chat_text
 
@@ -39,9 +39,11 @@ def judge_ids(
     core.no_truncation()
     core.no_padding()
 
+    system = reads == "chat" and takes_system(tokenizer, prompts)
+
     def text_of(number: int, reply: str) -> str:
         prompt = prompts[number]
-        return plain_text(prompt, reply) if reads == "text" else chat_text(tokenizer, prompt, reply, names[number])
+        return plain_text(prompt, reply) if reads == "text" else chat_text(tokenizer, prompt, reply, names[number], system)
 
     texts, ids, cut = [text_of(number, reply) for number, reply in enumerate(replies)], [], []
     for number, whole in enumerate(encodings(core, texts, special=reads == "text")):

@@ -47,10 +47,10 @@ def reading_of(tokenizer, reads: str | None, where: Path | str) -> str:
     )
 
 
-def chat_text(tokenizer, prompt: str, reply: str, name: str) -> str:
+def chat_text(tokenizer, prompt: str, reply: str, name: str, system: bool = True) -> str:
     """The prompt's turns and the reply as the assistant's last one, by the tokenizer's chat template; a prompt that ends within a reply goes
-    on in it. Raises StudyError, naming the input, where the template refuses it."""
-    turns = messages(prompt)
+    on in it. system: whether the template takes a system message. Raises StudyError, naming the input, where the template refuses it."""
+    turns = messages(prompt, system)
     if begun(turns):
         turns[-1]["content"] += f"\n\n{reply}"
     else:

@@ -1,10 +1,12 @@
 """Before a study with downloads: is the hub there, is there room on the disk and the GPU, and how long will it take?"""
 
 import os
+import re
 import shutil
 import urllib.error
 import urllib.request
 from collections import defaultdict
+from fnmatch import fnmatchcase
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,8 +16,9 @@ from urllib.parse import urlsplit
 import torch
 import yaml
 
+from hh_align.config.check_weights import has_weights, model_of
 from hh_align.config.resolve import SCHEMA, download_folder, resolve
-from hh_align.config.selection import hub_selection, manifest_name
+from hh_align.config.selection import given_source, hub_selection, manifest_name, model_selection
 from hh_align.config.suites import asked_suites
 from hh_align.core.artifacts import say
 from hh_align.core.command import parse, run
@@ -53,9 +56,10 @@ def check_hub(endpoint: str) -> None:
 
 
 def hub_sources(config: dict) -> list[dict]:
-    """What fetch_hub is asked for: kind, repo, revision and, of a dataset, the files or their layout."""
-    models = [*config.get("models", {}).values(), *config["judges"].values()]
-    sources = [{"kind": "models", "repo": model["repo"], "revision": model["revision"]} for model in models if model["source"] == "hub"]
+    """What fetch_hub is asked for: kind, repo, revision and the files or, of a dataset, their layout; of a whole model nothing more."""
+    given = [given_source(policy) for policy in config["policies"].values() if has_weights(policy)]
+    models = [model for model in (*config.get("models", {}).values(), *config["judges"].values(), *given) if model["source"] == "hub"]
+    sources = [{"kind": "models", "repo": model["repo"], "revision": model["revision"], **model_selection(model)} for model in models]
     for dataset in config.get("datasets", {}).values():
         if dataset.get("source") == "hub":
             sources.append({"kind": "datasets", "repo": dataset["repo"], "revision": dataset["revision"], **hub_selection(dataset)})
@@ -93,14 +97,22 @@ def laid_out_files(source: dict, listing: dict[str, dict], what: str) -> list[st
 def absent(source: dict, folder: Path) -> bool:
     """Whether something of this source is still to be downloaded: the manifest is written last, a dataset's is of its files."""
     if source["kind"] == "models":
-        return not (folder / "manifest.json").is_file()
+        return not (folder / manifest_name(source)).is_file()
     return not ((folder / manifest_name(source)).is_file() and all((folder / name).is_file() for name in source.get("files", [])))
 
 
 def weights_in_float32(sizes: dict[str, int]) -> int:
-    """Bytes of a model as the study keeps it, at most: published weights are in two or four bytes a parameter, ours in four."""
+    """Bytes of a model as the study keeps it, at most: published weights are in two or four bytes a parameter, a GGUF file's in as many bits
+    as its name says, ours in four bytes."""
     whole = {name for names in WEIGHTS for name in names}
-    return 2 * sum(size for name, size in sizes.items() if name in whole or SHARD.fullmatch(name))
+    packed = sum(size * 32 // bits_of(name) for name, size in sizes.items() if name.endswith(".gguf"))
+    return packed or 2 * sum(size for name, size in sizes.items() if name in whole or SHARD.fullmatch(name))
+
+
+def bits_of(gguf: str) -> int:
+    """Bits of a weight in a GGUF file, by its name (model.Q8_0.gguf), at least; 2 where it does not say."""
+    named = re.search(r"(?:^|[-._])(?:i?q|b?f)(\d+)", gguf.lower())
+    return int(named[1]) if named else 2
 
 
 def needs(config: dict, sizes: dict[tuple[str, str], dict[str, int]], results: Path) -> list[Need]:
@@ -112,26 +124,32 @@ def needs(config: dict, sizes: dict[tuple[str, str], dict[str, int]], results: P
     for source in hub_sources(config):
         folder = folder_of(source, results)
         files = sizes[source["repo"], source["revision"]]
-        missing = sum(size for name, size in files.items() if name in source.get("files", files) and not (folder / name).is_file())
+        wanted = [name for name in files if any(fnmatchcase(name, pattern) for pattern in source.get("files", ["*"]))]
+        missing = sum(files[name] for name in wanted if not (folder / name).is_file())
         needed.append(Need(f"download of {source['repo']}", folder, missing))
     models = {"base": config.get("models", {}).get("base", {}), **{f"judges/{name}": judge for name, judge in config["judges"].items()}}
     for name, source in models.items():
-        if source.get("source") == "hub" and not (study / "models" / name / "manifest.json").is_file():
-            needed.append(Need(f"models/{name}", study, weights_in_float32(sizes[source["repo"], source["revision"]])))
-    base = models["base"]
-    if base.get("source") == "hub":
-        weights = weights_in_float32(sizes[base["repo"], base["revision"]])
-        trained = {name: policy for name, policy in config["policies"].items() if "method" in policy}
-        ahead = [
-            (name, seed)
-            for name in trained
-            for seed in config["seeds"]
-            if not (study / "policies" / name / f"seed-{seed}" / "manifest.json").is_file()
-        ]
-        needed.append(Need(f"weights of {len(ahead)} policies", study, len(ahead) * weights))
-        if any("lora" not in config["methods"][trained[name]["method"]] for name, _ in ahead):
-            needed.append(Need("checkpoints of one full training", study, CHECKPOINT * weights))
+        if not (study / "models" / name / "manifest.json").is_file():
+            needed.append(Need(f"models/{name}", study, kept(source, sizes)))
+    ahead = [
+        (policy, kept(model_of(config, name)[1], sizes))
+        for name, policy in config["policies"].items()
+        if "models" in config and ("method" in policy or has_weights(policy))
+        for seed in ([0] if has_weights(policy) else config["seeds"])
+        if not (study / "policies" / name / f"seed-{seed}" / "manifest.json").is_file()
+    ]
+    needed.append(Need(f"weights of {len(ahead)} policies", study, sum(size for _, size in ahead)))
+    full = [size for policy, size in ahead if "method" in policy and "lora" not in config["methods"][policy["method"]]]
+    needed.append(Need("checkpoints of one full training", study, CHECKPOINT * max(full, default=0)))
     return [need for need in needed if need.size]
+
+
+def kept(model: dict, sizes: dict[tuple[str, str], dict[str, int]]) -> int:
+    """Bytes of a hub's model as the study keeps it; 0 of one from elsewhere, whose size is not known here."""
+    if model.get("source") != "hub":
+        return 0
+    files = sizes[model["repo"], model["revision"]]
+    return weights_in_float32({name: size for name, size in files.items() if name == model["file"]} if "file" in model else files)
 
 
 def existing(folder: Path) -> Path:

@@ -10,7 +10,7 @@ from hh_align.core.artifacts import provenance, say
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.models.folders import first_line, load_policy, read_notice, save_model
-from hh_align.models.weights import kept_as_float32, locate, read_json, read_weights
+from hh_align.models.weights import compose_notice, kept_as_float32, locate, read_json, read_weights
 from hh_align.training.adapters import check_tied, merge
 
 MERGE_IT = "Merge it with the library that made it, and give the folder of the merged model: {source: local, path: …}."
@@ -109,7 +109,7 @@ def main() -> None:
     notes = [*described(settings, args.config.get("source")), *kept_as_float32(tensors)]
     read = [args.source] if covered else sorted(folder.glob("adapter_*"))
     made_by = provenance(args.config, [args.parent, *read], notes=notes)
-    save_model(args.manifest, merged, tokenizer, made_by, read_notice(args.parent))
+    save_model(args.manifest, merged, tokenizer, made_by, compose_notice(folder, read_notice(args.parent)))
     for note in notes:
         say(f"{folder.name}: {note}")
     size = sum(tensor.numel() for tensor in tensors.values())
