@@ -1,36 +1,54 @@
 """Policies from weights that exist: planned with what they need and no training, and a whole study of them."""
 
 import json
+import math
 
 import pyarrow.parquet as pq
+import pytest
 import yaml
 from adapters import write_adapter, write_gguf
 from architectures import import_policy, write_source
+from corpora import talks, write_csv
 from page_reader import unsourced, untrue
-from small_studies import SMALL_DEMO, small_study
+from small_studies import small_study
 from staleness import evaluated
 from study_folder import StudyFolder
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
-UNTRAINED = dict.fromkeys(["sft", "dpo", "sft_dpo", "sft_dpo_coin", "sft_dpo_reversed"])
-STUDY = SMALL_DEMO | {
+SHORT = {"max_rows": 16, "epochs": 1, "max_length": 160}
+STUDY = {
     "study": "theirs",
-    "seeds": [1, 2],
+    "datasets": {
+        "synthetic": None,
+        "raw": None,
+        "table": {
+            "source": "local", "path": "table", "subsets": ["safety", "shop"], "columns": {"prompt": "question", "chosen": "better", "rejected": "worse"},
+            "where": {"safety": {"topic": "safety"}, "shop": {"topic": "shop"}}, "axes": {"safety": "harmlessness"},
+        },
+    },
     "models": {"base": {"source": "local", "path": "tiny.gguf", "notice": "Tiny."}},
-    "policies": UNTRAINED
-    | {"base": {}, "adapted": {"parent": "base", "adapter": "adapter"}, "other": {"source": "local", "path": "other"}},
+    "methods": {"dpo": SHORT | {"max_prompt_length": 128, "lora": {"targets": ["q_proj", "v_proj"]}}},
+    "policies": dict.fromkeys(["sft", "dpo", "sft_dpo", "sft_dpo_coin", "sft_dpo_reversed"])
+    | {
+        "base": {}, "adapted": {"parent": "base", "adapter": "adapter"}, "other": {"source": "local", "path": "other"},
+        "on": {"parent": "adapted", "method": "dpo"},
+    },
+    "prompts": {
+        "dataset": "table", "harmlessness": {"subset": "safety", "suite": {"path": "questions.csv", "column": "question"}}, "helpfulness": {"subset": "shop", "n": 6},
+    },
+    "judges": {"small": {"data": "table", "training": {"max_rows": 32, "epochs": 1}, "calibration_share": 0.4}},
     "analysis": {
-        "contrasts": [["adapted", "base"], ["other", "base"]],
+        "contrasts": [["adapted", "base"], ["other", "base"], ["on", "adapted"]],
         "primary": ["adapted", "base"],
         "labels": None,
         "bootstrap": {"samples": 1000},
     },
     "generation": {"max_new_tokens": 6},
-    "prompts": {"harmlessness": {"n": 6}, "helpfulness": {"n": 6}},
     "drift": {"samples": 1, "rows": 5},
     "examination": {"max_pairs": 10, "format_pairs": 10},
     "claims": None,
-}
+}  # fmt: skip
+QUESTIONS = "question;asked by\n" + "".join(f"Where do I keep {item}?;me\n" for item in ("acid", "a saw", "matches", "petrol", "paint"))
 
 
 def test_they_are_imported_and_everything_but_trained(tmp_path):
@@ -90,20 +108,29 @@ def test_the_tokenizer_beside_a_gguf_file_counts_and_a_folder_without_an_adapter
     assert "config: nowhere does not hold an adapter: adapter_config.json and" in folder.run("--dry-run").stdout
 
 
-def test_a_study_of_a_gguf_file_an_adapter_and_a_model_with_other_tokens(tmp_path):
+def test_a_study_of_own_preferences_own_prompts_a_gguf_file_an_adapter_and_a_model_with_other_tokens(tmp_path):
     folder = small_study(tmp_path, "demo", STUDY)
+    for split, number in (("train", 80), ("test", 40)):
+        write_csv(tmp_path / "table", split, talks(number, seed=number))
+    (tmp_path / "questions.csv").write_text(QUESTIONS)
     write_gguf(tmp_path / "tiny.gguf", "Q4_1")
     write_adapter(tmp_path / "adapter", import_policy(tmp_path / "tiny.gguf", tmp_path / "imported/manifest.json"), scale=0.3)
     write_source(tmp_path / "other", "gpt2", n_positions=256)
     folder.succeed()
 
     results = tmp_path / "results/theirs"
-    assert {path.name for path in (results / "policies").iterdir()} == {"adapted", "other"}
+    assert {path.name for path in (results / "policies").iterdir()} == {"adapted", "other", "on"}
+    prompts = pq.read_table(results / "prompts/prompts.parquet").to_pylist()
+    assert [row["prompt"] for row in prompts if row["axis"] == "harmlessness"] == [
+        f"Human: {line.split(';')[0]}" for line in QUESTIONS.splitlines()[1:]
+    ]
+    log = pq.read_table(results / "policies/on/seed-42/train_log.parquet").to_pylist()
+    assert log[0]["loss"] == pytest.approx(math.log(2), abs=1e-3) and log[-1]["examples"] == 16
     drift = pq.read_table(results / "analysis/drift.parquet").to_pandas().set_index("policy")
     assert drift.loc["adapted", "kl_per_token"] > 0 and drift.loc["adapted", "reference"] == "base"
     assert drift.loc["other", ["kl_per_token", "kl_low"]].isna().all() and drift.loc["other", "perplexity_text"] > 0
     metrics = pq.read_table(results / "analysis/metrics.parquet").to_pandas()
-    assert set(metrics["policy"]) == {"base", "adapted", "other"}
+    assert set(metrics["policy"]) == {"base", "adapted", "other", "on"}
     contrasts = pq.read_table(results / "analysis/comparisons.parquet").to_pandas()
     assert {("adapted", "base"), ("other", "base")} <= set(zip(contrasts["policy_b"], contrasts["policy_a"], strict=True))
 
