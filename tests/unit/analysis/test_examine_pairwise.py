@@ -107,9 +107,11 @@ def test_a_judge_that_always_says_a_is_all_bias_and_one_that_is_consistent_has_n
 
 def test_prompts_of_one_cluster_count_as_fewer():
     frame = frame_of(policy_policy=20, policy_against=20)
-    alone, together = (examined(frame, clusters) for clusters in (np.arange(40), np.repeat(np.arange(4), 10)))
+    alone, together, few = (examined(frame, np.repeat(np.arange(count), 40 // count)) for count in (40, 8, 4))
     assert together["first"] == alone["first"] and together["first_high"] > alone["first_high"]
     assert together["inconsistency_low"] < alone["inconsistency_low"]
+    assert (few["first"], few["inconsistency"]) == (alone["first"], alone["inconsistency"])
+    assert not any(name.endswith(("_low", "_high")) for name in few)  # four clusters say nothing of the next one
 
 
 def test_what_was_not_answered_is_no_contradiction():

@@ -67,5 +67,12 @@ def test_the_terminal_has_its_wins_and_what_they_rest_on(study):
     assert f"base {shown['difference']:+.0f} [{shown['ci_low']:.0f}, {shown['ci_high']:.0f}], {shown['verdict']}" in lines[0]
 
 
+def test_where_there_is_no_interval_the_terminal_has_none(study):
+    compared, pairwise = (read_table(study.folder / f"analysis/{name}.parquet").to_pandas() for name in ("comparisons", "pairwise"))
+    compared[["ci_low", "ci_high"]] = pairwise[["first_low", "first_high"]] = np.nan
+    lines = pairwise_lines(compared, pairwise, "referee", {})
+    assert len(lines) == 4 and all("[-]" in line and "nan" not in line for line in lines)
+
+
 def test_without_such_a_judge_there_is_no_section(study):
     assert 'id="pairwise"' not in page_of(study).read_text()

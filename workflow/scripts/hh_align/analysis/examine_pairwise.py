@@ -5,7 +5,7 @@ import pandas as pd
 import pyarrow as pa
 
 from hh_align.analysis.choices import Choices, read_choices
-from hh_align.analysis.effective import effective_number
+from hh_align.analysis.effective import effective_number, too_few
 from hh_align.analysis.ratings import read_ratings
 from hh_align.analysis.statistics import paired_difference, wilson
 from hh_align.core.artifacts import provenance, say, write_table
@@ -45,31 +45,37 @@ def numbered(clusters: np.ndarray) -> np.ndarray:
 
 def inconsistency(frame: pd.DataFrame, clusters: np.ndarray) -> dict:
     """The share of pairs, in %, whose two orders got different answers, of those with two readable ones, with Wilson's interval at the
-    effective number of pairs; nothing where there is no such pair."""
+    effective number of pairs, if they lie in five clusters or more; nothing where there is no such pair."""
     readable = ~frame["outcome"].isin(["unreadable", "same"]).to_numpy()
     if not readable.any():
         return {}
-    differs = (frame["outcome"] == "inconsistent").to_numpy()[readable]
-    effective = effective_number(differs, numbered(clusters[readable]))
-    low, high = wilson(differs.mean() * effective, effective)
-    return {"inconsistency": 100 * differs.mean(), "inconsistency_low": 100 * low, "inconsistency_high": 100 * high}
+    differs, groups = (frame["outcome"] == "inconsistent").to_numpy()[readable], numbered(clusters[readable])
+    row = {"inconsistency": 100 * differs.mean()}
+    if too_few(groups):
+        return row
+    effective = effective_number(differs, groups)
+    low, high = wilson(differs.sum() * (effective / len(differs)), effective)
+    return {**row, "inconsistency_low": 100 * low, "inconsistency_high": 100 * high}
 
 
 def first_share(frame: pd.DataFrame, clusters: np.ndarray) -> dict:
     """The share of answers, in %, that prefer the response shown first, over the pairs (`decided`) where neither answer is a tie or unreadable.
 
     50 means no bias: a policy's response is preferred as often in the first place as in the second. The share is 50 plus half of the
-    difference of these two rates, and its interval Newcombe's of that difference, at the effective number of pairs.
+    difference of these two rates, and its interval Newcombe's of that difference, at the effective number of pairs, if they lie in five
+    clusters or more.
     """
     sides = ["policy", "against"]
     known = (frame["policy_first"].isin(sides) & frame["against_first"].isin(sides)).to_numpy()
     if not known.any():
         return {"decided": 0}
     first, second = ((frame[order] == "policy").to_numpy()[known] for order in ("policy_first", "against_first"))
-    effective = effective_number(first.astype(int) - second.astype(int), numbered(clusters[known]))
-    cells = np.array([(first & second).mean(), (~first & second).mean(), (first & ~second).mean(), (~first & ~second).mean()]) * effective
-    share, low, high = (50 + 50 * bound for bound in paired_difference(*cells))
-    return {"decided": int(known.sum()), "first": share, "first_low": low, "first_high": high}
+    groups = numbered(clusters[known])
+    effective = effective_number(first.astype(int) - second.astype(int), groups)
+    cells = np.array([(first & second).sum(), (~first & second).sum(), (first & ~second).sum(), (~first & ~second).sum()])
+    share, low, high = (50 + 50 * bound for bound in paired_difference(*cells * (effective / len(groups))))
+    row = {"decided": int(known.sum()), "first": share}
+    return row if too_few(groups) else {**row, "first_low": low, "first_high": high}
 
 
 def examined(frame: pd.DataFrame, clusters: np.ndarray) -> dict:

@@ -57,17 +57,22 @@ def claim_lines(claims: pd.DataFrame, judge: str) -> list[str]:
     return lines
 
 
+def ends(low: float, high: float) -> str:
+    """An interval in whole numbers; `[-]` where there is none."""
+    return "[-]" if pd.isna(low) else f"[{low:.0f}, {high:.0f}]"
+
+
 def pairwise_lines(comparisons: pd.DataFrame, pairwise: pd.DataFrame, judge: str, told: dict[str, str]) -> list[str]:
     """Of a pairwise judge who wins, axis by axis, how often its answers contradict each other, and how often they prefer the first place."""
     rows = comparisons[comparisons["judge"] == judge].sort_values("seed", na_position="first", kind="stable")
     rows, lines = rows.drop_duplicates(["policy_b", "policy_a", "metric"]), []
     for total in pairwise[(pairwise["judge"] == judge) & pairwise["policy_b"].isna()].itertuples():
         won = [
-            f"{marked(row.policy_b, told)} against {marked(row.policy_a, told)} {row.difference:+.0f} [{row.ci_low:.0f}, {row.ci_high:.0f}], {row.verdict}"
+            f"{marked(row.policy_b, told)} against {marked(row.policy_a, told)} {row.difference:+.0f} {ends(row.ci_low, row.ci_high)}, {row.verdict}"
             for row in rows[rows["metric"] == WINS[total.axis]].itertuples()
         ]
         lines.append(f"By judge {judge}, wins less losses in % of {PROMPT_NAMES[total.axis]}: {'; '.join(won)}.")
         if total.decided:
-            bias = f"{total.first:.0f} % [{total.first_low:.0f}, {total.first_high:.0f}] prefer what stands first"
+            bias = f"{total.first:.0f} % {ends(total.first_low, total.first_high)} prefer what stands first"
             lines.append(f"Of its pairs there {total.inconsistency:.0f} % get another answer in the other order; of its answers {bias}.")
     return lines
