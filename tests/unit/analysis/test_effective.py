@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from hh_align.analysis.compute_metrics import rate
-from hh_align.analysis.contrasts import compare_labels, compare_rewards
+from hh_align.analysis.contrasts import compare_labels, compare_rewards, over_seeds
 from hh_align.analysis.effective import (
     Mean,
     crossed_mean,
@@ -35,6 +35,14 @@ def test_the_variance_over_clusters_is_that_of_their_means_where_sizes_are_equal
     doubled = np.repeat(values, 2)
     assert variance_of_mean(doubled, PAIRS) == pytest.approx(values.var(ddof=1) / 50)
     assert variance_of_mean(values, np.arange(50)) == pytest.approx(values.var(ddof=1) / 50)
+
+
+@pytest.mark.parametrize("value", [0.1, 100 / 3, -200 / 7])
+@pytest.mark.parametrize("clusters", [np.arange(49), np.arange(49) // 5])
+def test_equal_values_have_no_variance_however_their_mean_is_rounded(value, clusters):
+    values = np.full(49, value)
+    assert variance_of_mean(values, clusters) == 0 and prompt_mean(values[:, None], clusters=[clusters]).variance == 0
+    assert over_seeds([values[:, None].repeat(3, 1)], [clusters], None, 0.95, in_points=False)[0]["ci_low"] is None
 
 
 def test_unequal_clusters_leave_few_degrees_of_freedom():

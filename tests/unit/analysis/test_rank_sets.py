@@ -26,11 +26,11 @@ def test_equal_policies_all_could_be_first():
     assert {tuple(each) for sets in rank_sets([same.astype(float)] * 4, np.arange(60), 1) for each in sets} == {(1, 4)}
 
 
-@pytest.mark.parametrize("case", ["one policy", "one prompt", "four clusters", "all good"])
+@pytest.mark.parametrize("case", ["one policy", "one prompt", "three prompts", "four clusters", "all good"])
 def test_where_nothing_can_be_said_every_rank_is_possible(case):
     stream = np.random.default_rng(0)
     rates = [0.5] if case == "one policy" else [1.0, 1.0, 1.0] if case == "all good" else [0.0, 1.0, 1.0]
-    labels = labels_of(stream, rates, prompts=1 if case == "one prompt" else 20)
+    labels = labels_of(stream, rates, prompts={"one prompt": 1, "three prompts": 3}.get(case, 20))
     clusters = np.arange(20) // 5 if case == "four clusters" else np.arange(labels[0].shape[1])
     assert {tuple(each) for each in rank_sets(labels, clusters, 1)[0]} == {(1, len(rates))}
 
@@ -46,6 +46,12 @@ def test_noise_leads_nowhere_in_19_of_20_studies(seeds):
         sets = rank_sets([(each > cuts).astype(float) for each in rewards], np.arange(50), 1)
         led += any(each.low > 1 for rule in sets for each in rule)
     assert led / 150 <= 0.08
+
+
+def test_policies_that_differ_on_every_prompt_are_ranked_from_some_prompts_on():
+    # 20 prompts that all differ have p = 2^-19
+    (sets,) = rank_sets(labels_of(np.random.default_rng(0), [0.0, 1.0], prompts=20), np.arange(20))
+    assert [tuple(each) for each in sets] == [(2, 2), (1, 1)]
 
 
 def ratings_of(means, n=60):

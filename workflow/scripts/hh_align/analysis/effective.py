@@ -41,16 +41,23 @@ def freedom_of(clusters: np.ndarray) -> float:
     return max(1.0, float(sizes.sum() ** 2 / (sizes**2).sum()) - 1)
 
 
+def spread_of(values: np.ndarray) -> float:
+    """Variance of values, shape (n,): 0 of equal ones, whatever their mean is rounded to, and of a single one."""
+    return float(values.var(ddof=1)) if len(values) > 1 and np.ptp(values) > 1e-12 * np.abs(values).max() else 0.0
+
+
 def variance_of_mean(values: np.ndarray, clusters: np.ndarray) -> float:
     """Variance of the mean of values, shape (n,): by the jackknife over clusters, at least that of independent values.
 
     Of the mean without a cluster each: MacKinnon, Nielsen and Webb 2023, Journal of Applied Econometrics 38:671, CV3.
     """
     values = np.asarray(values, float)
-    independent = float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0
+    independent = spread_of(values) / len(values)
     if are_single(clusters) or clusters.max() == 0:
         return independent
     sizes = np.bincount(clusters)
+    if not independent:
+        return 0.0
     without = np.bincount(clusters, weights=values - values.mean()) / (len(values) - sizes)
     return max(independent, float((without**2).sum()) * (len(sizes) - 1) / len(sizes))
 
@@ -63,7 +70,7 @@ def design_effect(values: Sequence[float], clusters: np.ndarray) -> float:
     values = np.asarray(values, float)
     if are_single(clusters):
         return 1.0
-    independent = float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0
+    independent = spread_of(values) / len(values)
     return variance_of_mean(values, clusters) / independent if independent else len(values) / (int(clusters.max()) + 1)
 
 
@@ -111,7 +118,7 @@ def crossed_mean(*blocks: np.ndarray, clusters: Sequence[np.ndarray] | None = No
     """
     seeds = blocks[0].shape[1]
     by_seed = np.mean([block.mean(0) for block in blocks], axis=0)
-    seed_term = float(by_seed.var(ddof=1)) / seeds
+    seed_term = spread_of(by_seed) / seeds
     terms = prompt_terms(blocks, clusters)
     variance = sum(term for term, _ in terms) + seed_term
     by_chance = sum(rest_variance(block) / block.size for block in blocks) / len(blocks) ** 2

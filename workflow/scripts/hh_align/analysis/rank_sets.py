@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import norm
 
+from hh_align.analysis.contrasts import flips_alike
 from hh_align.analysis.effective import crossed_mean, prompt_mean, t_interval, too_few
 from hh_align.analysis.statistics import CONFIDENCE, bootstrap_means
 
@@ -39,14 +40,18 @@ def rank_sets(labels: Sequence[np.ndarray], clusters: np.ndarray, seed: int = 1)
         level = joint_confidence(np.concatenate([block.mean(2) for block in differences.values()]).T, clusters, seed)
         for (a, b), blocks in differences.items():
             for rule, block in enumerate(blocks):
-                low, high = interval(block, clusters, level)
-                surely[rule, a, b], surely[rule, b, a] = low > 0, high < 0
+                sign = surely_above(block, clusters, level)
+                surely[rule, a, b], surely[rule, b, a] = sign > 0, sign < 0
     return [[RankSet(1 + int(above[:, one].sum()), policies - int(above[one].sum())) for one in range(policies)] for above in surely]
 
 
-def interval(block: np.ndarray, clusters: np.ndarray, confidence: float) -> tuple[float, float]:
-    """Of a difference (prompts x seeds): by Student's t."""
-    return t_interval((crossed_mean if block.shape[1] > 1 else prompt_mean)(block, clusters=[clusters]), confidence)
+def surely_above(block: np.ndarray, clusters: np.ndarray, confidence: float) -> int:
+    """1 where the interval of a difference (prompts x seeds) lies above 0, -1 where below, else 0: by Student's t, or without spread exactly."""
+    mean = (crossed_mean if block.shape[1] > 1 else prompt_mean)(block, clusters=[clusters])
+    if not mean.variance:
+        return int(np.sign(mean.value)) if flips_alike(mean.value, [clusters]) < 1 - confidence else 0
+    low, high = t_interval(mean, confidence)
+    return int(low > 0) - int(high < 0)
 
 
 def joint_confidence(columns: np.ndarray, clusters: np.ndarray, seed: int) -> float:
