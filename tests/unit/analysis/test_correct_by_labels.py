@@ -79,6 +79,16 @@ def test_cas_is_the_mean_of_the_corrected_rates(study):
         )
 
 
+def test_of_fewer_than_five_clusters_no_interval_is_given_and_nothing_is_found(study):
+    rated = read_ratings(study[1])
+    rated = rated._replace(clusters={axis: np.arange(40) % 4 for axis in AXES})
+    truth = study[2].assign(annotator="me", good=study[2]["policy"] == "sft")
+    rows = correct(settle(truth, rated.ratings), rated, CONFIG)
+    assert len(rows) == 9 and {row[name] for row in rows for name in ("ci_low", "ci_high", "judge_low", "judge_high")} == {None}
+    assert {row["verdict"] for row in rows if row["policy_a"]} == {"undecided"} and {row["corrected"] for row in rows} == {0, 100}
+    assert all(row["method"].endswith("too few clusters, no interval") for row in rows)
+
+
 def test_a_policy_without_labels_is_left_out_and_said(study, capsys):
     rows = corrected(study, study[2][study[2]["policy"] == "sft"])
     assert {key[0] for key in rows} == {"sft"} and not any(key[1] for key in rows)

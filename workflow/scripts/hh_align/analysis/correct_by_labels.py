@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 
 from hh_align.analysis.compute_metrics import rate as judged_rate
 from hh_align.analysis.contrasts import ALPHA, Pair, add_holm, compare_labels, decided
+from hh_align.analysis.effective import too_few
 from hh_align.analysis.equivalence import t_p
 from hh_align.analysis.labels import Labels, agreement, agreements, item_of, of_these_texts, read_labels, sample, settle
 from hh_align.analysis.ppi import Estimate, mean_of, rate, score_interval
@@ -134,7 +135,7 @@ def correct(labels: Labels, rated: Rated, config: dict) -> list[dict]:
 
 
 def level_row(policy: str, metric: str, opinions: Opinions) -> dict:
-    """One policy's metric. Rates in percent."""
+    """One policy's metric. Rates in percent. Of fewer than five clusters there is no interval."""
     axes, clusters = METRIC_AXES[metric], opinions.clusters
     by_judge = [judged_rate(opinions.judged[policy, axis].astype(float), clusters[axis]) for axis in axes]
     corrected = []
@@ -143,19 +144,22 @@ def level_row(policy: str, metric: str, opinions: Opinions) -> dict:
         corrected.append(tuple(100 * bound for bound in (part.value, *score_interval(part, clusters))))
     value, low, high = corrected[0] if len(axes) == 1 else mover_mean(*corrected)
     judge_value, judge_low, judge_high = by_judge[0] if len(axes) == 1 else mover_mean(*by_judge)
-    truth = [opinions.truth[policy, axis] for axis in axes]
+    bounds = {"judge_low": judge_low, "judge_high": judge_high, "ci_low": low, "ci_high": high}
+    truth, unknown = [opinions.truth[policy, axis] for axis in axes], any(too_few(clusters[axis]) for axis in axes)
     return {
         **{"judge": opinions.judge, "policy_a": None, "policy_b": policy, "metric": metric},
         **sizes(truth),
-        **{"judge_value": judge_value, "judge_low": judge_low, "judge_high": judge_high},
+        **{"judge_value": judge_value, "corrected": value, **(dict.fromkeys(bounds) if unknown else bounds)},
         "labels_value": 100 * float(np.mean([np.nanmean(part) for part in truth])),
-        **{"corrected": value, "ci_low": low, "ci_high": high, "p": None, "p_holm": None, "verdict": None},
-        "method": "prediction-powered, Wilson at the effective number of labels" + few(opinions.estimates[policy, metric]),
+        **{"p": None, "p_holm": None, "verdict": None},
+        "method": "prediction-powered, Wilson at the effective number of labels" + few(opinions.estimates[policy, metric], unknown),
     }
 
 
-def few(estimate: Estimate) -> str:
-    return "; too few errors seen, their variance is a bound" if estimate.extra else ""
+def few(estimate: Estimate, unknown: bool) -> str:
+    """What an interval lacks; unknown: whether there is none."""
+    bounded = "; too few errors seen, their variance is a bound" if estimate.extra else ""
+    return "; too few clusters, no interval" if unknown else bounded
 
 
 def sizes(truth: list[np.ndarray]) -> dict:
@@ -163,23 +167,24 @@ def sizes(truth: list[np.ndarray]) -> dict:
 
 
 def contrast_row(pair: Pair, metric: str, opinions: Opinions, margin: float) -> dict:
-    """One contrast (policy, against) in points, by the judge and corrected, paired by prompt."""
+    """One contrast (policy, against) in points, by the judge and corrected, paired by prompt. Of fewer than five clusters nothing is found."""
     policy, against = pair
     axes, clusters = METRIC_AXES[metric], opinions.clusters
     labels = [tuple(opinions.judged[name, axis] for name in (against, policy)) for axis in axes]
     by_judge = compare_labels(labels, [clusters[axis] for axis in axes], None)
     estimate = opinions.estimates[policy, metric].minus(opinions.estimates[against, metric])
-    low, high = (100 * bound for bound in estimate.interval(clusters))
-    equivalent = t_p(estimate.value, math.sqrt(estimate.variance(clusters)), estimate.labelled - 1, margin / 100)
+    unknown = any(too_few(clusters[axis]) for axis in axes)
+    low, high = (None, None) if unknown else (100 * bound for bound in estimate.interval(clusters))
+    p = 1.0 if unknown else estimate.p(clusters)
+    equivalent = 1.0 if unknown else t_p(estimate.value, math.sqrt(estimate.variance(clusters)), estimate.labelled - 1, margin / 100)
     rates = [np.mean([float(np.nanmean(opinions.truth[name, axis])) for axis in axes]) for name in (against, policy)]
     return {
         **{"judge": opinions.judge, "seed": opinions.seed, "policy_a": against, "policy_b": policy, "metric": metric},
         **sizes([opinions.truth[policy, axis] for axis in axes]),
         **{"judge_value": by_judge["difference"], "judge_low": by_judge["ci_low"], "judge_high": by_judge["ci_high"]},
         "labels_value": 100 * float(rates[1] - rates[0]),
-        **{"corrected": 100 * estimate.value, "ci_low": low, "ci_high": high, "p": estimate.p(clusters)},
-        "method": "prediction-powered, paired, t" + few(estimate),
-        "p_equivalence": equivalent,
+        **{"corrected": 100 * estimate.value, "ci_low": low, "ci_high": high, "p": p, "p_equivalence": equivalent},
+        "method": "prediction-powered, paired, t" + few(estimate, unknown),
     }
 
 
