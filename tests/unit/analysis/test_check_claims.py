@@ -107,6 +107,13 @@ def test_a_sentence_of_many_parts_that_is_true_is_seldom_contradicted(seed):
     assert denied / 300 <= 0.06 and literal / 300 > 0.9
 
 
+@pytest.mark.parametrize(("seeds", "test"), [(1, "Pitman-Morgan, percentile bootstrap"), (2, "percentile bootstrap")])
+def test_spreads_name_the_test_behind_their_p(seeds, test):
+    a, b = np.random.default_rng(0).normal(size=(2, 40, seeds))
+    spread = compare_spreads(a, 2 * b, {"samples": 400, "seed": 1})
+    assert spread["test"] == test and spread["p"] < 0.05
+
+
 def test_a_judge_that_is_not_above_chance_decides_nothing():
     claim = {"higher": "sft", "than": ["base"], "metrics": ["HmR", "HpR"]}
     values = {"base": np.full(60, -1.0), "sft": np.full(60, 1.0)}

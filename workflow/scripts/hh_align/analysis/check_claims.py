@@ -84,11 +84,11 @@ def compare_spreads(a: np.ndarray, b: np.ndarray, bootstrap: dict) -> dict:
     low, high = percentiles(resampled[:, None])[0]
     if a.shape[1] > 1:
         beyond = min((resampled <= 0).sum(), (resampled >= 0).sum())
-        p = min(1.0, 2 * float(beyond + 1) / (len(resampled) + 1))
+        p, test = min(1.0, 2 * float(beyond + 1) / (len(resampled) + 1)), "percentile bootstrap"
     else:
         varies = len(a) > 2 and (a - b).any() and (a - b).std() > 0 and (a + b).std() > 0
-        p = float(pearsonr((a + b)[:, 0], (b - a)[:, 0]).pvalue) if varies else None
-    return {"difference": difference, "ci_low": low, "ci_high": high, "p": p, "test": "Pitman-Morgan, percentile bootstrap"}
+        p, test = float(pearsonr((a + b)[:, 0], (b - a)[:, 0]).pvalue) if varies else None, "Pitman-Morgan, percentile bootstrap"
+    return {"difference": difference, "ci_low": low, "ci_high": high, "p": p, "test": test}
 
 
 def judged(parts: list[Part], by_part: dict[Part, dict], reliable: dict[str, bool | None]) -> list[str]:
