@@ -17,7 +17,7 @@ POWER = made("compute_power", "power") | SAID
 CARDS = {f"write_model_card {name}" for name in POLICIES - {"base 0"}}
 TEXT = made("examine_text", "text") | COMPARED | CLAIMS | PUBLISHED | SWEPT | CARDS
 DRIFT = made("summarize_drift", "drift") | {"plot_drift"} | TEXT
-EXAMINED = made("examine_judge", "judge", "judge_calibration", "judge_roc") | {"plot_judge"} | COMPARED | CLAIMS | SWEPT
+EXAMINED = made("examine_judge", "judge", "judge_calibration", "judge_roc") | {"plot_judge", "plot_retention"} | COMPARED | CLAIMS | SWEPT
 ANALYSIS = (
     {"gather_ratings"} | made("compute_metrics", "metrics") | made("compute_retention", "retention", "changed_prompts") | COMPARED | CLAIMS
     | PUBLISHED | SWEPT | POWER | DRIFT | {"plot_figures", "plot_retention", "render_browser"} | CARDS

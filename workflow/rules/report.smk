@@ -76,6 +76,7 @@ use rule step as plot_thresholds with:
 use rule step as plot_retention with:
     input:
         retention="<results>/analysis/retention.parquet",
+        judge=judge_examination(),
     output:
         flow=figure("retention", "Retention"),
     log:

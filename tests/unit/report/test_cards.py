@@ -77,6 +77,11 @@ def test_the_card_says_how_and_how_good(folder):
     assert "snakemake --cores all results/small/policies/sft_dpo/seed-42/manifest.json --configfile config/small.yaml" in text
 
 
+def test_a_rate_without_an_interval_has_none_on_the_card(folder):
+    of_few_clusters = metrics().assign(ci_low=float("nan"), ci_high=float("nan"))
+    assert "| HmR | 44.0 | none | 33.5 | 50 |" in card(CONFIG, folder, of_few_clusters, TEMPLATE).text
+
+
 def test_only_a_judge_that_is_known_to_share_the_source_is_said_to(folder):
     assert "it errs (deberta: trained on data of the policies' own source)." in card(CONFIG, folder, metrics(), TEMPLATE).text
     text = card(CONFIG | {"same_source": []}, folder, metrics(), TEMPLATE).text

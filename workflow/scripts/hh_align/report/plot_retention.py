@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 
 from hh_align.analysis.ratings import shown_judge
+from hh_align.analysis.reliability import read_reliability
 from hh_align.core.artifacts import read_table
 from hh_align.core.axes import AXES, PROMPT_NAMES
 from hh_align.core.command import parse, run
@@ -42,7 +43,11 @@ def flow(panel: plt.Axes, row: pd.Series, before: str, after: str) -> None:
 
 
 def plot_flow(retention: pd.DataFrame, order: list[str]) -> plt.Figure:
-    """One panel per (policy, reference) and axis at one seed."""
+    """One panel per (policy, reference) and axis at one seed; of no row a sentence in their place."""
+    if not len(retention):
+        figure = plt.figure(figsize=(5, 1))
+        figure.text(0.5, 0.5, "Nothing to show: no other policy, or no axis on which the judge is above chance.", ha="center", fontsize=9)
+        return figure
     pairs = list(dict.fromkeys(zip(retention["policy"], retention["reference"], strict=True)))
     judged = [axis for axis in AXES if axis in set(retention["axis"])]
     size = (1 + 2.1 * len(pairs), 3 * len(judged))
@@ -59,10 +64,11 @@ def plot_flow(retention: pd.DataFrame, order: list[str]) -> plt.Figure:
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", retention="path", flow="path")
-    config = args.config
-    table = read_table(args.retention).to_pandas()
-    rows = table[(table["judge"] == shown_judge(config["judges"])) & (table["seed"] == config["seeds"][0])]
+    args = parse(__doc__, config="config", retention="path", judge="path?", flow="path")
+    config, judge = args.config, shown_judge(args.config["judges"])
+    table, reliable = read_table(args.retention).to_pandas(), read_reliability(args.judge)
+    lost = [axis for axis in AXES if reliable.get((judge, axis)) is False]
+    rows = table[(table["judge"] == judge) & (table["seed"] == config["seeds"][0]) & ~table["axis"].isin(lost)]
     with plt.rc_context(PLAIN):
         save(plot_flow(rows, config["order"]), args.flow)
 

@@ -11,7 +11,7 @@ import yaml
 
 from hh_align.analysis.ratings import headline, judged_axes, judged_rates
 from hh_align.analysis.text_gate import FLAGS, SHORT, caveat_over_seeds
-from hh_align.analysis.verdict import declared, verdict_sentences
+from hh_align.analysis.verdict import declared, unranked, verdict_sentences
 from hh_align.core.artifacts import logical_name, read_provenance, read_table, say, write_text
 from hh_align.core.axes import MEANS, METRIC_AXES, RATE_METRICS
 from hh_align.core.command import parse, run
@@ -112,6 +112,16 @@ def corrected(tables: dict[str, pd.DataFrame], judges: dict[str, dict]) -> list[
         key = (row["judge"], row["seed"], row["policy_b"], row["policy_a"])
         lines.setdefault(key, {**names, "by_metric": {}})["by_metric"][row["metric"]] = row
     return [line for line in lines.values() if set(line["metrics"]) <= set(line["by_metric"])]
+
+
+def retention(tables: dict[str, pd.DataFrame], judges: list[str]) -> list[dict]:
+    """Per judge its name, `unranked`: the axes on which it is not above chance, and the rows of retention on the others."""
+    leads, lines = tables.get("threshold_leads"), []
+    for judge in judges:
+        lost = [] if leads is None else sorted(unranked(leads, judge))
+        rows = [row for row in rows_of(tables, "retention", judge=judge) if row["axis"] not in lost]
+        lines.append({"judge": judge, "unranked": lost, "rows": rows})
+    return lines
 
 
 def caveats(tables: dict[str, pd.DataFrame]) -> dict[tuple[str, int | None], dict | None]:
@@ -253,6 +263,7 @@ def page(config: dict, folder: Path, templates: Path) -> str:
         metrics=[metric for metric in RATE_METRICS if any(metric in entry["metrics"] for entry in opinions)],
         pairwise=pairwise(tables, sorted(study.get("pairwise", {}))),
         corrected=corrected(tables, study["judges"]),
+        retention=retention(tables, sorted(study["judges"])),
         alone=[name for name in ("judge", "seed") if len(study[f"{name}s"]) == 1],
         rows=lambda name, **where: rows_of(tables, name, **where),
         number=number,
