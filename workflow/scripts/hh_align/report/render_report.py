@@ -114,14 +114,10 @@ def corrected(tables: dict[str, pd.DataFrame], judges: dict[str, dict]) -> list[
     return [line for line in lines.values() if set(line["metrics"]) <= set(line["by_metric"])]
 
 
-def retention(tables: dict[str, pd.DataFrame], judges: list[str]) -> list[dict]:
-    """Per judge its name, `unranked`: the axes on which it is not above chance, and the rows of retention on the others."""
-    leads, lines = tables.get("threshold_leads"), []
-    for judge in judges:
-        lost = [] if leads is None else sorted(unranked(leads, judge))
-        rows = [row for row in rows_of(tables, "retention", judge=judge) if row["axis"] not in lost]
-        lines.append({"judge": judge, "unranked": lost, "rows": rows})
-    return lines
+def unranked_axes(tables: dict[str, pd.DataFrame], judges: list[str]) -> list[tuple[str, str]]:
+    """(judge, axis) of every axis on which a judge is not above chance."""
+    leads = tables.get("threshold_leads")
+    return [] if leads is None else [(judge, axis) for judge in judges for axis in sorted(unranked(leads, judge))]
 
 
 def caveats(tables: dict[str, pd.DataFrame]) -> dict[tuple[str, int | None], dict | None]:
@@ -263,7 +259,8 @@ def page(config: dict, folder: Path, templates: Path) -> str:
         metrics=[metric for metric in RATE_METRICS if any(metric in entry["metrics"] for entry in opinions)],
         pairwise=pairwise(tables, sorted(study.get("pairwise", {}))),
         corrected=corrected(tables, study["judges"]),
-        retention=retention(tables, sorted(study["judges"])),
+        unranked=(lost := unranked_axes(tables, sorted(study["judges"]))),
+        ranked=lambda name: [row for row in rows_of(tables, name) if (row["judge"], row["axis"]) not in lost],
         alone=[name for name in ("judge", "seed") if len(study[f"{name}s"]) == 1],
         rows=lambda name, **where: rows_of(tables, name, **where),
         number=number,
