@@ -21,3 +21,6 @@ def test_cluster_is_the_first_human_turn():
     # prompts that share a first turn are counted as one cluster, whatever follows
     assert cluster_of("\n\nHuman: a\n\nAssistant: b") == cluster_of("Human: a\n\nAssistant: x\n\nHuman: y")
     assert cluster_of("\n\nHuman: a\n\nAssistant: b") != cluster_of("\n\nHuman: b\n\nAssistant: b")
+    # also with a system's words before it, so that a training row with them is known as the prompt without
+    assert cluster_of("Be brief.\n\nHuman: a\n\nAssistant: b") == cluster_of("Human: a")
+    assert cluster_of("\n\nAssistant: hi\n\nHuman: a") != cluster_of("Human: a")

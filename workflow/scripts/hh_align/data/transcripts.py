@@ -31,8 +31,12 @@ def published_prompt(transcript: str) -> str:
 
 
 def cluster_of(transcript: str) -> str:
-    """Hash (16 hex digits) of the first human turn: prompts that share it are not independent."""
-    first = transcript.strip().removeprefix("Human:").split(ASSISTANT)[0].strip()
+    """Hash (16 hex digits) of the first human turn, whatever a system says before it: prompts that share it are not independent."""
+    text = transcript.strip()
+    system, cue, asked = text.partition(HUMAN)
+    if cue and not text.startswith(("Human:", "Assistant:")) and ASSISTANT not in system:
+        text = asked
+    first = text.removeprefix("Human:").split(ASSISTANT)[0].strip()
     return hashlib.sha256(first.encode()).hexdigest()[:16]
 
 
