@@ -61,6 +61,9 @@ def test_one_of_several_files_in_a_folder_is_taken_by_its_name(tmp_path):
     assert [Path(name).name for name in made_by["inputs"]] == ["b.gguf"] and "Q8_0" in made_by["notes"][0]
     assert imported(tmp_path / "source/a.gguf", tmp_path / "plain")[0] == 0
     assert "notes" not in json.loads((tmp_path / "plain/provenance.json").read_text())
+    assert_refused(
+        imported(tmp_path / "source/a.gguf", tmp_path / "both", file="b.gguf"), "path names this file, file names b.gguf", where="a.gguf"
+    )
 
 
 def test_its_chat_template_is_the_models(tmp_path):

@@ -147,3 +147,17 @@ def test_the_adapters_licence_stands_behind_the_parents(base, tmp_path):
     assert merged(base, adapter, tmp_path / "theirs")[0] == 0
     parents = (base.parent / "NOTICE").read_text().strip()
     assert (tmp_path / "theirs/NOTICE").read_text().strip() == f"{parents}\n\n--- LICENSE ---\nOf the adapter.".strip()
+
+
+def test_a_chat_template_that_is_not_the_parents_is_said(tmp_path):
+    class Tokenizer:
+        chat_template = None
+
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": "theirs"}))
+    assert merge_adapter.other_template(tmp_path, Tokenizer) == []  # of a parent that reads transcripts
+    Tokenizer.chat_template = "theirs\n"
+    assert merge_adapter.other_template(tmp_path, Tokenizer) == []
+    (tmp_path / "chat_template.jinja").write_text("newer")
+    assert merge_adapter.other_template(tmp_path, Tokenizer) == [
+        "the adapter's folder has another chat template than its parent, by whose it is asked"
+    ]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-ADAPTER_FILES = ["adapter_config.json", "adapter_model.*", "tokenizer*.json", "LICENSE*"]
+ADAPTER_FILES = ["adapter_config.json", "adapter_model.*", "tokenizer*.json", "chat_template.jinja", "LICENSE*"]
 
 
 def named_files(dataset: dict) -> list[str]:

@@ -25,6 +25,8 @@ def locate(source: Path, file: str | None = None) -> tuple[Path, dict[str, str] 
     where a model lies there in other files. Raises StudyError where there is no such folder or file, or one is not what the manifest says.
     """
     if source.suffix == ".gguf":
+        if file not in (None, source.name):
+            raise StudyError(f"{source}: path names this file, file names {file}. Take one of the two out of the config.")
         source, file = source.parent, source.name
     if source.name.startswith("manifest") and source.suffix == ".json":
         return verify_manifest(source), json.loads(source.read_text(encoding="utf-8")), file

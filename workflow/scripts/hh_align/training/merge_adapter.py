@@ -98,6 +98,17 @@ def described(settings: dict, source: str | None) -> list[str]:
     return [f"an adapter was merged that was trained on {named} by its own word{other}"]
 
 
+def other_template(folder: Path, tokenizer) -> list[str]:
+    """What is to be said where the parent is asked by a chat template and the adapter's folder has another one, by which it may be trained."""
+    jinja, settings = folder / "chat_template.jinja", folder / "tokenizer_config.json"
+    theirs = jinja.read_text(encoding="utf-8") if jinja.is_file() else None
+    if theirs is None and settings.is_file():
+        theirs = read_json(settings).get("chat_template")
+    if tokenizer.chat_template is None or not isinstance(theirs, str) or theirs.strip() == tokenizer.chat_template.strip():
+        return []
+    return ["the adapter's folder has another chat template than its parent, by whose it is asked"]
+
+
 def main() -> None:
     args = parse(__doc__, config="config", parent="path", source="path", manifest="path")
     folder, covered, _ = locate(args.source)
@@ -106,7 +117,7 @@ def main() -> None:
     model, tokenizer = load_policy(args.parent)
     check_vocabulary(folder, tokenizer, tensors)
     merged = merge(adapted(model, folder, settings, tensors), list(range(min(len(tokenizer), 32))), "cpu")
-    notes = [*described(settings, args.config.get("source")), *kept_as_float32(tensors)]
+    notes = [*described(settings, args.config.get("source")), *other_template(folder, tokenizer), *kept_as_float32(tensors)]
     read = [args.source] if covered else sorted(folder.glob("adapter_*"))
     made_by = provenance(args.config, [args.parent, *read], notes=notes)
     save_model(args.manifest, merged, tokenizer, made_by, compose_notice(folder, read_notice(args.parent)))
