@@ -144,6 +144,56 @@ def test_after_a_refusal_only_what_is_missing_is_asked(server, answered, tmp_pat
     assert len(texts) == 9 and len(set(texts)) == 8  # the refused one twice
 
 
+def completion(content, **more):
+    return 200, {}, json.dumps({"choices": [{"message": {"content": content}}], **more})
+
+
+@pytest.mark.parametrize("change", [{"highest": 20}, {"key_env": "OTHER_KEY"}, {"judge": "renamed"}, {"failed": "lowest"}])
+def test_another_config_asks_no_question_again(server, answered, tmp_path, monkeypatch, change):
+    monkeypatch.setenv("OTHER_KEY", KEY)
+    server.plan.extend([completion("3")] * 5 + [(401, {}, "")])
+    assert call(ask_endpoint, **options(server, answered, tmp_path))[0] == 1
+    status, printed = call(ask_endpoint, **options(server, answered, tmp_path, url=f"{server.url}/", **change))
+    assert status == 0 and len(server.asked) == 9, printed
+
+
+def test_answers_outlast_an_edit_of_the_code_and_are_read_anew(server, answered, tmp_path, monkeypatch):
+    server.plan.extend([completion("3")] * 5 + [(401, {}, "")])
+    assert call(ask_endpoint, **options(server, answered, tmp_path))[0] == 1
+    monkeypatch.setattr(of_endpoint, "code_hash", lambda module: "edited", raising=False)
+    monkeypatch.setattr(ask_endpoint, "number_in", lambda answer, lowest, highest: 2 * float(answer))
+    assert call(ask_endpoint, **options(server, answered, tmp_path))[0] == 0
+    rewards = [row["reward"] for row in pq.read_table(tmp_path / "rewards.parquet").to_pylist()]
+    assert len(server.asked) == 9 and rewards == [6.0] * 5 + [14.0] * 3
+
+
+@pytest.mark.parametrize("change", [{"model": "other"}, {"seed": 6}, {"max_tokens": 9}])
+def test_another_question_is_asked(server, answered, tmp_path, change):
+    server.plan.extend([completion("3")] * 5 + [(401, {}, "")])
+    assert call(ask_endpoint, **options(server, answered, tmp_path))[0] == 1
+    assert call(ask_endpoint, **options(server, answered, tmp_path, **change))[0] == 0
+    assert len(server.asked) == 6 + 8
+
+
+@pytest.mark.parametrize(
+    ("content", "usage", "read"),
+    [(7, None, 7), ([{"type": "text", "text": "7"}], {}, None), ("7", {"prompt_tokens": "many"}, 7), ("7", [], 7), ("7", {"prompt_tokens": float("inf")}, 7)],
+)  # fmt: skip
+def test_answers_of_any_shape_are_read_or_counted(server, answered, tmp_path, content, usage, read):
+    server.plan.extend([completion(content, usage=usage, model=["m"])] * 24)
+    status, printed = call(ask_endpoint, **options(server, answered, tmp_path, failed="lowest"))
+    assert status == 0, printed
+    assert {row["reward"] for row in pq.read_table(tmp_path / "rewards.parquet").to_pylist()} == {read}
+
+
+def test_deep_json_is_no_answer_and_a_key_that_is_sent_back_is_taken_out(server, answered, tmp_path):
+    server.plan.extend([(200, {"Retry-After": "nan"}, "[" * 100_000), *[completion(f"{KEY} 7", model=KEY)] * 24])
+    status, printed = call(ask_endpoint, **options(server, answered, tmp_path, failed="lowest"))
+    assert status == 0 and KEY not in printed
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+    assert {row["answer"] for row in pq.read_table(tmp_path / "quarantine.parquet").to_pylist()} == {"[key] 7"}
+
+
 def test_a_kill_loses_at_most_one_answer(server, answered, tmp_path):
     server.delay = 0.15
     asked_for = options(server, answered, tmp_path)
@@ -207,7 +257,9 @@ def test_texts_with_braces_stay_as_they_are():
 
 def test_retry_after_is_heard_within_bounds():
     assert seconds_to_wait("7", 1) == 7 and seconds_to_wait("1e9", 1) == of_endpoint.LONGEST_WAIT and seconds_to_wait("-5", 1) == 0
-    assert [seconds_to_wait(None, tries) for tries in (1, 2, 3)] == [1, 2, 4] and seconds_to_wait("soon", 2) == 2
+    assert [seconds_to_wait(None, tries) for tries in (1, 2, 3)] == [1, 2, 4] and seconds_to_wait("soon", 2) == 2 == seconds_to_wait(
+        "nan", 2
+    )
     assert seconds_to_wait("Fri, 01 Jan 2100 00:00:00 GMT", 1) == of_endpoint.LONGEST_WAIT
 
 

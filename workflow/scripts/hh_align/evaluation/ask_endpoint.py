@@ -12,11 +12,11 @@ from hh_align.core.state import state_folder
 from hh_align.core.tables import REWARDS
 from hh_align.evaluation.answered import answered_windows
 from hh_align.evaluation.endpoint import (
+    PAID,
     Endpoint,
     answered_by,
     ask_all,
     filled,
-    mark_of,
     read_rubric,
     settle_failed,
     timing_of,
@@ -58,7 +58,7 @@ def main() -> None:
     if not rows:
         raise StudyError(f"{args.responses}: no prompt is answered. {REBUILD}")
     texts = [filled(rubrics[row["axis"]], {mark: row[mark] for mark in MARKS}) for row in rows]
-    with state_folder(args.state, mark_of(config, inputs, "ask_endpoint"), started) as state:
+    with state_folder(args.state, PAID, started) as state:
         answers = ask_all(endpoint, texts, [row["prompt_id"] for row in rows], state, "response")
         entries = [row | answer for row, answer in zip(rows, answers, strict=True)]
         failed = [entry for entry in entries if entry["value"] is None]

@@ -12,11 +12,11 @@ from hh_align.core.state import state_folder
 from hh_align.core.tables import CHOICES
 from hh_align.evaluation.answered import answered_windows
 from hh_align.evaluation.endpoint import (
+    PAID,
     Endpoint,
     answered_by,
     ask_all,
     filled,
-    mark_of,
     read_rubric,
     settle_failed,
     timing_of,
@@ -76,7 +76,7 @@ def main() -> None:
         raise StudyError(f"{args.policy}: no prompt is answered. {REBUILD}")
     asked = [row for row in rows if row["policy"] != row["against"]]
     texts = [text for row in asked for text in questions(row, rubrics[row["axis"]])]
-    with state_folder(args.state, mark_of(config, inputs, "ask_preferences"), started) as state:
+    with state_folder(args.state, PAID, started) as state:
         answers = ask_all(endpoint, texts, [row["prompt_id"] for row in asked for _ in ORDERS], state, "question")
         pairs = dict(zip(((row["axis"], row["prompt_id"]) for row in asked), zip(answers[::2], answers[1::2], strict=True), strict=True))
         failed = [

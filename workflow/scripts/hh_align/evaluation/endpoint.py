@@ -4,6 +4,7 @@ The key comes from an environment variable and goes into one header of the reque
 """
 
 import json
+import math
 import os
 import re
 import resource
@@ -18,15 +19,16 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from hh_align.core.artifacts import provenance, say, write_table
-from hh_align.core.code_hash import code_hash
+from hh_align.core.artifacts import say, write_table
 from hh_align.core.errors import StudyError
 from hh_align.core.progress import Progress
-from hh_align.core.state import State, fingerprint
+from hh_align.core.state import State
 
 QUARANTINE = pa.schema([("axis", pa.string()), ("prompt_id", pa.string()), ("tries", pa.int64()), ("answer", pa.string())])
 Value = float | str
 """What an answer is read as."""
+PAID = "answers by their requests"
+"""The mark of a state of answers: as each is found by the whole of its request, no other config, input or code wipes one."""
 LONGEST_WAIT = 120.0  # seconds between two tries, whatever the server asks for
 SHOWN = 200
 LISTED = 10
@@ -60,10 +62,12 @@ def seconds_to_wait(header: str | None, tries: int) -> float:
     """What Retry-After asks for (seconds or a date), else 1, 2, 4 … seconds; at most two minutes."""
     try:
         seconds = float(header)
+        if math.isnan(seconds):
+            raise ValueError
     except (TypeError, ValueError):
         try:
             seconds = parsedate_to_datetime(header).timestamp() - time.time()
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             seconds = 2.0 ** (tries - 1)
     return min(max(seconds, 0.0), LONGEST_WAIT)
 
@@ -80,6 +84,7 @@ class Endpoint:
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
         self.config, self.read, self.timeout, self.tries, self.wait, self.requests = config, read, timeout, tries, wait, 0
+        self.key: str | None = None
         self.url = config["url"].rstrip("/") + "/chat/completions"
         self.headers = {"Content-Type": "application/json"}
         if "key_env" in config:
@@ -91,11 +96,17 @@ class Endpoint:
             if not key.isascii() or not key.isprintable():
                 raise StudyError(f"judges.{config['judge']}: {config['key_env']} holds what cannot be a key (a line break?).")
             self.headers["Authorization"] = f"Bearer {key}"
+            self.key = key
 
     def body(self, text: str, attempt: int = 0) -> dict:
         """The request; each further attempt has another seed."""
         settings = {"model": self.config["model"], "temperature": 0, "max_tokens": self.config["max_tokens"]}
         return {**settings, "seed": self.config["seed"] + attempt, "messages": [{"role": "user", "content": text}]}
+
+    def said(self, content: object) -> str | None:
+        """What an endpoint sends as text, anything else as JSON; without the key, where it is sent back."""
+        text = content if content is None or isinstance(content, str) else json.dumps(content)
+        return text.replace(self.key, "[key]") if text and self.key else text
 
     def ask(self, text: str, name: str) -> dict:
         """What is said to one filled rubric: value (None where every answer was unreadable), the last answer, tries, tokens, model.
@@ -111,11 +122,10 @@ class Endpoint:
             try:
                 with OPENER.open(request, timeout=self.timeout) as reply:
                     completion = json.load(reply)
-                answer = completion["choices"][0]["message"]["content"]
-                model, usage = completion.get("model"), completion.get("usage") or {}
-                for theirs, ours in TOKENS.items():
-                    if usage.get(theirs) is not None:
-                        tokens[ours] = (tokens[ours] or 0) + int(usage[theirs])
+                answer = self.said(completion["choices"][0]["message"]["content"])
+                model = self.said(completion.get("model"))
+                for kind, count in tokens_of(completion).items():
+                    tokens[kind] = (tokens[kind] or 0) + count
                 value, why = self.read(answer), ""
                 if value is not None:
                     return {"value": value, "answer": answer, "tries": attempt + 1, "model": model, **tokens}
@@ -128,13 +138,20 @@ class Endpoint:
             except (OSError, HTTPException) as error:  # HTTPException: the connection broke in the middle
                 reason = getattr(error, "reason", error)
                 why = "no answer in time" if isinstance(reason, TimeoutError) else f"no connection ({type(reason).__name__})"
-            except (ValueError, KeyError, IndexError, TypeError):
+            except (ValueError, KeyError, IndexError, TypeError, RecursionError):
                 why = "no chat completion in the answer"
             if attempt + 1 < self.tries:
                 self.wait(seconds_to_wait(header, attempt + 1))
         if why:
             raise StudyError(f"{self.url}: {why} for {name} in the last of {self.tries} tries. Run again: answers are kept.")
         return {"value": None, "answer": answer, "tries": self.tries, "model": model, **tokens}
+
+
+def tokens_of(completion: dict) -> dict[str, int]:
+    """The tokens read and written, as far as the endpoint counts them."""
+    usage = completion.get("usage")
+    counts = {ours: usage.get(theirs) for theirs, ours in TOKENS.items()} if isinstance(usage, dict) else {}
+    return {name: count for name, count in counts.items() if type(count) is int}
 
 
 def advice(code: int, config: dict) -> str:
@@ -161,9 +178,11 @@ class AnswerFile:
     def add(self, key: str, entry: dict) -> None:
         """Keep an answer, on disk before this returns."""
         self.entries[key] = entry | {"key": key}
-        with open(self.path, "ab") as file:
-            file.write(b"\n" * (file.tell() > 0 and not self.path.read_bytes().endswith(b"\n")))
-            file.write(json.dumps(self.entries[key]).encode() + b"\n")
+        with open(self.path, "ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+            begun = file.read(1) not in (b"", b"\n")  # a line of which a kill left the beginning
+            file.write(b"\n" * begun + json.dumps(self.entries[key]).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -171,25 +190,30 @@ class AnswerFile:
 def ask_all(endpoint: Endpoint, texts: Sequence[str], names: Sequence[str], state: State, unit: str) -> list[dict]:
     """What the endpoint says to each text, with the `key` of its request; equal requests are one. Raises StudyError as Endpoint.ask does.
 
-    What the state holds is not asked for again, unless it was unreadable. names: what an error calls the texts; unit: what progress counts.
+    What the state holds is read anew and not asked for again, unless it is unreadable. names: what an error calls the texts; unit: what
+    progress counts.
     """
-    answers, progress, entries = AnswerFile(state.folder / "answers.jsonl"), Progress(len(texts), unit), []
-    for text, name in zip(texts, names, strict=True):
-        key = sha256(json.dumps(endpoint.body(text), sort_keys=True).encode()).hexdigest()
-        if key in answers.entries and answers.entries[key]["value"] is not None:
+    answers, progress = AnswerFile(state.folder / "answers.jsonl"), Progress(len(texts), unit)
+    keys = [key_of(endpoint, text) for text in texts]
+    entries: dict[str, dict] = {}
+    for key, text, name in zip(keys, texts, names, strict=True):
+        kept = answers.entries.get(key)
+        if key in entries:
+            progress.skip(1)
+        elif kept and (value := endpoint.read(kept["answer"])) is not None:
+            entries[key] = kept | {"value": value}
             progress.skip(1)
         else:
             answers.add(key, endpoint.ask(text, name))
+            entries[key] = answers.entries[key]
             state.spend()
             progress.add(1)
-        entries.append(answers.entries[key])
-    return entries
+    return [entries[key] for key in keys]
 
 
-def mark_of(config: dict, inputs: Sequence[Path], step: str) -> str:
-    """The fingerprint of a step's answers: what becomes of unreadable ones changes none, so `failed` is no part of it."""
-    asked = {key: value for key, value in config.items() if key != "failed"}
-    return fingerprint(provenance(asked, inputs), code_hash(f"hh_align.evaluation.{step}"))
+def key_of(endpoint: Endpoint, text: str) -> str:
+    """Names the request for a text: all that is sent, but for the key, and to where."""
+    return sha256(json.dumps([endpoint.url, endpoint.body(text)], sort_keys=True).encode()).hexdigest()
 
 
 def settle_failed(failed: list[dict], asked: str, config: dict, what: str, remedy: str) -> None:
