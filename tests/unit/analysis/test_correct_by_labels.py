@@ -155,7 +155,7 @@ def test_choices_give_a_win_rate_and_an_agreement_with_the_judges_order(study):
 
 def texts_of(frame):
     """A study in which every policy says its name to every prompt."""
-    prompts = {name: f"prompt {name}" for name in frame["prompt_id"]}
+    prompts = {name: (name.split("-")[0], f"prompt {name}") for name in frame["prompt_id"]}
     return Texts(prompts, {(row.policy, row.seed, row.prompt_id): f"{row.policy} to {row.prompt_id}" for row in frame.itertuples()})
 
 
@@ -179,7 +179,7 @@ def test_choices_between_texts_that_the_study_has_no_more_are_left_out(study, ca
     names = sorted(frame[frame["axis"] == "helpfulness"]["prompt_id"].unique())
     about = {"axis": "helpfulness", "seed": 42, "policy_a": "base", "policy_b": "sft", "preferred": "b"}
     rows = [{**about, "prompt_id": name, "item": texts.pair(name, ("sft", 42), ("base", 0))} for name in names]
-    rows[0]["item"] = item_of("another prompt", "sft to it", "base to it")
+    rows[0]["item"] = item_of("helpfulness", "another prompt", "sft to it", "base to it")
     pd.DataFrame([*rows, {**rows[1], "policy_b": "ppo"}]).to_csv(folder / "choices.csv", index=False)
     (gold,), _ = by_choices(folder / "choices.csv", read_ratings(path).ratings, texts, CONFIG)
     assert gold["labelled"] == 39
@@ -189,7 +189,7 @@ def test_choices_between_texts_that_the_study_has_no_more_are_left_out(study, ca
 def test_the_step_writes_both_tables(study):
     folder, ratings, frame = study
     texts = texts_of(frame)
-    asked = [{"axis": name.split("-")[0], "prompt_id": name, "prompt": prompt} for name, prompt in texts.prompts.items()]
+    asked = [{"axis": axis, "prompt_id": name, "prompt": prompt} for name, (axis, prompt) in texts.prompts.items()]
     write_table(folder / "prompts.parquet", asked, PROMPTS, {})
     for policy, seed in (("base", 0), ("sft", 42)):
         rows = [{"prompt_id": name, "response": text} for (who, _, name), text in texts.responses.items() if who == policy]

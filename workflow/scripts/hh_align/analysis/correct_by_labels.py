@@ -66,19 +66,19 @@ AGREEMENT = pa.schema(
 class Texts(NamedTuple):
     """The study's prompts and responses."""
 
-    prompts: dict[str, str]
-    """prompt_id -> prompt"""
+    prompts: dict[str, tuple[str, str]]
+    """prompt_id -> (axis, prompt)"""
     responses: dict[tuple[str, int, str], str]
     """(policy, seed, prompt_id) -> response"""
 
     def items(self) -> dict[tuple[str, int, str], str]:
         """(policy, seed, prompt_id) -> the item of the response."""
-        return {key: item_of(self.prompts[key[2]], response) for key, response in self.responses.items()}
+        return {key: item_of(*self.prompts[key[2]], response) for key, response in self.responses.items()}
 
     def pair(self, prompt_id: str, *checkpoints: tuple[str, int]) -> str | None:
         """The item of two responses to one prompt; None where the study has one of them no more."""
         replies = [self.responses.get((*checkpoint, prompt_id)) for checkpoint in checkpoints]
-        return None if None in replies else item_of(self.prompts[prompt_id], *replies)
+        return None if None in replies else item_of(*self.prompts[prompt_id], *replies)
 
 
 class Opinions(NamedTuple):
@@ -252,7 +252,7 @@ def win_rate(preferred: pd.Series) -> dict:
 
 def read_texts(prompts: Path, responses: list[Path], config: dict) -> Texts:
     """responses: a table per policy and seed, in the order of `checkpoints`."""
-    asked = {row["prompt_id"]: row["prompt"] for row in read_table(prompts, ["prompt_id", "prompt"]).to_pylist()}
+    asked = {row["prompt_id"]: (row["axis"], row["prompt"]) for row in read_table(prompts, ["axis", "prompt_id", "prompt"]).to_pylist()}
     tables = [read_table(path, ["prompt_id", "response"]).to_pylist() for path in responses]
     given = {(*key, row["prompt_id"]): row["response"] for key, rows in zip(checkpoints(config), tables, strict=True) for row in rows}
     return Texts(asked, given)

@@ -25,10 +25,10 @@ Items = Mapping[tuple[str, int, str], str]
 """(policy, seed, prompt_id) -> the item of the response, as `item_of` names it."""
 
 
-def item_of(prompt: str, *replies: str) -> str:
-    """The name of what an annotator is asked: of a prompt and a reply, or of two replies in either order. Another text has another name,
-    and the name says nothing of a policy."""
-    return hashlib.sha256(json.dumps([prompt, *sorted(replies)]).encode()).hexdigest()[:16]
+def item_of(axis: str, prompt: str, *replies: str) -> str:
+    """The name of what an annotator is asked on an axis: of a prompt and a reply, or of two replies in either order. Another text has another
+    name, and the name says nothing of a policy."""
+    return hashlib.sha256(json.dumps([axis, prompt, *sorted(replies)]).encode()).hexdigest()[:16]
 
 
 def of_these_texts(frame: pd.DataFrame, path: Path, items: list[str | None]) -> pd.DataFrame:

@@ -124,14 +124,16 @@ def main() -> None:
 
 
 def items_of(study: Study, contrast: str | None, sample: int | None, seed: int) -> list[dict]:
-    """What the page asks. Raises StudyError where the contrast is not two policies of the study."""
+    """What the page asks, the same texts once. Raises StudyError where the contrast is not two policies of the study."""
     drawn = draw(study.prompts, sample, seed)
     if contrast is None:
-        return single_items(study, drawn, seed)
-    policies = tuple(contrast.replace(",", " ").split())
-    if len(policies) != 2:
-        raise StudyError(f"--contrast {contrast}: give two policies, as sft_dpo,sft.")
-    return pair_items(study, drawn, policies, seed)
+        items = single_items(study, drawn, seed)
+    else:
+        policies = tuple(contrast.replace(",", " ").split())
+        if len(policies) != 2:
+            raise StudyError(f"--contrast {contrast}: give two policies, as sft_dpo,sft.")
+        items = pair_items(study, drawn, policies, seed)
+    return list({item["item"]: item for item in items}.values())
 
 
 if __name__ == "__main__":

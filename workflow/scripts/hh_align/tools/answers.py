@@ -10,13 +10,16 @@ import hashlib
 import json
 import os
 import zlib
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from hh_align.core.artifacts import cannot_write, say, write_table
+from hh_align.core.errors import StudyError
 from hh_align.tools.asked import Study, pair_items, single_items
 
 LABELS = pa.schema(
@@ -158,15 +161,17 @@ def tables(answers: Answers, study: Study) -> tuple[list[dict], list[dict], int]
     are asked at a time. A skip says nothing."""
     labels, choices = [], []
     contrasts: dict[frozenset, tuple] = {}
-    singles = {item["item"]: item for item in single_items(study, study.prompts, 0)}
+    singles = defaultdict(list)
+    for item in single_items(study, study.prompts, 0):
+        singles[item["item"]].append(item)
     for (annotator, name), entry in sorted(answers.everyone.items()):
         if "contrast" in entry:
             contrasts.setdefault(frozenset(entry["contrast"]), tuple(entry["contrast"]))
-        elif name in singles and entry["answer"] in ("good", "bad"):
+        elif entry["answer"] in ("good", "bad"):
             about = {"item": name, "annotator": annotator, "good": entry["answer"] == "good"}
-            item = singles[name]
-            for policy, seed in item["checkpoints"]:
-                labels.append({**about, "axis": item["axis"], "prompt_id": item["prompt_id"], "policy": policy, "seed": seed})
+            for item in singles.get(name, ()):  # two, where a prompt stands twice
+                where = {**about, "axis": item["axis"], "prompt_id": item["prompt_id"]}
+                labels += [{**where, "policy": policy, "seed": seed} for policy, seed in item["checkpoints"]]
     known = set(singles)
     policies = {policy for policy, _ in study.replies}
     for contrast in sorted(there for names, there in contrasts.items() if names <= policies):
@@ -187,8 +192,25 @@ def choice(answers: Answers, annotator: str, item: dict) -> dict | None:
     return {**about, "policy_a": a, "policy_b": b, "preferred": preferred, "annotator": annotator}
 
 
+def columns_in(path: Path) -> list[str]:
+    """The columns of a table; of a damaged one, which holds nothing to lose, those that it should have."""
+    try:
+        return pq.read_schema(path).names
+    except pa.ArrowInvalid:
+        return LABELS.names
+
+
 def write_tables(answers: Answers, study: Study, folder: Path) -> int:
-    """Write labels.parquet and choices.parquet where there are any; how many answers are about texts that the study has no more."""
+    """Write labels.parquet and choices.parquet where there are any; how many answers are about texts that the study has no more.
+
+    Raises StudyError where one of them was made otherwise: its rows are in no answer, and would be lost.
+    """
+    for path in (folder / "labels.parquet", folder / "choices.parquet"):
+        if path.exists() and "item" not in columns_in(path):
+            raise StudyError(
+                f"{path}: not made of {answers.path.name} but elsewhere, or by an earlier version. Move it to another place, where "
+                "analysis.labels can name it, and run again."
+            )
     with answers.held():
         labels, choices, gone = tables(answers, study)
         for path, rows, schema in ((folder / "labels.parquet", labels, LABELS), (folder / "choices.parquet", choices, CHOICES)):

@@ -64,7 +64,7 @@ def single_items(study: Study, prompts: list[dict], seed: int) -> list[dict]:
             if prompt["prompt_id"] in replies:
                 texts[replies[prompt["prompt_id"]]].append(checkpoint)
         block = [
-            {**prompt, "item": item_of(prompt["prompt"], text), "texts": [text], "checkpoints": checkpoints}
+            {**prompt, "item": item_of(prompt["axis"], prompt["prompt"], text), "texts": [text], "checkpoints": checkpoints}
             for text, checkpoints in texts.items()
         ]
         stream.shuffle(block)
@@ -73,27 +73,22 @@ def single_items(study: Study, prompts: list[dict], seed: int) -> list[dict]:
 
 
 def pair_items(study: Study, prompts: list[dict], contrast: tuple[str, str], seed: int) -> list[dict]:
-    """One item per prompt and seed at which the replies of (policy, against) differ, sides at random. `texts` are left and right, `sides`
-    the policies that they are of."""
+    """One item per prompt and seed at which the replies of (policy, against) differ, sides at random, but the same for the same two texts.
+    `texts` are left and right, `sides` the policies that they are of."""
     policies = {name for name, _ in study.replies}
     for name in contrast:
         if name not in policies:
             raise StudyError(f"--contrast: {name} has no responses. The study has {', '.join(sorted(policies))}.")
-    stream, items = random.Random(seed), []
+    stream, items, left = random.Random(seed), [], {}
     seeds = sorted({at for name, at in study.replies if name in contrast and at} or {0})
     for prompt in prompts:
         for at in seeds:
             sides = list(contrast) if stream.random() < 0.5 else list(reversed(contrast))
             texts = [study.replies.get((name, at), study.replies.get((name, 0), {})).get(prompt["prompt_id"]) for name in sides]
-            if None not in texts and texts[0] != texts[1]:
-                items.append(
-                    {
-                        **prompt,
-                        "item": item_of(prompt["prompt"], *texts),
-                        "texts": texts,
-                        "sides": sides,
-                        "contrast": list(contrast),
-                        "seed": at,
-                    }
-                )
+            if None in texts or texts[0] == texts[1]:
+                continue
+            name = item_of(prompt["axis"], prompt["prompt"], *texts)
+            if left.setdefault(name, texts[0]) != texts[0]:
+                sides, texts = sides[::-1], texts[::-1]
+            items.append({**prompt, "item": name, "texts": texts, "sides": sides, "contrast": list(contrast), "seed": at})
     return items
