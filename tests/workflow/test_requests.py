@@ -1,5 +1,8 @@
 """What a user asks for: the jobs of one artifact, another study beside a finished one, and one message where a request is wrong."""
 
+import json
+import shlex
+
 import pytest
 from study_folder import StudyFolder
 
@@ -27,6 +30,20 @@ def test_records_are_made_where_they_are_asked_for_and_an_organization_reruns_th
     named = ["--config", "export={organization: Some Lab}"]
     assert own_paper.planned(*named) == set()
     assert "data/paper/Some-Lab/paper-sft-seed-42/" in own_paper.run("--dry-run", *named, "--", "export").stdout
+
+
+def test_records_name_a_policy_of_the_hub_as_the_hub_does_and_say_who_made_it(tmp_path):
+    folder = StudyFolder(tmp_path)
+    (tmp_path / "mine.yaml").write_text(
+        "policies: {theirs: {source: hub, repo: owner/name, revision: 0123456789abcdef0123456789abcdef01234567}}"
+    )
+    printed = folder.succeed("--dry-run", "--printshellcmds", "--configfile", "config/config.yaml", "mine.yaml", "--", "export")
+    assert "data/paper/owner/name/" in printed and "data/paper/local/paper-sft-seed-42/" in printed
+    words = shlex.split(printed[printed.index("hh_align.report.export_records") :].partition("2>&1")[0].replace("\\\n", " "))
+    models = json.loads(words[words.index("--config") + 1])["models"]
+    made = {name: (model["trained"], model["public"]) for name, model in models.items()}
+    assert {name for name, facts in made.items() if facts == (False, True)} == {"base 0", "theirs 0"}
+    assert made["sft 42"] == (True, False)
 
 
 def test_a_judges_logs_are_a_file_for_each_policy_seed_and_axis(tmp_path):

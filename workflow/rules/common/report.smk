@@ -183,10 +183,15 @@ def dataset_card_inputs(wildcards):
     return {name: f"<results>/data/{wildcards.dataset}/{name}.parquet" for name in ("preferences", counted)}
 
 
+def weights_of(policy):
+    """Where a policy's weights are from as they are; nothing where it has none, or they are made of a parent's."""
+    return BASE if policy == ROOT else config["policies"].get(policy, {})
+
+
 def exported_model(policy, seed):
     """A policy's name as owner/name: the hub's where its weights are from there as they are."""
-    if policy == ROOT and BASE.get("repo"):
-        return BASE["repo"]
+    if repo := weights_of(policy).get("repo"):
+        return repo
     owner = re.sub(r"[^A-Za-z0-9.-]+", "-", config.get("export", {}).get("organization", "local")).strip(".-") or "local"
     return f"{owner}/{config['study']}-{policy}" + (f"-seed-{seed}" if seed else "")
 
@@ -227,15 +232,15 @@ def export_config():
                 "id": exported_model(policy, seed),
                 "seed": seed,
                 "parent": GRAPH[policy].get("parent"),
-                "trained": policy in WITH_WEIGHTS and not (policy == ROOT and BASE.get("repo")),
-                "public": policy == ROOT and bool(BASE.get("repo")),
+                "trained": policy in WITH_WEIGHTS and (bool(lineage(policy)) or weights_of(policy).get("source") == "scratch"),
+                "public": "repo" in weights_of(policy),
                 "generation": generation_of(policy) if asked else None,
             }
     name, project = HH_RLHF if RELEASED else prompts_dataset(), CHECKOUT / "pyproject.toml"
     return analysis_config(
         study=config["study"],
         models=models,
-        judge_models={judge: entry["repo"] for judge, entry in JUDGES.items() if entry.get("repo")},
+        judge_models={judge: entry.get("repo") or entry["model"] for judge, entry in JUDGES.items() if {"repo", "model"} & set(entry)},
         dataset={"name": name, "repo": HH_RLHF if RELEASED else origin(name)},
         organization=config.get("export", {}).get("organization", "unknown"),
         version=tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"] if project.is_file() else "unknown",
