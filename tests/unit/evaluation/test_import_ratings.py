@@ -130,9 +130,9 @@ def test_scored_logs_become_rewards_as_their_table_does(rated):
     [
         (lambda f: f, {}, "base.jsonl: 2 scores: graded, length. Which one is the reward"),
         (lambda f: f[f.index != 8], {"score": "graded"}, "1 responses have no row; the first is sft, seed 42, harmlessness, harmlessness-002"),
-        (lambda f: f.assign(response=f["response"].where(f.index != 8, "other")), {"score": "graded"}, "row 3 of sft.jsonl .*is not the study's response"),
+        (lambda f: f.assign(response=f["response"].where(f.index != 8, "other")), {"score": "graded"}, "row 3 of .*/sft.jsonl .*is not the study's response"),
         (lambda f: f.assign(prompt_id=f["prompt_id"].where(f.index != 8, "x")), {"score": "graded"}, "line 3: the study has no prompt 'x'"),
-        (lambda f: f, {"score": "graded", "axes": {}}, "row 1 of base.jsonl: the study has no prompt harmlessness-000 on harm"),
+        (lambda f: f, {"score": "graded", "axes": {}}, "row 1 of .*/base.jsonl: the study has no prompt harmlessness-000 on harm"),
     ],
 )  # fmt: skip
 def test_a_log_that_is_not_the_studys_is_refused_with_the_record(rated, change, config, said):
@@ -145,4 +145,17 @@ def test_keys_of_logs_are_refused_beside_a_table(rated):
     frame.to_csv(folder / "t.csv", index=False)
     config = {"columns": {name: name for name in import_ratings.NEEDED}, "policies": POLICIES, "score": "graded"}
     with pytest.raises(StudyError, match="a table, no scored log, and score is about logs"):
+        import_ratings.read_files([folder / "t.csv"], config, [])
+
+
+@pytest.mark.parametrize(("name", "value", "own"), [("policy", "base", "sft"), ("axis", "harmlessness", "helpfulness"), ("seed", 42, 43)])
+def test_a_table_that_contradicts_its_files_name_is_refused(rated, name, value, own):
+    frame, folder = rated
+    frame.assign(**{name: [value, own] * (len(frame) // 2)}).to_csv(folder / "t.csv", index=False)
+    config = {
+        "columns": {name: name for name in import_ratings.NEEDED} | {"reward": "score"},
+        "policies": POLICIES,
+        "files": [{name: value}],
+    }
+    with pytest.raises(StudyError, match=rf"t\.csv, row 2: {name} is '{own}', but the file's name says {value}\. Take the column out"):
         import_ratings.read_files([folder / "t.csv"], config, [])

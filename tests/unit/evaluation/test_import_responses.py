@@ -169,7 +169,7 @@ GOOD = [{"prompt_id": name, "response": "r"} for _, name, _ in ASKED]
     [
         ({"prompt_id": "harmlessness-000"}, "line 5: no response in column response; it has prompt_id"),
         ({"prompt_id": "harmlessness-000", "response": None}, "line 5: no response in column response; it has prompt_id, response"),
-        ({"prompt_id": "harmlessness-000", "response": 3}, "line 5: the response is no text (3)"),
+        ({"prompt_id": "harmlessness-000", "response": 3.5}, "line 5: the response is no text (3.5)"),
         ({"prompt_id": "harmlessness-000", "response": ["r"]}, "line 5: the response is no text"),
         ({"prompt_id": "harmlessness-000", "response": "\ud800"}, "line 5: the response is no text"),
         ({"prompt_id": "harmlessness-009", "response": "r"}, "line 5: the study has no prompt 'harmlessness-009' (harmlessness-000 … helpfulness-001)"),

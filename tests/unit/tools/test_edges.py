@@ -8,6 +8,7 @@ from study_folder import REPOSITORY
 
 from hh_align.analysis.ratings import split
 from hh_align.report import summarize_study
+from hh_align.tools.rated import read_rated
 from hh_align.tools.verdict import analyse, study_of, table_of
 from hh_align.tools.verdict_settings import read_settings
 
@@ -91,3 +92,14 @@ def test_names_of_any_text_stand_as_they_are(tmp_path):
     assert f"{other} is above {root}" in " ".join(text.split()) and f"{third} is undecided" in " ".join(text.split())
     assert set(tables["claims"]["verdict"]) == {"supported"}
     assert not any("…" in line for line in text.splitlines())  # nothing is cut off
+
+
+@pytest.mark.parametrize("own", [{}, {"words": 3, "empty": False, "run_on": True}])
+def test_of_a_policy_without_texts_nothing_is_said_but_what_its_file_says(tmp_path, own):
+    rows = {axis: {"axis": axis, "prompt_id": axis, "reward": 0.5} for axis in AXES}
+    for policy, more in (("base", {"response": "two words"}), ("sft", own)):
+        pd.DataFrame([{"policy": policy, **row, **more} for row in rows.values()]).to_csv(tmp_path / f"{policy}.csv", index=False)
+    frame = read_rated([tmp_path / "base.csv", tmp_path / "sft.csv"])
+    config = study_of(frame, {"judges": {"judge": {"harmless_min": 0, "helpful_above": 0}}}, "x", DEFAULTS)
+    told = {row["policy"]: (row["words"], row["empty"], row["run_on"]) for row in table_of(frame, config, "x").to_pylist()}
+    assert told == {"base": (2, False, False), "sft": tuple(own.values()) or (None, None, None)}

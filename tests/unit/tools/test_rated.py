@@ -196,3 +196,28 @@ def test_policies_that_are_numbers_are_names_and_their_parents_may_have_a_point(
     rows = [row | {"policy": names[row["policy"]], "parent": "0.0" if row["policy"] == "sft" else ""} for row in ROWS]
     frame = read(tmp_path, "x.csv", as_csv(rows))
     assert set(frame["policy"]) == {"0", "1"} and set(frame["parent"].dropna()) == {"0"}
+
+
+def test_the_reason_for_an_end_may_have_another_name_and_the_settings_may_say_which(tmp_path, capsys):
+    words = with_values(finish_reason=["length"] * len(ROWS), stop_reason=["stop"] * len(ROWS))
+    assert set(read(tmp_path, "x.csv", as_csv(words))["finish"]) == {"length"}
+    assert "x.csv: finish_reason is read as finish" in capsys.readouterr().out
+    assert set(read(tmp_path, "x.csv", as_csv(words), columns={"finish": "stop_reason"})["finish"]) == {"stop"}
+    assert "read as finish" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "make"), [("x.csv", as_csv), ("x.jsonl", as_lines), ("x.parquet", as_parquet)])
+def test_only_keeps_a_number_in_every_form_and_rows_keep_their_numbers(tmp_path, name, make):
+    whole = int if name == "x.csv" else float  # a text stays the text that it is
+    rows = [row | {"epoch": whole(epoch)} for epoch in (2, 1) for row in ROWS]
+    content = make(rows)
+    assert len(read(tmp_path, name, content, only={"epoch": 1})) == len(ROWS)
+    rows[14]["axis"] = None
+    rows[13]["finish"] = "odd"
+    with pytest.raises(StudyError, match=r"row 14: finish is 'odd'"):
+        read(
+            tmp_path,
+            name,
+            make([row | {"axis": row["axis"] or "helpfulness", "finish": row.get("finish")} for row in rows]),
+            only={"epoch": 1},
+        )

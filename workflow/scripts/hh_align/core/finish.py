@@ -1,5 +1,7 @@
 """Why a reply ended, in the words of other engines."""
 
+COLUMNS = ("finish", "finish_reason", "stop_reason")
+"""What tables call the column; where there are several, the first with a word in it is read."""
 FINISHES = {
     "eos": "eos",
     "end_turn": "eos",

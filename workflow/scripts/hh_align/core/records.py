@@ -225,10 +225,10 @@ def numbered(entries: Sequence) -> list[Record]:
 def chosen_records(path: Path, records: list[Record], only: Mapping[str, object]) -> list[Record]:
     """The records whose columns have these values; the others are counted. Raises StudyError where none is left."""
     for column, value in only.items():
-        values = [str(look_up(record, column)) for _, record in records]
-        kept = [record for record, there in zip(records, values, strict=True) if there == str(value)]
+        values = [look_up(record, column) for _, record in records]
+        kept = [record for record, there in zip(records, values, strict=True) if has_value(there, value)]
         if not kept:
-            raise StudyError(f"{path}: no record has {column} {value}. There is: {', '.join(sorted(set(values))[:9])}.")
+            raise StudyError(f"{path}: no record has {column} {value}. There is: {', '.join(sorted(set(map(str, values)))[:9])}.")
         if len(kept) < len(records):
             say(f"{path}: {len(records) - len(kept)} records left out: their {column} is not {value}")
         records = kept

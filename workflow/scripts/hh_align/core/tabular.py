@@ -56,15 +56,15 @@ def column_of(column: pa.ChunkedArray) -> pd.Series:
 
 
 def convert(frame: pd.DataFrame, path: Path, to: Callable[[object], object], columns: Iterable[str], dtype: str = "object") -> None:
-    """Convert the frame's columns value by value. Raises StudyError, naming the row (from 1), for a value that `to` refuses by ValueError."""
+    """Convert the frame's columns value by value. Raises StudyError, naming the place, for a value that `to` refuses by ValueError."""
     for name in columns:
         if name in frame:
             values = []
-            for number, value in enumerate(frame[name].tolist(), start=1):
+            for label, value in zip(frame.index, frame[name].tolist(), strict=True):
                 try:
                     values.append(to(value))
                 except ValueError as error:
-                    raise StudyError(f"{path}, row {number}: {name} is {value!r:.80}, {error}.") from None
+                    raise StudyError(f"{path}, {place(label)}: {name} is {value!r:.80}, {error}.") from None
             frame[name] = pd.Series(values, index=frame.index, dtype=dtype)
 
 

@@ -11,9 +11,9 @@ from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.axes import AXES
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
-from hh_align.core.records import chosen_records
+from hh_align.core.records import chosen_records, text_of_value
 from hh_align.core.tables import PROMPTS, RESPONSES, REWARDS, columns_of
-from hh_align.core.tabular import convert, read_any, require_full, to_number, to_text, to_whole, with_columns
+from hh_align.core.tabular import convert, missing, read_any, require_full, to_number, to_text, to_whole, with_columns
 from hh_align.data.scored_logs import Log, rating_rows, scored_log
 from hh_align.evaluation.import_responses import matcher
 
@@ -35,12 +35,26 @@ def read_files(paths: Sequence[Path], config: dict, prompts: list[dict]) -> pd.D
         if log is None and (keys := [key for key in LOG_KEYS if key in config]):
             raise StudyError(f"{path}: a table, no scored log, and {', '.join(keys)} is about logs. Leave it out.")
         frame = read_log(path, log, config, prompts, said) if log else read_any(path, [])
+        if log is None:
+            check_said(frame, path, config["columns"], said)
         columns = config["columns"] | {name: name for name in (config["columns"] if log else said)}
         frames.append(read_rated(frame.assign(**said), path, columns, config["policies"]))
     if len(frames) > 1:
         for path, frame in zip(paths, frames, strict=True):
-            frame.index = [f"{number} of {path.name}" for number in frame.index]
+            frame.index = [f"{number} of {path}" for number in frame.index]
     return pd.concat(frames)
+
+
+def check_said(frame: pd.DataFrame, path: Path, columns: dict[str, str], said: dict) -> None:
+    """Raise StudyError where a table's own column says otherwise than the file's name."""
+    for name, value in said.items():
+        column = columns.get(name, name)
+        for number, own in enumerate(frame[column].tolist() if column in frame else [], start=1):
+            if not missing(own) and text_of_value(own).removesuffix(".0") != str(value):
+                raise StudyError(
+                    f"{path}, row {number}: {column} is {own!r:.60}, but the file's name says {value}. Take the column out, or {{{name}}} "
+                    "out of the judge's path."
+                )
 
 
 def read_log(path: Path, log: Log, config: dict, prompts: list[dict], said: dict) -> pd.DataFrame:
@@ -115,9 +129,9 @@ def check_rows(frame: pd.DataFrame, path: str, prompts: list[dict], policies: di
         say(f"{path}: {other} rows left out: the judge speaks about {' and '.join(axes)} only")
     frame = frame[frame["axis"].isin(axes)]
     rated = set(frame[RESPONSE_KEY].itertuples(index=False, name=None))
-    if missing := [key for key in wanted if key[2] in axes and key not in rated]:
-        policy, seed, axis, name = missing[0]
-        raise StudyError(f"{path}: {len(missing)} responses have no row; the first is {policy}, seed {seed}, {axis}, {name}.")
+    if unrated := [key for key in wanted if key[2] in axes and key not in rated]:
+        policy, seed, axis, name = unrated[0]
+        raise StudyError(f"{path}: {len(unrated)} responses have no row; the first is {policy}, seed {seed}, {axis}, {name}.")
     return frame
 
 

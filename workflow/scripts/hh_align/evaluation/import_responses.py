@@ -7,7 +7,7 @@ from pathlib import Path
 from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
-from hh_align.core.finish import FailedGeneration, finish
+from hh_align.core.finish import COLUMNS, FailedGeneration, finish
 from hh_align.core.records import Record, chosen_records, look_up, read_records
 from hh_align.core.tables import PROMPTS, RESPONSES, columns_of
 from hh_align.data.import_release import is_text
@@ -109,14 +109,19 @@ def response_of(record: object, paths: str | list[str] | None, layout: str) -> s
     response = reply_text(response.decode() if isinstance(response, bytes) else response)
     if isinstance(response, list) and len(response) > 1 and all(isinstance(reply, str) for reply in response):
         raise ValueError(f"{len(response)} replies in {paths[0]}. Set columns.response to the path of one; {paths[0]}.0 is the first")
+    response = str(response) if type(response) is int else response
     if not is_text(response):
         raise ValueError(f"the response is no text ({beginning(response)})")
     return response
 
 
 def ending_of(record: object, column: str) -> str | None:
-    """Why the response ended, in the study's words. Raises FailedGeneration, or ValueError that names the column, as `finish` does."""
-    word = look_up(record, column)
+    """Why the response ended, in the study's words; where the column is one of COLUMNS, another of them may say so.
+
+    Raises FailedGeneration, or ValueError that names the column, as `finish` does.
+    """
+    names = (column, *COLUMNS) if column in COLUMNS else (column,)
+    column, word = next(((name, word) for name in names if (word := look_up(record, name)) not in (None, "")), (column, None))
     try:
         return finish(word)
     except FailedGeneration as failure:

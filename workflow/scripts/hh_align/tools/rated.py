@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from hh_align.core.artifacts import say
 from hh_align.core.axes import AXES
 from hh_align.core.errors import StudyError
-from hh_align.core.finish import finish
-from hh_align.core.records import chosen_records, look_up, numbered
+from hh_align.core.finish import COLUMNS, finish
+from hh_align.core.records import chosen_records, look_up
 from hh_align.core.tabular import (
     convert,
     frame_of,
@@ -67,7 +68,7 @@ def read_rated(paths: Sequence[Path], settings: Mapping | None = None) -> pd.Dat
         raise StudyError(f"files: {unknown[0]} is none of the files, {', '.join(map(str, paths))}.")
     frames = [read_file(path, settings) for path in paths]
     if len(paths) == 1:
-        return checked(frames[0], str(paths[0]))
+        return checked(frames[0], str(paths[0])).reset_index(drop=True)
     label = ", ".join(map(str, paths))
     for column in (*FULL, "seed", "cluster"):
         have = [column in frame for frame in frames]
@@ -105,7 +106,8 @@ def read_file(path: Path, settings: Mapping) -> pd.DataFrame:
         raise StudyError(f"{path}: column prompt_id (or prompt) is missing; it has {', '.join(map(str, frame))}.")
     frame = frame[[name for name in KINDS if name in frame]].copy()
     axes = settings.get("axes", {})
-    frame["axis"] = pd.Series([axes.get(axis, axis) if isinstance(axis, str) else axis for axis in frame["axis"]], dtype=object)
+    named_axes = [axes.get(axis, axis) if isinstance(axis, str) else axis for axis in frame["axis"]]
+    frame["axis"] = pd.Series(named_axes, frame.index, dtype=object)
     if unknown := sorted({str(axis) for axis in frame["axis"]} - set(AXES)):
         how = f" The key axes says what it means: axes: {{{unknown[0]}: {AXES[0]}}}." if unknown[0].strip() else ""
         raise StudyError(f"{path}: axis {', '.join(unknown[:5])} is unknown. Allowed: {', '.join(AXES)}.{how}")
@@ -144,13 +146,18 @@ def rows_of_table(path: Path, frame: pd.DataFrame, settings: Mapping) -> pd.Data
             f"per policy and prompt, with {', '.join(REQUIRED)}."
         )
     if "only" in settings:
-        rows = chosen_records(path, numbered(frame.to_dict("records")), settings["only"])
-        frame = frame_of(path, rows)
+        rows = zip(frame.index, frame.to_dict("records"), strict=True)
+        frame = frame.loc[[label for label, _ in chosen_records(path, list(rows), settings["only"])]].copy()
     for name, column in settings.get("columns", {}).items():
         head, _, rest = column.partition(".")
         if column not in frame and head not in frame:
             raise StudyError(f"{path}: column {column} is missing; it has {', '.join(map(str, frame))}.")
-        frame[name] = frame[column] if column in frame else pd.Series([look_up(value, rest) for value in frame[head]], dtype=object)
+        frame[name] = (
+            frame[column] if column in frame else pd.Series([look_up(value, rest) for value in frame[head]], frame.index, dtype=object)
+        )
+    if "finish" not in frame and (other := next((name for name in COLUMNS if name in frame), None)):
+        say(f"{path}: {other} is read as finish")
+        frame["finish"] = frame[other]
     if name := named(path, settings):
         frame["policy"] = name
     return frame

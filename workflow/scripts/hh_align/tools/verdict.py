@@ -133,7 +133,7 @@ def table_of(frame: pd.DataFrame, config: dict, path: str) -> pa.Table:
     """The file as a table of ratings, checked. Raises StudyError naming file, policy and prompts; never a silently smaller n."""
     judges, order = config["judges"], config["order"]
     if "response" in frame:
-        frame = frame.assign(**reply_facts(frame["response"].fillna("")))
+        frame = frame.assign(**facts_of_texts(frame))
     asked = {axis: set(part["prompt_id"]) for axis, part in frame.groupby("axis")}
     rows, opinions = [], []
     for (judge, policy, seed), part in frame.groupby(["judge", "policy", "seed"], sort=False):
@@ -156,6 +156,13 @@ def table_of(frame: pd.DataFrame, config: dict, path: str) -> pa.Table:
         return as_table(table)
     except (StudyError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise StudyError(f"{path}: {' '.join(map(str, error.args))}") from None
+
+
+def facts_of_texts(frame: pd.DataFrame) -> dict[str, pd.Series]:
+    """words, empty and run_on of the texts; where there is none of a policy on an axis, what the file says, or null."""
+    known = frame.groupby(["policy", "seed", "axis"])["response"].transform("count") > 0
+    facts = reply_facts(frame["response"].fillna(""))
+    return facts if known.all() else {name: facts[name].astype(object).where(known, frame.get(name)) for name in facts}
 
 
 def check_labels(frame: pd.DataFrame, table: pa.Table, judges: dict[str, dict], path: str) -> None:

@@ -66,8 +66,11 @@ def read_settings(path: Path) -> dict:
 def settings_in(path: Path) -> dict:
     """Root, parents and thresholds of the study that made a table of ratings, from its provenance; nothing where another hand made the file."""
     stored = (pq.read_schema(path).metadata or {}).get(b"provenance") if path.suffix == ".parquet" else None
-    study = json.loads(stored)["config"] if stored else {}
-    if not {"order", "policies", "judges"} <= set(study):
+    try:
+        study = json.loads(stored)["config"] if stored else {}
+    except (ValueError, KeyError, TypeError):  # another tool's word of the same name
+        return {}
+    if not isinstance(study, dict) or not {"order", "policies", "judges"} <= set(study):
         return {}
     judges = {}
     for judge, thresholds in study["judges"].items():
