@@ -54,6 +54,7 @@ def test_a_table_that_others_made_is_not_written_over(study, monkeypatch):
     write_table(path, [{"policy": "base"}], pa.schema([("policy", pa.string())]), {})
     before = path.read_bytes()
     monkeypatch.setattr("sys.argv", ["annotate", "--folder", str(study), "--port", "0"])
+    monkeypatch.setattr(annotate, "serve", lambda *_: pytest.fail("labels are asked for"))
     with pytest.raises(StudyError, match=r"labels\.parquet: not made of answers\.jsonl but elsewhere.* Move it"):
         annotate.main()
     assert path.read_bytes() == before
