@@ -153,6 +153,14 @@ def test_choices_give_a_win_rate_and_an_agreement_with_the_judges_order(study):
         by_choices(folder / "choices.csv", ratings, TEXTS, CONFIG)
 
 
+def test_a_choice_at_a_seed_that_the_study_does_not_have_is_refused(study):
+    folder, path, _ = study
+    row = {"axis": "helpfulness", "prompt_id": "helpfulness-000", "seed": 7, "policy_a": "base", "policy_b": "sft", "preferred": "b"}
+    pd.DataFrame([row | {"seed": 42}, row]).to_csv(folder / "choices.csv", index=False)
+    with pytest.raises(StudyError, match=r"row 2: seed 7 is none of the study's. Allowed: 42, and 0"):
+        by_choices(folder / "choices.csv", read_ratings(path).ratings, TEXTS, CONFIG)
+
+
 def texts_of(frame):
     """A study in which every policy says its name to every prompt."""
     prompts = {name: (name.split("-")[0], f"prompt {name}") for name in frame["prompt_id"]}

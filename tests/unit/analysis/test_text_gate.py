@@ -100,7 +100,7 @@ def test_seeds_are_told_together():
 
 
 def test_the_root_serves_every_seed_and_a_datasets_reply_is_not_examined():
-    config = {"policies": {"base": {"parent": None}, "sft": {"parent": "base"}}}
+    config = {"policies": {"base": {"parent": None}, "sft": {"parent": "base"}}, "seeds": [1, 2]}
     examined = {("base", 0): row(0, "it is cut"), ("sft", 1): row(1), ("sft", 2): row(2, "it is cut")}
     assert caveat_of(examined, config, "base", [1, 2]) == "its text is broken: it is cut"
     assert caveat_of(examined, config, "sft", [1]) is None

@@ -212,6 +212,11 @@ def by_choices(path: Path, ratings: Ratings, texts: Texts, config: dict) -> tupl
     unknown = frame[~frame["preferred"].isin(["a", "b", "tie"])]
     if len(unknown):
         raise StudyError(f"{path}, row {unknown.index[0] + 1}: preferred is {unknown['preferred'].iloc[0]!r}. Allowed: a, b, tie.")
+    others = frame[~frame["seed"].isin([0, *config["seeds"]])]
+    if len(others) and "item" not in frame:
+        raise StudyError(
+            f"{path}, row {others.index[0] + 1}: seed {others['seed'].iloc[0]} is none of the study's. Allowed: {', '.join(map(str, config['seeds']))}, and 0."
+        )
     known = set(config["order"])
     items = [
         texts.pair(row.prompt_id, *((name, seed_of(config, name, row.seed)) for name in (row.policy_a, row.policy_b)))
