@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin/snakemake --cores $(CORES)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)/workflow/scripts
-export OMP_WAIT_POLICY ?= passive
+export GOMP_SPINCOUNT ?= 10000
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
 .PHONY: help env demo check study published test test-long test-slurm slurm test-s3 s3 fetch lint format lock verify compare resume clean-state reproduce faults docs verdict annotate tune check-gpu bench-training bench-training-gpu bench-evaluation bench-analysis

@@ -36,11 +36,11 @@ from hh_align.core.errors import StudyError
 from hh_align.models.folders import JUDGE_FILES, POLICY_FILES
 
 # jobs run the Python that runs Snakemake, activated or not, and the package here, installed or not, whatever lies in the working
-# directory; a prefix of our own replaces Snakemake's strict mode. OpenMP's threads sleep at a barrier: spinning, they take the cores from others
+# directory; a prefix of our own replaces Snakemake's strict mode. OpenMP's threads spin only shortly at a barrier, then sleep: spinning, they take the cores from others
 shell.prefix(
     f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
     f"export PYTHONPATH={shlex.quote(str(SCRIPTS))}${{{{PYTHONPATH:+:$PYTHONPATH}}}} PYTHONSAFEPATH=1; "
-    "export OMP_WAIT_POLICY=${{OMP_WAIT_POLICY:-passive}}; "
+    "export GOMP_SPINCOUNT=${{GOMP_SPINCOUNT:-10000}}; "
     'launch() {{ if [ "$1" = 1 ]; then python -m "${{@:2}}"; else python -m hh_align.models.devices "$1" '
     f'accelerate launch --config_file {shlex.quote(str(CHECKOUT / "workflow/accelerate.yaml"))} --num_processes "$1" --module "${{{{@:2}}}}"; fi; }}}}; '
 )
