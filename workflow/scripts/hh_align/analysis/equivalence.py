@@ -50,16 +50,15 @@ def score(gained: np.ndarray, lost: np.ndarray, n: float, margin: float) -> np.n
 @lru_cache(maxsize=4096)
 def largest_tail(statistic: float, n: int, margin: float) -> float:
     """The largest probability, over the shares of discordant prompts, of a statistic so large or larger at a difference of -margin."""
-    discordant, lost_share = nuisance(margin)
-    counts = np.arange(n + 1)
-    least = least_gained(statistic, n, margin)
-    spread = TAIL * np.sqrt(n * discordant * (1 - discordant)) + TAIL
-    largest = 0.0
-    for share, lost, reach in zip(discordant, lost_share, spread, strict=True):
-        part = slice(max(0, math.floor(n * share - reach)), min(n, math.ceil(n * share + reach)) + 1)
-        weights = stats.binom.pmf(counts[part], n, share)
-        largest = max(largest, float(weights @ stats.binom.sf(least[part] - 1, counts[part], 1 - lost)))
-    return min(1.0, largest)
+    shares, lost_shares = nuisance(margin)
+    reach = TAIL * np.sqrt(n * shares * (1 - shares)) + TAIL
+    first, last = np.maximum(0, np.floor(n * shares - reach)), np.minimum(n, np.ceil(n * shares + reach))
+    sizes = (last - first + 1).astype(int)
+    starts = np.cumsum(sizes) - sizes
+    share, lost_share = np.repeat(shares, sizes), np.repeat(lost_shares, sizes)
+    counts = (np.arange(sizes.sum()) + np.repeat(first - starts, sizes)).astype(int)
+    gained = stats.binom.sf(least_gained(statistic, n, margin)[counts] - 1, counts, 1 - lost_share)
+    return min(1.0, float(np.add.reduceat(stats.binom.pmf(counts, n, share) * gained, starts).max()))
 
 
 def nuisance(margin: float) -> tuple[np.ndarray, np.ndarray]:
