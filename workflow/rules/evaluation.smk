@@ -64,7 +64,7 @@ use rule step_on_device as score_responses with:
     benchmark:
         shard("<benchmarks>/score_responses/{judge}/{policy}-seed-{seed}.tsv")
     wildcard_constraints:
-        judge=one_of(judges_from("hub", "local", "scratch")),
+        judge=one_of(judges_from(*JUDGES_WITH_WEIGHTS)),
     params:
         **runs("evaluation.score_responses", scoring_config),
 

@@ -34,7 +34,7 @@ use rule score_responses as score_suite with:
         "<benchmarks>/score_suite/{suite}/{judge}/{policy}-seed-{seed}.tsv"
     wildcard_constraints:
         suite=one_of(SUITES),
-        judge=one_of(judges_from("hub", "local", "scratch")),
+        judge=one_of(judges_from(*JUDGES_WITH_WEIGHTS)),
 
 
 use rule ask_endpoint as ask_suite with:

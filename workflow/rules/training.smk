@@ -57,6 +57,47 @@ use rule step_on_device as train_judge with:
         more=checkpoint_option,
 
 
+use rule step_on_device as compute_features with:
+    input:
+        files=model_files(JUDGE_BASE),
+        policy=JUDGE_BASE,
+        preferences=judge_training_data,
+    output:
+        "<results>/features/{judge}.parquet",
+        timing="<timings>/compute_features/{judge}.json",
+    log:
+        "<logs>/compute_features/{judge}.log",
+    benchmark:
+        "<benchmarks>/compute_features/{judge}.tsv"
+    wildcard_constraints:
+        judge=one_of(judges_from("trained")),
+    params:
+        **runs("training.compute_features", features_config),
+
+
+use rule step as train_judge_head with:
+    input:
+        files=model_files(JUDGE_BASE),
+        policy=JUDGE_BASE,
+        features="<results>/features/{judge}.parquet",
+    output:
+        files=expand("<results>/models/judges/{judge}/{file}", file=JUDGE_FILES, allow_missing=True),
+        manifest="<results>/models/judges/{judge}/manifest.json",
+        folds="<results>/models/judges/{judge}/folds.parquet",
+        calibration="<results>/models/judges/{judge}/calibration.json",
+    log:
+        "<logs>/train_judge_head/{judge}.log",
+    benchmark:
+        "<benchmarks>/train_judge_head/{judge}.tsv"
+    wildcard_constraints:
+        judge=one_of(judges_from("trained")),
+    resources:
+        mem_mb=per_attempt(8000),
+        runtime=per_attempt(60),
+    params:
+        **runs("training.train_judge_head", head_config),
+
+
 use rule launched_step as train_sft with:
     input:
         files=model_files(parent_manifest),

@@ -20,7 +20,7 @@ BLOCKS = {
     for path in PAGES
     for number, block in enumerate(re.findall(r'^```yaml title="config/[^"]+"\n(.*?)^```$', path.read_text(), re.MULTILINE | re.DOTALL))
 }
-FILES = ("path", "adapter", "rubric", "phrases", "choices", "folder")
+FILES = ("path", "adapter", "phrases", "choices", "folder")
 """Keys whose value is a file or a folder of the user's."""
 MODEL = ("config.json", "model.safetensors", "tokenizer.json")
 PUBLISHED = ["prompts/prompts.parquet"] + [
@@ -40,7 +40,9 @@ def files_named(node: dict) -> list[str]:
     """The files that a config names; of a folder those that the study reads there."""
     found = []
     for key, value in node.items():
-        if isinstance(value, dict):
+        if key == "rubric":
+            found += value.values()
+        elif isinstance(value, dict):
             found += files_named(value)
         elif key in FILES and isinstance(value, str):
             splits = named_files({"splits": ["train", "test"], **node}) if "subsets" in node else []

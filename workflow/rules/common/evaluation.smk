@@ -29,7 +29,7 @@ def held_out_subsets():
 
 def seen_files(wildcards):
     """Preferences of the evaluation's own split that something of this study trains on: none of their rows is held out."""
-    scratch = [source for source in (BASE, *JUDGES.values()) if source["source"] == "scratch"]
+    scratch = [source for source in (BASE, *JUDGES.values()) if source["source"] in JUDGES_MADE_HERE]
     trained = {data_of(policy) for policy in TRAINED} | {scratch_data(source) for source in scratch}
     splits = {held_out["split"] for held_out in held_out_subsets().values()}
     return [f"<results>/data/{name}/preferences.parquet" for name in sorted(trained) if DATASETS[name]["train_split"] in splits]
@@ -90,7 +90,7 @@ def responses_of(side):
 
 def examined_judges():
     """The judges with weights, where the study has pairs to examine them on."""
-    return sorted(judges_from("hub", "local", "scratch")) if DATASETS else []
+    return sorted(judges_from(*JUDGES_WITH_WEIGHTS)) if DATASETS else []
 
 
 def pair_files():

@@ -72,7 +72,7 @@ def base_files():
 
 def judge_files():
     """Of the judges with weights."""
-    return expand("<results>/models/judges/{judge}/manifest.json", judge=judges_from("hub", "local", "scratch"))
+    return expand("<results>/models/judges/{judge}/manifest.json", judge=judges_from(*JUDGES_WITH_WEIGHTS))
 
 
 def import_source_option(wildcards, input):

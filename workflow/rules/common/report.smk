@@ -37,7 +37,7 @@ def report_config(wildcards=None):
 def same_source():
     """The judges that are known to be trained on data of the policies' own source: the paper's, and those made of the same dataset."""
     trained = [data_of(policy) for policy in TRAINED]
-    made = [name for name in judges_from("scratch") if source_of(scratch_data(JUDGES[name])) in map(source_of, trained)]
+    made = [name for name in judges_from(*JUDGES_MADE_HERE) if source_of(scratch_data(JUDGES[name])) in map(source_of, trained)]
     of_hh_rlhf = RELEASED or HH_RLHF in map(origin, trained)
     papers = [name for name in JUDGES if JUDGES[name].get("repo") == PAPER["judge"]] if of_hh_rlhf else []
     return sorted([*judges_from("released"), *made, *papers])

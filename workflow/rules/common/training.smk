@@ -113,6 +113,26 @@ def judge_training_config(wildcards):
     return scratch_config(judge, "training", "max_length", "calibration_share", axes=axes, subsets=subsets)
 
 
+JUDGE_BASE = "<results>/models/base/manifest.json"
+
+
+def features_config(wildcards):
+    """Which pairs are read for a judge with a trained head, and how."""
+    judge, axis = JUDGES[wildcards.judge], JUDGES[wildcards.judge]["axis"]
+    dataset = scratch_data(judge)
+    subsets = [subset for subset, about in subset_axes(config, dataset).items() if about == axis]
+    settings = {key: judge[key] for key in ("reads", "max_length", "max_rows") if key in judge}
+    budget = {"batch_tokens": config["scoring"]["batch_tokens"]}
+    return as_json(
+        depths=sorted(judge["depths"]), subsets=subsets, train_split=DATASETS[dataset]["train_split"], **DEVICE, **settings, **budget
+    )
+
+
+def head_config(wildcards):
+    judge = JUDGES[wildcards.judge]
+    return as_json(**{key: judge[key] for key in ("axis", "seed", "calibration_share", "reads", "notice") if key in judge})
+
+
 def parent_manifest(wildcards):
     check_seed(wildcards.policy, wildcards.seed)
     parent = config["policies"][wildcards.policy]["parent"]

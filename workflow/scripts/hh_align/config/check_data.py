@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from hh_align.config.graph import require_known
+from hh_align.config.graph import JUDGES_MADE_HERE, JUDGES_WITH_WEIGHTS, require_known
 from hh_align.core.axes import AXES
 from hh_align.core.errors import StudyError
 
@@ -24,7 +24,7 @@ def check_datasets(config: dict) -> None:
             raise StudyError(f"config: datasets.{name}: labels: noisy and noise, a share below 0.5, go together.")
         check_subsets(name, dataset)
         if "judge_margin" in dataset:
-            with_weights = [judge for judge, what in config["judges"].items() if what["source"] in ("hub", "local", "scratch")]
+            with_weights = [judge for judge, what in config["judges"].items() if what["source"] in JUDGES_WITH_WEIGHTS]
             require_known(f"datasets.{name}.judge_margin.judge", dataset["judge_margin"]["judge"], with_weights)
 
 
@@ -68,7 +68,7 @@ def check_needed_datasets(config: dict) -> None:
     def needed(name: str) -> Iterator[tuple[str, str]]:
         dataset = datasets[name]
         judge = dataset.get("judge_margin", {}).get("judge")
-        if judge and judges[judge]["source"] == "scratch":
+        if judge and judges[judge]["source"] in JUDGES_MADE_HERE:
             yield f"judge {judge}", judges[judge].get("data", home)
         if draws and (dataset.get("exclude_prompts") or "decontaminate" in dataset):
             yield "the evaluation prompts", home

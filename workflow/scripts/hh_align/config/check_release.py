@@ -1,6 +1,6 @@
 """Checks of a config whose responses and ratings come from a release."""
 
-from hh_align.config.graph import require_known
+from hh_align.config.graph import JUDGES_MADE_HERE, require_known
 from hh_align.core.errors import StudyError
 
 
@@ -18,9 +18,9 @@ def check_release(config: dict) -> None:
             "released, and give a judge with weights another name."
         )
     for name, judge in judges.items():
-        if judge["source"] == "scratch":
+        if judge["source"] in JUDGES_MADE_HERE:
             raise StudyError(
-                f"config: judges.{name}.source is scratch, but a release has no pairs to train it on. "
+                f"config: judges.{name}.source is {judge['source']}, but a release has no pairs to train it on. "
                 "Allowed: hub, local, released, imported, endpoint."
             )
         if judge["source"] == "released" and name != release["judge"]:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from hh_align.config.check_weights import template_key
-from hh_align.config.graph import require_known
+from hh_align.config.graph import JUDGES_MADE_HERE, require_known
 from hh_align.core.errors import StudyError
 
 SMOOTHED = ("sigmoid", "robust")  # losses that take label_smoothing
@@ -146,7 +146,8 @@ def check_train_splits(config: dict) -> None:
     """Raise StudyError where something trains on a split that its dataset does not read."""
     datasets = config["datasets"]
     policies = {f"policies.{name}": policy for name, policy in config["policies"].items() if "method" in policy}
-    for key, entry in {**policies, **scratch_models(config)}.items():
+    judges = {f"judges.{name}": judge for name, judge in config["judges"].items() if judge["source"] in JUDGES_MADE_HERE}
+    for key, entry in {**policies, **judges, **scratch_models(config)}.items():
         name = entry.get("data", config["prompts"]["dataset"])
         splits = datasets[datasets[name].get("from", name)]["splits"]
         if datasets[name]["train_split"] not in splits:

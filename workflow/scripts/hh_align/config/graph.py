@@ -5,6 +5,9 @@ from collections.abc import Collection
 from hh_align.core.errors import StudyError
 
 TRAINERS = ("sft", "dpo", "kto")
+JUDGES_MADE_HERE = ("scratch", "trained")
+JUDGES_WITH_WEIGHTS = ("hub", "local", *JUDGES_MADE_HERE)
+"""Sources of judges."""
 
 
 def require_known(key: str, name: str | None, allowed: Collection[str]) -> None:

@@ -22,7 +22,7 @@ KEPT = {
 """What an entry inherits all the same, where its new form knows it: what it is for and how its files are read, not where they come from."""
 FORMS = {"datasets": "dataset", "models": "model", "judges": "judge", "policies": "policy"}
 KINDS = (
-    *("hub", "local", "synthetic", "scratch", "released", "imported", "rating_endpoint", "preference_endpoint"),
+    *("hub", "local", "synthetic", "scratch", "trained", "released", "imported", "rating_endpoint", "preference_endpoint"),
     *("derived", "child"),
 )
 

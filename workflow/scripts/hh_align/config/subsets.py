@@ -1,5 +1,6 @@
 """Which axis the pairs of a subset speak about: the config says it, the subset's name does not."""
 
+from hh_align.config.graph import JUDGES_MADE_HERE
 from hh_align.core.axes import AXES
 from hh_align.core.errors import StudyError
 
@@ -15,9 +16,9 @@ def subset_axes(config: dict, dataset: str) -> dict[str, str]:
 
 
 def check_judged_axes(config: dict) -> None:
-    """Raise StudyError where a judge from nothing judges an axis that no subset of its data speaks about: no pair could place its threshold."""
+    """Raise StudyError where a judge that is made here judges an axis that no subset of its data speaks about: no pair could place its threshold."""
     for name, judge in config["judges"].items():
-        if judge["source"] != "scratch":
+        if judge["source"] not in JUDGES_MADE_HERE:
             continue
         dataset = judge.get("data", config["prompts"]["dataset"])
         subsets = subset_axes(config, dataset)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from hh_align.config.graph import require_known
+from hh_align.config.graph import JUDGES_WITH_WEIGHTS, require_known
 from hh_align.core.axes import AXES
 from hh_align.core.errors import StudyError
 
@@ -15,7 +15,7 @@ WHERE_IT_LIES = ("source", "path", "repo", "revision", "file", "sha256", "licenc
 OF_SUITES = ("kind", "axis")
 NEEDED = {"local": ("path",), "hub": ("repo", "revision", "file"), "github": ("repo", "revision", "file", "sha256")}
 FILES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
-ABLE = ("hub", "local", "scratch", "endpoint")
+ABLE = (*JUDGES_WITH_WEIGHTS, "endpoint")
 """Sources of the judges that can rate replies which nobody has rated yet."""
 
 
