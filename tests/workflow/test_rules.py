@@ -12,9 +12,9 @@ import yaml
 from rule_files import RULES, derived_rules, root_of, steps
 from study_folder import REPOSITORY, StudyFolder
 
-ALONE = {"train_judge_head",   # minutes long, or as many as there are policies: each is a job of its own on a cluster
+ALONE = {  # minutes long, or as many as there are policies: each is a job of its own on a cluster
     "import_base", "import_judge", "import_responses", "import_release", "import_policy", "merge_snapshot", "merge_adapter", "ask_endpoint",
-    "ask_suite", "ask_preferences",
+    "ask_suite", "ask_preferences", "train_judge_head",
 }  # fmt: skip
 
 
