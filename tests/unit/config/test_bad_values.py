@@ -35,14 +35,14 @@ BEYOND = {
     "drop_near_identical": [0, 1.5], "harmless-base": [0], "helpful-base": [0], "sizes": [0], "warmup_steps": [], "weight_decay": [], "harmless_min": [], "helpful_above": [],
     "desirable_weight": [0], "undesirable_weight": [0], "lowest": [10], "highest": [], "safe": [], "unsafe": [], "max_tokens": [0], "timeout": [0], "tries": [0], "price_in": [], "price_out": [], "refused_from": [1.01],
     "empty": [101], "repeating": [101], "repeated_ngrams": [101], "compression": [0], "cut_rise": [101], "same": [101], "length_ratio": [0, 0.9], "kl_ratio": [0],
-    "perplexity_ratio": [0], "unchanged": [101], "unmoved_kl": [],
+    "perplexity_ratio": [0], "unchanged": [101], "unmoved_kl": [], "depths": [0], "hash_range": [1.5],
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("path", NUMBERS, ids=dotted)
 def test_a_number_out_of_range_is_refused(path):
     name, value = ENTRIES[path]
-    key = path[-1] if isinstance(path[-1], str) else path[-2]
+    key = "hash_range" if "hash_range" in path else path[-1] if isinstance(path[-1], str) else path[-2]
     wrong = [float("nan"), float("inf"), float("-inf"), *BEYOND[key]]
     fractions = st.integers(1, 99).map(lambda number: number + 0.5) if type(value) is int else st.nothing()
     below = st.nothing() if key in THRESHOLDS else st.integers(max_value=-1)

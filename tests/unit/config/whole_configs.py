@@ -83,6 +83,7 @@ MORE = {
                 "from": "hh",
                 "subsets": ["helpful-base"],
                 "training_half": ["helpful-base"],
+                "hash_range": {"helpful-base": [0.5, 0.75]},
                 "exclude_prompts": True,
                 "deduplicate": "near",
                 "decontaminate": {},

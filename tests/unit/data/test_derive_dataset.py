@@ -132,7 +132,20 @@ def test_training_half_and_evaluation_prompts_never_meet():
     # leaking an evaluation prompt into training would make every policy look better than it is
     rows = helpful_rows(200)
     excluded = {cluster_of(rows[0]["prompt"]), cluster_of(rows[1]["prompt"])}
-    selected = selected_rows(rows, None, ["helpful-base"], excluded)
+    selected = selected_rows(rows, {"training_half": ["helpful-base"]}, excluded)
     assert 60 < len(selected) < 140
     assert not excluded & {cluster_of(row["prompt"]) for row in selected}
     assert all(in_training_half(cluster_of(row["prompt"])) for row in selected)
+
+
+def test_ranges_of_the_hash_share_the_rows_among_them():
+    rows = helpful_rows(400)
+    parts = [
+        selected_rows(rows, {"training_half": [], "hash_range": {"helpful-base": bounds}}, set())
+        for bounds in ([0, 0.5], [0.5, 0.8], [0.8, 1])
+    ]
+    assert sorted(row["row"] for part in parts for row in part) == [row["row"] for row in rows]
+    for part, share in zip(parts, (0.5, 0.3, 0.2), strict=True):
+        assert abs(len(part) - 400 * share) < 4 * (400 * share * (1 - share)) ** 0.5  # four standard deviations
+    other = selected_rows(rows, {"training_half": [], "hash_range": {"harmless-base": [0, 0.1]}}, set())
+    assert len(other) == 400

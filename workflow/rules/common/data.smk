@@ -4,7 +4,7 @@ HH_RLHF = "Anthropic/hh-rlhf"
 PAPER = yaml.safe_load((CHECKOUT / "resources/published.yaml").read_text())
 PREFERENCE_FILES = (".jsonl.gz", ".jsonl", ".json", ".parquet", ".csv")
 CLEANING = ("deduplicate", "near", "decontaminate", "drop_near_identical", "judge_margin", "balance_length", "balance_seed")
-SELECTING = ("subsets", "training_half")
+SELECTING = ("subsets", "training_half", "hash_range")
 
 
 def prompts_dataset():

@@ -164,7 +164,7 @@ def model_card_config(wildcards):
 def dataset_card_config(wildcards):
     """What a dataset's card says of the study."""
     dataset, source = DATASETS[wildcards.dataset], source_of(wildcards.dataset)
-    changes = ("subsets", "training_half", "exclude_prompts", *CLEANING, "labels", "noise")
+    changes = ("subsets", "training_half", "hash_range", "exclude_prompts", *CLEANING, "labels", "noise")
     return as_json(
         study=config["study"],
         dataset=wildcards.dataset,

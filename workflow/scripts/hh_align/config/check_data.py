@@ -14,12 +14,17 @@ def check_datasets(config: dict) -> None:
         require_known(f"datasets.{name}.from", dataset.get("from"), datasets)
         if "from" in datasets.get(dataset.get("from"), {}):
             raise StudyError(f"config: datasets.{name}.from is {dataset['from']}, itself derived. Derive from a dataset with a source.")
-        for key in ("subsets", "training_half") if "from" in dataset else ():
+        for key in ("subsets", "training_half", "hash_range") if "from" in dataset else ():
             for subset in dataset.get(key, []):
                 require_known(f"datasets.{name}.{key}", subset, datasets[dataset["from"]]["subsets"])
         for key, other, wanted in (("near", "deduplicate", "near"), ("balance_seed", "balance_length", True)):
             if key in dataset and dataset.get(other) != wanted:
                 raise StudyError(f"config: datasets.{name}.{key} needs {other}: {str(wanted).lower()} beside it.")
+        for subset, (low, high) in dataset.get("hash_range", {}).items():
+            if low >= high:
+                raise StudyError(
+                    f"config: datasets.{name}.hash_range.{subset} is [{low}, {high}], which holds nothing: low must be below high."
+                )
         if ("noise" in dataset) != (dataset.get("labels") == "noisy"):
             raise StudyError(f"config: datasets.{name}: labels: noisy and noise, a share below 0.5, go together.")
         check_subsets(name, dataset)

@@ -1,6 +1,6 @@
 """A dataset derived from another: a selection of its rows, cleaned, and its labels kept, flipped by coin or reversed.
 
-The steps come in a fixed order: subsets, training_half, exclude_prompts, deduplicate, decontaminate, drop_near_identical, judge_margin,
+The steps come in a fixed order: subsets, training_half, hash_range, exclude_prompts, deduplicate, decontaminate, drop_near_identical, judge_margin,
 balance_length, labels. From `deduplicate` to `balance_length` only rows of `train_split` are looked at. Every row that a step drops is
 listed, and every step is counted.
 """
@@ -77,12 +77,13 @@ def selection_steps(config: dict, excluded: set[str] | None) -> Iterator[tuple[s
     """(step, reason, rows -> losses) of the keys that choose rows, in order. excluded: None where `exclude_prompts` is off."""
 
     def left_out(rows: list[dict], step: str) -> Losses:
-        by = [left_out_by(row, config.get("subsets"), config["training_half"], excluded or set()) for row in rows]
+        by = [left_out_by(row, config, excluded or set()) for row in rows]
         return {number: (None, None) for number, key in enumerate(by) if key == step}
 
     reasons = {
         "subsets": ("subsets" in config, "of a subset that is not kept"),
         "training_half": (bool(config["training_half"]), "first human turn not in the training half"),
+        "hash_range": ("hash_range" in config, "hash of the first human turn outside the subset's range"),
         "exclude_prompts": (excluded is not None, "first human turn of an evaluation prompt"),
     }
     for step, (asked, reason) in reasons.items():

@@ -21,19 +21,27 @@ def in_training_half(cluster: str) -> bool:
     return int(cluster[-1], 16) % 2 == 0
 
 
-def left_out_by(row: dict, subsets: list[str] | None, half: list[str], excluded: set[str]) -> str | None:
-    """The first of the keys `subsets`, `training_half` and `exclude_prompts` that leaves a row out; None where all keep it.
+def in_range(cluster: str, low: float, high: float) -> bool:
+    """Whether a first human turn's hash, read as a number from 0 to 1, lies in [low, high). Ranges that do not meet share no turn."""
+    return low <= int(cluster[:8], 16) / 2**32 < high
 
-    subsets: those kept (None: all); half: those of which only the training half is kept; excluded: clusters of evaluation prompts.
+
+def left_out_by(row: dict, selecting: dict, excluded: set[str]) -> str | None:
+    """The first of the keys `subsets`, `training_half`, `hash_range` and `exclude_prompts` that leaves a row out; None where all keep it.
+
+    selecting: the config of a derived dataset. subsets: those kept (absent: all); training_half: those of which only the training half is
+    kept; hash_range: subset -> the range of its rows. excluded: clusters of evaluation prompts.
     """
-    if subsets is not None and row["subset"] not in subsets:
+    if row["subset"] not in selecting.get("subsets", [row["subset"]]):
         return "subsets"
     cluster = cluster_of(row["prompt"])
-    if row["subset"] in half and not in_training_half(cluster):
+    if row["subset"] in selecting["training_half"] and not in_training_half(cluster):
         return "training_half"
+    if not in_range(cluster, *selecting.get("hash_range", {}).get(row["subset"], (0, 1))):
+        return "hash_range"
     return "exclude_prompts" if cluster in excluded else None
 
 
-def selected_rows(rows: list[dict], subsets: list[str] | None, half: list[str], excluded: set[str]) -> list[dict]:
-    """Rows of `subsets` (None: all) whose first human turn is none of `excluded` and, in the subsets of `half`, in the training half."""
-    return [row for row in rows if left_out_by(row, subsets, half, excluded) is None]
+def selected_rows(rows: list[dict], selecting: dict, excluded: set[str]) -> list[dict]:
+    """The rows that left_out_by keeps."""
+    return [row for row in rows if left_out_by(row, selecting, excluded) is None]

@@ -52,7 +52,7 @@ def main() -> None:
     made_by = provenance(config, inputs, device=device, threads=args.threads)
     judge = open_judge(args.judge, config, device)
     excluded = set(read_table(args.prompts, columns_of(PROMPTS, "cluster"))["cluster"].to_pylist()) if args.prompts else set()
-    rows = selected_rows(read_table(args.preferences, SCHEMA).to_pylist(), config.get("subsets"), config["training_half"], excluded)
+    rows = selected_rows(read_table(args.preferences, SCHEMA).to_pylist(), config, excluded)
     rows = training_rows(rows, config["train_split"], "use_dpo", None)
 
     def compute(items: list[Item]) -> list[dict]:
