@@ -47,8 +47,9 @@ def test_a_full_disk_is_one_message_with_the_file(tmp_path, write):
     assert list((tmp_path / "a").iterdir()) == []
 
 
-def test_a_truncated_table_is_moved_aside_with_a_message(tmp_path):
+def test_a_truncated_table_of_the_study_that_is_made_is_moved_aside_with_a_message(tmp_path, monkeypatch):
     # the next run must rebuild it, not read half of it
+    monkeypatch.setenv(artifacts.BUILDS, f"{tmp_path / 'other'}:{tmp_path}")
     path = tmp_path / "table.parquet"
     artifacts.write_table(path, ROWS, SCHEMA, {})
     path.write_bytes(path.read_bytes()[:-10])
@@ -64,7 +65,8 @@ def test_a_missing_column_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["flip", "delete"])
-def test_a_file_that_is_not_its_manifests_is_found_and_moved_aside(tmp_path, damage):
+def test_a_file_that_is_not_its_manifests_is_found_and_moved_aside(tmp_path, monkeypatch, damage):
+    monkeypatch.setenv(artifacts.BUILDS, str(tmp_path))
     (tmp_path / "weights").write_bytes(b"1234")
     artifacts.write_manifest(tmp_path, ["weights"])
     assert artifacts.verify_manifest(tmp_path / "manifest.json") == tmp_path

@@ -8,7 +8,7 @@ from page_reader import Numbers, elsewhere, mislabelled, tables_of, unsourced, u
 from page_study import HOSTILE, TEMPLATES, PageStudy
 
 from hh_align.analysis.verdict import declared, verdict_sentences
-from hh_align.core.artifacts import write_table
+from hh_align.core.artifacts import BUILDS, write_table
 from hh_align.core.errors import StudyError
 from hh_align.core.tables import REWARDS
 from hh_align.report.figures import colours, markers
@@ -218,8 +218,9 @@ def test_a_study_with_nothing_but_a_folder_still_renders(tmp_path):
     assert "nothing is decided" in text and "<code>analysis/metrics.parquet</code>" in text
 
 
-def test_a_damaged_artifact_is_named_moved_aside_and_the_rest_is_shown_again(tmp_path):
+def test_a_damaged_artifact_is_named_moved_aside_and_the_rest_is_shown_again(tmp_path, monkeypatch):
     made = PageStudy(tmp_path / "made", n=8)
+    monkeypatch.setenv(BUILDS, str(made.folder))
     table = made.folder / "responses/sft/seed-42.parquet"
     table.write_bytes(table.read_bytes()[:-20])
     with pytest.raises(StudyError, match=r"responses/sft/seed-42\.parquet: not a readable Parquet file"):

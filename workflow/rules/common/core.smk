@@ -37,7 +37,7 @@ from hh_align.models.folders import JUDGE_FILES, POLICY_FILES
 
 # jobs run the Python that runs Snakemake, activated or not, and the package here, installed or not, whatever lies in the working
 # directory; a prefix of our own replaces Snakemake's strict mode. OpenMP's threads spin only shortly at a barrier, then sleep: spinning, they take the cores from others
-shell.prefix(
+PREFIX = (
     f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
     f"export PYTHONPATH={shlex.quote(str(SCRIPTS))}${{{{PYTHONPATH:+:$PYTHONPATH}}}} PYTHONSAFEPATH=1; "
     "export GOMP_SPINCOUNT=${{GOMP_SPINCOUNT:-10000}}; "

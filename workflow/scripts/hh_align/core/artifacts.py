@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NoReturn
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,6 +26,8 @@ ROW_GROUP = 10_000
 WINDOW = ROW_GROUP // 10
 """Rows that a step reads, plans and writes together: its memory does not grow with their number."""
 REBUILD = "Delete the file; the next run rebuilds it."
+BUILDS = "HH_ALIGN_BUILDS"
+"""The variable by which rules tell their steps which folders a run can make again: the study's and that of the downloads."""
 NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -124,8 +127,7 @@ def write_windows(path: Path, windows: Iterable[list[Mapping] | pa.Table], schem
 def read_table(path: Path, columns: list[str] | pa.Schema | None = None) -> pa.Table:
     """Read an artifact's columns (None: all), which must have the schema's types where one is given.
 
-    Raises StudyError where the file cannot be read (it is moved aside, so that the next run rebuilds it), or lacks a column or has it
-    of another type.
+    Raises StudyError where the file cannot be read (as set_aside does), or lacks a column or has it of another type.
     """
     with readable(path, columns) as names:
         return pq.read_table(path, columns=names, page_checksum_verification=True).replace_schema_metadata(None)
@@ -164,9 +166,18 @@ def read_provenance(path: Path) -> dict:
     return json.loads(stored)
 
 
-def set_aside(path: Path, why: str) -> None:
-    """Rename a damaged artifact to `<name>.damaged` and raise StudyError: the next run rebuilds it."""
+def is_rebuilt(path: Path) -> bool:
+    """Whether the run that this step belongs to can make the file again; no file is where a step or a tool runs by itself."""
+    folders = filter(None, os.environ.get(BUILDS, "").split(os.pathsep))
+    return any(Path(path).resolve().is_relative_to(Path(folder).resolve()) for folder in folders)
+
+
+def set_aside(path: Path, why: str) -> NoReturn:
+    """Raise StudyError for a damaged file. One that the run can make again is renamed to `<name>.damaged`, so that the next run does; any
+    other stays as it is."""
     path = Path(path)
+    if not is_rebuilt(path):
+        raise StudyError(f"{path}: {why}. It was left as it is: put a sound copy in its place, or delete it where a run can make it again.")
     os.replace(path, path.with_name(path.name + ".damaged"))
     raise StudyError(f"{path}: {why}. Moved aside to {path.name}.damaged; run the same command again to rebuild it.")
 
@@ -179,8 +190,8 @@ def write_manifest(folder: Path, names: list[str]) -> None:
 def verify_manifest(manifest: Path) -> Path:
     """Check every file that a manifest names and return its folder.
 
-    Raises StudyError for the first file that is missing or has other bytes. The file and the manifest are moved aside,
-    so that the next run rebuilds them.
+    Raises StudyError for the first file that is missing or has other bytes. The file and the manifest are moved aside where the run can
+    make them again (set_aside).
     """
     manifest = Path(manifest)
     try:
@@ -193,7 +204,7 @@ def verify_manifest(manifest: Path) -> Path:
         path = manifest.parent / name
         checksum = sha256(path) if path.is_file() else None
         if checksum != sums[name]:
-            if checksum:
+            if checksum and is_rebuilt(manifest):
                 os.replace(path, path.with_name(path.name + ".damaged"))
             set_aside(manifest, f"{name} is {'damaged' if checksum else 'missing'} (sha256 {checksum}, expected {sums[name]})")
     return manifest.parent

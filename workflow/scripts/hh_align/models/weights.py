@@ -1,6 +1,7 @@
 """The weights of a model's or adapter's folder: where they lie, what they are, and their tensors."""
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ def locate(source: Path, file: str | None = None) -> tuple[Path, dict[str, str] 
     """The folder to read, the sha256 of each file that the manifest of a download vouches for, and the name of a GGUF file in it.
 
     source: the manifest, a local folder, or a local GGUF file; file: the name of one in the folder, where the config gives it.
-    The sums are None for a local folder: a manifest in it is checked, but who made the folder made the manifest, too. The name is None
+    The sums are None for a local folder: a manifest of sums in it is checked, but who made the folder made the manifest, too. The name is None
     where a model lies there in other files. Raises StudyError where there is no such folder or file, or one is not what the manifest says.
     """
     if source.suffix == ".gguf":
@@ -34,9 +35,18 @@ def locate(source: Path, file: str | None = None) -> tuple[Path, dict[str, str] 
         raise StudyError(f"{source}: no such folder. Check the path in the config.")
     if file and not (source / file).is_file():
         raise StudyError(f"{source / file}: no such file. Check path and file of the model in the config.")
-    if (source / "manifest.json").is_file():
+    if (source / "manifest.json").is_file() and holds_sums(source / "manifest.json"):
         verify_manifest(source / "manifest.json")
     return source, None, file
+
+
+def holds_sums(manifest: Path) -> bool:
+    """Whether somebody's manifest.json is one of sums: other programs have files of that name, which say nothing of the weights."""
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+    except ValueError:
+        return True  # verify_manifest says so
+    return isinstance(content, dict) and all(isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) for value in content.values())
 
 
 def compose_notice(folder: Path, notice: str) -> str:
