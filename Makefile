@@ -28,7 +28,7 @@ help:
 	@echo "make bench-training   our training steps against the stock trainers;  make bench-training-gpu  their throughput on one GPU"
 	@echo "make bench-evaluation   generation and scoring against the author's loop, and against the machine's floor"
 	@echo "make resume STUDY=demo   after a kill, a full disk, a damaged file: the same study goes on"
-	@echo "make verify STUDY=demo   every artifact of a study against its checksums;  make clean-state STUDY=demo  leftovers of ended jobs"
+	@echo "make verify STUDY=demo   every file of a study against its checksums;  make clean-state STUDY=demo  leftovers of ended jobs"
 	@echo "make fetch ARTIFACT=results/demo/…   a file or a folder of a study whose results lie in a bucket (profiles/s3)"
 	@echo "make docs       the documentation, into site/"
 	@echo "make reproduce  the demo twice from nothing: is every artifact the same, byte for byte?"

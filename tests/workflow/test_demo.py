@@ -3,6 +3,7 @@
 import html
 import json
 import os
+import random
 import re
 import shlex
 import shutil
@@ -15,11 +16,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from command_line import call
 from page_reader import elsewhere, mislabelled, unsourced, untrue
 from small_studies import SHORT, SMALL_DEMO, small_study
 from study_folder import PARTS, REPOSITORY, run_snakemake
 
 from hh_align.core.artifacts import read_provenance
+from hh_align.tools import verify_study
 
 SMALL = SMALL_DEMO | {
     "methods": {"sft": SHORT, "dpo": SHORT | {"snapshots": [2]}},
@@ -134,7 +137,36 @@ def test_every_artifact_verifies_until_one_is_changed(demo):
     shutil.copy(demo.path / "results/demo/responses/sft_dpo/seed-42.parquet", responses)
     status, printed = verify(demo)
     responses.write_bytes(before)
-    assert status == 1 and "rewards/small/sft/seed-42.parquet: was made from another demo/responses/sft/seed-42.parquet" in printed
+    assert status == 1 and "responses/sft/seed-42.parquet: damaged, or changed since its step ended" in printed and "error: 1 of" in printed
+
+
+KINDS = {
+    "preferences": "data/*/preferences.parquet", "prompts": "prompts/prompts.parquet", "raw rows": "data/*/raw/*/*.jsonl.gz", "cards": "**/README.md",
+    "weights": "**/model.safetensors", "manifests": "**/manifest.json", "a model's provenance": "**/provenance.json", "notices": "**/NOTICE",
+    "calibration": "models/judges/*/calibration.json", "training logs": "policies/*/*/train_log.parquet", "references": "references/**/*.parquet",
+    "responses": "responses/*/*.parquet", "rewards": "rewards/*/*/*.parquet", "drift": "drift/**/*.parquet", "analysis": "analysis/*.parquet",
+    "CSV": "report/*.csv", "SVG": "report/figures/*.svg", "summary": "report/summary.txt", "HTML": "report/*.html", "timings": "timings/**/*.json",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_a_flipped_byte_is_found_in_every_kind_of_file(demo, number):
+    results, stream = demo.path / "results/demo", random.Random(number)
+    chosen = {}
+    for kind, pattern in KINDS.items():
+        found = [path for path in sorted(results.glob(pattern)) if path not in chosen.values()]
+        chosen[kind] = stream.choice(found)
+    before = {path: path.read_bytes() for path in chosen.values()}
+    for path, content in before.items():
+        at = (
+            len(content) - 1 - stream.randrange(min(300, len(content))) if number % 2 else stream.randrange(len(content))
+        )  # half near the end: footers
+        path.write_bytes(content[:at] + bytes([content[at] ^ (1 << stream.randrange(8))]) + content[at + 1 :])
+    status, printed = call(verify_study, folder=results)
+    for path, content in before.items():
+        path.write_bytes(content)
+    named = {line.partition(": ")[0] for line in printed.splitlines()[:-1]}
+    assert status == 1 and set(map(str, chosen.values())) - named == set(), printed
 
 
 def test_made_again_an_artifact_is_the_same_bytes(demo):

@@ -15,8 +15,9 @@ rule step:
     params:
         options=options,
         more="",
+        record=recorded,
     shell:
-        "python -m {params.script} --config {params.cfg:q} {params.options} {params.more} 2>&1 | tee {log:q}"
+        "python -m {params.script} --config {params.cfg:q} {params.options} {params.more} 2>&1 | tee {log:q}; record {params.record}"
 
 
 rule step_on_device:
@@ -34,10 +35,12 @@ rule step_on_device:
     params:
         options=options_of_long_step,
         more="",
+        record=recorded,
     shell:
         r"""
         python -m {params.script} --config {params.cfg:q} --threads {threads} \
             {params.options} {params.more} 2>&1 | tee {log:q}
+        record {params.record}
         """
 
 
@@ -58,8 +61,10 @@ rule launched_step:
     params:
         options=options_of_long_step,
         more="",
+        record=recorded,
     shell:
         r"""
         launch {resources.processes} {params.script} --config {params.cfg:q} --seed {wildcards.seed} --threads {threads} \
             --checkpoint-seconds {resources.checkpoint_seconds} {params.options} {params.more} 2>&1 | tee {log:q}
+        record {params.record}
         """

@@ -1,4 +1,4 @@
-"""Remove what ended jobs of a study have left behind: state to continue from, temporary files. What is at work keeps its own."""
+"""Remove what ended jobs of a study have left behind: state to continue from, temporary files, sums of files that are gone. What is at work keeps its own."""
 
 import fcntl
 import re
@@ -11,6 +11,7 @@ import psutil
 from hh_align.core.artifacts import say
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
+from hh_align.tools.sums import forget_missing
 
 
 def clean(folder: Path) -> tuple[int, int]:
@@ -43,7 +44,8 @@ def main() -> None:
     if not args.folder.is_dir():
         raise StudyError(f"{args.folder}: no such study.")
     states, files = clean(args.folder)
-    say(f"{args.folder}: {states} state folders and {files} temporary files removed")
+    forgotten = forget_missing(args.folder)
+    say(f"{args.folder}: {states} state folders and {files} temporary files removed, sums of {forgotten} files that are gone forgotten")
 
 
 if __name__ == "__main__":
