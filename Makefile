@@ -78,11 +78,13 @@ compare: $(STAMP)
 	@test -n "$(STUDIES)" || { echo "error: make compare needs STUDIES='a b', two or more folders of results/"; exit 2; }
 	@$(VENV)/bin/python -m hh_align.tools.compare_studies --folders $(addprefix results/,$(STUDIES)) --output "results/compare/$(subst $(space),-,$(strip $(STUDIES)))"
 
-STUDY_CONFIG = $(if $(filter paper,$(STUDY)),,--configfile config/$(STUDY).yaml)
+# a study as it was last run: its config files, --config and targets (results/<study>/run.json); OPTIONS='…' are added
+AS_RUN = $(VENV)/bin/python -m hh_align.tools.resume_study --study "$(STUDY)" --cores "$(CORES)" --options="$$OPTIONS"
+resume tune: export OPTIONS := $(OPTIONS)
 
 tune: $(STAMP)
 	@test -n "$(STUDY)" -a -n "$(METHOD)" || { echo "error: make tune needs STUDY=name and METHOD=name of an entry of methods"; exit 2; }
-	$(RUN) $(STUDY_CONFIG) --forcerun tune_training -- results/$(STUDY)/timings/tune_training/$(METHOD).json
+	@$(AS_RUN) --tune "$(METHOD)"
 
 # on a bare CUDA machine, too: .venv's Python where there is one, else the machine's, with packages that lie in site-packages/
 check-gpu: export PYTHONPATH := $(CURDIR)/workflow/scripts:$(CURDIR)/site-packages
@@ -103,12 +105,10 @@ bench-evaluation: $(STAMP)
 bench-analysis: $(STAMP)
 	$(VENV)/bin/python tests/bench/bench_analysis.py
 
-# after whatever ended a run: refuse while something of it lives, unlock where it left a lock, run. OPTIONS='--config …' as for the run
+# after whatever ended a run: refuse while something of it lives, take its lock away, run the same again
 resume: $(STAMP)
 	@test -n "$(STUDY)" || { echo "error: make resume needs STUDY=name"; exit 2; }
-	@$(VENV)/bin/python -m hh_align.tools.check_idle
-	@if [ -n "$$(ls .snakemake/locks 2> /dev/null)" ]; then $(RUN) --unlock $(STUDY_CONFIG) $(OPTIONS); fi
-	$(RUN) $(STUDY_CONFIG) $(OPTIONS)
+	@$(AS_RUN)
 
 clean-state: $(STAMP)
 	$(VENV)/bin/python -m hh_align.tools.clean_state --folder results/$(STUDY)

@@ -254,14 +254,19 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "README.md"}
 
 
-def test_a_training_that_was_killed_goes_on_by_make_resume(demo, tmp_path):
-    # kill -9 of Snakemake and its jobs: the command of the README unlocks, goes on from the checkpoint, and ends with the same bytes
+def test_a_training_that_was_killed_goes_on_by_make_resume(demo, tmp_path, monkeypatch):
+    # kill -9 of Snakemake and its jobs: the command of the README knows the three configs and the target, unlocks, goes on from the
+    # checkpoint, and ends with the same bytes
     folder = demo.copy(tmp_path / "study")
     longer = {"compute": {"checkpoint_seconds": 1}, "methods": {"sft": {"max_rows": 300, "epochs": 8}}}
     (folder.path / "longer.yaml").write_text(yaml.safe_dump(longer))
     folder.options += ("longer.yaml",)
     policy = "results/demo/policies/sft/seed-42"
+    refused = folder.run(f"{policy}/manifest.json")
+    assert refused.returncode and "methods.sft.epochs: 1, now 8" in refused.stdout and (folder.path / policy / "manifest.json").exists()
+    monkeypatch.setenv("HH_ALIGN_REPLACE", "yes")
     folder.succeed(f"{policy}/manifest.json")
+    monkeypatch.delenv("HH_ALIGN_REPLACE")
     undisturbed = files_of(folder.path / policy)
     shutil.rmtree(folder.path / policy)
 
@@ -278,7 +283,14 @@ def test_a_training_that_was_killed_goes_on_by_make_resume(demo, tmp_path):
     run.communicate()
     assert not (folder.path / policy / "manifest.json").exists() and any((folder.path / ".snakemake/locks").iterdir())
 
-    done = subprocess.run(resume, cwd=folder.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    (folder.path / ".snakemake/locks/9.output.lock").write_text("results/other/analysis/metrics.parquet\n")  # another study's
+    done = subprocess.run(
+        [*resume[:-1], "OPTIONS=--dry-run"], cwd=folder.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    assert done.returncode == 0 and [path.name for path in (folder.path / ".snakemake/locks").iterdir()] == ["9.output.lock"], done.stdout[
+        -3000:
+    ]
+    done = subprocess.run(resume[:-1], cwd=folder.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     assert done.returncode == 0, done.stdout[-6000:]
     assert files_of(folder.path / policy) == undisturbed
     timing = json.loads((folder.path / "results/demo/timings/train_sft/sft-seed-42.json").read_text())

@@ -147,18 +147,38 @@ def checkpoint(folder, step, content="w"):
     return path
 
 
-def test_state_of_another_config_is_wiped_and_its_own_is_kept(tmp_path, capsys):
-    mark = fingerprint({"config": 1}, "code")
-    with pytest.raises(ZeroDivisionError), state_folder(tmp_path / "s", mark, 0.0) as state:
-        checkpoint(state.folder, 1)
+def stopped(folder, config, step=None, seconds=0.0):
+    """A step with this config goes on in the folder, makes a checkpoint and is killed after this time; the last checkpoint that it found."""
+    with (
+        pytest.raises(ZeroDivisionError),
+        state_folder(folder, fingerprint({"config": config}, "code"), time.monotonic() - seconds) as state,
+    ):
+        found = latest_checkpoint(state.folder)
+        if step:
+            checkpoint(state.folder, step)
+            state.spend()
         1 / 0  # noqa: B018
-    with pytest.raises(ZeroDivisionError), state_folder(tmp_path / "s", mark, 0.0) as state:
-        assert latest_checkpoint(state.folder).name == "checkpoint-1"
-        1 / 0  # noqa: B018
-    with state_folder(tmp_path / "s", fingerprint({"config": 2}, "code"), 0.0) as state:
-        assert latest_checkpoint(state.folder) is None and state.continuations == 0
-    assert "wiped" in capsys.readouterr().out
-    assert not (tmp_path / "s").exists()
+    return found and found.name
+
+
+def test_state_of_another_config_is_kept_until_the_new_one_is_further(tmp_path, capsys):
+    folder = tmp_path / "s"
+    assert stopped(folder, 1, step=1, seconds=100) is None
+    assert stopped(folder, 1) == "checkpoint-1"  # its own goes on
+    assert stopped(folder, 2, step=5, seconds=50) is None
+    assert "kept as s.replaced until this one is further" in capsys.readouterr().out
+    assert stopped(folder, 1) == "checkpoint-1"  # the settings were a mistake: nothing of 100 s is lost
+    assert stopped(folder, 2, step=5, seconds=150) is None
+    assert stopped(folder, 1) is None  # the other was further
+    with state_folder(folder, fingerprint({"config": 2}, "code"), time.monotonic()) as state:
+        assert latest_checkpoint(state.folder).name == "checkpoint-5"
+    assert list(tmp_path.iterdir()) == [tmp_path / "s.lock"]  # done: neither is needed
+
+
+def test_of_three_configs_the_state_that_took_longest_is_kept(tmp_path):
+    for config, seconds in ((1, 100), (2, 10), (3, 20)):
+        stopped(tmp_path / "s", config, step=config, seconds=seconds)
+    assert stopped(tmp_path / "s", 1) == "checkpoint-1" and stopped(tmp_path / "s", 2) is None
 
 
 def test_state_of_one_process_is_not_continued_by_two(monkeypatch):

@@ -26,7 +26,7 @@ def test_an_orphan_is_found_and_named(tmp_path):
         until = time.monotonic() + 20
         while not check_idle.at_work(tmp_path) and time.monotonic() < until:
             time.sleep(0.05)
-        assert check_idle.at_work(tmp_path) == [(orphan.pid, "hh_align.training.train_sft")]
+        assert check_idle.at_work(tmp_path) == [(orphan.pid, "hh_align.training.train_sft", None)]
         assert check_idle.at_work(tmp_path.parent) == []
     finally:
         for process in (orphan, elsewhere):
@@ -40,6 +40,7 @@ def test_leftovers_go_and_what_is_at_work_stays(tmp_path, capsys):
     with state_folder(study / "state/train_sft/sft-seed-42", "m", 0.0) as state:
         shutil.copytree(state.folder, study / "state/train_sft/dead-seed-42")  # as a kill leaves it
         (study / "state/train_sft/dead-seed-42.lock").touch()
+        (study / "state/train_sft/dead-seed-42.replaced").mkdir()  # of another config
         ended = subprocess.Popen([sys.executable, "-c", ""])
         ended.wait()
         here, there = socket.gethostname(), "another.node"
@@ -48,7 +49,7 @@ def test_leftovers_go_and_what_is_at_work_stays(tmp_path, capsys):
             (study / f".draft.{writer}.tmp").mkdir()
             (study / f".draft.{writer}.tmp/model.safetensors").touch()
         (study / "prompts.parquet").touch()
-        assert clean_state.clean(study) == (1, 2)
+        assert clean_state.clean(study) == (2, 2)
         remaining = sorted(path.relative_to(study).as_posix() for path in study.rglob("*") if path.is_file())
     living = (f"{os.getpid()}@{here}", f"{ended.pid}@{there}")
     assert remaining == sorted([

@@ -8,6 +8,25 @@ def check_writable():
             raise WorkflowError(f"{folder}/ is read-only: nothing was changed. Make it writable, or mount its disk anew, and run again.")
 
 
+def begin_run():
+    """Note what this run is, for `make resume`. Raises WorkflowError where the study is at work, or holds what another config has made."""
+    if os.environ.get("HH_ALIGN_REMEMBER") == "off":
+        return
+    from hh_align.tools import runs
+
+    jobs = [job for job in workflow.dag.needrun_jobs() if "--state " in str(job.params.get("options", ""))]
+    steps = {shlex.split(re.search(r"--state (\S+)", str(job.params.options))[1])[0]: str(job.params.cfg) for job in jobs}
+    files = [os.path.relpath(path) for path in workflow.overwrite_configfiles]
+    called = Path(sys.argv[0]).name == "snakemake"
+    command = {**runs.words_of(sys.argv[1:]), **({} if HOME else {"--snakefile": of_workflow("Snakefile")})} if called else {}
+    try:
+        said = runs.begin(Path(STUDY), command, files, config, steps)
+    except StudyError as error:
+        raise WorkflowError(str(error)) from None
+    if said:
+        print(said, file=sys.stderr, flush=True)
+
+
 def check_cluster():
     """Raises WorkflowError where jobs are to go to Slurm and it is not there, has no partition of that name, or would be asked for no GPU of some model."""
     if workflow.executor_plugin.name != "slurm":

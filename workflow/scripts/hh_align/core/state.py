@@ -38,8 +38,15 @@ class State:
         self.checkpoints, self.checkpoint_seconds = spent["checkpoints"], spent["checkpoint_seconds"]
 
     def spend(self, tokens: int = 0) -> None:
-        """Note the seconds until now, and more tokens."""
+        """Note the seconds until now, and more tokens. State that this one replaces goes when this one has taken longer."""
         self.tokens += tokens
+        self.note()
+        kept = replaced(self.folder)
+        if kept.exists() and seconds_of(self.folder) > seconds_of(kept):
+            shutil.rmtree(kept)
+
+    def note(self) -> None:
+        """Write down what the step has cost until now."""
         counters = ("tokens", "continuations", "checkpoints", "checkpoint_seconds")
         seconds = time.monotonic() - self.started
         write_json(self.folder / "spent.json", {"seconds": seconds} | {name: getattr(self, name) for name in counters})
@@ -57,11 +64,48 @@ def read_json(path: Path) -> object:
         return None
 
 
+def replaced(folder: Path) -> Path:
+    """Where the state lies that another config, input or code has left in this folder."""
+    return folder.with_name(folder.name + ".replaced")
+
+
+def seconds_of(folder: Path) -> float:
+    """What a step's state has cost so far."""
+    spent = read_json(folder / "spent.json")
+    return float(spent.get("seconds", 0.0)) if isinstance(spent, dict) else 0.0
+
+
+def take_over(folder: Path, mark: str) -> None:
+    """Make the folder this fingerprint's: with its own state, where that was replaced and kept, else without any.
+
+    State of another fingerprint is kept beside it until this one is further; of three the one that has taken longest is kept. Damaged state goes.
+    """
+    seal, kept = folder / "fingerprint.json", replaced(folder)
+    found = read_json(seal)
+    if found == mark:
+        return
+    if read_json(kept / "fingerprint.json") == mark:
+        shutil.rmtree(folder)
+        kept.rename(folder)
+        return say(f"state in {folder}: that of this config, input and code was kept, and goes on")
+    if isinstance(found, str) and not kept.exists():
+        folder.rename(kept)
+        folder.mkdir()
+        say(
+            f"state in {folder} belongs to another config, input, code, library version or number of processes: kept as {kept.name} until this one is further"
+        )
+    elif any(folder.iterdir()):
+        say(f"state in {folder} is damaged, or less far than what {kept.name} keeps: wiped")
+        shutil.rmtree(folder)
+        folder.mkdir()
+    write_json(seal, mark)
+
+
 @contextmanager
 def state_folder(folder: Path, mark: str, started: float) -> Iterator[State]:
     """The state of a step that began at `started` (time.monotonic): a folder that survives a kill and is removed when the step is done.
 
-    What another fingerprint left behind is wiped. Raises StudyError while another process works there. Of the processes that share
+    What another fingerprint has left there is kept until this one is further (take_over). Raises StudyError while another process works there. Of the processes that share
     a training the first keeps it, the others wait until it is ready.
     """
     if not is_first():
@@ -74,19 +118,12 @@ def state_folder(folder: Path, mark: str, started: float) -> Iterator[State]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StudyError(f"{folder}: another process is at work on this step. Wait for it or end it, then run again.") from None
-        seal = folder / "fingerprint.json"
-        if read_json(seal) != mark:
-            if any(folder.iterdir()):
-                say(
-                    f"state in {folder} is damaged or belongs to another config, input, code, library version or number of processes: wiped"
-                )
-            shutil.rmtree(folder)
-            folder.mkdir()
-            write_json(seal, mark)
+        take_over(folder, mark)
         state = State(folder, started)
-        state.spend()
+        state.note()
         yield state
         shutil.rmtree(folder)
+        shutil.rmtree(replaced(folder), ignore_errors=True)
 
 
 def wait_for(seal: Path, mark: str, seconds: float = 120.0) -> None:

@@ -1,37 +1,60 @@
-"""Say whether something is at work in this folder: a Snakemake, or a job that outlived its own."""
+"""Whether something of a study is at work in a folder: its Snakemake, or a job that outlived it."""
 
 import os
+import re
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
 
-from hh_align.core.artifacts import say
-from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
+from hh_align.tools.runs import RECORD, is_alive, read_run
+
+WRITTEN = ("--output", "--manifest", "--state", "--timing", "--train-log")
+"""Options of a step that name what it writes."""
 
 
-def at_work(folder: Path) -> list[tuple[int, str]]:
-    """(pid, what it runs) of every other process with this working directory that is a Snakemake or runs a step of the workflow."""
+def at_work(folder: Path) -> list[tuple[int, str, str | None]]:
+    """(pid, what it runs, study) of every other process with this working directory that is a Snakemake or runs a step of the workflow; the
+    study is None where a Snakemake has not yet said whose run it is."""
     mine = {process.pid for process in psutil.Process().parents()} | {os.getpid()}
-    busy = []
-    for process in psutil.process_iter(["pid", "cmdline"]):
-        words = process.info["cmdline"] or []
+    runs = {run["pid"]: path.parent.name for path in folder.glob(f"results/*/{RECORD}") if is_alive(run := read_run(path.parent))}
+    found = []
+    for process, words in processes_in(folder):
         names = [Path(word).name for word in words[:4] if word.endswith("snakemake") or word.startswith("hh_align.")]
+        if names and process.pid not in mine:
+            found.append((process.pid, names[0], study_of(process, words, runs)))
+    return sorted(found)
+
+
+def processes_in(folder: Path) -> Iterator[tuple[psutil.Process, list[str]]]:
+    """(process, its command line) of all with this working directory."""
+    for process in psutil.process_iter(["pid", "cmdline"]):
         try:
-            if names and process.pid not in mine and Path(process.cwd()) == folder:
-                busy.append((process.pid, names[0]))
+            if process.info["cmdline"] and Path(process.cwd()) == folder:
+                yield process, process.info["cmdline"]
         except psutil.Error:
             continue
-    return sorted(busy)
 
 
-def main() -> None:
-    parse(__doc__)
-    if busy := at_work(Path.cwd()):
-        names = ", ".join(f"{name} (process {pid})" for pid, name in busy)
-        raise StudyError(f"still at work in this folder: {names}. Wait for it, or end it (kill {' '.join(str(pid) for pid, _ in busy)}).")
-    say("nothing is at work in this folder")
+def study_of(process: psutil.Process, words: list[str], runs: dict[int, str]) -> str | None:
+    """The study of a process: that of its run, or else of what it writes, or is asked for."""
+    try:
+        line = [process.pid, *(parent.pid for parent in process.parents())]
+    except psutil.Error:
+        line = [process.pid]
+    if known := next((runs[pid] for pid in line if pid in runs), None):
+        return known
+    written = [value for option, value in pairwise(words) if option in WRITTEN] or words
+    named = [found[1] for word in written if (found := re.search(r"(?:^|/)results/(?!hub/)([^/]+)/", word))]
+    return named[0] if named else None
 
 
-if __name__ == "__main__":
-    run(main)
+def require_idle(study: str, folder: Path) -> list[int]:
+    """Snakemakes here that have not yet said whose run they are. Raises StudyError while something of the study is at work in `folder`."""
+    busy = at_work(folder)
+    if own := [(pid, name) for pid, name, of in busy if of == study]:
+        names = ", ".join(f"{name} (process {pid})" for pid, name in own)
+        raise StudyError(f"still at work on {study}: {names}. Wait for it, or end it (kill {' '.join(str(pid) for pid, _ in own)}).")
+    return [pid for pid, _, of in busy if of is None]

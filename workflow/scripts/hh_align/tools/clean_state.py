@@ -11,6 +11,7 @@ import psutil
 from hh_align.core.artifacts import say
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
+from hh_align.core.state import replaced
 from hh_align.tools.sums import forget_missing
 
 
@@ -24,9 +25,10 @@ def clean(folder: Path) -> tuple[int, int]:
             except BlockingIOError:
                 say(f"{lock.with_suffix('')}: at work, kept")
                 continue
-            if lock.with_suffix("").is_dir():
-                shutil.rmtree(lock.with_suffix(""))
-                states += 1
+            for state in (lock.with_suffix(""), replaced(lock.with_suffix(""))):
+                if state.is_dir():
+                    shutil.rmtree(state)
+                    states += 1
             lock.unlink()
     for path in sorted(folder.rglob(".*.tmp")):
         if not (writer := re.search(r"\.(\d+)@(.+)\.tmp$", path.name)):

@@ -1,0 +1,66 @@
+"""Run a study again as it was last run (config files, --config, targets), after a kill or whatever ended that run; or its tuning, by the same config."""
+
+import os
+import re
+import shlex
+import sys
+from collections import Counter
+from pathlib import Path
+
+from hh_align.core.artifacts import say
+from hh_align.core.command import parse, run
+from hh_align.core.errors import StudyError
+from hh_align.tools.check_idle import require_idle
+from hh_align.tools.runs import command_of, read_run, written_command
+
+LOCKS = Path(".snakemake/locks")
+
+
+def own_locks(study: str) -> list[Path]:
+    """Snakemake's locks that a run of the study has left: a lock is a list of files, and most of a run's are its study's."""
+    own = []
+    for path in sorted(LOCKS.glob("*.lock")):
+        names = re.findall(r"(?:^|/)results/(?!hub/)([^/\n]+)/", path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+        if names and Counter(names).most_common(1)[0][0] == study:
+            own.append(path)
+    return own
+
+
+def unlock(study: str) -> None:
+    """Remove the locks of the study's ended run, and no other study's. Raises StudyError while the study may be at work."""
+    unknown, locks = require_idle(study, Path.cwd()), own_locks(study)
+    if unknown and locks:
+        raise StudyError(f"a Snakemake is starting here (process {unknown[0]}), perhaps on {study}. Wait a few seconds, then run again.")
+    for lock in locks:
+        lock.unlink(missing_ok=True)
+
+
+def command(study: str, cores: str, options: list[str], tuned: str | None) -> list[str]:
+    """Snakemake's command line: that of the last run, then `options`, whose config files and targets stand in the place of its."""
+    record = read_run(Path("results") / study)
+    words = (
+        command_of(record)
+        if "command" in record
+        else []
+        if "--configfile" in options
+        else written_command(study, Path(f"config/{study}.yaml"))
+    )
+    targets = (record.get("command") or {}).get("--", [])
+    if tuned:
+        targets, options = [f"results/{study}/timings/tune_training/{tuned}.json"], [*options, "--forcerun", "tune_training"]
+    asked = ["--", *targets] if targets and "--" not in options else []
+    return ["--cores", cores, *words, *options, *asked]
+
+
+def main() -> None:
+    args = parse(__doc__, study="text", cores="text", options="text?", tune="text?")
+    words = command(args.study, args.cores, shlex.split(args.options or ""), args.tune)
+    if not args.tune:
+        unlock(args.study)
+    say(shlex.join(["snakemake", *words]))
+    remember = {"HH_ALIGN_REMEMBER": "off"} if args.tune else {}
+    os.execve(Path(sys.executable).parent / "snakemake", ["snakemake", *words], os.environ | remember)
+
+
+if __name__ == "__main__":
+    run(main)

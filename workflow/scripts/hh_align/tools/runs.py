@@ -1,0 +1,155 @@
+"""What a study's last run was: its command, its settings and its process, in results/<study>/run.json. The rules write it when a run begins."""
+
+import json
+import os
+import re
+import shlex
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from hh_align.core.artifacts import write_json
+from hh_align.core.errors import StudyError
+from hh_align.core.state import read_json
+
+RECORD = "run.json"
+REPLACE = "HH_ALIGN_REPLACE"
+"""Set by who means to run another config into a study's folder."""
+MACHINE = ("compute", "export")
+"""Sections of the config that change no result."""
+SHOWN = 6
+PATTERNS = ("**/*.parquet", "**/manifest.json")
+
+
+def read_run(folder: Path) -> dict:
+    """The record of a study's last run; empty where there is none."""
+    record = read_json(folder / RECORD)
+    return record if isinstance(record, dict) else {}
+
+
+def is_alive(run: dict) -> bool:
+    """Whether the process of a run is at work on this machine."""
+    if run.get("host") != socket.gethostname():
+        return False
+    try:
+        process = psutil.Process(run["pid"])
+        same = abs(process.create_time() - run["started"]) < 2 and process.pid != os.getpid()
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.Error, KeyError, TypeError):
+        return False
+
+
+def flat(value: object, key: str = "") -> dict[str, object]:
+    """Nested settings under dotted keys."""
+    if not isinstance(value, dict) or not value:
+        return {key: value}
+    return {name: entry for part, inner in value.items() for name, entry in flat(inner, f"{key}.{part}" if key else part).items()}
+
+
+def differing(before: dict, now: dict) -> list[str]:
+    """`key: before, now: after` of each setting that differs."""
+    old, new = flat(before), flat(now)
+    return [f"{key}: {shown(old, key)}, now {shown(new, key)}" for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+
+
+def shown(values: dict, key: str) -> str:
+    text = json.dumps(values[key], ensure_ascii=False) if key in values else "not set"
+    return text if len(text) <= 40 else text[:37] + "…"
+
+
+def listed(texts: Sequence[str]) -> str:
+    more = f"; and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
+    return "; ".join(texts[:SHOWN]) + more
+
+
+def living_states(folder: Path, before: dict[str, str], now: dict[str, str]) -> dict[str, list[str]]:
+    """State that a run would not continue -> the settings that differ; before and now: a state's folder -> its step's config as JSON."""
+    living = {state for state in now if before.get(state, now[state]) != now[state] and (Path(state) / "fingerprint.json").is_file()}
+    return {state: differing(json.loads(before[state]), json.loads(now[state])) for state in sorted(living)}
+
+
+def conflict(folder: Path, before: dict, now: dict) -> str:
+    """What a run would replace that another config has made; empty where nothing is. An edit of the same files replaces results, which are
+    made again as far as they depend on it, but no state of a step that was stopped.
+
+    Records hold `files` (the config files), `settings` (the whole config) and `steps` (as living_states takes them).
+    """
+    lost = living_states(folder, before.get("steps", {}), now["steps"])
+    if lost:
+        state, settings = next(iter(lost.items()))
+        others = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
+        return f"{state}{others}: a step was stopped there that had other settings ({listed(settings)})"
+    changed = differing(before.get("settings", {}), now["settings"])
+    if (
+        before.get("settings")
+        and changed
+        and before.get("files") != now["files"]
+        and any(next(folder.glob(name), None) for name in PATTERNS)
+    ):
+        files = " ".join(before.get("files", [])) or "the default config"
+        return f"{folder}: it was made with {files}, which has other settings ({listed(changed)})"
+    return ""
+
+
+def begin(folder: Path, command: list[str] | None, files: list[str], settings: dict, steps: dict[str, str]) -> str:
+    """Write the record of the run that begins in this process; what is to be said of settings that differ from the last run's.
+
+    Raises StudyError where another run of the study is at work, and for a conflict that nobody has agreed to.
+    """
+    before = read_run(folder)
+    if is_alive(before):
+        raise StudyError(
+            f"{folder}: another run of this study is at work (process {before['pid']}). Wait for it, or end it, then run again."
+        )
+    settings = {key: value for key, value in json.loads(json.dumps(settings)).items() if key not in MACHINE}
+    now = {"files": files, "settings": settings, "steps": steps}
+    if (why := conflict(folder, before, now)) and not os.environ.get(REPLACE):
+        raise StudyError(
+            f"{why}. Nothing was changed. To go on with that run: make resume STUDY={folder.name}. To replace it by this one: "
+            f"{REPLACE}=yes before the command; state is kept until the new one is further."
+        )
+    changed = differing(before["settings"], settings) if before.get("settings") else []
+    living = {state: config for state, config in before.get("steps", {}).items() if Path(state).is_dir()}
+    process = {"pid": os.getpid(), "host": socket.gethostname(), "started": psutil.Process().create_time()}
+    write_json(folder / RECORD, {**now, **process, "steps": living | steps, "command": command})
+    return f"{folder}: settings that differ from the last run's: {listed(changed)}" if changed else ""
+
+
+def words_of(argv: list[str]) -> dict[str, list[str]]:
+    """What a command line of Snakemake says that a later run must say as well: option -> its values; targets under "--"."""
+    from snakemake.cli import get_argument_parser
+
+    args, _ = get_argument_parser().parse_known_args(argv)
+    return {
+        "--profile": [] if "SNAKEMAKE_PROFILE" in os.environ else [str(name) for name in args.profile or []],
+        "--config": [str(word) for word in args.config or []],
+        "--": sorted(map(str, args.targets or [])),
+    }
+
+
+def command_of(run: dict) -> list[str]:
+    """The words of Snakemake's command line by which a run is repeated, without its targets."""
+    words = run.get("command") or {}
+    options = {"--configfile": run.get("files", []), "--config": words.get("--config", [])}
+    snakefile = ["--snakefile", words["--snakefile"]] if words.get("--snakefile") else []
+    profiles = [word for name in words.get("--profile", []) for word in ("--profile", name)]
+    return [*snakefile, *profiles, *(word for name, values in options.items() if values for word in (name, *values))]
+
+
+def written_command(study: str, config: Path) -> list[str]:
+    """The config files of a study that has no record yet: those that the head of its config names, else that config alone; the paper's study
+    is the default config. Raises StudyError where there is no such config."""
+    if study == "paper":
+        return []
+    if not config.is_file():
+        ran = sorted(path.parent.name for path in Path("results").glob(f"*/{RECORD}"))
+        written = sorted(path.stem for path in config.parent.glob("*.yaml") if path.stem != "config")
+        raise StudyError(
+            f"no study {study}: no run of it has begun here ({Path('results') / study / RECORD}), and there is no {config}. "
+            f"Begun here: {', '.join(ran) or 'none'}; configs: {', '.join(['paper', *written])}."
+        )
+    head = re.match(r"(?:#.*\n)*", config.read_text(encoding="utf-8"))[0]
+    named = re.search(r"--configfile((?: config/[\w-]+\.yaml)+)", head)
+    return ["--configfile", *(shlex.split(named[1]) if named and str(config) in named[1].split() else [str(config)])]
