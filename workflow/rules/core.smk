@@ -58,6 +58,7 @@ rule launched_step:
     params:
         options=options_of_long_step,
         more="",
+        besides=launcher_settings,
     shell:
         r"""
         launch {resources.processes} {params.script} --config {params.cfg:q} --seed {wildcards.seed} --threads {threads} \

@@ -39,11 +39,18 @@ def answered(tmp_path_factory):
 
 
 def options(server, answered, folder, axes=AXES, **config):
-    settings = {"judge": "referee", "url": server.url, "model": "m", "key_env": "JUDGE_KEY", "seed": 5, "max_tokens": 8, "failed": "error"}
+    settings = {"judge": "referee", "url": server.url, "model": "m", "seed": 5, "max_tokens": 8, "failed": "error"}
     inputs = {"prompts": "prompts.parquet", "policy": "responses/dpo/seed-1.parquet", "against": "responses/base/seed-0.parquet"}
     return {
-        "config": settings | {"rubrics": dict.fromkeys(axes, "rubric.txt")} | config,
-        **{"timeout": 5, "tries": 2, "price": "2:10", "rubrics": [answered / "rubric.txt"] * len(axes)},
+        "config": settings | {"axes": list(axes)} | config,
+        **{
+            "timeout": 5,
+            "tries": 2,
+            "price": "2:10",
+            "key_env": "JUDGE_KEY",
+            "answers": folder / "kept.jsonl",
+            "rubrics": [answered / "rubric.txt"] * len(axes),
+        },
         **{name: answered / path for name, path in inputs.items()},
         "state": folder / "state",
         **{name: folder / f"{name}.parquet" for name in ("output", "quarantine")},
