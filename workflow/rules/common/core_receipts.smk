@@ -11,6 +11,7 @@ from snakemake.persistence.file import FilePersistence
 from snakemake_interface_executor_plugins.settings import ExecMode
 
 UNCOUNTED = {"files", "checksums"}  # inputs and outputs that a manifest, or `besides`, speaks for
+LISTED = 3
 
 
 class Receipts(FilePersistence):
@@ -18,18 +19,39 @@ class Receipts(FilePersistence):
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
-        self.sums, self.begun, self.judged = Sums(self.path / "sums.json"), {}, {}
+        self.sums, self.begun, self.judged, self.unknown = Sums(self.path / "sums.json"), {}, {}, {}
         self.dag.max_checksum_file_size = sys.maxsize  # sums are remembered: no file is too large for one
         if self.dag.workflow.exec_mode == ExecMode.DEFAULT:
-            atexit.register(self.sums.save)
+            atexit.register(self.end)
 
     def changes(self, job):
-        """What differs from the job's receipt; None where it has none."""
+        """What differs from the job's receipt or, without one and without a memory of Snakemake's, from what its artifact says of itself; None
+        where nothing says anything."""
         if job not in self.judged:
-            receipt = receipts.read_receipt(receipts.receipt_path(made_by(job)[0])) if is_step(job) else None
-            now = (asked_of(job), receipts.summed(read_by(job), self.sums), receipts.summed(made_by(job), self.sums)) if receipt else ()
-            self.judged[job] = receipts.differences(receipt, *now) if receipt else None
+            self.judged[job] = self.judge(job) if is_step(job) else None
         return self.judged[job]
+
+    def judge(self, job):
+        first = made_by(job)[0]
+        if receipt := receipts.read_receipt(receipts.receipt_path(first)):
+            now = (receipts.summed(files(job), self.sums) for files in (read_by, made_by))
+            return receipts.differences(receipt, asked_of(job), *now)
+        if super().has_metadata(job) or not Path(first).exists():
+            return None
+        self.unknown[first] = job
+        said = receipts.own_provenance(first)
+        return receipts.known_differences(said, asked_of(job), receipts.summed(read_by(job), self.sums)) if said else None
+
+    def end(self):
+        """Keep the sums, and say what nobody knows."""
+        self.sums.save()
+        if unknown := list(self.unknown):
+            print(
+                f"{len(unknown)} artifacts have no receipt: tables and models say of which config and inputs they are, nothing says by which code "
+                f"({', '.join(unknown[:LISTED])}{', …' if unknown[LISTED:] else ''}). They are kept where nothing that is known differs. "
+                "--forceall makes all anew, --touch --forceall takes all as they are.",
+                file=sys.stderr,
+            )
 
     def started(self, job, external_jobid=None):
         super().started(job, external_jobid)
@@ -42,10 +64,11 @@ class Receipts(FilePersistence):
         if workflow.exec_mode != ExecMode.DEFAULT or not workflow.execution_settings.keep_metadata or not is_step(job):
             return
         self.judged.pop(job, None)
+        self.unknown.pop(made_by(job)[0], None)
         inputs, outputs = receipts.summed(read_by(job), self.sums), receipts.summed(made_by(job), self.sums)
         if None in outputs.values():  # the job has failed, and its outputs go
             return
-        begun = self.begun.pop(job, inputs)
+        begun = self.begun.get(job, inputs)
         changed = [name for name, total in inputs.items() if begun[name] != total]
         for name in changed:
             logger.warning(f"{name} has changed while {job.rule.name} read it: the next run makes {made_by(job)[0]} again.")

@@ -33,6 +33,31 @@ def read_receipt(path: Path) -> dict | None:
         return None
 
 
+def own_provenance(output: str) -> dict | None:
+    """What an artifact itself says of its config and inputs; None where it says nothing, or is no table or model."""
+    path = Path(output)
+    try:
+        if path.name == "manifest.json":
+            said = json.loads(path.with_name("provenance.json").read_text(encoding="utf-8"))
+        elif path.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            said = json.loads((pq.read_schema(path).metadata or {})[b"provenance"])
+        else:
+            return None
+        return {"cfg": said["config"], "inputs": dict(said["inputs"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def known_differences(said: dict, asked: dict, inputs: Mapping[str, str | None]) -> list[tuple[str, str]]:
+    """As differences, of an artifact without a receipt, as far as its own provenance goes: not its code, nor an input that it does not name.
+    A step without a config has that of its inputs in its provenance."""
+    shared = said["inputs"].keys() & inputs.keys()
+    known = {"asked": {"cfg": said["cfg"]}, "inputs": {name: said["inputs"][name] for name in shared}, "outputs": {}}
+    return differences(known, {"cfg": asked["cfg"] or said["cfg"]}, {name: inputs[name] for name in shared}, {})
+
+
 def summed(paths: Iterable[str], sums: Sums) -> dict[str, str | None]:
     """Logical name -> sum of each file, None where there is no file; a name that several files have is numbered."""
     found: dict[str, str | None] = {}

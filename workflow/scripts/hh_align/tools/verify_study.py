@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from hh_align.core.artifacts import logical_name, read_provenance, say, sha256
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
+from hh_align.tools.verify_receipts import outside_faults
 
 
 def manifest_faults(manifest: Path) -> list[str]:
@@ -56,6 +57,7 @@ def main() -> None:
             f"{args.folder}: no such study. Existing: {', '.join(sorted(path.name for path in Path('results').glob('*'))) or 'none'}."
         )
     count, faults = study_faults(args.folder)
+    faults += outside_faults(args.folder)
     for fault in faults:
         say(fault)
     if faults:
