@@ -3,10 +3,11 @@
 import os
 import time
 
+import pyarrow as pa
 import pytest
 
-from hh_align.core.artifacts import sha256
-from hh_align.core.receipts import differences, read_receipt, receipt_path, summed, write_receipt
+from hh_align.core.artifacts import sha256, write_json, write_table
+from hh_align.core.receipts import differences, known_differences, own_provenance, read_receipt, receipt_path, summed, write_receipt
 from hh_align.core.sums import MARGIN, Sums
 
 LATER = "hh_align.core.sums.time.time_ns"
@@ -117,3 +118,27 @@ def test_files_of_one_name_are_told_apart(tmp_path):
         path.write_text(str(path))
     sums = Sums(tmp_path / "cache.json")
     assert summed(map(str, paths), sums) == {"y/z/ratings.csv": sums.of(paths[0]), "y/z/ratings.csv (2)": sums.of(paths[1])}
+
+
+SAID = {"config": {"beta": 0.1}, "inputs": {"ratings.csv": "1" * 64}, "libraries": {}}
+
+
+@pytest.mark.parametrize("name", ["rewards.parquet", "manifest.json"])
+def test_an_artifact_without_a_receipt_is_known_by_its_own_provenance(tmp_path, name):
+    path = tmp_path / name
+    if name == "manifest.json":
+        write_json(path, {})
+        write_json(tmp_path / "provenance.json", SAID)
+    else:
+        write_table(path, [], pa.schema([("a", pa.int64())]), SAID)
+    said = own_provenance(str(path))
+    assert known_differences(said, {"cfg": {"beta": 0.1}, "code": "abc"}, INPUTS | {"more.csv": "3" * 64}) == []
+    assert known_differences(said, {"cfg": {"beta": 0.2}, "code": "abc"}, INPUTS) == [("cfg.beta 0.1", "cfg.beta 0.2")]
+    assert known_differences(said, {"cfg": {"beta": 0.1}}, {"ratings.csv": "3" * 64}) == [("ratings.csv 11111111", "ratings.csv 33333333")]
+
+
+def test_what_says_nothing_of_itself_is_not_known(tmp_path):
+    for name, content in {"a.csv": "a", "b.parquet": "no table", "manifest.json": "{}"}.items():
+        (tmp_path / name).write_text(content)
+        assert own_provenance(str(tmp_path / name)) is None
+    assert own_provenance(str(tmp_path / "none.parquet")) is None

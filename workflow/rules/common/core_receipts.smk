@@ -10,7 +10,7 @@ from snakemake.persistence import NO_PARAMS_CHANGE, ParamsChange
 from snakemake.persistence.file import FilePersistence
 from snakemake_interface_executor_plugins.settings import ExecMode
 
-UNCOUNTED = {"files", "checksums"}  # inputs and outputs that a manifest, or `besides`, speaks for
+UNCOUNTED = {"files", "checksums", "timing"}  # what a manifest, or `besides`, speaks for, and what is no result
 LISTED = 3
 
 
@@ -59,14 +59,23 @@ class Receipts(FilePersistence):
             self.begun[job] = receipts.summed(read_by(job), self.sums)
 
     async def finished(self, job):
-        await super().finished(job)
         workflow = self.dag.workflow
-        if workflow.exec_mode != ExecMode.DEFAULT or not workflow.execution_settings.keep_metadata or not is_step(job):
-            return
+        if not is_step(job) or workflow.exec_mode != ExecMode.DEFAULT or not workflow.execution_settings.keep_metadata:
+            return await super().finished(job)
+        kept, self.max_checksum_file_size = self.max_checksum_file_size, 0  # of these jobs the receipt holds the sums
+        await super().finished(job)
+        self.max_checksum_file_size = kept
+        try:
+            self.write(job)
+        except StudyError as error:
+            raise WorkflowError(str(error)) from None
+
+    def write(self, job):
+        """Leave the job's receipt; none where it has failed and its outputs go."""
         self.judged.pop(job, None)
         self.unknown.pop(made_by(job)[0], None)
         inputs, outputs = receipts.summed(read_by(job), self.sums), receipts.summed(made_by(job), self.sums)
-        if None in outputs.values():  # the job has failed, and its outputs go
+        if None in outputs.values():
             return
         begun = self.begun.get(job, inputs)
         changed = [name for name, total in inputs.items() if begun[name] != total]
@@ -103,7 +112,10 @@ class Receipts(FilePersistence):
 
 def is_step(job):
     """Whether a job is one of our steps, on files of this machine."""
-    return {"cfg", "code"} <= set(job.params.keys()) and not any(file.is_storage for file in [*job.input, *job.output])
+    files = [*job.input, *job.output]
+    return (
+        {"cfg", "code"} <= set(job.params.keys()) and "results" in Path(job.output[0]).parts and not any(file.is_storage for file in files)
+    )
 
 
 def asked_of(job):
