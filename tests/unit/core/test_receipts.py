@@ -49,7 +49,7 @@ def test_what_has_just_changed_is_summed_anew(tmp_path, monkeypatch):
     assert sums.of(path) == sums.of(path) and read == ["a", "a"]
 
 
-@pytest.mark.parametrize("content", ["", "[1]", "{", '{"a": 1', "null"])
+@pytest.mark.parametrize("content", ["", "[1]", "{", '{"a": 1}', "null"])
 def test_a_damaged_cache_is_none(tmp_path, content):
     (tmp_path / "cache.json").write_text(content)
     (tmp_path / "a").write_bytes(b"one")

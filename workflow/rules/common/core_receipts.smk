@@ -8,6 +8,7 @@ from hh_align.core.sums import Sums
 from snakemake.logging import logger
 from snakemake.persistence import NO_PARAMS_CHANGE, ParamsChange
 from snakemake.persistence.file import FilePersistence
+from snakemake.settings.enums import RerunTrigger
 from snakemake_interface_executor_plugins.settings import ExecMode
 
 UNCOUNTED = {"files", "checksums", "timing"}  # what a manifest, or `besides`, speaks for, and what is no result
@@ -20,15 +21,17 @@ class Receipts(FilePersistence):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         self.sums, self.begun, self.judged, self.unknown = Sums(self.path / "sums.json"), {}, {}, {}
+        self.here = self.dag.workflow.exec_mode == ExecMode.DEFAULT  # else this is one job of a run elsewhere
+        self.asked = RerunTrigger.PARAMS in self.dag.workflow.rerun_triggers
         self.dag.max_checksum_file_size = sys.maxsize  # sums are remembered: no file is too large for one
-        if self.dag.workflow.exec_mode == ExecMode.DEFAULT:
+        if self.here:
             atexit.register(self.end)
 
     def changes(self, job):
         """What differs from the job's receipt or, without one and without a memory of Snakemake's, from what its artifact says of itself; None
         where nothing says anything."""
         if job not in self.judged:
-            self.judged[job] = self.judge(job) if is_step(job) else None
+            self.judged[job] = self.judge(job) if self.asked and is_step(job) else None
         return self.judged[job]
 
     def judge(self, job):
@@ -55,12 +58,11 @@ class Receipts(FilePersistence):
 
     def started(self, job, external_jobid=None):
         super().started(job, external_jobid)
-        if is_step(job):
+        if self.here and is_step(job):
             self.begun[job] = receipts.summed(read_by(job), self.sums)
 
     async def finished(self, job):
-        workflow = self.dag.workflow
-        if not is_step(job) or workflow.exec_mode != ExecMode.DEFAULT or not workflow.execution_settings.keep_metadata:
+        if not (self.here and is_step(job) and self.dag.workflow.execution_settings.keep_metadata):
             return await super().finished(job)
         kept, self.max_checksum_file_size = self.max_checksum_file_size, 0  # of these jobs the receipt holds the sums
         await super().finished(job)

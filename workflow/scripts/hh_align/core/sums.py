@@ -19,26 +19,25 @@ class Sums:
     def __init__(self, cache: Path) -> None:
         self.cache, self.changed = Path(cache), False
         try:
-            self.known: dict[str, list] = dict(json.loads(self.cache.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            self.known = {}
+            kept = json.loads(self.cache.read_text(encoding="utf-8"))
+            self.known = {name: (seen, total) for name, (seen, total) in kept.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            self.known: dict[str, tuple[list[int], str]] = {}
 
     def of(self, path: str | Path) -> str | None:
         """Hexadecimal sha256 of a file's bytes, None where there is no file. What has just changed is summed anew at the next question."""
         name = os.path.abspath(path)
-        while True:
-            try:
-                seen = signature(name)
-                if (kept := self.known.get(name)) and kept[0] == seen:
-                    return kept[1]
-                total = sha256(Path(name))
-                if signature(name) == seen:
-                    break
-            except OSError:
-                return None
-        self.known.pop(name, None)
-        if seen[2] < time.time_ns() - MARGIN:
-            self.known[name] = [seen, total]
+        try:
+            seen = signature(name)
+            if (kept := self.known.get(name)) and kept[0] == seen:
+                return kept[1]
+            total = sha256(Path(name))
+            if signature(name) == seen and seen[2] < time.time_ns() - MARGIN:
+                self.known[name] = seen, total
+            else:
+                self.known.pop(name, None)
+        except OSError:
+            return None
         self.changed = True
         return total
 
