@@ -28,8 +28,8 @@ class Receipts(FilePersistence):
             atexit.register(self.end)
 
     def changes(self, job):
-        """What differs from the job's receipt or, without one and without a memory of Snakemake's, from what its artifact says of itself; None
-        where nothing says anything."""
+        """What differs from the job's receipt or, without one and without a memory of Snakemake's, from what its artifact says of itself, if
+        anything; None where that is not for us to say."""
         if job not in self.judged:
             self.judged[job] = self.judge(job) if self.asked and is_step(job) else None
         return self.judged[job]
@@ -43,7 +43,7 @@ class Receipts(FilePersistence):
             return None
         self.unknown[first] = job
         said = receipts.own_provenance(first)
-        return receipts.known_differences(said, asked_of(job), receipts.summed(read_by(job), self.sums)) if said else None
+        return receipts.known_differences(said, asked_of(job), receipts.summed(read_by(job), self.sums)) if said else []
 
     def end(self):
         """Keep the sums, and say what nobody knows."""
