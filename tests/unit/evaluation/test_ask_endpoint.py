@@ -131,7 +131,7 @@ def test_answers_that_are_no_number_are_listed_and_an_error_or_null(server, answ
     rows = pq.read_table(tmp_path / "rewards.parquet").to_pylist()
     failed = pq.read_table(tmp_path / "quarantine.parquet").to_pylist()
     assert status == 0 and rows[2]["reward"] is None and failed[0]["prompt_id"] == "harmlessness-002" and failed[0]["answer"] == "I'd say 7"
-    assert len(server.asked) == before + 3 * len(failed)  # the answers that were numbers are kept
+    assert len(server.asked) == before and len(failed) == 1  # what was answered in three tries is taken as it is
     assert json.loads((tmp_path / "timing.json").read_text())["unreadable"] == len(failed)
 
 

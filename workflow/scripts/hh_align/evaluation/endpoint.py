@@ -197,8 +197,8 @@ class AnswerFile:
 def ask_all(endpoint: Endpoint, kept_in: Path, texts: Sequence[str], names: Sequence[str], state: State, unit: str) -> list[dict]:
     """What the endpoint says to each text, with the `key` of its request; equal requests are one. Raises StudyError as Endpoint.ask does.
 
-    What the file `kept_in` holds, which nothing removes, is read anew and not asked for again, unless it is unreadable. names: what an error
-    calls the texts; unit: what progress counts.
+    What the file `kept_in` holds, which nothing removes, is read anew and not asked for again, unless it is unreadable and `failed` says that this
+    is an error. names: what an error calls the texts; unit: what progress counts.
     """
     kept_in.parent.mkdir(parents=True, exist_ok=True)
     answers, progress = AnswerFile(kept_in), Progress(len(texts), unit)
@@ -208,7 +208,7 @@ def ask_all(endpoint: Endpoint, kept_in: Path, texts: Sequence[str], names: Sequ
         kept = answers.entries.get(key)
         if key in entries:
             progress.skip(1)
-        elif kept and (value := endpoint.read(kept["answer"])) is not None:
+        elif kept and ((value := endpoint.read(kept["answer"])) is not None or endpoint.config["failed"] != "error"):
             entries[key] = kept | {"value": value}
             progress.skip(1)
         else:
