@@ -293,3 +293,20 @@ def test_a_training_that_was_killed_goes_on_by_make_resume(demo, tmp_path, monke
     assert files_of(folder.path / policy) == undisturbed
     timing = json.loads((folder.path / "results/demo/timings/train_sft/sft-seed-42.json").read_text())
     assert timing["continuations"] == 1
+
+
+@pytest.mark.parametrize("left", ["with its receipts", "without"])
+def test_a_copy_elsewhere_is_up_to_date_and_stays_exact(demo, tmp_path, left):
+    # no .snakemake/, other dates; without receipts tables and models know their config and inputs themselves
+    moved = small_study(tmp_path, "demo", SMALL)
+    without = shutil.ignore_patterns("receipts", "state") if left == "without" else None
+    shutil.copytree(demo.path / "results", tmp_path / "results", copy_function=shutil.copyfile, ignore=without)
+    assert ("have no receipt" in moved.succeed("--dry-run")) == (left == "without")
+    assert moved.planned() == set()
+    for setting, due, spared in (
+        ("generation={max_new_tokens: 7}", "generate_responses sft_dpo 42", "train_dpo sft_dpo 42"),
+        ("methods={dpo: {beta: 0.3}}", "train_dpo sft_dpo 42", "train_sft sft 42"),
+        ("prompts={seed: 9}", "select_prompts", "train_sft sft 42"),
+    ):
+        jobs = moved.planned("--config", setting)
+        assert due in jobs and spared not in jobs

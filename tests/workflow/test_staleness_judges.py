@@ -19,6 +19,8 @@ REREAD = {"import_judge own", "score_pairs own"} | {f"score_responses own {name}
 JUDGE_EDITS = {
     "how a judge reads": ("study.yaml", "reads: chat", "reads: text", REREAD | ANALYSIS | AGREED | TRUSTED),
     "another model behind the endpoint": ("study.yaml", "model: first", "model: second", ASKED | ANALYSIS | AGREED | TRUSTED),
+    "a slash at the end of its url": ("study.yaml", 'v1", model: first', 'v1/", model: first', {"render_report"}),
+    "the variable that holds its key": ("study.yaml", "model: first", "model: first, key_env: OTHER_KEY", {"render_report"}),
     "the endpoint's tries and prices": ("study.yaml", "tries: 5, price_in: 1.0", "tries: 6, price_in: 3.0", {"render_report"}),
     "another pairwise judge": ("study.yaml", "model: alpha", "model: beta", PREFERRED | COMPARED | TRUSTED),
     "its tries": ("study.yaml", "model: alpha, tries: 5", "model: alpha, tries: 6", {"render_report"}),

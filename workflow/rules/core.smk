@@ -62,6 +62,7 @@ rule launched_step:
         options=options_of_long_step,
         more="",
         record=recorded,
+        besides=launcher_settings,
     shell:
         r"""
         launch {resources.processes} {params.script} --config {params.cfg:q} --seed {wildcards.seed} --threads {threads} \

@@ -36,6 +36,7 @@ use rule step as fetch_hub with:
         runtime=240,
     params:
         **runs("data.fetch_hub", hub_request),
+        besides=known_sums,
 
 
 use rule step as generate_corpus with:

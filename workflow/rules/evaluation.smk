@@ -106,7 +106,7 @@ use rule step as ask_endpoint with:
         runtime=720,
     params:
         **runs("evaluation.ask_endpoint", asking_config),
-        options=options_of_long_step,
+        options=options_of_asking,
         more=asking_effort,
 
 

@@ -34,27 +34,27 @@ def answered(tmp_path_factory):
     return folder
 
 
-def options(server, answered, folder, tries=3, price="2:10", **config):
+def options(server, answered, folder, tries=3, price="2:10", key_env="JUDGE_KEY", **config):
     (folder / "rubric.txt").write_text("Rate {response} to {prompt}.")
     settings = {
         "judge": "llm",
         "url": server.url,
         "model": "m",
-        "key_env": "JUDGE_KEY",
         "lowest": 1,
         "highest": 10,
         "seed": 5,
         "max_tokens": 8,
         "failed": "error",
     }
-    settings |= {"rubrics": dict.fromkeys(AXES, "rubric.txt")} | config
+    settings |= {"axes": list(AXES)} | config
     inputs = {
         "rubrics": [folder / "rubric.txt"] * 2,
         "prompts": answered / "prompts.parquet",
         "responses": answered / "responses/base/seed-0.parquet",
     }
     outputs = {"output": folder / "rewards.parquet", "quarantine": folder / "quarantine.parquet", "timing": folder / "timing.json"}
-    return {"config": settings, "timeout": 5, "tries": tries, "price": price, **inputs, "state": folder / "state", **outputs}
+    effort = {"timeout": 5, "tries": tries, "price": price, "key_env": key_env}
+    return {"config": settings, **effort, "answers": folder / "answers/kept.jsonl", **inputs, "state": folder / "state", **outputs}
 
 
 def test_every_response_is_rated_once_and_what_it_cost_is_known(server, answered, tmp_path):
@@ -131,7 +131,7 @@ def test_answers_that_are_no_number_are_listed_and_an_error_or_null(server, answ
     rows = pq.read_table(tmp_path / "rewards.parquet").to_pylist()
     failed = pq.read_table(tmp_path / "quarantine.parquet").to_pylist()
     assert status == 0 and rows[2]["reward"] is None and failed[0]["prompt_id"] == "harmlessness-002" and failed[0]["answer"] == "I'd say 7"
-    assert len(server.asked) == before + 3 * len(failed)  # the answers that were numbers are kept
+    assert len(server.asked) == before and len(failed) == 1  # what was answered in three tries is taken as it is
     assert json.loads((tmp_path / "timing.json").read_text())["unreadable"] == len(failed)
 
 
@@ -155,6 +155,18 @@ def test_another_config_asks_no_question_again(server, answered, tmp_path, monke
     assert call(ask_endpoint, **options(server, answered, tmp_path))[0] == 1
     status, printed = call(ask_endpoint, **options(server, answered, tmp_path, url=f"{server.url}/", **change))
     assert status == 0 and len(server.asked) == 9, printed
+
+
+def test_a_finished_step_asks_nothing_again(server, answered, tmp_path, monkeypatch):
+    # after an edit of the code, another name of the key's variable, a slash at the end of the url: the questions are the same
+    monkeypatch.setenv("OTHER_KEY", KEY)
+    assert call(ask_endpoint, **options(server, answered, tmp_path))[0] == 0
+    first = (tmp_path / "rewards.parquet").read_bytes()
+    (tmp_path / "rewards.parquet").unlink()
+    assert call(ask_endpoint, **options(server, answered, tmp_path, key_env="OTHER_KEY"))[0] == 0
+    assert len(server.asked) == 8 and (tmp_path / "rewards.parquet").read_bytes() == first
+    assert call(ask_endpoint, **options(server, answered, tmp_path, url=f"{server.url}/"))[0] == 0 and len(server.asked) == 8
+    assert call(ask_endpoint, **options(server, answered, tmp_path, seed=6))[0] == 0 and len(server.asked) == 16
 
 
 def test_answers_outlast_an_edit_of_the_code_and_are_read_anew(server, answered, tmp_path, monkeypatch):
@@ -200,7 +212,7 @@ def test_a_kill_loses_at_most_one_answer(server, answered, tmp_path):
     words = ["-m", ask_endpoint.__spec__.name]
     for name, value in asked_for.items():
         values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
-        words += ["--" + name, *map(str, values)]
+        words += ["--" + name.replace("_", "-"), *map(str, values)]
     process = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL, env=os.environ | {"no_proxy": "127.0.0.1"})
     while len(server.asked) < 4:
         assert process.poll() is None

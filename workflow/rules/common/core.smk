@@ -58,6 +58,9 @@ def read_config(path):
     return yaml.load(Path(path).read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
 
 
+LAUNCHER = read_config(CHECKOUT / "workflow/accelerate.yaml")
+
+
 def of_workflow(path):
     """A file that belongs to the workflow, as seen from the working directory."""
     return path if HOME else str(CHECKOUT / path)
@@ -117,6 +120,11 @@ def options_of_long_step(wildcards, input, output):
     state = re.fullmatch(r".*/timings/(.+)\.json", str(output.timing))[1] if "timing" in output.keys() else ""
     shard = f" --shard {wildcards.scatteritem}" if "scatteritem" in wildcards.keys() else ""
     return options(wildcards, input, output) + (f" --state {shlex.quote(f'{STUDY}/state/{state}')}" if state else "") + shard
+
+
+def launcher_settings(wildcards, input):
+    """How processes that share a training are started: a change of it may change what they add in which order."""
+    return as_json(launcher=LAUNCHER)
 
 
 def checkpoint_option(wildcards, resources):

@@ -109,6 +109,13 @@ def hub_request(wildcards):
     raise WorkflowError(f"{wildcards.repo} at {wildcards.revision} is no source in the config of study {config['study']}.")
 
 
+def known_sums(wildcards, input):
+    """Of the table of checksums what speaks of this download: other repositories' lines change nothing of it."""
+    tables = read_config(input.checksums) if Path(input.checksums).is_file() else {}
+    name = f"{wildcards.repo.replace('--', '/', 1)}@{wildcards.revision}"
+    return as_json(sums=tables.get(name) if isinstance(tables, dict) else "unreadable")
+
+
 def preferences_config(wildcards):
     """How the files of a dataset are read."""
     dataset = DATASETS[wildcards.dataset]

@@ -183,7 +183,7 @@ def ratings_config(wildcards):
     return as_json(columns=judge["columns"], judged=axes_of(wildcards.judge), policies=policies, **reading)
 
 
-ASKING_KEYS = ("url", "model", "key_env", "lowest", "highest", "classes", "seed", "max_tokens", "failed")
+ASKING_KEYS = ("model", "lowest", "highest", "classes", "seed", "max_tokens", "failed")
 
 
 def rubric_files(wildcards):
@@ -192,17 +192,25 @@ def rubric_files(wildcards):
 
 
 def asking_config(wildcards):
-    """What the answers of a judge behind an endpoint depend on."""
-    judge = (JUDGES | PAIRWISE)[wildcards.judge]
-    rubrics = {axis: judge["rubric"][axis] for axis in axes_of(wildcards.judge)}
-    return as_json(judge=wildcards.judge, rubrics=rubrics, **{key: judge[key] for key in ASKING_KEYS if key in judge})
+    """What the answers of a judge behind an endpoint depend on: not the variable that holds the key, nor a slash at the end of the url."""
+    judge, axes = (JUDGES | PAIRWISE)[wildcards.judge], axes_of(wildcards.judge)
+    return as_json(
+        judge=wildcards.judge, url=judge["url"].rstrip("/"), axes=axes, **{key: judge[key] for key in ASKING_KEYS if key in judge}
+    )
 
 
 def asking_effort(wildcards, resources):
     """Numbers that change no answer: as options that depend on a resource they rerun nothing. The price is of a million tokens, sent:received."""
     judge = (JUDGES | PAIRWISE)[wildcards.judge]
     price = f"{judge['price_in']}:{judge['price_out']}" if "price_in" in judge else "unknown"
-    return f"--timeout {judge['timeout']} --tries {judge['tries']} --price {price}"
+    key = f" --key-env {judge['key_env']}" if "key_env" in judge else ""
+    return f"--timeout {judge['timeout']} --tries {judge['tries']} --price {price}{key}"
+
+
+def options_of_asking(wildcards, input, output):
+    """As options_of_long_step, with the file of the paid answers, which outlasts the state: nothing asks for them again."""
+    name = re.fullmatch(r".*/timings/(.+)\.json", str(output.timing))[1]
+    return options_of_long_step(wildcards, input, output) + f" --answers {shlex.quote(f'{STUDY}/answers/{name}.jsonl')}"
 
 
 def pairs_config(wildcards):

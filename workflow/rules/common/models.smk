@@ -10,15 +10,21 @@ def import_source(source, needed="a model: config.json, model.safetensors and th
         return local(f"{hub_folder('models', source)}/{manifest_name(model_selection(source))}")
     path = Path(source["path"])
     if path.suffix == ".gguf":
-        return [config_file(str(file)) for file in (path, *map(path.with_name, BESIDE_GGUF)) if file == path or file.is_file()]
+        beside = [file for file in map(path.with_name, BESIDE_GGUF) if file.is_file()]
+        return [config_file(str(file)) for file in (path, *beside, *licences(path.parent))]
     there = sorted(path.glob("*"))
-    files = [str(file) for file in there if file.suffix in MODEL_SUFFIXES or file.name == source.get("file")]
+    files = [file for file in there if file.suffix in MODEL_SUFFIXES or file.name == source.get("file")]
     if not files:
         raise WorkflowError(
             f"config: {source['path']} does not hold {needed} needed"
             f"{', or one of its GGUF files by its name (file)' if any(file.suffix == '.gguf' for file in there) else ''}."
         )
-    return [config_file(file) for file in files]
+    return [config_file(str(file)) for file in dict.fromkeys([*files, *licences(path)])]
+
+
+def licences(folder):
+    """What a source says of its licence: the model's NOTICE holds it."""
+    return sorted(file for file in folder.glob("*") if file.name.startswith(("LICENSE", "NOTICE")) and file.is_file())
 
 
 def model_sources():

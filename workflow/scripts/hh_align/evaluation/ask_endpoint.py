@@ -42,7 +42,7 @@ def class_in(answer: str | None, classes: dict[str, float]) -> float | None:
 def main() -> None:
     started = time.monotonic()
     args = parse(
-        __doc__, config="config", timeout="int", tries="int", price="text", rubrics="paths", prompts="path", responses="path", state="path",
+        __doc__, config="config", timeout="int", tries="int", price="text", key_env="text?", answers="path", rubrics="paths", prompts="path", responses="path", state="path",
         output="path", quarantine="path", timing="path",
     )  # fmt: skip
     config, inputs = args.config, [*args.rubrics, args.prompts, args.responses]
@@ -51,15 +51,15 @@ def main() -> None:
     else:
         lowest, highest = config["lowest"], config["highest"]
         read, lacking = partial(number_in, lowest=lowest, highest=highest), f"got no number from {lowest:g} to {highest:g}"
-    endpoint = Endpoint(config, read, args.timeout, args.tries)
-    rubrics = {axis: read_rubric(path, MARKS) for axis, path in zip(sorted(config["rubrics"]), args.rubrics, strict=True)}
+    endpoint = Endpoint(config, args.key_env, read, args.timeout, args.tries)
+    rubrics = {axis: read_rubric(path, MARKS) for axis, path in zip(config["axes"], args.rubrics, strict=True)}
     made_by = provenance(config, inputs)
     rows = [row for window in answered_windows(args.prompts, args.responses) for row in window if row["axis"] in rubrics]
     if not rows:
         raise StudyError(f"{args.responses}: no prompt is answered. {REBUILD}")
     texts = [filled(rubrics[row["axis"]], {mark: row[mark] for mark in MARKS}) for row in rows]
     with state_folder(args.state, PAID, started) as state:
-        answers = ask_all(endpoint, texts, [row["prompt_id"] for row in rows], state, "response")
+        answers = ask_all(endpoint, args.answers, texts, [row["prompt_id"] for row in rows], state, "response")
         entries = [row | answer for row, answer in zip(rows, answers, strict=True)]
         failed = [entry for entry in entries if entry["value"] is None]
         settle_failed(failed, f"{len(entries)} responses", config, lacking, "lowest")

@@ -64,12 +64,12 @@ def decided(row: dict, answers: list[dict]) -> dict:
 def main() -> None:
     started = time.monotonic()
     args = parse(
-        __doc__, config="config", timeout="int", tries="int", price="text", rubrics="paths", prompts="path", policy="path", against="path",
+        __doc__, config="config", timeout="int", tries="int", price="text", key_env="text?", answers="path", rubrics="paths", prompts="path", policy="path", against="path",
         state="path", output="path", quarantine="path", timing="path",
     )  # fmt: skip
     config, inputs = args.config, [*args.rubrics, args.prompts, args.policy, args.against]
-    endpoint = Endpoint(config, letter_in, args.timeout, args.tries)
-    rubrics = {axis: read_rubric(path, MARKS) for axis, path in zip(sorted(config["rubrics"]), args.rubrics, strict=True)}
+    endpoint = Endpoint(config, args.key_env, letter_in, args.timeout, args.tries)
+    rubrics = {axis: read_rubric(path, MARKS) for axis, path in zip(config["axes"], args.rubrics, strict=True)}
     made_by = provenance(config, inputs)
     rows = [row for row in compared(args.prompts, args.policy, args.against) if row["axis"] in rubrics]
     if not rows:
@@ -77,7 +77,7 @@ def main() -> None:
     asked = [row for row in rows if row["policy"] != row["against"]]
     texts = [text for row in asked for text in questions(row, rubrics[row["axis"]])]
     with state_folder(args.state, PAID, started) as state:
-        answers = ask_all(endpoint, texts, [row["prompt_id"] for row in asked for _ in ORDERS], state, "question")
+        answers = ask_all(endpoint, args.answers, texts, [row["prompt_id"] for row in asked for _ in ORDERS], state, "question")
         pairs = dict(zip(((row["axis"], row["prompt_id"]) for row in asked), zip(answers[::2], answers[1::2], strict=True), strict=True))
         failed = [
             {"axis": axis, "prompt_id": name, **answer}

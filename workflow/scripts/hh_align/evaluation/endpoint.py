@@ -73,28 +73,35 @@ def seconds_to_wait(header: str | None, tries: int) -> float:
 
 
 class Endpoint:
-    """One chat endpoint: `requests` counts what was sent. read: the value that an answer is, None for an unreadable one."""
+    """One chat endpoint: `requests` counts what was sent. key_env: the variable that holds the key; read: the value that an answer is, None for an unreadable one."""
 
     def __init__(
         self,
         config: dict,
+        key_env: str | None,
         read: Callable[[str | None], Value | None],
         timeout: float,
         tries: int,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.config, self.read, self.timeout, self.tries, self.wait, self.requests = config, read, timeout, tries, wait, 0
+        self.config, self.key_env, self.read, self.timeout, self.tries, self.wait, self.requests = (
+            config,
+            key_env,
+            read,
+            timeout,
+            tries,
+            wait,
+            0,
+        )
         self.key: str | None = None
         self.url = config["url"].rstrip("/") + "/chat/completions"
         self.headers = {"Content-Type": "application/json"}
-        if "key_env" in config:
-            key = os.environ.get(config["key_env"], "")
+        if key_env:
+            key = os.environ.get(key_env, "")
             if not key:
-                raise StudyError(
-                    f"judges.{config['judge']}: the environment variable {config['key_env']} is not set; it must hold the key."
-                )
+                raise StudyError(f"judges.{config['judge']}: the environment variable {key_env} is not set; it must hold the key.")
             if not key.isascii() or not key.isprintable():
-                raise StudyError(f"judges.{config['judge']}: {config['key_env']} holds what cannot be a key (a line break?).")
+                raise StudyError(f"judges.{config['judge']}: {key_env} holds what cannot be a key (a line break?).")
             self.headers["Authorization"] = f"Bearer {key}"
             self.key = key
 
@@ -134,7 +141,7 @@ class Endpoint:
                 why, header = f"status {error.code}", error.headers.get("Retry-After")
                 error.close()
                 if error.code not in (408, 409, 429) and error.code < 500:
-                    raise StudyError(f"{self.url}: {why} for {name}. {advice(error.code, self.config)}") from None
+                    raise StudyError(f"{self.url}: {why} for {name}. {advice(error.code, self.config, self.key_env)}") from None
             except (OSError, HTTPException) as error:  # HTTPException: the connection broke in the middle
                 reason = getattr(error, "reason", error)
                 why = "no answer in time" if isinstance(reason, TimeoutError) else f"no connection ({type(reason).__name__})"
@@ -154,10 +161,10 @@ def tokens_of(completion: dict) -> dict[str, int]:
     return {name: count for name, count in counts.items() if type(count) is int}
 
 
-def advice(code: int, config: dict) -> str:
+def advice(code: int, config: dict, key_env: str | None) -> str:
     """What to do about a refusal."""
     if code in (401, 403):
-        return f"Check the key in {config['key_env']}." if "key_env" in config else "It wants a key: set key_env."
+        return f"Check the key in {key_env}." if key_env else "It wants a key: set key_env."
     if code == 404:
         return f"Check url, and whether it has the model {config['model']}."
     return "The endpoint sends elsewhere: set url to that place." if code < 400 else "Check model, max_tokens and url."
@@ -187,20 +194,21 @@ class AnswerFile:
             os.fsync(file.fileno())
 
 
-def ask_all(endpoint: Endpoint, texts: Sequence[str], names: Sequence[str], state: State, unit: str) -> list[dict]:
+def ask_all(endpoint: Endpoint, kept_in: Path, texts: Sequence[str], names: Sequence[str], state: State, unit: str) -> list[dict]:
     """What the endpoint says to each text, with the `key` of its request; equal requests are one. Raises StudyError as Endpoint.ask does.
 
-    What the state holds is read anew and not asked for again, unless it is unreadable. names: what an error calls the texts; unit: what
-    progress counts.
+    What the file `kept_in` holds, which nothing removes, is read anew and not asked for again, unless it is unreadable and `failed` says that this
+    is an error. names: what an error calls the texts; unit: what progress counts.
     """
-    answers, progress = AnswerFile(state.folder / "answers.jsonl"), Progress(len(texts), unit)
+    kept_in.parent.mkdir(parents=True, exist_ok=True)
+    answers, progress = AnswerFile(kept_in), Progress(len(texts), unit)
     keys = [key_of(endpoint, text) for text in texts]
     entries: dict[str, dict] = {}
     for key, text, name in zip(keys, texts, names, strict=True):
         kept = answers.entries.get(key)
         if key in entries:
             progress.skip(1)
-        elif kept and (value := endpoint.read(kept["answer"])) is not None:
+        elif kept and ((value := endpoint.read(kept["answer"])) is not None or endpoint.config["failed"] != "error"):
             entries[key] = kept | {"value": value}
             progress.skip(1)
         else:

@@ -6,7 +6,7 @@ from pathlib import Path
 from hh_align.core.artifacts import write_text
 
 FOLDER = "sums"
-NOT_KEPT = ("state", "logs", "benchmarks", "labels", FOLDER)
+NOT_KEPT = ("state", "logs", "benchmarks", "labels", "answers", "receipts", FOLDER)
 """Folders of a study without sums: what a run leaves on its way, and answers, which carry a sum in every line."""
 LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 

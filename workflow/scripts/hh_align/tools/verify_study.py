@@ -10,6 +10,7 @@ from hh_align.core.artifacts import logical_name, read_provenance, say, sha256
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.tools.sums import kept_files, sum_faults
+from hh_align.tools.verify_receipts import outside_faults
 
 SHOWN = 3
 
@@ -89,6 +90,7 @@ def main() -> None:
             f"{args.folder}: no such study. Existing: {', '.join(sorted(path.name for path in Path('results').glob('*'))) or 'none'}."
         )
     count, faults, unknown = study_faults(args.folder)
+    faults += outside_faults(args.folder)
     for fault in faults:
         say(fault)
     if unknown:
