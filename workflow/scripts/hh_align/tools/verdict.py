@@ -29,6 +29,7 @@ import yaml
 
 from hh_align.analysis import (
     check_claims,
+    check_facts,
     compare_policies,
     compute_metrics,
     compute_power,
@@ -217,10 +218,21 @@ def analyse(rated: Rated, config: dict, replies: Replies | None = None) -> dict[
         "thresholds": (swept, sweep_thresholds.THRESHOLDS),
         "threshold_leads": (leads, sweep_thresholds.LEADS),
         "threshold_flips": (flips, sweep_thresholds.FLIPS),
-        "claims": (check_claims.check(ratings, clusters, config, examined=examined), check_claims.CLAIMS),
+        "claims": (check_claims.check(ratings, clusters, comparisons_of(config), examined=examined), check_claims.CLAIMS),
         "power": (compute_power.questions(rated, config), compute_power.POWER),
         "text": (texts, examine_text.TEXT),
     }
+
+
+def comparisons_of(config: dict) -> dict:
+    """The config with those of its claims that compare policies."""
+    return config | {"claims": [claim for claim in config["claims"] if "parts" in claim]}
+
+
+def facts_of(config: dict, folder: Path) -> tuple[list[dict], pa.Schema]:
+    """What the claims of fact find in the tables of the analysis in a folder; without such claims no rows."""
+    claims = [claim for claim in config["claims"] if "parts" not in claim]
+    return check_facts.check_facts(claims, sorted(folder.glob("*.parquet"))), check_facts.FACTS
 
 
 def draw(tables: dict[str, pd.DataFrame], ratings: Ratings, config: dict, folder: Path) -> None:
@@ -260,12 +272,17 @@ def main() -> None:
     say(f"{len(config['order'])} policies, {' and '.join(f'{len(rated.prompts[axis]):,} prompts on {axis}' for axis in AXES)}")
 
     tables = {}
-    for name, (rows, schema) in analyse(rated, config, replies_of(frame, config)).items():
+
+    def write(name: str, rows: list[dict], schema: pa.Schema) -> None:
         path = args.output / "analysis" / f"{name}.parquet"
         write_table(path, rows, schema, made_by)
         written = read_table(path)
         write_text(args.output / "report" / f"{name}.csv", as_csv(written.to_pylist(), written.schema.names))
         tables[name] = written.to_pandas()
+
+    for name, told in analyse(rated, config, replies_of(frame, config)).items():
+        write(name, *told)
+    write("facts", *facts_of(config, args.output / "analysis"))
     draw(tables, rated.ratings, config, args.output / "report/figures")
     about = config | {"study": args.output.name, "folder": str(args.output), "synthetic": False, "same_source": []}
     empty = {name: summarize_study.frame(None, columns) for name, columns in summarize_study.COLUMNS.items()}
