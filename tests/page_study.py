@@ -30,12 +30,16 @@ from hh_align.data.preferences import SCHEMA as PREFERENCES
 from hh_align.data.prepare_preferences import QUARANTINE
 from hh_align.report import plot_training, render_browser, render_report
 from hh_align.report.figures import save
-from hh_align.tools.verdict import analyse, draw
+from hh_align.tools.verdict import analyse, draw, facts_of
 
 TEMPLATES = REPOSITORY / "workflow/report"
 DEFAULTS = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
 PARENTS = {"base": None, "sft": "base", "dpo": "base", "sft_dpo": "sft", "sft_dpo_coin": "sft", "sft_dpo_reversed": "sft"}
 HOSTILE = '<img src=x onerror="window.hurt=1"></script><script>window.hurt=2</script><!-- & "quoted"'
+FACTS = [
+    {"artifact": "analysis/metrics.parquet", "count": "judge", "is": 1},
+    {"artifact": "analysis/judge.parquet", "column": "auc", "above": 0},
+]
 AXES = ("harmlessness", "helpfulness")
 
 
@@ -64,7 +68,7 @@ class PageStudy:
             "policies": {policy: {"parent": PARENTS[policy]} for policy in self.order},
             "order": self.order,
             "seeds": self.seeds,
-            "claims": DEFAULTS["claims"][1:2],
+            "claims": [DEFAULTS["claims"][1], {"claim": HOSTILE, "source": HOSTILE, "facts": FACTS, "not_measured": HOSTILE}],
             "bootstrap": {"samples": 200, "seed": 1},
         }
         self.ids = [(axis, f"{axis}-{number:03d}") for axis in AXES for number in range(n)]
@@ -132,6 +136,8 @@ class PageStudy:
             write_table(self.folder / f"analysis/{name}.parquet", rows, schema, self.made_by)
             write_text(self.folder / f"report/{name}.csv", "")
             tables[name] = pq.read_table(self.folder / f"analysis/{name}.parquet").to_pandas()
+        rows, schema = facts_of(self.config, self.folder / "analysis")
+        write_table(self.folder / "analysis/facts.parquet", rows, schema, self.made_by)
         draw(tables, rated.ratings, self.config, self.folder / "report/figures")
         self.make_up()
         rows = [

@@ -282,7 +282,8 @@ def main() -> None:
 
     for name, told in analyse(rated, config, replies_of(frame, config)).items():
         write(name, *told)
-    write("facts", *facts_of(config, args.output / "analysis"))
+    if (facts := facts_of(config, args.output / "analysis"))[0]:
+        write("facts", *facts)
     draw(tables, rated.ratings, config, args.output / "report/figures")
     about = config | {"study": args.output.name, "folder": str(args.output), "synthetic": False, "same_source": []}
     empty = {name: summarize_study.frame(None, columns) for name, columns in summarize_study.COLUMNS.items()}
