@@ -2,17 +2,20 @@
 
 import json
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
 from study_folder import REPOSITORY
 
 from hh_align.analysis.check_facts import check_facts, conclude
+from hh_align.analysis.compare_judges import AGREEMENT, agreement
 from hh_align.analysis.facts import look
 from hh_align.core.artifacts import write_table
 from hh_align.core.errors import StudyError
 
 MISSING = "not measured here"
+CLAIMS = [claim for claim in yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())["claims"] if "parts" not in claim]
 PROMPTS = pa.schema([("axis", pa.string()), ("prompt_id", pa.string()), ("subset", pa.string()), ("keywords", pa.list_(pa.string()))])
 RATINGS = pa.schema([("policy", pa.string()), ("prompt_id", pa.string()), ("reward", pa.float64()), ("label", pa.bool_())])
 JUDGE = pa.schema([("subset", pa.string()), ("accuracy", pa.float64()), ("ci_low", pa.float64()), ("ci_high", pa.float64())])
@@ -117,6 +120,32 @@ def test_a_known_value_contradicts_whatever_is_unknown(study):
     assert verdict({"column": "reward", "at_least": 1}, path) == MISSING
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [((100.0, 95.0), "supported"), ((100.0, None, 95.0), "supported"), ((100.0, 100.0), "contradicted"), ((100.0, None), MISSING)],
+)
+def test_one_value_may_be_enough(study, values, expected):
+    rows = [{"policy": "sft", "prompt_id": "p", "reward": value, "label": True} for value in values]
+    assert verdict({"column": "reward", "some": True, "below": 100}, study("analysis/ratings", rows, RATINGS)) == expected
+
+
+@pytest.mark.parametrize(("differing", "expected"), [(0, "contradicted"), (1, "supported")])
+def test_a_judge_asked_twice_is_deterministic_where_it_gives_the_same_rewards(tmp_path, differing, expected):
+    stream = np.random.default_rng(1)
+    first = stream.normal(size=(1, 2, 20, 1))
+    again = first.copy()
+    again[0, 0, :differing] += 1e-9
+    rewards = np.concatenate([first, again])
+    rows = [
+        {"judge_a": "gpt4", "judge_b": "gpt4_again", "axis": "helpfulness", "n": 40} | row
+        for row in agreement(rewards > 0, rewards, np.arange(20), 1)
+    ]
+    path = tmp_path / "results/mine/analysis/judge_agreement.parquet"
+    write_table(path, rows, AGREEMENT, MADE)
+    (claim,) = [claim for claim in CLAIMS if "GPT-4" in claim["claim"]]
+    assert [row["verdict"] for row in check_facts([claim], [path])] == [expected]
+
+
 def test_a_definition_is_held_against_every_label(study):
     rows = [{"policy": "sft", "prompt_id": f"p{n}", "reward": reward, "label": reward >= -3} for n, reward in enumerate((-4.0, -3.0, 1.5))]
     path = study("analysis/ratings", rows, RATINGS)
@@ -214,13 +243,12 @@ def test_what_a_claim_says_beyond_its_facts_leaves_it_open(study):
 
 def test_the_synthesis_report_on_the_papers_release(released, tmp_path):
     # what the release says is judged, what it does not say is left open; a wrong number of prompts would be contradicted
-    claims = [claim for claim in yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())["claims"] if "parts" not in claim]
     folder = tmp_path / "results/published"
     for name, path in (("analysis/ratings", "ratings"), ("prompts/prompts", "prompts")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.parquet").write_bytes((released / f"{path}.parquet").read_bytes())
     rows = check_facts(
-        claims, [*folder.glob("*/*.parquet"), *released.glob("responses/*/*.parquet"), *released.glob("rewards/*/*/*.parquet")]
+        CLAIMS, [*folder.glob("*/*.parquet"), *released.glob("responses/*/*.parquet"), *released.glob("rewards/*/*/*.parquet")]
     )
     verdicts = {row["claim"]: row["verdict"] for row in rows}
     assert len(verdicts) == 18 and set(verdicts.values()) == {"supported", MISSING}

@@ -64,6 +64,9 @@ BAD = {
     "an interval that is": ({"count": None, "column": "keywords", "interval": True}, ".interval belongs to bounds (above, at_least, below, at_most), not to is."),
     "rows of a setting": ({"count": None, "setting": "seed", "where": {"axis": "harmlessness"}}, ".where has no meaning with setting: it belongs to column or count."),
     "each of a column": ({"count": None, "column": "axis", "each": "axis"}, ".each has no meaning with column: it belongs to count."),
+    "some of a count": ({"some": True}, ".some has no meaning with count: it belongs to column."),
+    "some of an interval": ({"count": None, "is": None, "column": "axis", "above": 1, "interval": True, "some": True}, ".some has no meaning with interval: it asks one value."),
+    "some of a list": ({"count": None, "column": "axis", "some": True, "is": ["harmlessness"]}, ".some has no meaning with a list in is: it asks one value."),
     "files that are": ({"count": None, "made_of": ["data/hh/preferences.parquet"]}, ".is has no meaning with made_of, which lists the files itself."),
 }  # fmt: skip
 

@@ -70,6 +70,7 @@ FACT = {
 }
 BOUNDED = {"artifact": "analysis/ratings.parquet", "count": "prompt_id", "each": "policy", "at_least": 1, "at_most": 500}
 FILES = {"artifact": "rewards/*/*/seed-*.parquet", "made_of": ["prompts/prompts.parquet"]}
+SOME = {"artifact": "analysis/judge.parquet", "column": "accuracy", "some": True, "above": 50.5}
 SETTING = {"artifact": "policies/sft/seed-*/provenance.json", "setting": "method.trainer", "is": ["sft"]}
 
 
@@ -159,6 +160,7 @@ MORE = {
     },
     "published": {"release": {"path": "somewhere"}, "claims": [of_fact(BOUNDED)]},
     "made_of": {"claims": [of_fact(FILES)]},
+    "some": {"claims": [of_fact(SOME)]},
     "local": {
         "claims": [of_fact(SETTING)],
         "models": {"base": {"source": "local", "path": "somewhere", "file": "a.gguf", "notice": "x"}},

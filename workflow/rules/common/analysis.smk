@@ -111,7 +111,15 @@ def fact_files():
     """What the claims of fact are held against, of all that the study makes."""
     manifests = dict.fromkeys([*base_files(), *judge_files(), *policy_files()])
     models = [manifest.replace("manifest.json", "provenance.json") for manifest in manifests]
-    made = ["<results>/prompts/prompts.parquet", *preference_files(), *response_files(), *reward_files(), *models, RATINGS, *analysis_files()]
+    made = [
+        "<results>/prompts/prompts.parquet",
+        *preference_files(),
+        *response_files(),
+        *reward_files(),
+        *models,
+        RATINGS,
+        *analysis_files(),
+    ]
     asked = [fact["artifact"] for claim in FACTS for fact in claim.get("facts", [])]
     return [path for path in made if any(Path(path).match(artifact) for artifact in asked)]
 

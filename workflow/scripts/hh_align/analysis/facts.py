@@ -140,15 +140,19 @@ def made_of(wanted: list[str], files: list[Path]) -> Found:
 
 
 def holds(fact: dict, groups: list[Values]) -> Found:
-    """Whether every group of values is as stated; an unknown value leaves open what no known one contradicts."""
+    """Whether every group of values is as stated, or `some` value is; an unknown value leaves open what no known one decides."""
     known = [[value for value in group if value is not None] for group in groups]
     if not any(known):
         return Found(nothing(fact), MISSING)
-    wrong = any(group and not is_so(fact, group) for group in known)
     unknown = any(None in group or not group for group in groups)
+    if fact.get("some"):
+        right = any(is_so(fact, [value]) for group in known for value in group)
+        verdict = "supported" if right else MISSING if unknown else "contradicted"
+    else:
+        wrong = any(group and not is_so(fact, group) for group in known)
+        verdict = "contradicted" if wrong else MISSING if unknown else "supported"
     shown = [value[:LETTERS] if isinstance(value, str) else value for group in known for value in group]
-    words = few(shown, counted="column" in fact)
-    return Found(words + SOME_UNKNOWN * unknown, "contradicted" if wrong else MISSING if unknown else "supported")
+    return Found(few(shown, counted="column" in fact) + SOME_UNKNOWN * unknown, verdict)
 
 
 def nothing(fact: dict) -> str:

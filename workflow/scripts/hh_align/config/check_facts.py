@@ -47,7 +47,7 @@ def _check_fact(key: str, fact: dict) -> None:
     if len(looks) != 1:
         raise StudyError(f"{key} needs one of {', '.join(LOOKS)}; it has {' and '.join(looks) or 'none of them'}.")
     _check_artifact(f"{key}.artifact", fact["artifact"], looks[0])
-    for name, meant in (("where", ("column", "count")), ("each", ("count",)), ("interval", ("column",))):
+    for name, meant in (("where", ("column", "count")), ("each", ("count",)), ("interval", ("column",)), ("some", ("column",))):
         if name in fact and looks[0] not in meant:
             raise StudyError(f"{key}.{name} has no meaning with {looks[0]}: it belongs to {' or '.join(meant)}.")
     _check_bounds(key, fact, looks[0])
@@ -76,6 +76,8 @@ def _check_bounds(key: str, fact: dict, look: str) -> None:
         raise StudyError(f"{key} needs is, or bounds ({', '.join(BOUNDS)}); it has {has}.")
     if {"above", "at_least"} <= set(fact) or {"below", "at_most"} <= set(fact):
         raise StudyError(f"{key} has {' and '.join(bounds)}: one bound from below and one from above are enough.")
+    if "some" in fact and ("interval" in fact or isinstance(fact.get("is"), list)):
+        raise StudyError(f"{key}.some has no meaning with {'interval' if 'interval' in fact else 'a list in is'}: it asks one value.")
     if look == "count":
         for name in ("is", *bounds):
             value = fact.get(name)
