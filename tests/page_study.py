@@ -10,6 +10,7 @@ import yaml
 from study_folder import REPOSITORY
 
 from hh_align.analysis import (
+    check_facts,
     compare_judges,
     compare_published,
     correct_by_labels,
@@ -30,7 +31,7 @@ from hh_align.data.preferences import SCHEMA as PREFERENCES
 from hh_align.data.prepare_preferences import QUARANTINE
 from hh_align.report import plot_training, render_browser, render_report
 from hh_align.report.figures import save
-from hh_align.tools.verdict import analyse, draw, facts_of
+from hh_align.tools.verdict import analyse, draw
 
 TEMPLATES = REPOSITORY / "workflow/report"
 DEFAULTS = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
@@ -136,8 +137,8 @@ class PageStudy:
             write_table(self.folder / f"analysis/{name}.parquet", rows, schema, self.made_by)
             write_text(self.folder / f"report/{name}.csv", "")
             tables[name] = pq.read_table(self.folder / f"analysis/{name}.parquet").to_pandas()
-        rows, schema = facts_of(self.config, self.folder / "analysis")
-        write_table(self.folder / "analysis/facts.parquet", rows, schema, self.made_by)
+        found = check_facts.check_facts(self.config["claims"][1:], sorted(self.folder.glob("analysis/*.parquet")))
+        write_table(self.folder / "analysis/facts.parquet", found, check_facts.FACTS, self.made_by)
         draw(tables, rated.ratings, self.config, self.folder / "report/figures")
         self.make_up()
         rows = [

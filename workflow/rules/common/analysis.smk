@@ -2,8 +2,7 @@
 
 RATINGS = "<results>/analysis/ratings.parquet"
 RESCORED = RELEASED and len(JUDGES) > 1
-COMPARISONS = [claim for claim in config["claims"] if "parts" in claim]
-FACTS = [claim for claim in config["claims"] if "parts" not in claim]
+COMPARISONS, FACTS = comparing(config["claims"]), stating(config["claims"])
 
 
 def thresholds():

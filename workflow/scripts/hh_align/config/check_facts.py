@@ -42,6 +42,16 @@ def of_study(claims: list[dict], study: str) -> list[dict]:
     return [{key: value for key, value in claim.items() if key != "studies"} for claim in own]
 
 
+def comparing(claims: list[dict]) -> list[dict]:
+    """The claims that compare policies."""
+    return [claim for claim in claims if "parts" in claim]
+
+
+def stating(claims: list[dict]) -> list[dict]:
+    """The claims of fact."""
+    return [claim for claim in claims if "parts" not in claim]
+
+
 def _check_fact(key: str, fact: dict) -> None:
     looks = [look for look in LOOKS if look in fact]
     if len(looks) != 1:

@@ -40,6 +40,7 @@ from hh_align.analysis import (
 from hh_align.analysis.examine_text import Replies
 from hh_align.analysis.gather_ratings import as_table, check_judges, fault, labelled, reply_facts
 from hh_align.analysis.ratings import Rated, Ratings, by_axis, checkpoints, headline, judged_axes, read_ratings, shown_judge
+from hh_align.config.check_facts import comparing, stating
 from hh_align.core.artifacts import provenance, read_table, say, write_table, write_text
 from hh_align.core.axes import AXES, THRESHOLD_KEYS
 from hh_align.core.command import parse, run
@@ -218,21 +219,13 @@ def analyse(rated: Rated, config: dict, replies: Replies | None = None) -> dict[
         "thresholds": (swept, sweep_thresholds.THRESHOLDS),
         "threshold_leads": (leads, sweep_thresholds.LEADS),
         "threshold_flips": (flips, sweep_thresholds.FLIPS),
-        "claims": (check_claims.check(ratings, clusters, comparisons_of(config), examined=examined), check_claims.CLAIMS),
+        "claims": (
+            check_claims.check(ratings, clusters, config | {"claims": comparing(config["claims"])}, examined=examined),
+            check_claims.CLAIMS,
+        ),
         "power": (compute_power.questions(rated, config), compute_power.POWER),
         "text": (texts, examine_text.TEXT),
     }
-
-
-def comparisons_of(config: dict) -> dict:
-    """The config with those of its claims that compare policies."""
-    return config | {"claims": [claim for claim in config["claims"] if "parts" in claim]}
-
-
-def facts_of(config: dict, folder: Path) -> tuple[list[dict], pa.Schema]:
-    """What the claims of fact find in the tables of the analysis in a folder; without such claims no rows."""
-    claims = [claim for claim in config["claims"] if "parts" not in claim]
-    return check_facts.check_facts(claims, sorted(folder.glob("*.parquet"))), check_facts.FACTS
 
 
 def draw(tables: dict[str, pd.DataFrame], ratings: Ratings, config: dict, folder: Path) -> None:
@@ -282,8 +275,8 @@ def main() -> None:
 
     for name, told in analyse(rated, config, replies_of(frame, config)).items():
         write(name, *told)
-    if (facts := facts_of(config, args.output / "analysis"))[0]:
-        write("facts", *facts)
+    if facts := check_facts.check_facts(stating(config["claims"]), sorted(args.output.glob("analysis/*.parquet"))):
+        write("facts", facts, check_facts.FACTS)
     draw(tables, rated.ratings, config, args.output / "report/figures")
     about = config | {"study": args.output.name, "folder": str(args.output), "synthetic": False, "same_source": []}
     empty = {name: summarize_study.frame(None, columns) for name, columns in summarize_study.COLUMNS.items()}
