@@ -38,7 +38,7 @@ def look(fact: dict, files: list[Path]) -> Found:
     if not files:
         return Found(f"this study has no {fact['artifact']}", MISSING)
     if "made_of" in fact:
-        return made_of(fact["made_of"], files)
+        return made_of(fact, files)
     if fact.get("interval"):
         return by_interval(fact, read_rows(fact, files, "ci_low", "ci_high"))
     groups = {"setting": settings, "count": counts, "column": values}[next(key for key in ("setting", "count", "column") if key in fact)]
@@ -121,9 +121,9 @@ def made(path: Path) -> dict:
         raise StudyError(f"{path}: not a readable provenance. Delete the file; the next run rebuilds it.") from None
 
 
-def made_of(wanted: list[str], files: list[Path]) -> Found:
+def made_of(fact: dict, files: list[Path]) -> Found:
     """Whether each file was made of exactly these others; not measured where it was made of no file of this study and no model of the hub."""
-    verdicts, names = [], []
+    wanted, verdicts, names = fact["made_of"], [], []
     for path in files:
         inputs = list(made(path).get("inputs", {}))
         study = logical_name(path).split("/")[0]
@@ -135,7 +135,7 @@ def made_of(wanted: list[str], files: list[Path]) -> Found:
             exact = all(matched) and {pattern for own in matched for pattern in own} == set(wanted)
             verdicts.append("supported" if exact else "contradicted")
     if "contradicted" not in verdicts and MISSING in verdicts:
-        return Found("it was made elsewhere, and its file does not say of what", MISSING)
+        return Found(f"{fact['artifact']} was made elsewhere and does not say of what", MISSING)
     return Found(few(names), "contradicted" if "contradicted" in verdicts else "supported")
 
 
