@@ -2,7 +2,9 @@
 
 import pytest
 from configs import SCHEMA, load
+from study_folder import REPOSITORY
 
+from hh_align.config.check_facts import TABLES
 from hh_align.config.resolve import resolve
 from hh_align.core.errors import StudyError
 
@@ -32,6 +34,11 @@ def test_the_papers_claims_of_fact_belong_to_the_faithful_and_the_published_stud
         for name in ("config", "published", "demo", "extended")
     }
     assert (len(facts["config"]), facts["demo"], facts["extended"]) == (18, [], []) and facts["published"] == facts["config"]
+
+
+def test_the_tables_that_a_fact_may_name_are_those_of_the_pages():
+    pages = (REPOSITORY / "docs/artifacts.md").read_text()
+    assert [table for table in TABLES if f"### analysis/{table}.parquet" not in pages] == []
 
 
 def test_a_claim_without_content_lacks_a_key():

@@ -1,13 +1,19 @@
-"""The report's table of facts: apart from the claims that compare, with what was found, and only where a study states facts."""
+"""The report's table of facts: what was found stands beside each claim, and the section is there only where a study states facts."""
+
+from page_study import FACTS, HOSTILE, PageStudy
+
+from hh_align.analysis.check_facts import FACTS as SCHEMA
+from hh_align.analysis.check_facts import check_facts
+from hh_align.core.artifacts import write_table
 
 
-def test_claims_of_fact_stand_apart_from_those_that_compare_with_what_was_found(study):
-    page = study.render_report().read_text()
-    section = page.split('<section id="claims">')[1].split("</section>")[0]
-    compared, facts = section.split("<h3>Of the study itself</h3>")
-    assert "SFT outperforms DPO" in compared and "this study has no analysis/judge.parquet" in facts
-    assert "not measured here" in facts and f"analysis/metrics.parquet, number of judge: {len(study.config['judges'])} (stated: 1)" in facts
-    (study.folder / "analysis/facts.parquet").rename(study.folder / "facts.away")
-    without = study.render_report(tables=[name for name in study.report_config()["tables"] if name != "facts"]).read_text()
-    (study.folder / "facts.away").rename(study.folder / "analysis/facts.parquet")
-    assert "Of the study itself" not in without
+def test_claims_of_fact_stand_with_what_was_found(tmp_path):
+    study = PageStudy(tmp_path / "results/made")
+    files = sorted(study.folder.glob("prompts/*.parquet"))
+    facts = [{"artifact": "prompts/prompts.parquet", "count": "axis", "is": 3}, FACTS[1]]
+    rows = check_facts([{"claim": HOSTILE, "source": HOSTILE, "facts": facts, "not_measured": HOSTILE}], files)
+    write_table(study.folder / "analysis/facts.parquet", rows, SCHEMA, study.made_by)
+    section = study.render_report().read_text().split("<h3>Of the study itself</h3>")[1].split("</section>")[0]
+    assert "contradicted" in section and "prompts/prompts.parquet, number of axis: 2 (stated: 3)" in section and "<img src" not in section
+    (study.folder / "analysis/facts.parquet").unlink()
+    assert "Of the study itself" not in study.render_report().read_text()
