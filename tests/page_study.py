@@ -10,6 +10,7 @@ import yaml
 from study_folder import REPOSITORY
 
 from hh_align.analysis import (
+    check_facts,
     compare_judges,
     compare_published,
     correct_by_labels,
@@ -36,6 +37,10 @@ TEMPLATES = REPOSITORY / "workflow/report"
 DEFAULTS = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
 PARENTS = {"base": None, "sft": "base", "dpo": "base", "sft_dpo": "sft", "sft_dpo_coin": "sft", "sft_dpo_reversed": "sft"}
 HOSTILE = '<img src=x onerror="window.hurt=1"></script><script>window.hurt=2</script><!-- & "quoted"'
+FACTS = [
+    {"artifact": "analysis/metrics.parquet", "count": "judge", "is": 1},
+    {"artifact": "analysis/judge.parquet", "column": "auc", "above": 0},
+]
 AXES = ("harmlessness", "helpfulness")
 
 
@@ -64,7 +69,7 @@ class PageStudy:
             "policies": {policy: {"parent": PARENTS[policy]} for policy in self.order},
             "order": self.order,
             "seeds": self.seeds,
-            "claims": DEFAULTS["claims"][1:2],
+            "claims": [DEFAULTS["claims"][1], {"claim": HOSTILE, "source": HOSTILE, "facts": FACTS, "not_measured": HOSTILE}],
             "bootstrap": {"samples": 200, "seed": 1},
         }
         self.ids = [(axis, f"{axis}-{number:03d}") for axis in AXES for number in range(n)]
@@ -132,6 +137,8 @@ class PageStudy:
             write_table(self.folder / f"analysis/{name}.parquet", rows, schema, self.made_by)
             write_text(self.folder / f"report/{name}.csv", "")
             tables[name] = pq.read_table(self.folder / f"analysis/{name}.parquet").to_pandas()
+        found = check_facts.check_facts(self.config["claims"][1:], sorted(self.folder.glob("analysis/*.parquet")))
+        write_table(self.folder / "analysis/facts.parquet", found, check_facts.FACTS, self.made_by)
         draw(tables, rated.ratings, self.config, self.folder / "report/figures")
         self.make_up()
         rows = [

@@ -10,6 +10,7 @@ def made(step, *tables):
 
 SAID = {"summarize_study", "render_report"}
 CLAIMS = made("check_claims", "claims") | SAID
+FACTS = made("check_facts", "facts") | SAID
 COMPARED = made("compare_policies", "comparisons") | {"plot_comparisons"} | SAID
 PUBLISHED = made("compare_published", "agreement") | SAID
 SWEPT = made("sweep_thresholds", "thresholds", "threshold_leads", "threshold_flips") | {"plot_thresholds"} | SAID
@@ -17,10 +18,12 @@ POWER = made("compute_power", "power") | SAID
 CARDS = {f"write_model_card {name}" for name in POLICIES - {"base 0"}}
 TEXT = made("examine_text", "text") | COMPARED | CLAIMS | PUBLISHED | SWEPT | CARDS
 DRIFT = made("summarize_drift", "drift") | {"plot_drift"} | TEXT
-EXAMINED = made("examine_judge", "judge", "judge_calibration", "judge_roc") | {"plot_judge", "plot_retention"} | COMPARED | CLAIMS | SWEPT
+EXAMINED = (
+    made("examine_judge", "judge", "judge_calibration", "judge_roc") | {"plot_judge", "plot_retention"} | COMPARED | CLAIMS | FACTS | SWEPT
+)
 ANALYSIS = (
     {"gather_ratings"} | made("compute_metrics", "metrics") | made("compute_retention", "retention", "changed_prompts") | COMPARED | CLAIMS
-    | PUBLISHED | SWEPT | POWER | DRIFT | {"plot_figures", "plot_retention", "render_browser"} | CARDS
+    | FACTS | PUBLISHED | SWEPT | POWER | DRIFT | {"plot_figures", "plot_retention", "render_browser"} | CARDS
 )  # fmt: skip
 
 

@@ -76,6 +76,26 @@ def test_training_ran_as_published(paper):
     assert abs(log[0]["loss"] - 0.693147) < 1e-4
 
 
+def test_the_synthesis_report_is_held_against_the_artifacts(paper):
+    # the stand-in has fewer rows, one keyword and one judge; all else is as in the paper's study
+    verdicts = {row["claim"]: row["verdict"] for row in pq.read_table(paper / "analysis/facts.parquet").to_pylist()}
+    told = {verdict: [claim for claim in verdicts if verdicts[claim] == verdict] for verdict in verdicts.values()}
+    assert told["contradicted"] == [
+        "The harmful prompts are filtered by the keywords kill, murder and rape",
+        "HH-RLHF has about 160,000 training and 8,000 test rows",
+    ]
+    assert {"Judging by GPT-4 is non-deterministic", "Classifiers are brittle"} <= set(told["not measured here"])
+    assert {
+        "Four models are evaluated",
+        "The prompts are from the test split",
+        "Decoding is greedy, without sampling",
+        "A response has at most 50 new tokens",
+        "OpenAssistant's DeBERTa reward model rates prompt and response together",
+        "One reward model rates all four models",
+        "The models are trained by SFT and by DPO",
+    } <= set(told["supported"])
+
+
 def test_the_licence_travels_with_every_policy(paper):
     for folder in ("models/base", "policies/sft/seed-42", "policies/sft_dpo/seed-42"):
         assert "OPT-175B is licensed under the OPT-175B license" in (paper / folder / "NOTICE").read_text()

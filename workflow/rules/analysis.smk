@@ -94,7 +94,7 @@ use rule step as check_claims with:
     benchmark:
         "<benchmarks>/check_claims.tsv"
     params:
-        **runs("analysis.check_claims", analysis_config("equivalence_margin", "bootstrap", claims=config["claims"])),
+        **runs("analysis.check_claims", analysis_config("equivalence_margin", "bootstrap", claims=COMPARISONS)),
 
 
 use rule step as compare_published with:

@@ -1,6 +1,6 @@
-# What some studies ask for: another run beside theirs, true labels, over-refusal, suites, a second judge of a release, pairwise judges, sweeps, noise, snapshots.
+# What some studies ask for: another run beside theirs, true labels, over-refusal, suites, a second judge of a release, pairwise judges, sweeps, noise, snapshots, claims of fact.
 # needs: analysis/ratings.parquet and what the config names
-# makes: analysis/{reproduction,gold,label_agreement,overrefusal,suites,pairwise,rescoring,sweep,noise,snapshots}.parquet
+# makes: analysis/{reproduction,gold,label_agreement,overrefusal,suites,pairwise,rescoring,sweep,noise,snapshots,facts}.parquet
 
 
 use rule step as compare_runs with:
@@ -32,6 +32,21 @@ use rule step as correct_by_labels with:
         "<benchmarks>/correct_by_labels.tsv"
     params:
         **runs("analysis.correct_by_labels", label_config),
+
+
+if FACTS:
+
+    use rule step as check_facts with:
+        input:
+            artifacts=fact_files(),
+        output:
+            "<results>/analysis/facts.parquet",
+        log:
+            "<logs>/check_facts.log",
+        benchmark:
+            "<benchmarks>/check_facts.tsv"
+        params:
+            **runs("analysis.check_facts", as_json(claims=FACTS)),
 
 
 if OVERREFUSAL:

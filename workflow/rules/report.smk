@@ -195,6 +195,7 @@ use rule step as summarize_study with:
         label_agreement=gold_files("label_agreement"),
         pairwise="<results>/analysis/pairwise.parquet" if PAIRWISE else [],
         claims="<results>/analysis/claims.parquet",
+        facts="<results>/analysis/facts.parquet" if FACTS else [],
         text="<results>/analysis/text.parquet",
         published=local(of_workflow("resources/published.yaml")),
     output:

@@ -9,8 +9,10 @@ from study_folder import REPOSITORY
 
 from hh_align.analysis.check_claims import check, compare_spreads, conclude, judged, literally
 from hh_align.analysis.ratings import read_ratings
+from hh_align.config.check_facts import comparing
 
 DEFAULTS = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+CLAIMS = comparing(DEFAULTS["claims"])
 AXES = ("harmlessness", "helpfulness")
 POLICIES = {"base": {"parent": None}, "sft": {"parent": "base"}, "dpo": {"parent": "base"}, "sft_dpo": {"parent": "sft"}}
 CONFIG = {
@@ -27,7 +29,7 @@ CONFIG = {
 def paper(released):
     """claim -> its row, the paper's sentences on the paper's released ratings."""
     rated = read_ratings(released / "ratings.parquet")
-    return pd.DataFrame(check(rated.ratings, dict.fromkeys(AXES, np.arange(50)), CONFIG | {"claims": DEFAULTS["claims"]}))
+    return pd.DataFrame(check(rated.ratings, dict.fromkeys(AXES, np.arange(50)), CONFIG | {"claims": CLAIMS}))
 
 
 def test_outperforms_all_others_is_not_what_the_papers_own_numbers_say(paper):
@@ -127,7 +129,7 @@ def test_no_other_arm_touches_a_sentence_of_the_paper():
     # a control above sft_dpo would deny "all others", of which the paper has three
     stream, names = np.random.default_rng(2), [*POLICIES, "sft_dpo_coin"]
     rewards = {name: number / 2 - 1 + stream.normal(size=200) for number, name in enumerate(names)}
-    config = CONFIG | {"claims": DEFAULTS["claims"], "order": names, "policies": POLICIES | {"sft_dpo_coin": {"parent": "sft"}}}
+    config = CONFIG | {"claims": CLAIMS, "order": names, "policies": POLICIES | {"sft_dpo_coin": {"parent": "sft"}}}
     rows = pd.DataFrame(check(ratings_of(**rewards), dict.fromkeys(AXES, np.arange(200)), config))
     assert not rows["part"].str.contains("sft_dpo_coin").any()
     assert set(rows[rows["claim"].str.startswith("SFT+DPO outperforms")]["verdict"]) == {"supported"}

@@ -34,9 +34,9 @@ def test_every_key_of_the_schema_is_tried():
     def tried(path):
         return any(len(keys) == len(path) and all(key in ("*", own) for key, own in zip(path, keys, strict=True)) for keys in ENTRIES)
 
-    # controls and snapshots are written out as policies, the name of a suite as what the table says: test_short_forms.py, test_snapshots.py and
-    # test_suites.py try them
-    written_out = {"controls", "snapshots", "name"}
+    # controls and snapshots are written out as policies, the name of a suite as what the table says, the studies of a claim as its being there:
+    # test_short_forms.py, test_snapshots.py, test_suites.py and test_claims.py try them
+    written_out = {"controls", "snapshots", "name", "studies"}
     assert [dotted(path) for path in dict.fromkeys(schema_paths(DEFINITION)) if not written_out & set(path) and not tried(path)] == []
 
 
@@ -92,6 +92,7 @@ NEEDED = {
     ("reproduction",): ["folder", "judges"],
     ("claims", 0): ["claim", "parts"],
     ("claims", 0, "parts", 0): ["higher", "than", "metrics"],
+    ("claims", 0, "facts", 0): ["artifact"],
 }
 
 

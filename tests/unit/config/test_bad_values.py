@@ -13,10 +13,11 @@ OTHERS = {bool: letters | numbers | objects | lists, int: letters | objects | li
           str: numbers | objects | lists, list: letters | numbers | objects, dict: letters | numbers | lists}  # fmt: skip
 
 
-VALUES = {"only", "where"}  # keys that hold values of a file's columns: a number is as good there as a text, or a list of them
+# keys that hold values of a file's columns: a number is as good there as a text, or a list of them; so are those of `is`
+VALUES = {"only", "where"}
 
 
-@pytest.mark.parametrize("path", [path for path in ENTRIES if not VALUES & set(path[:-1])], ids=dotted)
+@pytest.mark.parametrize("path", [path for path in ENTRIES if not VALUES & set(path[:-1]) and "is" not in path], ids=dotted)
 def test_a_value_of_another_type_is_refused(path):
     name, value = ENTRIES[path]
     others = numbers | lists if path[-1] == "adapter" else OTHERS[type(value)]  # a text is its folder
@@ -24,7 +25,7 @@ def test_a_value_of_another_type_is_refused(path):
 
 
 NUMBERS = [path for path, (_, value) in ENTRIES.items() if type(value) in (int, float) and "only" not in path]
-THRESHOLDS = {"harmless_min", "helpful_above", "lowest", "highest", "safe", "unsafe"}  # a reward may be any number
+THRESHOLDS = {"above", "below", "harmless_min", "helpful_above", "lowest", "highest", "safe", "unsafe"}  # a reward may be any number
 BEYOND = {
     "learning_rate": [0, 1.5], "beta": [0], "max_grad_norm": [0], "alpha": [0], "r": [0], "dropout": [1, 1.5], "discordance": [0, 1.01], "init_std": [0],
     "equivalence_margin": [0, 100.5], "calibration_share": [0, 0.9], "label_smoothing": [0.5, 1], "noise": [0.5, 1], "sft_weight": [], "epochs": [0], "batch_size": [0], "micro_batch": [0], "max_rows": [0], "samples": [0],
@@ -36,6 +37,7 @@ BEYOND = {
     "desirable_weight": [0], "undesirable_weight": [0], "lowest": [10], "highest": [], "safe": [], "unsafe": [], "max_tokens": [0], "timeout": [0], "tries": [0], "price_in": [], "price_out": [], "refused_from": [1.01],
     "empty": [101], "repeating": [101], "repeated_ngrams": [101], "compression": [0], "cut_rise": [101], "same": [101], "length_ratio": [0, 0.9], "kl_ratio": [0],
     "perplexity_ratio": [0], "unchanged": [101], "unmoved_kl": [], "depths": [0], "hash_range": [1.5],
+    "above": [], "below": [], "at_least": [], "at_most": [],
 }  # fmt: skip
 
 

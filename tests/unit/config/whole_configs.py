@@ -60,6 +60,24 @@ RESPONSES = {
 }  # fmt: skip
 PINNED = {"n": 9, "where": {"label": ["safe"]}, "endpoint": "https://host"}
 OWN_SUITE = {"path": "mine.json", "records": "all"}
+FACT = {
+    "artifact": "analysis/judge.parquet",
+    "where": {"subset": "harmless-base"},
+    "column": "accuracy",
+    "interval": True,
+    "above": 50.5,
+    "below": 99.5,
+}
+BOUNDED = {"artifact": "analysis/ratings.parquet", "count": "prompt_id", "each": "policy", "at_least": 1, "at_most": 500}
+FILES = {"artifact": "rewards/*/*/seed-*.parquet", "made_of": ["prompts/prompts.parquet"]}
+SOME = {"artifact": "analysis/judge.parquet", "column": "accuracy", "some": True, "above": 50.5}
+SETTING = {"artifact": "policies/sft/seed-*/provenance.json", "setting": "method.trainer", "is": ["sft"]}
+
+
+def of_fact(fact, **more):
+    return {"claim": "So it is", "source": "here", "facts": [fact], **more}
+
+
 MORE = {
     "config": {
         "datasets": {
@@ -138,9 +156,13 @@ MORE = {
         "datasets": {"clean": {"from": "synthetic", "decontaminate": {}, "judge_margin": {"judge": "small", "quantile": 0.1}}},
         "judges": {"small": {"data": "synthetic", "max_length": 128, "training": {"max_rows": 9}}},
         "models": {"base": {"pretraining": {"max_rows": 9}}},
+        "claims": [of_fact(FACT, not_measured="the rest")],
     },
-    "published": {"release": {"path": "somewhere"}},
+    "published": {"release": {"path": "somewhere"}, "claims": [of_fact(BOUNDED)]},
+    "made_of": {"claims": [of_fact(FILES)]},
+    "some": {"claims": [of_fact(SOME)]},
     "local": {
+        "claims": [of_fact(SETTING)],
         "models": {"base": {"source": "local", "path": "somewhere", "file": "a.gguf", "notice": "x"}},
         "datasets": {
             "hh": {
@@ -157,7 +179,7 @@ MORE = {
 
 def whole(name):
     """A valid config in which nothing is left to a default."""
-    return resolve(load("config" if name == "local" else name, MORE[name]), SCHEMA)
+    return resolve(load(name if name in ("demo", "published") else "config", MORE[name]), SCHEMA)
 
 
 WHOLE = {name: whole(name) for name in MORE}

@@ -2,6 +2,7 @@
 
 RATINGS = "<results>/analysis/ratings.parquet"
 RESCORED = RELEASED and len(JUDGES) > 1
+COMPARISONS, FACTS = comparing(config["claims"]), stating(config["claims"])
 
 
 def thresholds():
@@ -96,12 +97,30 @@ def analysis_tables():
         ("sweeps" in config, ["sweep"]),
         (NOISE_ARMS, ["noise"]),
         (SNAPSHOTS, ["snapshots"]),
+        (FACTS, ["facts"]),
     ]
     return always + [table for asked, tables in where if asked for table in tables]
 
 
 def analysis_files():
     return expand("<results>/analysis/{table}.parquet", table=analysis_tables())
+
+
+def fact_files():
+    """What the claims of fact are held against, of all that the study makes."""
+    manifests = dict.fromkeys([*base_files(), *judge_files(), *policy_files()])
+    models = [manifest.replace("manifest.json", "provenance.json") for manifest in manifests]
+    made = [
+        "<results>/prompts/prompts.parquet",
+        *preference_files(),
+        *response_files(),
+        *reward_files(),
+        *models,
+        RATINGS,
+        *analysis_files(),
+    ]
+    asked = [fact["artifact"] for claim in FACTS for fact in claim.get("facts", [])]
+    return [path for path in made if any(Path(path).match(artifact) for artifact in asked)]
 
 
 def pairwise_axes():

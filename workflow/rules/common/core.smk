@@ -23,6 +23,7 @@ HOME = Path.cwd() == CHECKOUT  # else the workflow runs from another folder, or 
 SCRIPTS = CHECKOUT / "workflow/scripts"
 sys.path.insert(0, str(SCRIPTS))
 
+from hh_align.config.check_facts import comparing, stating
 from hh_align.config.check_weights import has_weights, template_key
 from hh_align.config.graph import JUDGES_MADE_HERE, JUDGES_WITH_WEIGHTS, graph, policy_order
 from hh_align.config.lineage import asked_otherwise, differences, other_weights

@@ -48,6 +48,7 @@ def statistics(labels: np.ndarray, rewards: np.ndarray) -> dict[str, float]:
     flat, scores = labels.reshape(2, -1), rewards.reshape(2, -1)
     return {
         "same labels, %": 100 * float((flat[0] == flat[1]).mean()),
+        "same rewards, %": 100 * float((scores[0] == scores[1]).mean()),
         "kappa of labels": kappa(*flat),
         "Spearman of rewards": ranks(*scores),
         "Kendall of rewards": order(*scores),

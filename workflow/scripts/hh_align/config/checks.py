@@ -4,6 +4,7 @@ import re
 
 from hh_align.config.check_asked import check_asked
 from hh_align.config.check_data import check_datasets, check_needed_datasets, check_prompts
+from hh_align.config.check_facts import check_claims
 from hh_align.config.check_judges import check_judges, check_overrefusal
 from hh_align.config.check_release import check_release
 from hh_align.config.check_training import (
@@ -37,6 +38,7 @@ def check_references(config: dict) -> None:
     check_contrasts(config)
     check_reproduction(config)
     check_labels(config)
+    check_claims(config["claims"])
     check_responses(config)
     if "release" in config:
         check_release(config)

@@ -10,6 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
+from hh_align.config.check_facts import of_study
 from hh_align.config.check_judges import take_pairwise
 from hh_align.config.check_weights import write_parents
 from hh_align.config.checks import check_references
@@ -54,6 +55,7 @@ def resolve(config: dict, schema: Path, layers: Sequence[Mapping] = ()) -> dict:
     write_parents(config)
     take_pairwise(config)
     check_references(config)
+    config["claims"] = of_study(config["claims"], config["study"])
     for holder in (config, *config["policies"].values(), *config["methods"].values()):
         for key in ("controls", "snapshots"):
             holder.pop(key, None)

@@ -5,6 +5,7 @@ import pandas as pd
 from hh_align.core.axes import AXES, CAS, PROMPT_NAMES, RATES, WINS
 
 MARK = " !"
+NOT_MEASURED = "not measured here"
 """Behind a policy whose text has a caveat, and behind each verdict about it."""
 
 
@@ -54,6 +55,16 @@ def claim_lines(claims: pd.DataFrame, judge: str) -> list[str]:
     for row in rows.itertuples():
         caveat = f"{row.caveat}; " if isinstance(row.caveat, str) else ""
         lines.append(f'"{row.claim}": {row.verdict}, as stated: {row.as_stated} ({caveat}{row.reason.split("; ")[0]}).')
+    return lines
+
+
+def fact_lines(facts: pd.DataFrame) -> list[str]:
+    """Each claim of fact with its verdict and the first of what was found; those that the study cannot tell in one line, by their number."""
+    rows = facts.drop_duplicates("claim")
+    told = rows[rows["verdict"] != NOT_MEASURED]
+    lines = [f'"{row.claim}": {row.verdict} ({row.evidence.split("; ")[0]}).' for row in told.itertuples()]
+    if left := len(rows) - len(told):
+        lines.append(f"{left} of {len(rows)} claims of fact are {NOT_MEASURED}: report/facts.csv says why.")
     return lines
 
 

@@ -17,7 +17,7 @@ from hh_align.analysis.verdict import declared, in_words, rank_sentences, unrank
 from hh_align.core.artifacts import read_table, say, write_text
 from hh_align.core.axes import GOOD_WORDS, MEANS, METRIC_AXES
 from hh_align.core.command import parse, run
-from hh_align.report.lines import MARK, claim_lines, judge_lines, label_lines, marked, pairwise_lines, power_lines
+from hh_align.report.lines import MARK, claim_lines, fact_lines, judge_lines, label_lines, marked, pairwise_lines, power_lines
 
 WIDTH = 110
 IN_TRAINING = {"lead": "the blank line that begins", "cue": 'the "Assistant:" that ends'}
@@ -178,6 +178,8 @@ def summary(config: dict, tables: dict[str, pd.DataFrame], published: dict, look
     for judge in sorted(config.get("pairwise", {})):
         for line in pairwise_lines(tables["comparisons"], tables["pairwise"], judge, told):
             console.print(line)
+    for line in fact_lines(tables["facts"]):
+        console.print(line)
     for line in [
         *(f"{MARK.strip()} {policy}: {caveat}." for policy, caveat in told.items()),
         *closing_lines(config),
@@ -223,13 +225,14 @@ COLUMNS = {
     "label_agreement": ["rater_a", "rater_b", "axis", "policy", "n", "agreement", "kappa"],
     "pairwise": ["judge", "policy_b", "axis", "inconsistency", "decided", "first", "first_low", "first_high"],
     "claims": ["judge", "seed", "claim", "verdict", "as_stated", "reason", "caveat"],
+    "facts": ["claim", "verdict", "evidence"],
     "text": ["policy", "seed", *FLAGS, *(why for why, _ in FLAGS.values())],
 }
 
 
 def main() -> None:
     required = dict.fromkeys(("metrics", "comparisons", "retention", "power", "leads", "published", "output"), "path")
-    optional = dict.fromkeys(("judge", "claims", "gold", "label_agreement", "pairwise", "text"), "path?")
+    optional = dict.fromkeys(("judge", "claims", "facts", "gold", "label_agreement", "pairwise", "text"), "path?")
     args = parse(__doc__, config="config", **required, **optional)
     tables = {name: frame(getattr(args, name), columns) for name, columns in COLUMNS.items()}
     published = yaml.safe_load(args.published.read_text())["policies"] if args.config["compare_published"] else {}

@@ -29,6 +29,7 @@ import yaml
 
 from hh_align.analysis import (
     check_claims,
+    check_facts,
     compare_policies,
     compute_metrics,
     compute_power,
@@ -39,6 +40,7 @@ from hh_align.analysis import (
 from hh_align.analysis.examine_text import Replies
 from hh_align.analysis.gather_ratings import as_table, check_judges, fault, labelled, reply_facts
 from hh_align.analysis.ratings import Rated, Ratings, by_axis, checkpoints, headline, judged_axes, read_ratings, shown_judge
+from hh_align.config.check_facts import comparing, stating
 from hh_align.core.artifacts import provenance, read_table, say, write_table, write_text
 from hh_align.core.axes import AXES, THRESHOLD_KEYS
 from hh_align.core.command import parse, run
@@ -217,7 +219,10 @@ def analyse(rated: Rated, config: dict, replies: Replies | None = None) -> dict[
         "thresholds": (swept, sweep_thresholds.THRESHOLDS),
         "threshold_leads": (leads, sweep_thresholds.LEADS),
         "threshold_flips": (flips, sweep_thresholds.FLIPS),
-        "claims": (check_claims.check(ratings, clusters, config, examined=examined), check_claims.CLAIMS),
+        "claims": (
+            check_claims.check(ratings, clusters, config | {"claims": comparing(config["claims"])}, examined=examined),
+            check_claims.CLAIMS,
+        ),
         "power": (compute_power.questions(rated, config), compute_power.POWER),
         "text": (texts, examine_text.TEXT),
     }
@@ -260,12 +265,18 @@ def main() -> None:
     say(f"{len(config['order'])} policies, {' and '.join(f'{len(rated.prompts[axis]):,} prompts on {axis}' for axis in AXES)}")
 
     tables = {}
-    for name, (rows, schema) in analyse(rated, config, replies_of(frame, config)).items():
+
+    def write(name: str, rows: list[dict], schema: pa.Schema) -> None:
         path = args.output / "analysis" / f"{name}.parquet"
         write_table(path, rows, schema, made_by)
         written = read_table(path)
         write_text(args.output / "report" / f"{name}.csv", as_csv(written.to_pylist(), written.schema.names))
         tables[name] = written.to_pandas()
+
+    for name, told in analyse(rated, config, replies_of(frame, config)).items():
+        write(name, *told)
+    if facts := check_facts.check_facts(stating(config["claims"]), sorted(args.output.glob("analysis/*.parquet"))):
+        write("facts", facts, check_facts.FACTS)
     draw(tables, rated.ratings, config, args.output / "report/figures")
     about = config | {"study": args.output.name, "folder": str(args.output), "synthetic": False, "same_source": []}
     empty = {name: summarize_study.frame(None, columns) for name, columns in summarize_study.COLUMNS.items()}

@@ -9,6 +9,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from hh_align.analysis.ratings import judged_axes
+from hh_align.config.check_facts import check_claims
 from hh_align.config.resolve import SCHEMA, explain, read_schema
 from hh_align.core.axes import AXES, THRESHOLD_KEYS
 from hh_align.core.errors import StudyError
@@ -60,6 +61,7 @@ def read_settings(path: Path) -> dict:
         raise StudyError(f"{path}: no readable YAML ({' '.join(str(error).split())}).") from None
     if error := best_match(Draft202012Validator(schema).iter_errors(settings)):
         raise StudyError(f"{path}: {explain(error, 'the file')}")
+    check_claims(settings.get("claims", []), f"{path}: claims")
     return settings
 
 

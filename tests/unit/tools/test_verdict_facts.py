@@ -1,0 +1,60 @@
+"""Claims of fact in the settings of a verdict: held against its tables, told apart from those that compare, and refused where they cannot be read."""
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from command_line import call
+from study_folder import REPOSITORY
+
+from hh_align.tools import verdict
+
+AXES = ("harmlessness", "helpfulness")
+
+
+def said(folder, claims):
+    """(exit status, what is printed) of a verdict on made-up ratings of two policies under these claims."""
+    rows = [
+        {"policy": policy, "axis": axis, "prompt_id": f"{axis}-{number}", "reward": shift - number}
+        for shift, policy in enumerate(("base", "sft"))
+        for axis in AXES
+        for number in range(6)
+    ]
+    pd.DataFrame(rows).to_csv(folder / "rated.csv", index=False)
+    (folder / "settings.yaml").write_text(yaml.safe_dump({"claims": claims}))
+    options = {"defaults": REPOSITORY / "config/config.yaml", "settings": folder / "settings.yaml", "output": folder / "out"}
+    return call(verdict, responses=[folder / "rated.csv"], **options)
+
+
+def test_claims_of_fact_are_held_against_the_tables_of_the_verdict(tmp_path):
+    facts = {
+        "two policies": {"artifact": "analysis/ratings.parquet", "column": "policy", "is": ["base", "sft"]},
+        "three judges": {"artifact": "analysis/ratings.parquet", "count": "judge", "is": 3},
+        "greedy": {"artifact": "responses/*/seed-*.parquet", "column": "top2_gap_min", "at_least": 0},
+    }
+    compared = {"claim": "sft is better", "source": "", "parts": [{"higher": "sft", "than": ["base"], "metrics": ["HmR"]}]}
+    status, printed = said(tmp_path, [compared, *({"claim": claim, "source": "", "facts": [fact]} for claim, fact in facts.items())])
+    assert status == 0, printed
+    told = " ".join(printed.split())
+    assert '"three judges": contradicted (analysis/ratings.parquet, number of judge: 1 (stated: 3)).' in told
+    assert "1 of 3 claims of fact are not measured here" in told and '"sft is better": ' in told
+    table = pq.read_table(tmp_path / "out/analysis/facts.parquet").to_pandas()
+    assert table["verdict"].tolist() == ["supported", "contradicted", "not measured here"]
+    assert set(pq.read_table(tmp_path / "out/analysis/claims.parquet")["claim"].to_pylist()) == {"sft is better"}
+
+
+def test_a_verdict_without_claims_of_fact_says_nothing_of_them(tmp_path):
+    status, printed = said(tmp_path, [])
+    assert status == 0 and "claims of fact" not in printed and not (tmp_path / "out/analysis/facts.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("fact", "message"),
+    [
+        ({"artifact": "analysis/rating.parquet", "count": "rows", "is": 1}, ".artifact is analysis/rating.parquet, which is no artifact"),
+        ({"artifact": "analysis/ratings.parquet", "counts": "rows", "is": 1}, " has no key counts"),
+    ],
+)
+def test_a_bad_claim_of_fact_is_one_message_with_the_settings_name(tmp_path, fact, message):
+    status, printed = said(tmp_path, [{"claim": "so", "source": "", "facts": [fact]}])
+    assert status == 1 and f"settings.yaml: claims.0.facts.0{message}" in printed and not (tmp_path / "out").exists()
