@@ -19,7 +19,7 @@ CONFIG = {
     "seeds": [42],
     "bootstrap": {"samples": 2000, "seed": 1},
     "contrasts": [["dpo", "base"], ["dpo", "sft"], ["sft_dpo", "sft"], ["sft_dpo", "dpo"]],
-    "primary": ["sft_dpo", "sft"],
+    "primary": ["sft_dpo", "sft", "CAS"],
     "equivalence_margin": 5.0,
     "all_pairs": False,
     "examined": [],

@@ -68,7 +68,7 @@ def pairwise_lines(comparisons: pd.DataFrame, pairwise: pd.DataFrame, judge: str
     rows, lines = rows.drop_duplicates(["policy_b", "policy_a", "metric"]), []
     for total in pairwise[(pairwise["judge"] == judge) & pairwise["policy_b"].isna()].itertuples():
         won = [
-            f"{marked(row.policy_b, told)} against {marked(row.policy_a, told)} {row.difference:+.0f} {ends(row.ci_low, row.ci_high)}, {row.verdict}"
+            f"{marked(row.policy_b, told)} against {marked(row.policy_a, told)} {row.difference:+.0f} {ends(row.sim_low, row.sim_high)}, {row.verdict}"
             for row in rows[rows["metric"] == WINS[total.axis]].itertuples()
         ]
         lines.append(f"By judge {judge}, wins less losses in % of {PROMPT_NAMES[total.axis]}: {'; '.join(won)}.")

@@ -62,7 +62,8 @@ def study_of(frame: pd.DataFrame, settings: dict, path: str, defaults: dict) -> 
     root = settings.get("root", "base" if "base" in policies else policies[0])
     named_parents = dict(frame.dropna(subset="parent")[["policy", "parent"]].to_numpy()) if "parent" in frame else {}
     parents = {policy: (named_parents | settings.get("parents", {})).get(policy, root) for policy in policies if policy != root}
-    named = {root, *parents, *parents.values(), *(name for pair in settings.get("contrasts", []) for name in pair)}
+    pairs = [settings.get("primary", [])[:2], *settings.get("contrasts", [])]
+    named = {root, *parents, *parents.values(), *(name for pair in pairs for name in pair)}
     require_known(path, "policy", named, policies)
     seeds = {policy: sorted(set(frame[frame["policy"] == policy]["seed"])) for policy in policies}
     others = {tuple(own_seeds) for policy, own_seeds in seeds.items() if policy != root}
