@@ -10,17 +10,17 @@ def made(step, *tables):
 
 SAID = {"summarize_study", "render_report"}
 CLAIMS = made("check_claims", "claims") | SAID
-COMPARED = made("compare_policies", "comparisons") | {"plot_comparisons"} | SAID
+POWER = made("compute_power", "power") | SAID
+COMPARED = made("compare_policies", "comparisons") | {"plot_comparisons"} | POWER
 PUBLISHED = made("compare_published", "agreement") | SAID
 SWEPT = made("sweep_thresholds", "thresholds", "threshold_leads", "threshold_flips") | {"plot_thresholds"} | SAID
-POWER = made("compute_power", "power") | SAID
 CARDS = {f"write_model_card {name}" for name in POLICIES - {"base 0"}}
 TEXT = made("examine_text", "text") | COMPARED | CLAIMS | PUBLISHED | SWEPT | CARDS
 DRIFT = made("summarize_drift", "drift") | {"plot_drift"} | TEXT
 EXAMINED = made("examine_judge", "judge", "judge_calibration", "judge_roc") | {"plot_judge", "plot_retention"} | COMPARED | CLAIMS | SWEPT
 ANALYSIS = (
     {"gather_ratings"} | made("compute_metrics", "metrics") | made("compute_retention", "retention", "changed_prompts") | COMPARED | CLAIMS
-    | PUBLISHED | SWEPT | POWER | DRIFT | {"plot_figures", "plot_retention", "render_browser"} | CARDS
+    | PUBLISHED | SWEPT | DRIFT | {"plot_figures", "plot_retention", "render_browser"} | CARDS
 )  # fmt: skip
 
 
@@ -43,7 +43,7 @@ SHARDS = {
 }
 GATHERED = {f"gather_shards {table}{name.replace(' ', '/seed-')}" for table in ("responses ", "rewards deberta/") for name in POLICIES}
 JUDGED = EXAMINED | {"score_pairs deberta"}
-NEW_PROMPTS = {"select_prompts"} | evaluated(*POLICIES) | POWER
+NEW_PROMPTS = {"select_prompts"} | evaluated(*POLICIES)
 BESIDE = PUBLISHED - SAID  # the paper's numbers stand beside those of its own protocol only
 SFT = {"train_sft sft 42", "compute_references dpo sft 42", "train_dpo sft_dpo 42", "plot_training"}
 DPO = {"train_dpo dpo 42", "train_dpo sft_dpo 42", "plot_training"}

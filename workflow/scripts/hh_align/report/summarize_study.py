@@ -178,7 +178,7 @@ def summary(config: dict, tables: dict[str, pd.DataFrame], published: dict, look
         console.print(gain_table(rows, tables["retention"], config, judge, published, told, unranked(tables["leads"], judge)))
         lines = [str(sentence) for sentence in verdict_sentences(contrasts)] + error_rates(contrasts) + judge_lines(tables["judge"], judge)
         lines += label_lines(tables["label_agreement"], judge)
-        lines += rank_sentences(tables["leads"], judge, MARK) + power_lines(tables["power"])
+        lines += rank_sentences(tables["leads"], judge, MARK) + power_lines(tables["power"], judge)
         for line in lines + claim_lines(tables["claims"], judge):
             console.print(line)
     for judge in sorted(config.get("pairwise", {})):
@@ -214,7 +214,7 @@ COLUMNS = {
         "caveat_b",
     ],
     "retention": ["judge", "seed", "policy", "reference", "axis", "retained", "denominator", "chance"],
-    "power": ["question", "axis", "n", "effective_n", "difference"],
+    "power": ["question", "judge", "policy_b", "policy_a", "metric", "n", "seeds", "difference"],
     "leads": [
         "judge",
         "axis",

@@ -36,6 +36,7 @@ from hh_align.analysis import (
     examine_text,
     sweep_thresholds,
 )
+from hh_align.analysis.deciding import power_of_contrasts
 from hh_align.analysis.examine_text import Replies
 from hh_align.analysis.gather_ratings import as_table, check_judges, fault, labelled, reply_facts
 from hh_align.analysis.ratings import Rated, Ratings, by_axis, checkpoints, headline, judged_axes, read_ratings, shown_judge
@@ -210,6 +211,7 @@ def analyse(rated: Rated, config: dict, replies: Replies | None = None) -> dict[
     examined = {(row["policy"], row["seed"]): row for row in texts}
     swept, leads, flips = sweep_thresholds.sweep(ratings, clusters, config, examined=examined)
     compared = compare_policies.compare_policies(ratings, clusters, config, examined=examined)
+    undecided = power_of_contrasts(rated, pd.DataFrame(compared), config) if compared else []
     return {
         "metrics": (compute_metrics.measure(ratings, clusters, config), compute_metrics.METRICS),
         "comparisons": (compared, compare_policies.COMPARISONS),
@@ -219,7 +221,7 @@ def analyse(rated: Rated, config: dict, replies: Replies | None = None) -> dict[
         "threshold_leads": (leads, sweep_thresholds.LEADS),
         "threshold_flips": (flips, sweep_thresholds.FLIPS),
         "claims": (check_claims.check(ratings, clusters, config, examined=examined), check_claims.CLAIMS),
-        "power": (compute_power.questions(rated, config), compute_power.POWER),
+        "power": (compute_power.questions(rated, config) + undecided, compute_power.POWER),
         "text": (texts, examine_text.TEXT),
     }
 
