@@ -17,7 +17,6 @@ from hh_align.core.artifacts import logical_name, read_provenance, read_table, s
 from hh_align.core.axes import MEANS, METRIC_AXES, RATE_METRICS
 from hh_align.core.command import parse, run
 from hh_align.report.figures import colours
-from hh_align.report.lines import power_lines
 from hh_align.report.pages import caption, inline_svg, number, plain, records, render, text, total
 
 COUNTED = ("rows", "pairs", "replies", "prompts")
@@ -145,7 +144,6 @@ def opinion(tables: dict[str, pd.DataFrame], judge: str, settings: dict, order: 
         "metrics": list(judged_rates(settings)),
         "means": [MEANS[axis] for axis in judged_axes(settings)],
         "sentences": verdict_sentences(rows),
-        "power": power_lines(tables["power"], judge) if "power" in tables else [],
         "error_rates": error_rates(rows) if len(rows) else [],
         "rates": rates(tables, judge, order),
         "contrasts": contrasts(rows) if len(rows) else [],
