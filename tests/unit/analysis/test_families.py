@@ -9,8 +9,8 @@ from paper_release import CONFIG
 from rated import rated_of
 
 from hh_align.analysis.compare_policies import compare_policies
-from hh_align.analysis.families import agreeing, error_rates, is_primary
-from hh_align.analysis.verdict import declared
+from hh_align.analysis.families import ALPHA, agreeing, is_primary
+from hh_align.analysis.verdict import LEVEL, declared, error_rates
 from hh_align.core.axes import AXES
 
 MARGIN = 5.0
@@ -88,6 +88,8 @@ def test_a_primary_without_a_metric_is_meant_on_cas():
 
 
 def test_error_rates_are_said_with_and_without_a_primary():
+    assert pytest.approx(ALPHA * 100) == LEVEL
+
     def said(primary):
         return error_rates(declared(pd.DataFrame(compared((0.5, 0.5, 0.5, 0.5), 30, primary)), "deberta"))
 

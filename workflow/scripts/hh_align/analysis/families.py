@@ -1,8 +1,6 @@
-"""The verdict by one rule: which tests are corrected together, the intervals that say what those tests say, and what error rate that holds."""
+"""The verdict by one rule: which tests are corrected together, and the intervals that say what those tests say."""
 
 from collections.abc import Sequence
-
-import pandas as pd
 
 from hh_align.analysis.statistics import CONFIDENCE, holm
 from hh_align.core.axes import CAS, RATE_METRICS
@@ -75,32 +73,3 @@ def agreeing(row: dict, margin: float | None) -> dict:
     elif margin is not None and -margin < low and high < margin:
         low, high = (low, margin) if upwards else (-margin, high)
     return {**row, "sim_low": low, "sim_high": high}
-
-
-def error_rates(rows: pd.DataFrame) -> list[str]:
-    """How often a judge's verdicts may be false, from the rows of `declared`: per metric, and over the metrics together, with and without the primary.
-
-    Bounds by Bonferroni's inequality over the families, each held by Holm's rule. None where no contrast is declared.
-    """
-    rows = rows[rows["metric"].isin(RATE_METRICS)]
-    if rows.empty:
-        return []
-    alone = rows["family"] == "primary"
-    metrics = rows[~alone]["metric"].nunique()
-    contrasts = rows[~alone].groupby("metric").size()
-    share = round(100 * ALPHA)
-    told = []
-    if metrics:
-        sizes = " or ".join(map(str, sorted(set(contrasts))))
-        together = f", over {metrics} metrics together in at most {metrics * share} %" if metrics > 1 else ""
-        many = "contrast" if sizes == "1" else "contrasts"
-        told.append(
-            f"a difference that is not there is found in at most {share} % of studies per metric (Holm over its {sizes} {many}){together}"
-        )
-    if alone.any():
-        first = rows[alone].iloc[0]
-        with_it = f": with it at most {(metrics + 1) * share} % together" if metrics else ""
-        told.append(
-            f"the primary contrast, {first['policy_b']} - {first['policy_a']} on {first['metric']}, is tested by itself at {share} %{with_it}"
-        )
-    return [f"Error rates: {'; '.join(told)}. Equivalence likewise."]

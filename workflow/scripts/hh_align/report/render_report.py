@@ -9,10 +9,9 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from hh_align.analysis.families import error_rates
 from hh_align.analysis.ratings import headline, judged_axes, judged_rates
 from hh_align.analysis.text_gate import FLAGS, SHORT, caveat_over_seeds
-from hh_align.analysis.verdict import declared, unranked, verdict_sentences
+from hh_align.analysis.verdict import declared, error_rates, unranked, verdict_sentences
 from hh_align.core.artifacts import logical_name, read_provenance, read_table, say, write_text
 from hh_align.core.axes import MEANS, METRIC_AXES, RATE_METRICS
 from hh_align.core.command import parse, run

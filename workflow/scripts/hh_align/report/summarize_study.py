@@ -11,10 +11,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from hh_align.analysis.families import error_rates
 from hh_align.analysis.ratings import headline, judged_axes, judged_rates
 from hh_align.analysis.text_gate import FLAGS, caveat_of
-from hh_align.analysis.verdict import declared, in_words, rank_sentences, unranked, verdict_sentences
+from hh_align.analysis.verdict import declared, error_rates, in_words, rank_sentences, unranked, verdict_sentences
 from hh_align.core.artifacts import read_table, say, write_text
 from hh_align.core.axes import GOOD_WORDS, MEANS, METRIC_AXES
 from hh_align.core.command import parse, run
