@@ -202,8 +202,6 @@ COLUMNS = {
         "metric",
         "family",
         "difference",
-        "ci_low",
-        "ci_high",
         "sim_low",
         "sim_high",
         "judge_above_chance",
