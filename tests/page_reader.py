@@ -180,9 +180,9 @@ def elsewhere(page: Path) -> list[str]:
                     row, theirs = only(metrics, **key), only(published, **key)
                     expected = [row["value"], row["ci_low"], row["ci_high"], *([] if theirs is None else [theirs["published"]])]
                 else:
-                    key |= dict(zip(("policy_b", "policy_a"), first["text"].removesuffix(" *").split(" − "), strict=True))
+                    key |= dict(zip(("policy_b", "policy_a"), first["text"].split(" − "), strict=True))
                     row = only(compared.drop_duplicates([*key, "seed"]), **key)
-                    expected = [row["difference"], row["ci_low"], row["ci_high"]]
+                    expected = [row["difference"], row["sim_low"], row["sim_high"]]
                 shown = [text for _, text in cell["numbers"]]
                 read += len(shown)
                 if len(shown) != len(expected) or not all(map(is_rounded, shown, expected)):

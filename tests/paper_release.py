@@ -19,7 +19,7 @@ CONFIG = {
     "seeds": [42],
     "bootstrap": {"samples": 2000, "seed": 1},
     "contrasts": [["dpo", "base"], ["dpo", "sft"], ["sft_dpo", "sft"], ["sft_dpo", "dpo"]],
-    "primary": ["sft_dpo", "sft"],
+    "primary": ["sft_dpo", "sft", "CAS"],
     "equivalence_margin": 5.0,
     "all_pairs": False,
     "examined": [],
@@ -42,7 +42,7 @@ def analyse_release(folder: Path) -> None:
         (gather_ratings, CONFIG, {"prompts": files["prompts"], "responses": responses, "rewards": rewards}, "ratings"),
         (compute_metrics, CONFIG, ratings, "metrics"),
         (compare_policies, CONFIG | {"all_pairs": True}, ratings, "comparisons"),
-        (compute_power, {"sizes": [192], "discordance": 0.3}, ratings, "power"),
+        (compute_power, CONFIG | {"sizes": [192], "discordance": 0.3}, ratings | {"comparisons": files["comparisons"]}, "power"),
         (sweep_thresholds, CONFIG, ratings | flips, "thresholds"),
         (compute_retention, CONFIG, ratings | {"changed": files["changed"]}, "retention"),
     ):

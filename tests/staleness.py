@@ -11,10 +11,10 @@ def made(step, *tables):
 SAID = {"summarize_study", "render_report"}
 CLAIMS = made("check_claims", "claims") | SAID
 FACTS = made("check_facts", "facts") | SAID
-COMPARED = made("compare_policies", "comparisons") | {"plot_comparisons"} | SAID
+POWER = made("compute_power", "power") | SAID
+COMPARED = made("compare_policies", "comparisons") | {"plot_comparisons"} | POWER
 PUBLISHED = made("compare_published", "agreement") | SAID
 SWEPT = made("sweep_thresholds", "thresholds", "threshold_leads", "threshold_flips") | {"plot_thresholds"} | SAID
-POWER = made("compute_power", "power") | SAID
 CARDS = {f"write_model_card {name}" for name in POLICIES - {"base 0"}}
 TEXT = made("examine_text", "text") | COMPARED | CLAIMS | PUBLISHED | SWEPT | CARDS
 DRIFT = made("summarize_drift", "drift") | {"plot_drift"} | TEXT
@@ -23,7 +23,7 @@ EXAMINED = (
 )
 ANALYSIS = (
     {"gather_ratings"} | made("compute_metrics", "metrics") | made("compute_retention", "retention", "changed_prompts") | COMPARED | CLAIMS
-    | FACTS | PUBLISHED | SWEPT | POWER | DRIFT | {"plot_figures", "plot_retention", "render_browser"} | CARDS
+    | FACTS | PUBLISHED | SWEPT | DRIFT | {"plot_figures", "plot_retention", "render_browser"} | CARDS
 )  # fmt: skip
 
 
@@ -46,7 +46,7 @@ SHARDS = {
 }
 GATHERED = {f"gather_shards {table}{name.replace(' ', '/seed-')}" for table in ("responses ", "rewards deberta/") for name in POLICIES}
 JUDGED = EXAMINED | {"score_pairs deberta"}
-NEW_PROMPTS = {"select_prompts"} | evaluated(*POLICIES) | POWER
+NEW_PROMPTS = {"select_prompts"} | evaluated(*POLICIES)
 BESIDE = PUBLISHED - SAID  # the paper's numbers stand beside those of its own protocol only
 SFT = {"train_sft sft 42", "compute_references dpo sft 42", "train_dpo sft_dpo 42", "plot_training"}
 DPO = {"train_dpo dpo 42", "train_dpo sft_dpo 42", "plot_training"}

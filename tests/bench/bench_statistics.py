@@ -21,15 +21,26 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "workflow" / "scripts"))
 
 from hh_align.analysis import compute_metrics
 from hh_align.analysis.compare_policies import adjust
-from hh_align.analysis.contrasts import compare_labels, over_seeds
+from hh_align.analysis.contrasts import compare_labels, levels_of, over_seeds
 from hh_align.analysis.equivalence import largest_tail, least_gained, paired_p, score
 from hh_align.analysis.rank_sets import rank_sets
 from hh_align.analysis.statistics import NEW_SEEDS
+from hh_align.core.axes import AXES, METRIC_AXES, RATE_METRICS
 
 MARGIN = 0.05
+POLICIES = ("base", "sft", "dpo", "sft_dpo")
 PAIRS = [("dpo", "base"), ("dpo", "sft"), ("sft_dpo", "sft"), ("sft_dpo", "dpo")]
 RATES = (0.02, 0.04, 0.1, 0.3, 0.5, 0.7, 0.9, 0.96, 0.98)
 CLUSTERS = ([10] * 5, [30, 10, 5, 3, 2], [40] + [2] * 5, [20, 10, 5, 5, 2, 2, 2, 2, 1, 1], [20, 10] + [1] * 20, [30] + [1] * 49, [2] * 25)
+TRUTHS = {
+    "all 20 %": (50, (0.2,) * 4),
+    "all 50 %": (50, (0.5,) * 4),
+    "all 90 %": (50, (0.9,) * 4),
+    "one other": (50, (0.3, 0.3, 0.3, 0.7)),
+    "one equal pair": (50, (0.2, 0.5, 0.5, 0.9)),
+    "at the margin": (200, (0.9, 0.9, 0.9, 0.95)),
+}
+"""Prompts, and rates of base, sft, dpo and sft_dpo."""
 Line = tuple[str, str, str]
 """Rule, figure required, figure measured."""
 
@@ -170,7 +181,68 @@ def ranks(studies: int) -> Iterator[Line]:
         yield f"a policy leads by noise, {count} seeds, seed SD {spread}", "at most 5", shown(led, studies, largest=True)
 
 
-PARTS = {"equivalence": equivalence, "seeds": seeds, "clusters": clusters, "ranks": ranks}
+def study(stream: np.random.Generator, n: int, rates: tuple[float, ...], margin: float | None) -> list[dict]:
+    """The declared contrasts of one seed, on all metrics: policies with these rates on both axes, n prompts each; margin of equivalence, None: not asked."""
+    latent = np.sqrt(0.6) * stream.normal(size=(2, n, 1)) + np.sqrt(0.4) * stream.normal(size=(2, n, 4))
+    good = dict(zip(POLICIES, np.moveaxis(latent < norm.ppf(rates), 2, 0), strict=True))
+    changes = {
+        ((b, a), axis): 100.0 * good[b][side][:, None] - 100.0 * good[a][side][:, None] for b, a in PAIRS for side, axis in enumerate(AXES)
+    }
+    clusters, rows = dict.fromkeys(AXES, np.arange(n)), []
+    for metric in RATE_METRICS:
+        axes = METRIC_AXES[metric]
+        for (b, a), level in levels_of(changes, clusters, PAIRS, metric, []).items():
+            labels = [(good[a][AXES.index(axis)], good[b][AXES.index(axis)]) for axis in axes]
+            row = compare_labels(labels, [clusters[axis] for axis in axes], margin, level)
+            about = {"judge": "j", "seed": 1, "metric": metric, "family": "declared", "estimand": "", "judge_above_chance": None}
+            rows.append({**about, "policy_b": b, "policy_a": a, "true": 100 * (rates[POLICIES.index(b)] - rates[POLICIES.index(a)]), **row})
+    return rows
+
+
+def families(studies: int) -> Iterator[Line]:
+    """Errors per metric and over the metrics together, without and with a primary, and the coverage of the intervals beside the verdicts."""
+
+    def is_false(row: dict) -> bool:
+        return (row["verdict"] == "better" and row["true"] < 1e-9) or (row["verdict"] == "worse" and row["true"] > -1e-9)
+
+    counted: dict[str, dict[str, float]] = {}
+    for name, (n, rates) in TRUTHS.items():
+        stream = np.random.default_rng(6)
+        for _ in range(studies):
+            rows = study(stream, n, rates, 100 * MARGIN if name == "at the margin" else None)
+            before = [dict(row) for row in rows if row["metric"] == "HpR"]
+            plain, first = (adjust([dict(row) for row in rows], primary, 100 * MARGIN) for primary in ([], [*PAIRS[2], "CAS"]))
+            one = [row for row in plain if row["metric"] == "HpR"]
+            missed = {
+                key: any(not row["sim_low"] <= row["true"] <= row["sim_high"] for row in group)
+                for key, group in (("max-T", before), ("shown", one))
+            }
+            alike = any(row["p_equivalence_holm"] < 0.05 and abs(row["true"]) > 100 * MARGIN - 1e-9 for row in one)
+            seen = {
+                "metric": any(map(is_false, one)),
+                "all": any(map(is_false, plain)),
+                "primary": any(map(is_false, first)),
+                "alike": alike,
+            }
+            for key, found in (seen | missed).items():
+                cell = counted.setdefault(key, {})
+                cell[f"{n} prompts, {name}"] = cell.get(f"{n} prompts, {name}", 0) + found / studies
+    for key, rule, required in (
+        ("metric", "false decisions per metric, Holm over 4 contrasts", "at most 5"),
+        ("all", "false decisions over 3 metrics", "at most 15"),
+        ("primary", "false decisions over 3 metrics and a primary on CAS", "at most 20"),
+        ("alike", "false equivalence per metric", "at most 5"),
+    ):
+        yield rule, required, shown(counted[key], studies, largest=True)
+    for key in ("max-T", "shown"):
+        yield (
+            f"intervals that hold for a metric at once, {key}",
+            "-",
+            shown({name: 1 - share for name, share in counted[key].items()}, studies, largest=False),
+        )
+
+
+PARTS = {"families": families, "equivalence": equivalence, "seeds": seeds, "clusters": clusters, "ranks": ranks}
 
 
 def main() -> None:

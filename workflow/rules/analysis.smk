@@ -145,6 +145,7 @@ use rule step as sweep_thresholds with:
 use rule step as compute_power with:
     input:
         ratings=RATINGS,
+        comparisons="<results>/analysis/comparisons.parquet",
     output:
         "<results>/analysis/power.parquet",
     log:
@@ -152,7 +153,7 @@ use rule step as compute_power with:
     benchmark:
         "<benchmarks>/compute_power.tsv"
     params:
-        **runs("analysis.compute_power", as_json(**{key: config["analysis"][key] for key in ("sizes", "discordance")})),
+        **runs("analysis.compute_power", analysis_config("contrasts", "equivalence_margin", "sizes", "discordance")),
 
 
 use rule step as examine_judge with:

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 from hh_align.analysis import compute_metrics, compute_retention
 from hh_align.analysis.compare_policies import compare_policies
-from hh_align.analysis.contrasts import decided
+from hh_align.analysis.families import decided
 from hh_align.analysis.ratings import read_ratings
 
 
@@ -33,7 +33,7 @@ def ratings(released):
 
 
 def test_swapping_policies_negates_a_contrast(ratings):
-    swapped = {"contrasts": [pair[::-1] for pair in CONFIG["contrasts"]], "primary": CONFIG["primary"][::-1], "all_pairs": False}
+    swapped = {"contrasts": [pair[::-1] for pair in CONFIG["contrasts"]], "primary": ["sft", "sft_dpo", "CAS"], "all_pairs": False}
     there, back = compared(ratings), compared(ratings, swapped)
     opposite = {"better": "worse", "worse": "better"}
     seen = 0
@@ -55,7 +55,7 @@ def test_names_and_a_common_shift_change_no_verdict(ratings):
         "policies": {names[policy]: {"parent": names.get(entry["parent"])} for policy, entry in CONFIG["policies"].items()},
         "order": [names[policy] for policy in CONFIG["order"]],
         "contrasts": [[names[policy] for policy in pair] for pair in CONFIG["contrasts"]],
-        "primary": [names[policy] for policy in CONFIG["primary"]],
+        "primary": [names["sft_dpo"], names["sft"], "CAS"],
         "all_pairs": True,
     }
     rewards = {}

@@ -79,6 +79,20 @@ def test_cas_is_the_mean_of_the_corrected_rates(study):
         )
 
 
+def test_the_interval_for_all_contrasts_at_once_agrees_with_the_verdict(study):
+    rated, truth = read_ratings(study[1]), study[2].assign(annotator="me")
+    truth["good"] |= (truth["policy"] == "sft") & (truth["axis"] == "helpfulness")
+    both = CONFIG | {"contrasts": [["sft", "base"], ["base", "sft"]]}
+    rows = [row for row in correct(settle(truth, rated.ratings), rated, both) if row["policy_a"]]
+    alone = correct(settle(truth, rated.ratings), rated, both | {"primary": ["sft", "base", "HmR"]})
+    assert {row["verdict"] for row in rows} == {"better", "worse", "undecided"}
+    for row in rows:
+        assert (row["verdict"] in ("better", "worse")) == (row["sim_low"] > 0 or row["sim_high"] < 0)
+        assert row["sim_low"] < row["ci_low"] and row["ci_high"] < row["sim_high"]  # Bonferroni for two
+    first = next(row for row in alone if (row["policy_b"], row["policy_a"], row["metric"]) == ("sft", "base", "HmR"))
+    assert (first["sim_low"], first["sim_high"], first["p_holm"]) == (first["ci_low"], first["ci_high"], first["p"])
+
+
 def test_of_fewer_than_five_clusters_no_interval_is_given_and_nothing_is_found(study):
     rated = read_ratings(study[1])
     rated = rated._replace(clusters={axis: np.arange(40) % 4 for axis in AXES})
@@ -215,7 +229,7 @@ def test_the_step_writes_both_tables(study):
 
 
 def test_the_summary_carries_the_judges_error_into_the_contrasts():
-    columns = {"judge": "small", "seed": 42, "policy_a": "sft", "policy_b": "sft_dpo", "labelled": 60, "ci_low": -4.0, "ci_high": 9.0}
+    columns = {"judge": "small", "seed": 42, "policy_a": "sft", "policy_b": "sft_dpo", "labelled": 60, "sim_low": -4.0, "sim_high": 9.0}
     rows = [{**columns, "metric": metric, "corrected": 2.5, "verdict": "undecided", "within_margin": False} for metric in ("HmR", "HpR")]
     gold = pd.DataFrame([*rows, {**columns, "policy_a": None, "metric": "HmR", "corrected": 50.0, "verdict": None}])
     table = corrected_table(gold, "small", 42, ("HmR", "HpR", "CAS"), {})

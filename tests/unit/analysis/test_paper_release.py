@@ -71,14 +71,19 @@ def contrasts_of(path, family=("declared", "primary")):
 def test_contrasts_of_the_release_are_as_known(released):
     # what 50 prompts can and cannot say: no HmR contrast is decided, HpR of DPO over base is, the primary contrast is not
     rows = contrasts_of(released / "comparisons.parquet")
-    primary = rows["sft_dpo", "sft", "HpR"]
-    assert (primary["only_a"], primary["only_b"], round(primary["p"], 3), primary["family"]) == (3, 8, 0.227, "primary")
-    assert primary["p_holm"] == primary["p"] and primary["test"] == "McNemar exact"
+    helpful = rows["sft_dpo", "sft", "HpR"]
+    assert (helpful["only_a"], helpful["only_b"], round(helpful["p"], 3), helpful["test"]) == (3, 8, 0.227, "McNemar exact")
+    assert {(row["family"], row["family_size"]) for key, row in rows.items() if key[2] != "CAS"} == {("declared", 4)}
     cas = rows["sft_dpo", "sft", "CAS"]
     assert (cas["difference"], cas["verdict"], round(cas["p"], 2)) == (pytest.approx(3), "undecided", 0.69)
+    assert (cas["family"], cas["family_size"], cas["p_holm"]) == ("primary", 1, cas["p"])
     assert -8 < cas["ci_low"] < -6 and 12 < cas["ci_high"] < 14
+    assert (cas["sim_low"], cas["sim_high"]) == (cas["ci_low"], cas["ci_high"])
+    assert sum(row["family"] == "primary" for row in rows.values()) == 1
     assert rows["dpo", "base", "HpR"]["verdict"] == "better"
-    assert all(row["sim_low"] <= row["ci_low"] and row["ci_high"] <= row["sim_high"] for row in rows.values())
+    other = rows["sft_dpo", "dpo", "HpR"]  # of four contrasts one is found: 3 p
+    assert (other["verdict"], round(other["p_holm"], 3), other["sim_low"]) == ("undecided", 0.064, 0)
+    assert all((row["p_holm"] < 0.05) == (row["sim_low"] > 0 or row["sim_high"] < 0) for row in rows.values())
     assert all(row["p_holm"] >= row["p"] for row in rows.values())
 
 

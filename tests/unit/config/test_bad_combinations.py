@@ -57,6 +57,8 @@ def test_no_cycle_in_the_policies_passes():
         ("config", ("seeds",), [1, 1], r"seeds is \[1, 1\].*an entry stands twice"),
         ("config", ("analysis", "primary"), ["sft", "sft"], "analysis.primary is .*an entry stands twice"),
         ("config", ("analysis", "primary"), ["sft"], "analysis.primary is .*at least 2 entries"),
+        ("config", ("analysis", "primary"), ["sft", "base", "HmP"], "analysis.primary.2 is 'HmP'.*Allowed: HmR, HpR, CAS"),
+        ("config", ("analysis", "primary"), ["sft", "nope", "HmR"], "analysis.primary is nope.*Allowed: .*base, dpo"),
         ("config", ("analysis", "contrasts"), [["sft", "base", "dpo"]], "analysis.contrasts.0 is .*at most 2 entries"),
         ("config", ("analysis", "contrasts"), [["sft", "base"]] * 2, "analysis.contrasts is .*an entry stands twice"),
         ("config", ("analysis", "labels"), {"sample": 5}, "analysis.labels lacks the key path or choices"),

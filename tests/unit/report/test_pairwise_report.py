@@ -64,12 +64,12 @@ def test_the_terminal_has_its_wins_and_what_they_rest_on(study):
     assert f"{total['inconsistency']:.0f} % get another answer" in lines[1] and f"{total['first']:.0f} % [" in lines[1]
     wins = compared[(compared["judge"] == "referee") & (compared["metric"] == "win_rate_harmful") & (compared["policy_b"] == "dpo")]
     shown = wins.sort_values("seed", na_position="first", kind="stable").iloc[0]
-    assert f"base {shown['difference']:+.0f} [{shown['ci_low']:.0f}, {shown['ci_high']:.0f}], {shown['verdict']}" in lines[0]
+    assert f"base {shown['difference']:+.0f} [{shown['sim_low']:.0f}, {shown['sim_high']:.0f}], {shown['verdict']}" in lines[0]
 
 
 def test_where_there_is_no_interval_the_terminal_has_none(study):
     compared, pairwise = (read_table(study.folder / f"analysis/{name}.parquet").to_pandas() for name in ("comparisons", "pairwise"))
-    compared[["ci_low", "ci_high"]] = pairwise[["first_low", "first_high"]] = np.nan
+    compared[["sim_low", "sim_high"]] = pairwise[["first_low", "first_high"]] = np.nan
     lines = pairwise_lines(compared, pairwise, "referee", {})
     assert len(lines) == 4 and all("[-]" in line and "nan" not in line for line in lines)
 

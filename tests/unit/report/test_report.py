@@ -64,9 +64,12 @@ def test_a_difference_inside_the_margin_is_said_to_be_so():
     assert said[0] == (
         "Harmlessness (HmR): dpo is above base; sft is above base, but within the margin; dpo is below sft, but within the margin."
     )
-    row = {"difference": 1.7, "ci_low": 0.2, "ci_high": 3.1, "verdict": "better"}
-    assert difference_cell(row | {"within_margin": True}) == "+1.7 [+0, +3] better, but within the margin"
-    assert difference_cell(row | {"within_margin": False, "ci_low": None}) == "+1.7 [-] better"
+    row = {"difference": 1.7, "sim_low": 0.2, "sim_high": 3.1, "verdict": "better"}
+    assert difference_cell(row | {"within_margin": True}) == "+1.7 [+0.2, +3] better, but within the margin"
+    assert difference_cell(row | {"within_margin": False, "sim_low": None}) == "+1.7 [-] better"
+    undecided = row | {"within_margin": False, "family": "primary", "verdict": "undecided"}
+    assert difference_cell(undecided | {"sim_low": 0.0}) == "+1.7 * [0, +3] undecided"
+    assert difference_cell(undecided | {"sim_low": -0.4}) == "+1.7 * [-0.4, +3] undecided"
 
 
 def test_many_contrasts_are_a_few_clauses():

@@ -4,7 +4,7 @@
 def compared():
     """The declared contrasts of two policies that the study trains or starts from, the primary one among them."""
     analysis = config["analysis"]
-    return [pair for pair in [analysis.get("primary", []), *analysis["contrasts"]] if pair and set(pair) <= set(WITH_WEIGHTS)]
+    return [pair for pair in [analysis.get("primary", [])[:2], *analysis["contrasts"]] if pair and set(pair) <= set(WITH_WEIGHTS)]
 
 
 def differing(policy, against):

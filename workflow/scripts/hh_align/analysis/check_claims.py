@@ -184,7 +184,7 @@ def differences(
     """Part -> difference, interval and p of every metric of these pairs: of the one seed, or for new seeds where there are several."""
     seeds = config["seeds"]
     estimand = NEW_SEEDS if len(seeds) > 1 else THESE_CHECKPOINTS
-    contrasts = contrasts_of(ratings, clusters, config, judge, pairs, seeds, wins_only=False)
+    contrasts = contrasts_of(ratings, clusters, config | {"primary": []}, judge, pairs, seeds, wins_only=False)
     rows = [row for row in contrasts if row.get("estimand", THESE_CHECKPOINTS) == estimand]
     parts = {(row["policy_b"], row["policy_a"], row["metric"]): row for row in rows}
     for policy, against in pairs:

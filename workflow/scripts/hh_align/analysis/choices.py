@@ -58,5 +58,7 @@ def preferred(choices: Choices, clusters: dict[str, np.ndarray], config: dict, j
             pair: [choices[judge, *pair, seed_of_pair(config, *pair, seed), axis]["outcome"].map(SIGNS).fillna(0.0) for seed in seeds]
             for pair in pairs
         }
-        rows += win_contrasts({(pair, axis): 100.0 * np.column_stack(signs) for pair, signs in told.items()}, clusters, axis, pairs)
+        rows += win_contrasts(
+            {(pair, axis): 100.0 * np.column_stack(signs) for pair, signs in told.items()}, clusters, axis, pairs, config["primary"]
+        )
     return rows

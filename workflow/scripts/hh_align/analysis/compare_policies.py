@@ -8,7 +8,8 @@ import pandas as pd
 import pyarrow as pa
 
 from hh_align.analysis.choices import Choices, preferred, read_choices
-from hh_align.analysis.contrasts import Pair, add_holm, compare_wins, contrasts_of, decided
+from hh_align.analysis.contrasts import Pair, compare_wins, contrasts_of
+from hh_align.analysis.families import is_primary, settled
 from hh_align.analysis.ratings import Ratings, judged_axes, read_ratings, seed_of
 from hh_align.analysis.reliability import read_reliability
 from hh_align.analysis.statistics import THESE_CHECKPOINTS
@@ -27,6 +28,7 @@ COMPARISONS = pa.schema(
         ("metric", pa.string()),
         ("test", pa.string()),
         ("family", pa.string()),
+        ("family_size", pa.int64()),
         ("estimand", pa.string()),
         ("n", pa.int64()),
         ("difference", pa.float64()),
@@ -50,18 +52,15 @@ COMPARISONS = pa.schema(
 CHOSEN = "chosen"
 
 
-def adjust(rows: list[dict], primary: list[str]) -> list[dict]:
-    """Add Holm's p over the contrasts of a family within (judge, seed, metric, estimand), and the verdict; the primary contrast is unadjusted."""
-    groups: dict[tuple, list[dict]] = {}
+def adjust(rows: list[dict], primary: list[str], margin: float | None = None) -> list[dict]:
+    """Add Holm's p over the contrasts of a family within (judge, seed, metric, estimand), and the verdict, with which the simultaneous interval agrees.
+
+    The primary contrast is on its metric a family by itself.
+    """
     for row in rows:
-        if row["family"] == "declared" and [row["policy_b"], row["policy_a"]] == list(primary):
-            row |= {"family": "primary", "p_holm": row["p"], "p_equivalence_holm": row["p_equivalence"]}
-        else:
-            key = tuple(row[name] for name in ("judge", "seed", "metric", "family", "estimand"))
-            groups.setdefault(key, []).append(row)
-    for group in groups.values():
-        add_holm(group)
-    return [decided(row) for row in rows]
+        if row["family"] == "declared" and is_primary((row["policy_b"], row["policy_a"]), row["metric"], primary):
+            row["family"] = "primary"
+    return settled(rows, ("judge", "seed", "metric", "family", "estimand"), margin)
 
 
 def families(config: dict) -> dict[str, list[Pair]]:
@@ -99,7 +98,8 @@ def compare_policies(
                 continue
             for seeds in together(config["seeds"]):
                 about = {"judge": judge, "seed": seeds[0] if len(seeds) == 1 else None, "n_seeds": len(seeds), "family": family}
-                contrasts = contrasts_of(ratings, clusters, config, judge, pairs, seeds, wins_only=family == "ancestors")
+                own = config if family == "declared" else config | {"primary": []}
+                contrasts = contrasts_of(ratings, clusters, own, judge, pairs, seeds, wins_only=family == "ancestors")
                 rows += [{"estimand": THESE_CHECKPOINTS, **about, **row} for row in contrasts]
         if chosen is not None:
             for seed in config["seeds"]:
@@ -115,7 +115,7 @@ def compare_policies(
         row["judge_above_chance"] = False if False in flags else None if None in flags else True
         seeds = config["seeds"] if row["seed"] is None else [row["seed"]]
         row |= {f"caveat_{side}": caveat_of(examined or {}, config, row[f"policy_{side}"], seeds) for side in "ab"}
-    return adjust(rows, config["primary"]) if rows else []
+    return adjust(rows, config["primary"], config["equivalence_margin"]) if rows else []
 
 
 def together(seeds: list[int]) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""What so many prompts can show: the smallest difference that is found, and the prompts that a difference needs."""
+"""What so many prompts can show: the smallest difference that is found, and the prompts that a difference needs; and what would decide each contrast."""
 
 import math
 from itertools import combinations
@@ -6,10 +6,11 @@ from itertools import combinations
 import numpy as np
 import pyarrow as pa
 
+from hh_align.analysis.deciding import AIM, FEWEST_CLUSTERS, power_of_contrasts
 from hh_align.analysis.effective import are_single, effective_number
 from hh_align.analysis.ratings import Rated, read_ratings
 from hh_align.analysis.statistics import detectable_difference, mcnemar_power, pairs_needed
-from hh_align.core.artifacts import provenance, say, write_table
+from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.axes import CAS
 from hh_align.core.command import parse, run
 
@@ -17,6 +18,12 @@ POWER = pa.schema(
     [
         ("question", pa.string()),
         ("axis", pa.string()),
+        ("judge", pa.string()),
+        ("policy_a", pa.string()),
+        ("policy_b", pa.string()),
+        ("metric", pa.string()),
+        ("seeds", pa.int64()),
+        ("alpha", pa.float64()),
         ("n", pa.int64()),
         ("effective_n", pa.int64()),
         ("discordance", pa.float64()),
@@ -26,9 +33,6 @@ POWER = pa.schema(
 )
 STEP = 0.002  # differences in steps of 0.2 points
 DIFFERENCES = (0.05, 0.10, 0.15)
-AIM = 0.8
-FEWEST_CLUSTERS = 6
-"""Two to the power of it sign flips: with fewer no p is below 0.05."""
 
 
 def detectable(axis: str | None, n: int, effective: int, discordance: float) -> dict:
@@ -48,7 +52,7 @@ def needed(difference: float, discordance: float) -> dict:
 def row(question: str, axis: str | None, sizes: tuple[int, int], discordance: float, difference: float | None, power: float | None) -> dict:
     points = None if difference is None else round(100 * difference, 6)
     about = {"question": question, "axis": axis, "n": sizes[0], "effective_n": sizes[1]}
-    return {**about, "discordance": 100 * discordance, "difference": points, "power": power}
+    return {**about, "alpha": 5.0, "discordance": 100 * discordance, "difference": points, "power": power}
 
 
 def effective_prompts(rated: Rated, axis: str) -> int:
@@ -87,12 +91,14 @@ def questions(rated: Rated, config: dict) -> list[dict]:
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", ratings="path", output="path")
-    rows = questions(read_ratings(args.ratings), args.config)
-    for row in rows:
+    args = parse(__doc__, config="config", ratings="path", comparisons="path", output="path")
+    rated = read_ratings(args.ratings)
+    assumed = questions(rated, args.config)
+    rows = assumed + power_of_contrasts(rated, read_table(args.comparisons).to_pandas(), args.config)
+    for row in assumed:
         if row["difference"] is not None:
             say(f"{row['question']}, {row['axis'] or 'any axis'}: {row['n']:,} prompts, {row['difference']:.1f} points")
-    write_table(args.output, rows, POWER, provenance(args.config, [args.ratings]))
+    write_table(args.output, rows, POWER, provenance(args.config, [args.ratings, args.comparisons]))
 
 
 if __name__ == "__main__":

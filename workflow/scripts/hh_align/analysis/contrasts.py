@@ -1,4 +1,4 @@
-"""One contrast, or all of a family at once: tests and intervals of the difference of two policies' labels and rewards, and the verdict by one rule."""
+"""One contrast, or all of a family at once: tests and intervals of the difference of two policies' labels and rewards."""
 
 import numpy as np
 from scipy.special import stdtr
@@ -16,6 +16,7 @@ from hh_align.analysis.effective import (
     variance_of_mean,
 )
 from hh_align.analysis.equivalence import mean_p, pooled_p
+from hh_align.analysis.families import ALPHA, is_primary
 from hh_align.analysis.ratings import Ratings, judged_axes, judged_rates, seed_of
 from hh_align.analysis.statistics import (
     CONFIDENCE,
@@ -23,16 +24,14 @@ from hh_align.analysis.statistics import (
     THESE_CHECKPOINTS,
     bootstrap_means,
     cluster_sums,
-    holm,
     mover_mean,
     paired_difference,
     percentiles,
     sign_flip,
     simultaneous_confidence,
 )
-from hh_align.core.axes import MEANS, WINS
+from hh_align.core.axes import MEANS, METRIC_AXES, WINS
 
-ALPHA = 1 - CONFIDENCE
 Table = tuple[float, float, float, float]
 Pair = tuple[str, str]
 """(policy, against)"""
@@ -157,31 +156,6 @@ def flips_alike(difference: float, clusters: list[np.ndarray]) -> float:
     return sign_flip(*((cluster_sums(np.full(len(groups), np.sign(difference)), groups), len(groups)) for groups in clusters))
 
 
-def verdict(row: dict) -> str:
-    """`better` or `worse` where Holm's p is below 0.05, `equivalent` where Holm's p of equivalence is, else `undecided`.
-
-    Where the judge is not above chance on an axis of the metric nothing is ranked: `undecided`.
-    """
-    if row["judge_above_chance"] is False:
-        return "undecided"
-    if row["p_holm"] < ALPHA:
-        return "better" if row["difference"] > 0 else "worse"
-    return "equivalent" if row["p_equivalence_holm"] < ALPHA else "undecided"
-
-
-def decided(row: dict) -> dict:
-    """The row with its verdict, and whether a policy that is better or worse is so within the margin of equivalence."""
-    said = verdict(row)
-    return {**row, "verdict": said, "within_margin": said in ("better", "worse") and row["p_equivalence_holm"] < ALPHA}
-
-
-def add_holm(rows: list[dict]) -> None:
-    """Add Holm's p over these rows, of a difference and of equivalence."""
-    for name in ("p", "p_equivalence") if rows else ():
-        for row, p in zip(rows, holm([row[name] for row in rows]), strict=True):
-            row[f"{name}_holm"] = p
-
-
 def contrasts_of(
     ratings: Ratings, clusters: dict[str, np.ndarray], config: dict, judge: str, pairs: list[Pair], seeds: list[int], wins_only: bool
 ) -> list[dict]:
@@ -204,9 +178,10 @@ def contrasts_of(
         rows.extend({"policy_b": pair[0], "policy_a": pair[1], "metric": metric, **row} for row in estimates)
 
     single = len(seeds) == 1
+    primary = config["primary"]
     for metric, axes in () if wins_only else rates.items():
-        level, groups = confidence_of_all(changes, clusters, pairs, axes), [clusters[axis] for axis in axes]
-        for pair in pairs:
+        levels, groups = levels_of(changes, clusters, pairs, metric, primary), [clusters[axis] for axis in axes]
+        for pair, level in levels.items():
             if single:
                 flat = [tuple(part[:, 0] for part in labels[pair, axis]) for axis in axes]
                 add(metric, pair, [compare_labels(flat, groups, margin, level)])
@@ -216,28 +191,35 @@ def contrasts_of(
         groups = clusters[axis]
         if not wins_only:
             columns = np.column_stack([rewards[pair, axis].mean(1) for pair in pairs])
-            level = confidence_of_all(rewards, clusters, pairs, (axis,))
+            levels = levels_of(rewards, clusters, pairs, MEANS[axis], primary)
             means = bootstrap_means(columns, **config["bootstrap"]) if single else None
-            for column, pair in enumerate(pairs):
+            for column, (pair, level) in enumerate(levels.items()):
                 if single:
                     add(MEANS[axis], pair, [compare_rewards(columns[:, column], means[:, [column]], groups, level)])
                 else:
                     add(MEANS[axis], pair, over_seeds([rewards[pair, axis]], [groups], None, level, in_points=False))
-        rows += win_contrasts(signs, clusters, axis, pairs)
+        rows += win_contrasts(signs, clusters, axis, pairs, primary)
     return rows
 
 
-def confidence_of_all(blocks: dict, clusters: dict[str, np.ndarray], pairs: list[Pair], axes: tuple[str, ...]) -> float:
-    """The confidence with which the intervals of all pairs hold at once; blocks: (pair, axis) -> values, shape (prompts, seeds)."""
-    sums = ([np.bincount(clusters[axis], weights=blocks[pair, axis].mean(1)) for pair in pairs] for axis in axes)
-    return simultaneous_confidence(*(np.column_stack(columns) for columns in sums))
+def levels_of(blocks: dict, clusters: dict[str, np.ndarray], pairs: list[Pair], metric: str, primary: list[str]) -> dict[Pair, float]:
+    """Per pair the confidence with which the intervals of its family hold at once; of the primary its own.
+
+    blocks: (pair, axis) -> values, shape (prompts, seeds).
+    """
+    family = [pair for pair in pairs if not is_primary(pair, metric, primary)]
+    sums = [[np.bincount(clusters[axis], weights=blocks[pair, axis].mean(1)) for pair in family] for axis in METRIC_AXES[metric]]
+    together = simultaneous_confidence(*map(np.column_stack, sums)) if family else CONFIDENCE
+    return {pair: together if pair in family else CONFIDENCE for pair in pairs}
 
 
-def win_contrasts(signs: dict[tuple[Pair, str], np.ndarray], clusters: dict[str, np.ndarray], axis: str, pairs: list[Pair]) -> list[dict]:
+def win_contrasts(
+    signs: dict[tuple[Pair, str], np.ndarray], clusters: dict[str, np.ndarray], axis: str, pairs: list[Pair], primary: list[str]
+) -> list[dict]:
     """Who wins prompt by prompt, of every pair on one axis; signs: (pair, axis) -> 100 where the policy wins, -100 where the other does, else
     0, shape (prompts, seeds)."""
-    level, groups, rows = confidence_of_all(signs, clusters, pairs, (axis,)), clusters[axis], []
-    for pair in pairs:
+    groups, rows = clusters[axis], []
+    for pair, level in levels_of(signs, clusters, pairs, WINS[axis], primary).items():
         values = signs[pair, axis]
         single = values.shape[1] == 1
         estimates = [compare_wins(np.sign(values[:, 0]), groups, level)] if single else over_seeds([values], [groups], None, level)

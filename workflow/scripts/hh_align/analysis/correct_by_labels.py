@@ -1,6 +1,7 @@
 """The verdict corrected by true labels of some responses: how far the judge agrees with them, and the rates and contrasts that follow."""
 
 import math
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,15 +11,16 @@ import pyarrow as pa
 from scipy.stats import binomtest
 
 from hh_align.analysis.compute_metrics import rate as judged_rate
-from hh_align.analysis.contrasts import ALPHA, Pair, add_holm, compare_labels, decided
+from hh_align.analysis.contrasts import Pair, compare_labels
 from hh_align.analysis.effective import too_few
 from hh_align.analysis.equivalence import t_p
+from hh_align.analysis.families import ALPHA, is_primary, settled
 from hh_align.analysis.labels import Labels, agreement, agreements, item_of, of_these_texts, read_labels, sample, settle
 from hh_align.analysis.ppi import Estimate, mean_of, rate, score_interval
 from hh_align.analysis.ratings import Rated, Ratings, checkpoints, judged_axes, judged_rates, read_ratings, seed_of
-from hh_align.analysis.statistics import mover_mean
+from hh_align.analysis.statistics import CONFIDENCE, mover_mean
 from hh_align.core.artifacts import provenance, read_table, say, write_table
-from hh_align.core.axes import AXES, CAS, METRIC_AXES, RATE_METRICS, RATES, WINS
+from hh_align.core.axes import AXES, CAS, METRIC_AXES, RATES, WINS
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.core.tabular import convert, read_any, require_full, to_text, to_whole
@@ -39,6 +41,8 @@ GOLD = pa.schema(
         ("corrected", pa.float64()),
         ("ci_low", pa.float64()),
         ("ci_high", pa.float64()),
+        ("sim_low", pa.float64()),
+        ("sim_high", pa.float64()),
         ("p", pa.float64()),
         ("p_holm", pa.float64()),
         ("method", pa.string()),
@@ -116,7 +120,7 @@ def opinions_of(labels: Labels, rated: Rated, config: dict, judge: str, seed: in
 def correct(labels: Labels, rated: Rated, config: dict) -> list[dict]:
     """Rows of gold.parquet: the judge's rate, the labels' own and the corrected one for every policy, and the declared contrasts.
 
-    Holm's correction is over the declared contrasts but the primary.
+    Holm's correction is over the declared contrasts of a metric but the primary; Bonferroni's level is that of the simultaneous intervals.
     """
     rows = []
     for judge in sorted(config["judges"]):
@@ -124,13 +128,13 @@ def correct(labels: Labels, rated: Rated, config: dict) -> list[dict]:
             opinions = opinions_of(labels, rated, config, judge, seed)
             for policy, metric in opinions.estimates:
                 rows.append({**level_row(policy, metric, opinions), "seed": seed_of(config, policy, seed)})
-            contrasts = [
-                contrast_row((b, a), metric, opinions, config["equivalence_margin"])
+            known = [
+                ((b, a), metric)
                 for b, a in config["contrasts"]
                 for metric in judged_rates(config["judges"][judge])
                 if (a, metric) in opinions.estimates and (b, metric) in opinions.estimates
             ]
-            rows += decide(contrasts, config["primary"])
+            rows += decide(known, opinions, config["primary"], config["equivalence_margin"])
     return rows
 
 
@@ -166,15 +170,17 @@ def sizes(truth: list[np.ndarray]) -> dict:
     return {"n": sum(map(len, truth)), "labelled": sum(int((~np.isnan(part)).sum()) for part in truth)}
 
 
-def contrast_row(pair: Pair, metric: str, opinions: Opinions, margin: float) -> dict:
-    """One contrast (policy, against) in points, by the judge and corrected, paired by prompt. Of fewer than five clusters nothing is found."""
+def contrast_row(pair: Pair, metric: str, opinions: Opinions, margin: float, level: float) -> dict:
+    """One contrast (policy, against) in points, by the judge and corrected, paired by prompt; level: confidence of the simultaneous interval. Of fewer than five clusters nothing is found."""
     policy, against = pair
     axes, clusters = METRIC_AXES[metric], opinions.clusters
     labels = [tuple(opinions.judged[name, axis] for name in (against, policy)) for axis in axes]
     by_judge = compare_labels(labels, [clusters[axis] for axis in axes], None)
     estimate = opinions.estimates[policy, metric].minus(opinions.estimates[against, metric])
     unknown = any(too_few(clusters[axis]) for axis in axes)
-    low, high = (None, None) if unknown else (100 * bound for bound in estimate.interval(clusters))
+    (low, high), (sim_low, sim_high) = (
+        (None, None) if unknown else (100 * bound for bound in estimate.interval(clusters, each)) for each in (CONFIDENCE, level)
+    )
     p = 1.0 if unknown else estimate.p(clusters)
     equivalent = 1.0 if unknown else t_p(estimate.value, math.sqrt(estimate.variance(clusters)), estimate.labelled - 1, margin / 100)
     rates = [np.mean([float(np.nanmean(opinions.truth[name, axis])) for axis in axes]) for name in (against, policy)]
@@ -183,19 +189,20 @@ def contrast_row(pair: Pair, metric: str, opinions: Opinions, margin: float) -> 
         **sizes([opinions.truth[policy, axis] for axis in axes]),
         **{"judge_value": by_judge["difference"], "judge_low": by_judge["ci_low"], "judge_high": by_judge["ci_high"]},
         "labels_value": 100 * float(rates[1] - rates[0]),
-        **{"corrected": 100 * estimate.value, "ci_low": low, "ci_high": high, "p": p, "p_equivalence": equivalent},
+        **{"corrected": 100 * estimate.value, "ci_low": low, "ci_high": high, "sim_low": sim_low, "sim_high": sim_high},
+        **{"p": p, "p_equivalence": equivalent},
         "method": "prediction-powered, paired, t" + few(estimate, unknown),
     }
 
 
-def decide(rows: list[dict], primary: list[str]) -> list[dict]:
-    """Add Holm's p per metric over the contrasts, the primary unadjusted, and the verdict by the rule of the comparisons."""
-    for metric in RATE_METRICS:
-        add_holm([row for row in rows if row["metric"] == metric and [row["policy_b"], row["policy_a"]] != list(primary)])
-    for row in rows:
-        row.setdefault("p_holm", row["p"])
-        row.setdefault("p_equivalence_holm", row["p_equivalence"])
-    return [decided({**row, "difference": row["corrected"], "judge_above_chance": None}) for row in rows]
+def decide(known: list[tuple[Pair, str]], opinions: Opinions, primary: list[str], margin: float) -> list[dict]:
+    """The rows of these contrasts (pair, metric), by the rule of the comparisons; a metric's are a family, but the primary."""
+    families = [(metric, is_primary(pair, metric, primary)) for pair, metric in known]
+    sizes, rows = Counter(families), []
+    for (pair, metric), family in zip(known, families, strict=True):
+        row = contrast_row(pair, metric, opinions, margin, 1 - ALPHA / sizes[family])
+        rows.append({**row, "family": family, "difference": row["corrected"], "judge_above_chance": None})
+    return settled(rows, ["family"], margin)
 
 
 def by_choices(path: Path, ratings: Ratings, texts: Texts, config: dict) -> tuple[list[dict], list[dict]]:

@@ -11,6 +11,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 CONFIDENCE = 0.95
+EXACT_PAIRS = 2000
 THESE_CHECKPOINTS, NEW_SEEDS = "these checkpoints", "new seeds"  # what an estimate over seeds speaks of
 
 
@@ -216,21 +217,24 @@ def _critical(size: int, alpha: float) -> np.ndarray:
     return np.where(2 * stats.binom.cdf(k, counts, 0.5) <= alpha, k, k - 1)
 
 
-def detectable_difference(n: int, discordance: float, power: float = 0.8) -> float | None:
+def detectable_difference(n: int, discordance: float, power: float = 0.8, alpha: float = 0.05) -> float | None:
     """The smallest difference of paired rates that McNemar's exact test finds with this power; None where even the largest is not found."""
-    if mcnemar_power(n, discordance, discordance) < power:
+    if not discordance or mcnemar_power(n, discordance, discordance, alpha) < power:
         return None
-    return float(optimize.brentq(lambda difference: mcnemar_power(n, discordance, difference) - power, 0.0, discordance, xtol=1e-7))
+    return float(optimize.brentq(lambda difference: mcnemar_power(n, discordance, difference, alpha) - power, 0.0, discordance, xtol=1e-7))
 
 
-def pairs_needed(difference: float, discordance: float, power: float = 0.8) -> int:
+def pairs_needed(difference: float, discordance: float, power: float = 0.8, alpha: float = 0.05) -> int:
     """The number of pairs from which on McNemar's exact test finds this difference with this power.
 
-    The power is no smooth function of n: it is searched around the normal approximation (Connor 1987, Biometrics 43:207).
+    The power is no smooth function of n: it is searched around the normal approximation (Connor 1987, Biometrics 43:207), which stands,
+    with the exact test's correction for continuity, beyond EXACT_PAIRS.
     """
-    z = stats.norm.ppf(0.975), stats.norm.ppf(power)
+    z = stats.norm.ppf(1 - alpha / 2), stats.norm.ppf(power)
     guess = (z[0] * math.sqrt(discordance) + z[1] * math.sqrt(discordance - difference**2)) ** 2 / difference**2
+    if guess > EXACT_PAIRS:
+        return math.ceil(guess / 4 * (1 + math.sqrt(1 + 4 / (guess * difference))) ** 2)
     n = math.ceil(guess * 1.3) + 30
-    while mcnemar_power(n - 1, discordance, difference) >= power:
+    while mcnemar_power(n - 1, discordance, difference, alpha) >= power:
         n -= 1
     return n

@@ -10,6 +10,8 @@ UNRANKED = "nothing is ranked, for the judge is not above chance here"
 UNDECIDED = "these prompts decide no declared contrast"
 CLAUSES, NAMES = 6, 6
 """Of one sentence, and of one clause: what is more is counted."""
+LEVEL = 5
+"""Percent of studies in which a family may decide anything falsely."""
 WITHIN = ", but within the margin"
 RELATIONS = {"better": "above", "worse": "below", "equivalent": "equivalent to", "undecided": "undecided against"}
 
@@ -19,6 +21,34 @@ def declared(comparisons: pd.DataFrame, judge: str) -> pd.DataFrame:
     rows = comparisons[(comparisons["judge"] == judge) & comparisons["family"].isin(["primary", "declared"])]
     rows = rows[rows["metric"].isin(RATE_TITLES)].sort_values("seed", na_position="first", kind="stable")
     return rows.drop_duplicates(["policy_a", "policy_b", "metric"])
+
+
+def error_rates(rows: pd.DataFrame) -> list[str]:
+    """How often a judge's verdicts may be false, from the rows of `declared`: per metric, and over the metrics together, with and without the primary.
+
+    Bounds by Bonferroni's inequality over the families, each held by Holm's rule. None where no contrast is declared.
+    """
+    rows = rows[rows["metric"].isin(RATE_TITLES)]
+    if rows.empty:
+        return []
+    alone = rows["family"] == "primary"
+    metrics = rows[~alone]["metric"].nunique()
+    contrasts = rows[~alone].groupby("metric").size()
+    told = []
+    if metrics:
+        sizes = " or ".join(map(str, sorted(set(contrasts))))
+        together = f", over {metrics} metrics together in at most {metrics * LEVEL} %" if metrics > 1 else ""
+        many = "contrast" if sizes == "1" else "contrasts"
+        told.append(
+            f"a difference that is not there is found in at most {LEVEL} % of studies per metric (Holm over its {sizes} {many}){together}"
+        )
+    if alone.any():
+        first = rows[alone].iloc[0]
+        with_it = f": with it at most {(metrics + 1) * LEVEL} % together" if metrics else ""
+        told.append(
+            f"the primary contrast, {first['policy_b']} - {first['policy_a']} on {first['metric']}, is tested by itself at {LEVEL} %{with_it}"
+        )
+    return [f"Error rates: {'; '.join(told)}. Equivalence likewise."]
 
 
 class Sentence(NamedTuple):

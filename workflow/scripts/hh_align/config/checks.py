@@ -82,7 +82,7 @@ def check_policies(config: dict) -> None:
 def check_contrasts(config: dict) -> None:
     """Raise StudyError where a contrast names a policy that does not exist."""
     policies = {**config["policies"], **config.get("responses", {})}
-    for number, contrast in enumerate([config["analysis"].get("primary", []), *config["analysis"]["contrasts"]]):
+    for number, contrast in enumerate([config["analysis"].get("primary", [])[:2], *config["analysis"]["contrasts"]]):
         key = f"analysis.contrasts.{number - 1}" if number else "analysis.primary"
         for policy in contrast:
             require_known(key, policy, policies)

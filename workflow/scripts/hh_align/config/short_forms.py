@@ -170,7 +170,7 @@ def _write_references(config: dict, swept: dict, sweeps: dict) -> None:
     """Contrasts and claims name policies that the sweep has made into several."""
     analysis = config.get("analysis")
     if isinstance(analysis, dict) and _are_names(analysis.get("primary")):
-        for name in [name for name in analysis["primary"] if swept.get(name)]:
+        for name in [name for name in analysis["primary"][:2] if swept.get(name)]:
             arms = ", ".join(_arm(name, chosen, swept) for chosen in _choices([name], swept, sweeps))
             raise StudyError(
                 f"config: analysis.primary names {name}, which a sweep makes into several: name one of {arms}, or set it to null."

@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from hh_align.core.axes import AXES, CAS, PROMPT_NAMES, RATES, WINS
+from hh_align.analysis.verdict import CLAUSES
+from hh_align.core.axes import PROMPT_NAMES, WINS
 
 MARK = " !"
 NOT_MEASURED = "not measured here"
@@ -33,19 +34,49 @@ def label_lines(agreement: pd.DataFrame, judge: str) -> list[str]:
     ]
 
 
-def power_lines(power: pd.DataFrame) -> list[str]:
-    """The smallest difference that the study's prompts can show; of prompts in clusters, how many others they are worth."""
-    rows = power[(power["question"] == "detectable difference") & power["axis"].isin([*AXES, CAS])]
-    differences = [
-        f"{row.difference:.0f} points in {RATES.get(row.axis, CAS)} ({prompts(row.n, row.effective_n)})"
-        for row in rows.itertuples()
-        if row.difference > 0
-    ]
-    return [f"Found with 80 % power: {', '.join(differences)}; smaller differences are mostly undecided."] if differences else []
+def power_lines(power: pd.DataFrame, judge: str) -> list[str]:
+    """The smallest difference that the study finds by a judge, and what would decide each undecided contrast, metric by metric."""
+    rows = power[power["judge"] == judge]
+    found = rows[(rows["question"] == "detectable by this study") & (rows["difference"] > 0)]
+    lines = []
+    if len(found):
+        told = [f"{row.difference:.0f} points in {row.metric} ({row.n:,.0f} prompts{over(row.seeds)})" for row in found.itertuples()]
+        lines.append(f"Found with 80 % power, as often as the policies differ here and after Holm: {', '.join(told)}.")
+    open_ = rows[rows["policy_b"].notna()]
+    for metric, group in open_.groupby("metric", sort=False):
+        clauses = [deciding(pair, part) for pair, part in group.groupby(["policy_b", "policy_a"], sort=False)]
+        left = len(clauses) - CLAUSES
+        lines.append(f"What would decide {metric}: {'; '.join(clauses[:CLAUSES])}{f'; and {left} more contrasts' if left > 0 else ''}.")
+    if len(open_) and (open_["seeds"] == 1).all():
+        lines.append("How many seeds it would take is not known from one.")
+    return lines
 
 
-def prompts(n: int, effective: int) -> str:
-    return f"{n} prompts" + ("" if effective == n else f" in clusters, worth {effective}")
+def over(seeds: float) -> str:
+    return "" if seeds == 1 else f", {seeds:.0f} seeds"
+
+
+def deciding(pair: tuple[str, str], rows: pd.DataFrame) -> str:
+    """One undecided contrast: the prompts, or seeds, that its observed difference needs, and one of the margin."""
+    by_question = rows.set_index("question")
+    observed, margin = (
+        [
+            numbered(by_question.loc[f"{what} that find {named}"][column], what)
+            for what, column in (("prompts", "n"), ("seeds", "seeds"))
+            if f"{what} that find {named}" in by_question.index
+        ]
+        for named in ("the observed difference", "the margin")
+    )
+    first, last = (by_question.loc[f"prompts that find {named}"]["difference"] for named in ("the observed difference", "the margin"))
+    return f"{pair[0]} - {pair[1]}: {either(observed)} if it is {first:+.1f} points as here, {either(margin)} if it is {last:g}"
+
+
+def numbered(number: float, what: str) -> str:
+    return "" if pd.isna(number) else f"{number:,.0f} {what}"
+
+
+def either(numbers: list[str]) -> str:
+    return " or ".join(filter(None, numbers)) or "not by any number"
 
 
 def claim_lines(claims: pd.DataFrame, judge: str) -> list[str]:
@@ -79,7 +110,7 @@ def pairwise_lines(comparisons: pd.DataFrame, pairwise: pd.DataFrame, judge: str
     rows, lines = rows.drop_duplicates(["policy_b", "policy_a", "metric"]), []
     for total in pairwise[(pairwise["judge"] == judge) & pairwise["policy_b"].isna()].itertuples():
         won = [
-            f"{marked(row.policy_b, told)} against {marked(row.policy_a, told)} {row.difference:+.0f} {ends(row.ci_low, row.ci_high)}, {row.verdict}"
+            f"{marked(row.policy_b, told)} against {marked(row.policy_a, told)} {row.difference:+.0f} {ends(row.sim_low, row.sim_high)}, {row.verdict}"
             for row in rows[rows["metric"] == WINS[total.axis]].itertuples()
         ]
         lines.append(f"By judge {judge}, wins less losses in % of {PROMPT_NAMES[total.axis]}: {'; '.join(won)}.")

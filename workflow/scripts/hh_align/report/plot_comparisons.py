@@ -36,12 +36,15 @@ def plot_forest(rows: pd.DataFrame, order: list[str], margin: float) -> plt.Figu
             panel.plot([row["sim_low"], row["sim_high"]], [line, line], color=colour, linewidth=1)
             panel.plot([row["ci_low"], row["ci_high"]], [line, line], color=colour, linewidth=4, solid_capstyle="butt")
             panel.plot(row["difference"], line, "o", color="white", markeredgecolor="black", markersize=6, zorder=3)
-            verdict = in_words(row) + (" !" if row[["caveat_a", "caveat_b"]].notna().any() else "")
+            verdict = (
+                in_words(row)
+                + (" (primary)" if row["family"] == "primary" else "")
+                + (" !" if row[["caveat_a", "caveat_b"]].notna().any() else "")
+            )
             panel.annotate(verdict, (row["difference"], line), (0, 7), textcoords="offset points", ha="center", fontsize=8)
         panel.set_title(title, fontsize=10)
         panel.set_xlabel("difference in points")
-    primary = set(zip(*rows[rows["family"] == "primary"][["policy_b", "policy_a"]].to_numpy().T, strict=True)) if len(rows) else set()
-    names = [f"{b} − {a}{' (primary)' if (b, a) in primary else ''}" for b, a in contrasts]
+    names = [f"{b} − {a}" for b, a in contrasts]
     panels[0].set_yticks(range(len(names)), names)
     panels[0].set_ylim(len(names) - 0.4, -0.7)
     return figure

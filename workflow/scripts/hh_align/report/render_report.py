@@ -11,7 +11,7 @@ import yaml
 
 from hh_align.analysis.ratings import headline, judged_axes, judged_rates
 from hh_align.analysis.text_gate import FLAGS, SHORT, caveat_over_seeds
-from hh_align.analysis.verdict import declared, unranked, verdict_sentences
+from hh_align.analysis.verdict import declared, error_rates, unranked, verdict_sentences
 from hh_align.core.artifacts import logical_name, read_provenance, read_table, say, write_text
 from hh_align.core.axes import MEANS, METRIC_AXES, RATE_METRICS
 from hh_align.core.command import parse, run
@@ -54,12 +54,11 @@ def rates(tables: dict[str, pd.DataFrame], judge: str, order: list[str]) -> list
 
 
 def contrasts(rows: pd.DataFrame) -> list[dict]:
-    """Per declared contrast its policies, whether it is the primary one, and `by_metric`: metric -> row of comparisons."""
+    """Per declared contrast its policies, and `by_metric`: metric -> row of comparisons."""
     return [
         {
             "policy": policy,
             "against": against,
-            "primary": (group["family"] == "primary").any(),
             "by_metric": {row["metric"]: row for row in plain(group)},
         }
         for (policy, against), group in rows.groupby(["policy_b", "policy_a"], sort=False)
@@ -144,6 +143,7 @@ def opinion(tables: dict[str, pd.DataFrame], judge: str, settings: dict, order: 
         "metrics": list(judged_rates(settings)),
         "means": [MEANS[axis] for axis in judged_axes(settings)],
         "sentences": verdict_sentences(rows),
+        "error_rates": error_rates(rows) if len(rows) else [],
         "rates": rates(tables, judge, order),
         "contrasts": contrasts(rows) if len(rows) else [],
         "claims": claims(tables, judge),

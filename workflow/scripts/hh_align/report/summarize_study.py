@@ -13,7 +13,7 @@ from rich.table import Table
 
 from hh_align.analysis.ratings import headline, judged_axes, judged_rates
 from hh_align.analysis.text_gate import FLAGS, caveat_of
-from hh_align.analysis.verdict import declared, in_words, rank_sentences, unranked, verdict_sentences
+from hh_align.analysis.verdict import declared, error_rates, in_words, rank_sentences, unranked, verdict_sentences
 from hh_align.core.artifacts import read_table, say, write_text
 from hh_align.core.axes import GOOD_WORDS, MEANS, METRIC_AXES
 from hh_align.core.command import parse, run
@@ -106,22 +106,27 @@ def kept_cell(retention: pd.DataFrame, **key: object) -> str:
 
 
 def contrast_table(rows: pd.DataFrame, rates: Iterable[str], told: dict[str, str]) -> Table:
-    """Differences of the declared contrasts in points with 95 % intervals and verdicts."""
+    """Differences of the declared contrasts in points with simultaneous intervals and verdicts."""
     table = table_with(
-        "differences in points, 95 % intervals, verdicts (Holm over the contrasts; * primary, unadjusted)", "contrast", *rates
+        "differences in points, intervals of all contrasts of a metric at once (95 %), verdicts (Holm; * primary)", "contrast", *rates
     )
     for (policy, against), group in rows.groupby(["policy_b", "policy_a"], sort=False):
         by_metric = group.set_index("metric")
-        primary = " *" if (group["family"] == "primary").any() else ""
         mark = MARK if {policy, against} & set(told) else ""
         cells = (difference_cell(by_metric.loc[metric]) + mark for metric in rates)
-        table.add_row(f"{marked(policy, told)} - {marked(against, told)}{primary}", *cells)
+        table.add_row(f"{marked(policy, told)} - {marked(against, told)}", *cells)
     return table
 
 
+def bound(value: float) -> str:
+    """An end of an interval in whole points; near 0, where its sign decides, with a decimal."""
+    return f"{value:+.0f}" if abs(value) >= 0.5 else f"{value:+.1f}" if value else "0"
+
+
 def difference_cell(row: pd.Series) -> str:
-    interval = "[-]" if pd.isna(row["ci_low"]) else f"[{row['ci_low']:+.0f}, {row['ci_high']:+.0f}]"
-    return f"{row['difference']:+.1f} {interval} {in_words(row)}"
+    interval = "[-]" if pd.isna(row["sim_low"]) else f"[{bound(row['sim_low'])}, {bound(row['sim_high'])}]"
+    primary = " *" if row.get("family") == "primary" else ""
+    return f"{row['difference']:+.1f}{primary} {interval} {in_words(row)}"
 
 
 def corrected_table(gold: pd.DataFrame, judge: str, seed: int, rates: Iterable[str], told: dict[str, str]) -> Table | None:
@@ -170,9 +175,9 @@ def summary(config: dict, tables: dict[str, pd.DataFrame], published: dict, look
         if corrected := corrected_table(tables["gold"], judge, config["seeds"][0], rates, told):
             console.print(corrected)
         console.print(gain_table(rows, tables["retention"], config, judge, published, told, unranked(tables["leads"], judge)))
-        lines = [str(sentence) for sentence in verdict_sentences(contrasts)] + judge_lines(tables["judge"], judge)
+        lines = [str(sentence) for sentence in verdict_sentences(contrasts)] + error_rates(contrasts) + judge_lines(tables["judge"], judge)
         lines += label_lines(tables["label_agreement"], judge)
-        lines += rank_sentences(tables["leads"], judge, MARK) + power_lines(tables["power"])
+        lines += rank_sentences(tables["leads"], judge, MARK) + power_lines(tables["power"], judge)
         for line in lines + claim_lines(tables["claims"], judge):
             console.print(line)
     for judge in sorted(config.get("pairwise", {})):
@@ -199,8 +204,8 @@ COLUMNS = {
         "metric",
         "family",
         "difference",
-        "ci_low",
-        "ci_high",
+        "sim_low",
+        "sim_high",
         "judge_above_chance",
         "verdict",
         "within_margin",
@@ -208,7 +213,7 @@ COLUMNS = {
         "caveat_b",
     ],
     "retention": ["judge", "seed", "policy", "reference", "axis", "retained", "denominator", "chance"],
-    "power": ["question", "axis", "n", "effective_n", "difference"],
+    "power": ["question", "judge", "policy_b", "policy_a", "metric", "n", "seeds", "difference"],
     "leads": [
         "judge",
         "axis",
@@ -221,7 +226,7 @@ COLUMNS = {
         "caveat",
     ],
     "judge": ["judge", "axis", "subset", "format", "part", "own_subset", "n", "accuracy", "ci_low", "ci_high"],
-    "gold": ["judge", "seed", "policy_a", "policy_b", "metric", "labelled", "corrected", "ci_low", "ci_high", "verdict", "within_margin"],
+    "gold": ["judge", "seed", "policy_a", "policy_b", "metric", "labelled", "corrected", "sim_low", "sim_high", "verdict", "within_margin"],
     "label_agreement": ["rater_a", "rater_b", "axis", "policy", "n", "agreement", "kappa"],
     "pairwise": ["judge", "policy_b", "axis", "inconsistency", "decided", "first", "first_low", "first_high"],
     "claims": ["judge", "seed", "claim", "verdict", "as_stated", "reason", "caveat"],

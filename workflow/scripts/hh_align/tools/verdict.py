@@ -37,6 +37,7 @@ from hh_align.analysis import (
     examine_text,
     sweep_thresholds,
 )
+from hh_align.analysis.deciding import power_of_contrasts
 from hh_align.analysis.examine_text import Replies
 from hh_align.analysis.gather_ratings import as_table, check_judges, fault, labelled, reply_facts
 from hh_align.analysis.ratings import Rated, Ratings, by_axis, checkpoints, headline, judged_axes, read_ratings, shown_judge
@@ -64,7 +65,8 @@ def study_of(frame: pd.DataFrame, settings: dict, path: str, defaults: dict) -> 
     root = settings.get("root", "base" if "base" in policies else policies[0])
     named_parents = dict(frame.dropna(subset="parent")[["policy", "parent"]].to_numpy()) if "parent" in frame else {}
     parents = {policy: (named_parents | settings.get("parents", {})).get(policy, root) for policy in policies if policy != root}
-    named = {root, *parents, *parents.values(), *(name for pair in settings.get("contrasts", []) for name in pair)}
+    pairs = [settings.get("primary", [])[:2], *settings.get("contrasts", [])]
+    named = {root, *parents, *parents.values(), *(name for pair in pairs for name in pair)}
     require_known(path, "policy", named, policies)
     seeds = {policy: sorted(set(frame[frame["policy"] == policy]["seed"])) for policy in policies}
     others = {tuple(own_seeds) for policy, own_seeds in seeds.items() if policy != root}
@@ -211,6 +213,7 @@ def analyse(rated: Rated, config: dict, replies: Replies | None = None) -> dict[
     examined = {(row["policy"], row["seed"]): row for row in texts}
     swept, leads, flips = sweep_thresholds.sweep(ratings, clusters, config, examined=examined)
     compared = compare_policies.compare_policies(ratings, clusters, config, examined=examined)
+    undecided = power_of_contrasts(rated, pd.DataFrame(compared), config) if compared else []
     return {
         "metrics": (compute_metrics.measure(ratings, clusters, config), compute_metrics.METRICS),
         "comparisons": (compared, compare_policies.COMPARISONS),
@@ -223,7 +226,7 @@ def analyse(rated: Rated, config: dict, replies: Replies | None = None) -> dict[
             check_claims.check(ratings, clusters, config | {"claims": comparing(config["claims"])}, examined=examined),
             check_claims.CLAIMS,
         ),
-        "power": (compute_power.questions(rated, config), compute_power.POWER),
+        "power": (compute_power.questions(rated, config) + undecided, compute_power.POWER),
         "text": (texts, examine_text.TEXT),
     }
 
