@@ -10,7 +10,7 @@ def made(step, *tables):
 
 SAID = {"summarize_study", "render_report"}
 CLAIMS = made("check_claims", "claims") | SAID
-COMPARED = made("compare_policies", "comparisons") | {"plot_comparisons"} | SAID
+COMPARED = made("compare_policies", "comparisons") | made("control_length", "length") | {"plot_comparisons"} | SAID
 PUBLISHED = made("compare_published", "agreement") | SAID
 SWEPT = made("sweep_thresholds", "thresholds", "threshold_leads", "threshold_flips") | {"plot_thresholds"} | SAID
 POWER = made("compute_power", "power") | SAID

@@ -195,6 +195,7 @@ use rule step as summarize_study with:
         label_agreement=gold_files("label_agreement"),
         pairwise="<results>/analysis/pairwise.parquet" if PAIRWISE else [],
         claims="<results>/analysis/claims.parquet",
+        length="<results>/analysis/length.parquet",
         text="<results>/analysis/text.parquet",
         published=local(of_workflow("resources/published.yaml")),
     output:
@@ -215,7 +216,7 @@ use rule step as render_report with:
         preference_files(),
         census_files(),
         stored_files(),
-        page_files("page.html", "index.html", "macros.html", "style.css", "index.css"),
+        page_files("page.html", "index.html", "length.html", "macros.html", "style.css", "index.css"),
         page_files(*(f"{figure}.rst" for figure in figure_names())),
     output:
         report("<results>/report/index.html", caption="../report/page.rst", category="Pages", labels={"page": "The report"}),

@@ -72,6 +72,7 @@ def analysis_tables():
     always = [
         "metrics",
         "comparisons",
+        "length",
         "retention",
         "changed_prompts",
         "thresholds",
@@ -107,6 +108,11 @@ def analysis_files():
 def pairwise_axes():
     """Pairwise judge -> its axes; nothing where there is none."""
     return {"pairwise": {judge: axes_of(judge) for judge in sorted(PAIRWISE)}} if PAIRWISE else {}
+
+
+def length_config():
+    """Who is compared, and by which pairwise judges."""
+    return as_json(contrasts=config["analysis"]["contrasts"], **policy_graph(), **pairwise_axes())
 
 
 def contrast_config():

@@ -17,6 +17,7 @@ from hh_align.analysis.verdict import declared, in_words, rank_sentences, unrank
 from hh_align.core.artifacts import read_table, say, write_text
 from hh_align.core.axes import GOOD_WORDS, MEANS, METRIC_AXES
 from hh_align.core.command import parse, run
+from hh_align.report.lengths import length_sentence, shown
 from hh_align.report.lines import MARK, claim_lines, judge_lines, label_lines, marked, pairwise_lines, power_lines
 
 WIDTH = 110
@@ -173,6 +174,7 @@ def summary(config: dict, tables: dict[str, pd.DataFrame], published: dict, look
         lines = [str(sentence) for sentence in verdict_sentences(contrasts)] + judge_lines(tables["judge"], judge)
         lines += label_lines(tables["label_agreement"], judge)
         lines += rank_sentences(tables["leads"], judge, MARK) + power_lines(tables["power"])
+        lines += filter(None, [length_sentence(shown(tables["length"], judge), judge, told)])
         for line in lines + claim_lines(tables["claims"], judge):
             console.print(line)
     for judge in sorted(config.get("pairwise", {})):
@@ -223,13 +225,26 @@ COLUMNS = {
     "label_agreement": ["rater_a", "rater_b", "axis", "policy", "n", "agreement", "kappa"],
     "pairwise": ["judge", "policy_b", "axis", "inconsistency", "decided", "first", "first_low", "first_high"],
     "claims": ["judge", "seed", "claim", "verdict", "as_stated", "reason", "caveat"],
+    "length": [
+        "judge",
+        "seed",
+        "policy_a",
+        "policy_b",
+        "metric",
+        "family",
+        "verdict",
+        "controlled",
+        "outside",
+        "controlled_verdict",
+        "change",
+    ],
     "text": ["policy", "seed", *FLAGS, *(why for why, _ in FLAGS.values())],
 }
 
 
 def main() -> None:
     required = dict.fromkeys(("metrics", "comparisons", "retention", "power", "leads", "published", "output"), "path")
-    optional = dict.fromkeys(("judge", "claims", "gold", "label_agreement", "pairwise", "text"), "path?")
+    optional = dict.fromkeys(("judge", "claims", "length", "gold", "label_agreement", "pairwise", "text"), "path?")
     args = parse(__doc__, config="config", **required, **optional)
     tables = {name: frame(getattr(args, name), columns) for name, columns in COLUMNS.items()}
     published = yaml.safe_load(args.published.read_text())["policies"] if args.config["compare_published"] else {}
