@@ -196,6 +196,7 @@ use rule step as summarize_study with:
         pairwise="<results>/analysis/pairwise.parquet" if PAIRWISE else [],
         claims="<results>/analysis/claims.parquet",
         length="<results>/analysis/length.parquet",
+        displacement="<results>/analysis/displacement.parquet" if displacement_files() else [],
         text="<results>/analysis/text.parquet",
         published=local(of_workflow("resources/published.yaml")),
     output:

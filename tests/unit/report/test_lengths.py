@@ -55,3 +55,10 @@ def test_the_rows_are_those_over_all_seeds_and_not_of_all_pairs():
     rows = rows_of((*about, "declared", 1), (*about, "declared", None), (*about, "all pairs", None))
     assert shown(rows, "one")[["family", "seed"]].isna().to_numpy().tolist() == [[False, True]]
     assert shown(rows.assign(controlled=None), "one").empty and shown(rows, "two").empty
+
+
+def test_displacement_has_its_sentence_and_a_row_per_policy_seed_and_kind_of_pairs(study):
+    page = study.render_report()
+    rows = {table["label"]: table["rows"] for table in tables_of(page)}["Table displacement"]
+    assert len(rows) == 3 * len(study.seeds) * 2
+    assert "lose probability in training (likelihood displacement): on training pairs under sft, dpo and sft_dpo; on held-out" in page.read_text()

@@ -93,6 +93,7 @@ def analysis_tables():
         ("reproduction" in config, ["reproduction", "reproduction_summary"]),
         ("labels" in config["analysis"], ["gold", "label_agreement"]),
         (drift_files(), ["drift"]),
+        (displacement_files(), ["displacement"]),
         (RESCORED, ["rescoring"]),
         ("sweeps" in config, ["sweep"]),
         (NOISE_ARMS, ["noise"]),
@@ -131,6 +132,11 @@ def drift_summary_config():
     references = {policy: drift_references(policy) for policy in WITH_WEIGHTS}
     measured = [(policy, seed) for policy in WITH_WEIGHTS for seed in seeds_of(policy)]
     return as_json(references=references, measured=measured, bootstrap=config["analysis"]["bootstrap"])
+
+
+def displacement_summary_config():
+    measured = [(policy, seed) for policy in ON_PAIRS for seed in seeds_of(policy)]
+    return as_json(measured=measured, parents={policy: config["policies"][policy]["parent"] for policy in ON_PAIRS})
 
 
 def held_against():

@@ -17,6 +17,7 @@ from hh_align.analysis.verdict import declared, in_words, rank_sentences, unrank
 from hh_align.core.artifacts import read_table, say, write_text
 from hh_align.core.axes import GOOD_WORDS, MEANS, METRIC_AXES
 from hh_align.core.command import parse, run
+from hh_align.report.displaced import displacement_sentence
 from hh_align.report.lengths import length_sentence, shown
 from hh_align.report.lines import MARK, claim_lines, judge_lines, label_lines, marked, pairwise_lines, power_lines
 
@@ -181,6 +182,7 @@ def summary(config: dict, tables: dict[str, pd.DataFrame], published: dict, look
         for line in pairwise_lines(tables["comparisons"], tables["pairwise"], judge, told):
             console.print(line)
     for line in [
+        *filter(None, [displacement_sentence(tables["displacement"])]),
         *(f"{MARK.strip()} {policy}: {caveat}." for policy, caveat in told.items()),
         *closing_lines(config),
         look.format(folder=f"{config['folder']}/report"),
@@ -238,13 +240,14 @@ COLUMNS = {
         "controlled_verdict",
         "change",
     ],
+    "displacement": ["policy", "seed", "pairs", "displaced"],
     "text": ["policy", "seed", *FLAGS, *(why for why, _ in FLAGS.values())],
 }
 
 
 def main() -> None:
     required = dict.fromkeys(("metrics", "comparisons", "retention", "power", "leads", "published", "output"), "path")
-    optional = dict.fromkeys(("judge", "claims", "length", "gold", "label_agreement", "pairwise", "text"), "path?")
+    optional = dict.fromkeys(("judge", "claims", "length", "displacement", "gold", "label_agreement", "pairwise", "text"), "path?")
     args = parse(__doc__, config="config", **required, **optional)
     tables = {name: frame(getattr(args, name), columns) for name, columns in COLUMNS.items()}
     published = yaml.safe_load(args.published.read_text())["policies"] if args.config["compare_published"] else {}
