@@ -61,4 +61,7 @@ def test_displacement_has_its_sentence_and_a_row_per_policy_seed_and_kind_of_pai
     page = study.render_report()
     rows = {table["label"]: table["rows"] for table in tables_of(page)}["Table displacement"]
     assert len(rows) == 3 * len(study.seeds) * 2
-    assert "lose probability in training (likelihood displacement): on training pairs under sft, dpo and sft_dpo; on held-out" in page.read_text()
+    assert (
+        "lose probability in training (likelihood displacement): on training pairs under sft, dpo and sft_dpo; on held-out"
+        in page.read_text()
+    )
