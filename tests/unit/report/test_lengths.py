@@ -42,7 +42,7 @@ def test_the_sentence_names_each_change_once():
         ("coin", "sft", "HpR", "worse", "worse", None, False, "declared", 1),
     )
     assert length_sentence(rows, "one", {"dpo": "its text is broken"}) == (
-        "At equal length one says otherwise: dpo ! is above sft in HpR, not below; "
+        "At equal length, by judge one: dpo ! is above sft in HpR, not below; "
         "sft_dpo is no longer above sft in HmR and win rate on harmful prompts; "
         "coin is no longer below sft in HmR (of the two, one always writes more: equal length was not seen); "
         "dpo ! is below base in HpR; the undecided order of dpo ! and sft in HmR turns round."

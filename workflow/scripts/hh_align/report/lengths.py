@@ -44,7 +44,7 @@ def length_sentence(rows: pd.DataFrame, judge: str, told: dict[str, str]) -> str
     if not clauses:
         return None
     left = len(clauses) - CLAUSES
-    return f"At equal length {judge} says otherwise: {'; '.join(clauses[:CLAUSES] + ([f'and {left} more'] if left > 0 else []))}."
+    return f"At equal length, by judge {judge}: {'; '.join(clauses[:CLAUSES] + ([f'and {left} more'] if left > 0 else []))}."
 
 
 def lengths_of(lengths: pd.DataFrame | None, judges: list[str]) -> list[dict]:
