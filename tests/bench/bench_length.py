@@ -14,9 +14,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflow" / "scripts"))
 
+from hh_align.analysis.contrasts import compare_wins
 from hh_align.analysis.control_length import Answers, controlled
-
-PLAIN = {"estimand": "these checkpoints", "ci_low": 0.0, "ci_high": 0.0, "p": 1.0}
+from hh_align.analysis.statistics import THESE_CHECKPOINTS
 
 
 def study(stream: np.random.Generator, n: int, theta: float, phi: float, shift: float) -> dict:
@@ -24,7 +24,8 @@ def study(stream: np.random.Generator, n: int, theta: float, phi: float, shift: 
     chance = 1 / (1 + np.exp(-(theta + phi * np.tanh(gaps / gaps.std()))))
     mean, tied = 2 * chance - 1, stream.random(n) < 0.2 * (1 - np.abs(2 * chance - 1))
     signs = np.where(tied, 0, np.where(stream.random(n) < (1 + mean / (1 - 0.2 * (1 - np.abs(mean)))) / 2, 1, -1))
-    return controlled([Answers(signs[:, None], np.zeros((n, 1)), gaps[:, None], np.arange(n))], PLAIN)
+    plain = {"estimand": THESE_CHECKPOINTS, **compare_wins(signs, np.arange(n))}
+    return controlled([Answers(signs[:, None], np.zeros((n, 1)), gaps[:, None], np.arange(n))], plain)
 
 
 def main() -> None:
