@@ -19,6 +19,7 @@ from hh_align.analysis import (
     measure_overrefusal,
     measure_suites,
     score_oracle,
+    summarize_displacement,
     summarize_drift,
     summarize_sweep,
 )
@@ -196,6 +197,7 @@ class PageStudy:
             "overrefusal": (measure_overrefusal.OVERREFUSAL, ("policy", "seed", "set"), [(*key, kind) for key in every for kind in ("benign", "twin")], {"detector": "phrases", "against": "base"}),
             "suites": (measure_suites.SUITES, ("policy", "seed", "measure", "category"), [(*key, measure, category) for key in every for measure, category in (("refused", None), ("refused", HOSTILE), ("mean_reward", None))], {"suite": HOSTILE, "by": HOSTILE, "against": "base"}),
             "judge": (examine_judge.JUDGE, ("judge", "axis", "subset"), [(j, axis, f"{axis[:4]}-base") for j in judges for axis in AXES], same),
+            "displacement": (summarize_displacement.TABLE, ("policy", "seed", "pairs", "parent"), [(policy, seed, pairs, "base") for policy in trained for seed in seeds for pairs in ("training", "held-out")], {"displaced": True}),
             "drift": (summarize_drift.TABLE, ("policy", "seed", "reference"), [(policy, seed, "base") for policy, seed in every], {}),
             "gold": (correct_by_labels.GOLD, ("judge", "seed", "policy_b", "policy_a", "metric"), [(j, seed, *pair, rate) for j in judges for seed in seeds for pair in pairs for rate in rates], {"verdict": "better"}),
             "label_agreement": (correct_by_labels.AGREEMENT, ("rater_a", "axis"), list(product(judges, AXES)), {"rater_b": "labels"}),

@@ -82,6 +82,21 @@ use rule step as compare_policies with:
         **runs("analysis.compare_policies", contrast_config()),
 
 
+use rule step as control_length with:
+    input:
+        ratings=RATINGS,
+        comparisons="<results>/analysis/comparisons.parquet",
+        choices=choice_files(),
+    output:
+        "<results>/analysis/length.parquet",
+    log:
+        "<logs>/control_length.log",
+    benchmark:
+        "<benchmarks>/control_length.tsv"
+    params:
+        **runs("analysis.control_length", length_config()),
+
+
 use rule step as check_claims with:
     input:
         ratings=RATINGS,

@@ -1,6 +1,6 @@
 # What some studies ask for: another run beside theirs, true labels, over-refusal, suites, a second judge of a release, pairwise judges, sweeps, noise, snapshots, claims of fact.
 # needs: analysis/ratings.parquet and what the config names
-# makes: analysis/{reproduction,gold,label_agreement,overrefusal,suites,pairwise,rescoring,sweep,noise,snapshots,facts}.parquet
+# makes: analysis/{reproduction,gold,label_agreement,overrefusal,suites,pairwise,displacement,rescoring,sweep,noise,snapshots,facts}.parquet
 
 
 use rule step as compare_runs with:
@@ -147,6 +147,21 @@ if SNAPSHOTS:
             "<benchmarks>/summarize_snapshots.tsv"
         params:
             **runs("analysis.summarize_snapshots", snapshot_summary_config()),
+
+
+if displacement_files():
+
+    use rule step as summarize_displacement with:
+        input:
+            displacement=displacement_files(),
+        output:
+            "<results>/analysis/displacement.parquet",
+        log:
+            "<logs>/summarize_displacement.log",
+        benchmark:
+            "<benchmarks>/summarize_displacement.tsv"
+        params:
+            **runs("analysis.summarize_displacement", displacement_summary_config()),
 
 
 if PAIRWISE:

@@ -196,6 +196,8 @@ use rule step as summarize_study with:
         pairwise="<results>/analysis/pairwise.parquet" if PAIRWISE else [],
         claims="<results>/analysis/claims.parquet",
         facts="<results>/analysis/facts.parquet" if FACTS else [],
+        length="<results>/analysis/length.parquet",
+        displacement="<results>/analysis/displacement.parquet" if displacement_files() else [],
         text="<results>/analysis/text.parquet",
         published=local(of_workflow("resources/published.yaml")),
     output:
@@ -216,7 +218,7 @@ use rule step as render_report with:
         preference_files(),
         census_files(),
         stored_files(),
-        page_files("page.html", "index.html", "macros.html", "style.css", "index.css"),
+        page_files("page.html", "index.html", "length.html", "macros.html", "style.css", "index.css"),
         page_files(*(f"{figure}.rst" for figure in figure_names())),
     output:
         report("<results>/report/index.html", caption="../report/page.rst", category="Pages", labels={"page": "The report"}),

@@ -1,5 +1,5 @@
 # needs: models/base/ (or preferences, to make it or a judge from nothing), data/{dataset}/preferences.parquet
-# makes: policies/{policy}/seed-{seed}/, references/{view}/{policy}/seed-{seed}.parquet; models from nothing: models/base/, models/judges/{judge}/
+# makes: policies/{policy}/seed-{seed}/, references/{view}/{policy}/seed-{seed}.parquet, displacement/{policy}/seed-{seed}.parquet; models from nothing: models/base/, models/judges/{judge}/
 
 
 rule policies:
@@ -174,6 +174,29 @@ use rule train_dpo as train_kto with:
         policy=one_of(trained_by("kto")),
     params:
         **runs("training.train_kto", training_config),
+
+
+use rule step_on_device as measure_displacement with:
+    input:
+        files=model_files(policy_input, parent_manifest),
+        parent=parent_manifest,
+        policy=policy_input,
+        preferences=training_data,
+    output:
+        "<results>/displacement/{policy}/seed-{seed}.parquet",
+        timing="<timings>/measure_displacement/{policy}-seed-{seed}.json",
+    log:
+        "<logs>/measure_displacement/{policy}-seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/measure_displacement/{policy}-seed-{seed}.tsv"
+    wildcard_constraints:
+        policy=one_of(ON_PAIRS if "displacement" in config else []),
+    resources:
+        gpu=ONE_GPU,
+        mem_mb=per_attempt(16000),
+        runtime=per_attempt(120),
+    params:
+        **runs("training.measure_displacement", displacement_config),
 
 
 use rule import_model as merge_adapter with:

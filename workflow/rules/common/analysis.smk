@@ -73,6 +73,7 @@ def analysis_tables():
     always = [
         "metrics",
         "comparisons",
+        "length",
         "retention",
         "changed_prompts",
         "thresholds",
@@ -93,6 +94,7 @@ def analysis_tables():
         ("reproduction" in config, ["reproduction", "reproduction_summary"]),
         ("labels" in config["analysis"], ["gold", "label_agreement"]),
         (drift_files(), ["drift"]),
+        (displacement_files(), ["displacement"]),
         (RESCORED, ["rescoring"]),
         ("sweeps" in config, ["sweep"]),
         (NOISE_ARMS, ["noise"]),
@@ -128,6 +130,11 @@ def pairwise_axes():
     return {"pairwise": {judge: axes_of(judge) for judge in sorted(PAIRWISE)}} if PAIRWISE else {}
 
 
+def length_config():
+    """Who is compared, and by which pairwise judges."""
+    return as_json(contrasts=config["analysis"]["contrasts"], **policy_graph(), **pairwise_axes())
+
+
 def contrast_config():
     named = {"primary": config["analysis"].get("primary", []), "examined": examined_judges(), **pairwise_axes()}
     return analysis_config("contrasts", "all_pairs", "equivalence_margin", "bootstrap", **named)
@@ -144,6 +151,11 @@ def drift_summary_config():
     references = {policy: drift_references(policy) for policy in WITH_WEIGHTS}
     measured = [(policy, seed) for policy in WITH_WEIGHTS for seed in seeds_of(policy)]
     return as_json(references=references, measured=measured, bootstrap=config["analysis"]["bootstrap"])
+
+
+def displacement_summary_config():
+    measured = [(policy, seed) for policy in ON_PAIRS for seed in seeds_of(policy)]
+    return as_json(measured=measured, parents={policy: config["policies"][policy]["parent"] for policy in ON_PAIRS})
 
 
 def held_against():

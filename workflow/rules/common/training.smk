@@ -97,6 +97,25 @@ def training_logs():
     return [f"<results>/policies/{policy}/seed-{seed}/train_log.parquet" for policy in TRAINED for seed in seeds_of(policy)]
 
 
+ON_PAIRS = trained_by("dpo") + trained_by("kto")
+
+
+def displacement_files():
+    """What each training on pairs has done to the probabilities of its replies, where the study asks."""
+    policies = ON_PAIRS if "displacement" in config else []
+    return [f"<results>/displacement/{policy}/seed-{seed}.parquet" for policy in policies for seed in seeds_of(policy)]
+
+
+def displacement_config(wildcards):
+    return as_json(
+        view=token_view(method_of(wildcards.policy)),
+        train_split=DATASETS[data_of(wildcards.policy)]["train_split"],
+        pairs=config["displacement"]["pairs"],
+        batch_tokens=config["scoring"]["batch_tokens"],
+        **DEVICE,
+    )
+
+
 def scratch_config(source, *keys, **more):
     """What a model from nothing depends on."""
     settings = {key: source[key] for key in ("architecture", "seed", "notice", *keys) if key in source}

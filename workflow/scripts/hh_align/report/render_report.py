@@ -15,7 +15,9 @@ from hh_align.analysis.verdict import declared, error_rates, unranked, verdict_s
 from hh_align.core.artifacts import logical_name, read_provenance, read_table, say, write_text
 from hh_align.core.axes import MEANS, METRIC_AXES, RATE_METRICS
 from hh_align.core.command import parse, run
+from hh_align.report.displaced import displacement_sentence
 from hh_align.report.figures import colours
+from hh_align.report.lengths import lengths_of
 from hh_align.report.pages import caption, inline_svg, number, plain, records, render, text, total
 
 COUNTED = ("rows", "pairs", "replies", "prompts")
@@ -257,6 +259,8 @@ def page(config: dict, folder: Path, templates: Path) -> str:
         folder=logical_name(folder),
         opinions=(opinions := [opinion(tables, judge, study["judges"][judge], config["order"]) for judge in sorted(study["judges"])]),
         metrics=[metric for metric in RATE_METRICS if any(metric in entry["metrics"] for entry in opinions)],
+        lengths=lengths_of(tables.get("length"), sorted({**study["judges"], **study.get("pairwise", {})})),
+        displaced=displacement_sentence(tables["displacement"]) if "displacement" in tables else None,
         pairwise=pairwise(tables, sorted(study.get("pairwise", {}))),
         corrected=corrected(tables, study["judges"]),
         unranked=(lost := unranked_axes(tables, sorted(study["judges"]))),

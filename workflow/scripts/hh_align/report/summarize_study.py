@@ -17,6 +17,8 @@ from hh_align.analysis.verdict import declared, error_rates, in_words, rank_sent
 from hh_align.core.artifacts import read_table, say, write_text
 from hh_align.core.axes import GOOD_WORDS, MEANS, METRIC_AXES
 from hh_align.core.command import parse, run
+from hh_align.report.displaced import displacement_sentence
+from hh_align.report.lengths import length_sentence, shown
 from hh_align.report.lines import MARK, claim_lines, fact_lines, judge_lines, label_lines, marked, pairwise_lines, power_lines
 
 WIDTH = 110
@@ -178,6 +180,7 @@ def summary(config: dict, tables: dict[str, pd.DataFrame], published: dict, look
         lines = [str(sentence) for sentence in verdict_sentences(contrasts)] + error_rates(contrasts) + judge_lines(tables["judge"], judge)
         lines += label_lines(tables["label_agreement"], judge)
         lines += rank_sentences(tables["leads"], judge, MARK) + power_lines(tables["power"], judge)
+        lines += filter(None, [length_sentence(shown(tables["length"], judge), judge, told)])
         for line in lines + claim_lines(tables["claims"], judge):
             console.print(line)
     for judge in sorted(config.get("pairwise", {})):
@@ -186,6 +189,7 @@ def summary(config: dict, tables: dict[str, pd.DataFrame], published: dict, look
     for line in fact_lines(tables["facts"]):
         console.print(line)
     for line in [
+        *filter(None, [displacement_sentence(tables["displacement"])]),
         *(f"{MARK.strip()} {policy}: {caveat}." for policy, caveat in told.items()),
         *closing_lines(config),
         look.format(folder=f"{config['folder']}/report"),
@@ -231,13 +235,27 @@ COLUMNS = {
     "pairwise": ["judge", "policy_b", "axis", "inconsistency", "decided", "first", "first_low", "first_high"],
     "claims": ["judge", "seed", "claim", "verdict", "as_stated", "reason", "caveat"],
     "facts": ["claim", "verdict", "evidence"],
+    "length": [
+        "judge",
+        "seed",
+        "policy_a",
+        "policy_b",
+        "metric",
+        "family",
+        "verdict",
+        "controlled",
+        "outside",
+        "controlled_verdict",
+        "change",
+    ],
+    "displacement": ["policy", "seed", "pairs", "displaced"],
     "text": ["policy", "seed", *FLAGS, *(why for why, _ in FLAGS.values())],
 }
 
 
 def main() -> None:
     required = dict.fromkeys(("metrics", "comparisons", "retention", "power", "leads", "published", "output"), "path")
-    optional = dict.fromkeys(("judge", "claims", "facts", "gold", "label_agreement", "pairwise", "text"), "path?")
+    optional = dict.fromkeys(("judge", "claims", "facts", "length", "displacement", "gold", "label_agreement", "pairwise", "text"), "path?")
     args = parse(__doc__, config="config", **required, **optional)
     tables = {name: frame(getattr(args, name), columns) for name, columns in COLUMNS.items()}
     published = yaml.safe_load(args.published.read_text())["policies"] if args.config["compare_published"] else {}

@@ -34,6 +34,7 @@ from hh_align.analysis import (
     compute_metrics,
     compute_power,
     compute_retention,
+    control_length,
     examine_text,
     sweep_thresholds,
 )
@@ -217,6 +218,7 @@ def analyse(rated: Rated, config: dict, replies: Replies | None = None) -> dict[
     return {
         "metrics": (compute_metrics.measure(ratings, clusters, config), compute_metrics.METRICS),
         "comparisons": (compared, compare_policies.COMPARISONS),
+        "length": (control_length.control_length(rated, config, compared), control_length.LENGTH),
         "retention": (retained, compute_retention.RETENTION),
         "changed_prompts": (changed, compute_retention.CHANGED),
         "thresholds": (swept, sweep_thresholds.THRESHOLDS),
