@@ -13,6 +13,7 @@ divided by the fixed one. `error`: a decision for the wrong side, or for any at 
 
 import argparse
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,9 @@ from scipy.stats import norm
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflow" / "scripts"))
 
+from hh_align.analysis.ppi import rate as powered
+from hh_align.analysis.ppi import score_interval
+from hh_align.analysis.rogan_gladen import errors_of, plug_in
 from hh_align.analysis.sequential import Labelling, Pool
 
 MARGIN = 0.05
@@ -96,9 +100,32 @@ def errors(studies: int, accuracies: list[float]) -> None:
             print(f"{accuracy:<9}{rate:6.1f}{prompts:8}{bias:6.1f}{most:7.0f}{100 * error:6.1f} ± {noise:.1f}", flush=True)
 
 
+def plugged(studies: int) -> None:
+    """Coverage of the plug-in's and of the prediction-powered interval of the second of two policies, 300 prompts, 60 labelled.
+
+    alike: the judge errs at random; scores: it errs where a score is close to its cut; favours: so, and it adds half a standard deviation to
+    the second policy's rewards.
+    """
+    print(f"{'accuracy':9}{'rate':>6} {'errors':8}{'plug-in, %':>14}{'powered, %':>14}  ({studies} studies)")
+    for accuracy, rate, kind in product((0.7, 0.8, 0.9), (0.2, 0.5, 0.8), ("alike", "scores", "favours")):
+        stream, hits = np.random.default_rng(2), np.zeros(2)
+        for _ in range(studies):
+            labels, rewards = study(stream, 300, (0.5, rate), accuracy, 0.5 * (kind == "favours"))
+            wrong = stream.random(labels.shape) > accuracy
+            opinions, truth = (labels == 1) ^ wrong if kind == "alike" else rewards > 0, labels.copy()
+            truth[stream.permutation(300)[60:]] = np.nan
+            found = plug_in(int(opinions[:, 1].sum()), 300, errors_of(list(opinions.T), list(truth.T)))
+            low, high = score_interval(powered("a", opinions[:, 1].astype(float), truth[:, 1]), {"a": np.arange(300)})
+            hits += found is None or found[1] <= 100 * rate <= found[2], low <= rate <= high
+        shares = hits / studies
+        noise = 100 * np.sqrt(shares * (1 - shares) / studies)
+        both = "".join(f"{100 * share:8.1f} ± {error:.1f}" for share, error in zip(shares, noise, strict=True))
+        print(f"{accuracy:<9}{rate:6.1f} {kind:8}{both}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help="errors, saved")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="saved, errors, plugged")
     parser.add_argument("--studies", type=int, default=300)
     parser.add_argument("--prompts", type=int, default=5000)
     parser.add_argument("--accuracies", type=float, nargs="+", default=[0.6, 0.7, 0.8, 0.9, 0.95])
@@ -107,6 +134,8 @@ def main() -> None:
         saved(args.studies, args.prompts, args.accuracies)
     if "errors" in args.parts or not args.parts:
         errors(args.studies, args.accuracies)
+    if "plugged" in args.parts or not args.parts:
+        plugged(args.studies)
 
 
 if __name__ == "__main__":
