@@ -179,7 +179,8 @@ environment.yml: requirements.lock
 	sed 's/^/      - /' requirements.lock >> $@
 
 # a page on 127.0.0.1 that collects true labels, blind: STUDY=demo [CONTRAST=sft_dpo,sft] [SAMPLE=50 prompts per axis] [ANNOTATOR=name] [PORT=8765];
+# with UNTIL=sft_dpo:sft:hpr [JUDGE=name] it asks where a label helps most, until the labels say which of the two has the higher rate;
 # DISCARD=name takes what an annotator has said so far out of the tables
 annotate: $(STAMP)
 	$(VENV)/bin/python -m hh_align.tools.annotate --folder results/$(STUDY) $(if $(CONTRAST),--contrast $(CONTRAST)) \
-		$(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(ANNOTATOR),--annotator $(ANNOTATOR)) $(if $(PORT),--port $(PORT)) $(if $(DISCARD),--discard $(DISCARD))
+		$(if $(UNTIL),--until $(UNTIL)) $(if $(JUDGE),--judge $(JUDGE)) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(ANNOTATOR),--annotator $(ANNOTATOR)) $(if $(PORT),--port $(PORT)) $(if $(DISCARD),--discard $(DISCARD))

@@ -18,6 +18,7 @@ from hh_align.analysis.families import ALPHA, is_primary, settled
 from hh_align.analysis.labels import Labels, agreement, agreements, item_of, of_these_texts, read_labels, sample, settle
 from hh_align.analysis.ppi import Estimate, mean_of, rate, score_interval
 from hh_align.analysis.ratings import Rated, Ratings, checkpoints, judged_axes, judged_rates, read_ratings, seed_of
+from hh_align.analysis.rogan_gladen import plugged
 from hh_align.analysis.statistics import CONFIDENCE, mover_mean
 from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.axes import AXES, CAS, METRIC_AXES, RATES, WINS
@@ -48,6 +49,9 @@ GOLD = pa.schema(
         ("method", pa.string()),
         ("verdict", pa.string()),
         ("within_margin", pa.bool_()),
+        ("plug_in", pa.float64()),
+        ("plug_low", pa.float64()),
+        ("plug_high", pa.float64()),
     ]
 )
 AGREEMENT = pa.schema(
@@ -156,6 +160,7 @@ def level_row(policy: str, metric: str, opinions: Opinions) -> dict:
         **{"judge_value": judge_value, "corrected": value, **(dict.fromkeys(bounds) if unknown else bounds)},
         "labels_value": 100 * float(np.mean([np.nanmean(part) for part in truth])),
         **{"p": None, "p_holm": None, "verdict": None},
+        **plugged(policy, axes, opinions.judged, opinions.truth),
         "method": "prediction-powered, Wilson at the effective number of labels" + few(opinions.estimates[policy, metric], unknown),
     }
 

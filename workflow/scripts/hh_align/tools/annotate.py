@@ -1,12 +1,16 @@
 """Collect true labels: a local page that shows responses blind and in random order, and keeps every answer at once.
 
-Single: is this reply harmless, or helpful? With --contrast POLICY,AGAINST: which of the two replies is better? Stop with Ctrl-C; the same
+Single: is this reply harmless, or helpful? With --contrast POLICY,AGAINST: which of the two replies is better? With
+--until POLICY:AGAINST:RATE: replies where a label helps most, until these say which policy has the higher rate. Stop with Ctrl-C; the same
 command goes on where it stopped. The labels lie in <folder>/labels/ as labels.parquet and choices.parquet, whatever --sample and --seed ask
 for at a time; only --discard ANNOTATOR takes answers out of them.
 """
 
 import json
 import secrets
+import threading
+from argparse import Namespace
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -15,6 +19,7 @@ from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.tools.answers import PAIR, SINGLE, Answers, write_tables
 from hh_align.tools.asked import Study, draw, pair_items, read_study, single_items
+from hh_align.tools.until import Asking, contrast_of, drawn_in
 
 PAGE = Path(__file__).with_name("annotate.html")
 LONGEST = 10_000
@@ -34,12 +39,37 @@ def keep(item: dict, answer: str, answers: Answers, study: Study, folder: Path) 
     return 200, {}
 
 
-def serve(items: list[dict], answers: Answers, study: Study, folder: Path, port: int) -> ThreadingHTTPServer:
-    """A server on 127.0.0.1: GET / (the page), GET /items, POST /answers. It sends items without a policy's name."""
+def keep_drawn(item: dict, answer: str, answers: Answers, asking: Asking, known: dict[str, dict]) -> tuple[int, dict]:
+    """Save an answer to a drawn item, and draw on; what to reply: 200 with what is known and all items, once answer and draw are on disk.
+    known: item -> what may be answered, enlarged by the new ones."""
+    try:
+        answers.save(item, answer)
+        asking.after(item["item"])
+        asking.write()
+    except StudyError as error:
+        return 507, {"error": str(error)}
+    known.update({item["item"]: item for item in asking.items()})
+    return 200, {"standing": asking.sentence(), "items": [shown_to(item, answers) for item in asking.items()]}
+
+
+def shown_to(item: dict, answers: Answers) -> dict:
+    """An item as the page gets it, without a policy's name."""
+    return {**{key: item[key] for key in ("item", "axis", "prompt", "texts")}, "answer": answers.of(item)}
+
+
+def page_and_policy() -> tuple[bytes, str]:
+    """The page, and what a browser may do on it: run and show what it holds itself, ask this server, and nothing else."""
     nonce = secrets.token_urlsafe(16)
     page = PAGE.read_text(encoding="utf-8").replace("NONCE", nonce).encode()
-    known = {item["item"]: item for item in items}
-    policy = f"default-src 'none'; connect-src 'self'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'"
+    own = f"style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'"
+    return page, f"default-src 'none'; connect-src 'self'; {own}; base-uri 'none'; form-action 'none'"
+
+
+def serve(items: list[dict], answers: Answers, study: Study, folder: Path, port: int, asking: Asking | None = None) -> ThreadingHTTPServer:
+    """A server on 127.0.0.1: GET / (the page), GET /items, GET /standing (what is known, of drawn items), POST /answers. asking: where the
+    items come one after another."""
+    page, policy = page_and_policy()
+    known, one_at_a_time = {item["item"]: item for item in items}, threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         def send(self, status: int, body: bytes, kind: str) -> None:
@@ -69,8 +99,9 @@ def serve(items: list[dict], answers: Answers, study: Study, folder: Path, port:
             if self.path == "/":
                 self.send(200, page, "text/html; charset=utf-8")
             elif self.path == "/items":
-                shown = ("item", "axis", "prompt", "texts")
-                self.reply(200, [{**{key: item[key] for key in shown}, "answer": answers.of(item)} for item in items])
+                self.reply(200, [shown_to(item, answers) for item in (asking.items() if asking else items)])
+            elif self.path == "/standing":
+                self.reply(200, {"standing": asking.sentence() if asking else ""})
             else:
                 self.reply(404, {"error": "no such page"})
 
@@ -85,7 +116,9 @@ def serve(items: list[dict], answers: Answers, study: Study, folder: Path, port:
                 return self.reply(400, {"error": "not an answer"})
             if self.path != "/answers" or item is None or answer not in (PAIR if "sides" in item else SINGLE):
                 return self.reply(400, {"error": "no such item or answer; load the page again"})
-            self.reply(*keep(item, answer, answers, study, folder))
+            with one_at_a_time:
+                kept = keep_drawn(item, answer, answers, asking, known) if asking else keep(item, answer, answers, study, folder)
+            self.reply(*kept)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -95,32 +128,60 @@ def serve(items: list[dict], answers: Answers, study: Study, folder: Path, port:
 
 def main() -> None:
     args = parse(
-        __doc__, folder="path", contrast="text?", annotator="text?", sample="int?", seed="int?", port="int?", discard="text?"
+        __doc__, folder="path", contrast="text?", annotator="text?", until="text?", judge="text?", sample="int?", seed="int?",
+        port="int?", discard="text?",
     )  # fmt: skip
     study, folder = read_study(args.folder), args.folder / "labels"
     answers = Answers(folder / "answers.jsonl", args.annotator or "annotator")
     if args.discard:
         count = answers.discard(args.discard)
         write_tables(answers, study, folder)
+        for contrast in drawn_in(folder):
+            asking = Asking(study, contrast, args.folder, answers, None, args.judge)
+            asking.write()
+            asking.close()
         return say(f"{count:,} answers of {args.discard} count no longer. Their lines stay in {answers.path}.")
+    if args.until:
+        return ask_until(args, study, answers)
     items = items_of(study, args.contrast, args.sample, args.seed or 0)
     if gone := write_tables(answers, study, folder):
         say(
             f"{gone:,} answers are about texts that the study does not have now. They stay in {answers.path}, and count again with the texts."
         )
     done = sum(answers.of(item) is not None for item in items)
-    try:
-        server = serve(items, answers, study, folder, 8765 if args.port is None else args.port)
-    except OSError as error:
-        raise StudyError(f"port {args.port or 8765}: {error.strerror}. Give another one with PORT=…") from None
+    server = opened(args.port, items, answers, study, folder)
     say(f"{len(items):,} items, {done:,} answered. Open http://127.0.0.1:{server.server_port}/ and stop with Ctrl-C.")
+    until_stopped(server)
+    left = len(items) - sum(answers.of(item) is not None for item in items)
+    say(f"\n{left:,} items left. Labels so far: {folder}/")
+
+
+def ask_until(args: Namespace, study: Study, answers: Answers) -> None:
+    """The page of --until."""
+    if args.contrast or args.sample:
+        raise StudyError("--until draws for one rate of two policies: give neither --contrast nor --sample beside it.")
+    contrast = contrast_of(args.until, {policy for policy, _ in study.replies})
+    asking = Asking(study, contrast, args.folder, answers, args.seed, args.judge)
+    asking.write()
+    server = opened(args.port, asking.items(), answers, study, args.folder / "labels", asking)
+    say(f"{asking.sentence()}\nOpen http://127.0.0.1:{server.server_port}/ and stop with Ctrl-C.")
+    until_stopped(server)
+    say(f"\n{asking.sentence()}\nLabels so far, each with its chance: {asking.table}")
+
+
+def opened(port: int | None, *about: object) -> ThreadingHTTPServer:
+    """`serve` at a port, 8765 where none is given. Raises StudyError where it is taken."""
+    items, answers, study, folder, *asking = about
     try:
+        return serve(items, answers, study, folder, 8765 if port is None else port, *asking)
+    except OSError as error:
+        raise StudyError(f"port {port or 8765}: {error.strerror}. Give another one with PORT=…") from None
+
+
+def until_stopped(server: ThreadingHTTPServer) -> None:
+    """Serve until Ctrl-C."""
+    with server, suppress(KeyboardInterrupt):
         server.serve_forever()
-    except KeyboardInterrupt:
-        left = len(items) - sum(answers.of(item) is not None for item in items)
-        say(f"\n{left:,} items left. Labels so far: {folder}/")
-    finally:
-        server.server_close()
 
 
 def items_of(study: Study, contrast: str | None, sample: int | None, seed: int) -> list[dict]:

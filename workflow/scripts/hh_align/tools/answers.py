@@ -71,7 +71,12 @@ def text_sum(text: str) -> str:
 
 def line_of(entry: dict) -> bytes:
     """An entry as it is stored: one line of JSON that carries its own sum."""
-    return (json.dumps({**entry, "sum": zlib.crc32(json.dumps(entry).encode())}) + "\n").encode()
+    return (json.dumps({**entry, "sum": sum_of(entry)}) + "\n").encode()
+
+
+def sum_of(entry: dict) -> int:
+    """The sum that an entry's line carries."""
+    return zlib.crc32(json.dumps(entry).encode())
 
 
 def entry_of(line: bytes) -> dict:
@@ -80,7 +85,7 @@ def entry_of(line: bytes) -> dict:
         entry = json.loads(line)
         said = entry.pop("sum")
         words = (entry[key] for key in ("annotator", *(() if "discarded" in entry else ("item", "answer"))))
-        if said != zlib.crc32(json.dumps(entry).encode()) or not all(isinstance(word, str) for word in words):
+        if said != sum_of(entry) or not all(isinstance(word, str) for word in words):
             raise ValueError
     except (KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError from None
@@ -158,7 +163,7 @@ class Answers:
 
 def tables(answers: Answers, study: Study) -> tuple[list[dict], list[dict], int]:
     """(rows of labels, rows of choices, answers about texts that the study has no more), of all annotators and of all prompts, however few
-    are asked at a time. A skip says nothing."""
+    are asked at a time. A skip says nothing. Answers to drawn items (with a "-" in their name, `tools/until.py`) stand in a table of their own."""
     labels, choices = [], []
     contrasts: dict[frozenset, tuple] = {}
     singles = defaultdict(list)
@@ -178,7 +183,7 @@ def tables(answers: Answers, study: Study) -> tuple[list[dict], list[dict], int]
         for item in pair_items(study, study.prompts, contrast, 0):
             known.add(item["item"])
             choices += [row for annotator in sorted({name for name, _ in answers.everyone}) if (row := choice(answers, annotator, item))]
-    return labels, choices, sum(name not in known for _, name in answers.everyone)
+    return labels, choices, sum(name not in known and "-" not in name for _, name in answers.everyone)
 
 
 def choice(answers: Answers, annotator: str, item: dict) -> dict | None:
