@@ -178,9 +178,8 @@ def decide(rows: list[dict]) -> None:
     for row in rows:
         if row["controlled"] is not None:
             families.setdefault(tuple(row[name] for name in ("judge", "seed", "metric", "family", "estimand")), []).append(row)
-    for (*_, family, _), group in families.items():
-        adjusted = [row["p"] for row in group] if family == "primary" else holm([row["p"] for row in group])
-        for row, p in zip(group, adjusted, strict=True):
+    for group in families.values():
+        for row, p in zip(group, holm([row["p"] for row in group]), strict=True):
             found = p < ALPHA and not row["outside"] and row["judge_above_chance"] is not False
             side = "better" if row["controlled"] > 0 else "worse"
             row |= {"p_holm": p, "controlled_verdict": side if found else "undecided"}
