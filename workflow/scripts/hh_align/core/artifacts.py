@@ -24,6 +24,7 @@ CHECKOUT = Path(__file__).resolve().parents[4]
 ROW_GROUP = 10_000
 WINDOW = ROW_GROUP // 10
 """Rows that a step reads, plans and writes together: its memory does not grow with their number."""
+LONGEST_NAME = 255  # bytes
 REBUILD = "Delete the file; the next run rebuilds it."
 NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
@@ -185,8 +186,11 @@ def verify_manifest(manifest: Path) -> Path:
     manifest = Path(manifest)
     try:
         sums = dict(json.loads(manifest.read_text(encoding="utf-8")).items())
-    except (ValueError, AttributeError):
+        json.dumps(list(sums), ensure_ascii=False).encode()
+    except (ValueError, AttributeError, RecursionError):
         set_aside(manifest, "not a readable manifest")
+    if odd := [name for name in sums if not name.isprintable() or any(len(part.encode()) > LONGEST_NAME for part in name.split("/"))]:
+        raise StudyError(f"{manifest}: it names {odd[0][:80]!r}, which is no file's name. Delete it; nothing was read.")
     if outside := [name for name in sums if not (manifest.parent / name).resolve().is_relative_to(manifest.parent.resolve())]:
         raise StudyError(f"{manifest}: it names {outside[0]}, which lies outside its folder. Delete it; nothing was read.")
     for name in sorted(sums):
