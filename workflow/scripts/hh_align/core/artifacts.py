@@ -42,17 +42,25 @@ def atomic(path: Path) -> Iterator[Path]:
     path = Path(path)
     temporary = path.with_name(temporary_name(path.name))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with writable(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """Within, a file is written. Raises StudyError, naming it, where the disk is full or read-only."""
+    try:
+        yield
     except OSError as error:
         if error.errno in NO_DISK:
             raise cannot_write(path, os.strerror(error.errno)) from None
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def temporary_name(name: str) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from hh_align.core.artifacts import say, write_table
+from hh_align.core.artifacts import say, writable, write_table
 from hh_align.core.errors import StudyError
 from hh_align.core.progress import Progress
 from hh_align.core.state import State
@@ -178,7 +178,7 @@ class AnswerFile:
     def add(self, key: str, entry: dict) -> None:
         """Keep an answer, on disk before this returns."""
         self.entries[key] = entry | {"key": key}
-        with open(self.path, "ab+") as file:
+        with writable(self.path), open(self.path, "ab+") as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)
             begun = file.read(1) not in (b"", b"\n")  # a line of which a kill left the beginning
