@@ -41,6 +41,10 @@ CSV = {
     **{f"no {name}": (csv(lambda frame, name=name: frame.drop(columns=name)), f"column {name}.* is missing") for name in ("policy", "axis", "prompt_id", "reward")},
     "a text for a number": (csv(lambda frame: frame.assign(reward=frame.reward.astype(object).where(frame.index != 3, "good"))), r"row 4: reward is 'good', not a number"),
     "decimal commas": (csv(lambda frame: frame.assign(reward=frame.reward.map(lambda number: str(number).replace(".", ",")))), r"row 1: reward is '[-\d]+,\d+', not a number: write it with a point"),
+    "rewards that are true or false": (csv(lambda frame: frame.assign(reward=frame.reward > 0)), r"row 1: reward is '(True|False)', not a number: write 1 for true and 0 for false"),
+    "a cluster here and there": (csv(lambda frame: frame.assign(cluster=np.where(frame.index % 2, "a", ""))), r"column cluster is empty in 8 rows of harmlessness \(the first is row 1\). Give it in every row"),
+    "a policy that a terminal obeys": (csv(lambda frame: frame.assign(policy=frame.policy.replace("sft", "s\x1b[31mft"))), r"column policy holds 's\\x1b\[31mft': a name is made of letters that can be shown"),
+    "a judge that turns the line": (csv(lambda frame: frame.assign(judge="\u202eegduj")), r"column judge holds '\\u202eegduj'"),
     "an empty number": (csv(lambda frame: frame.assign(reward=frame.reward.where(frame.index != 3))), "no finite reward for 1 prompts"),
     "infinite": (csv(lambda frame: frame.assign(reward=frame.reward.where(frame.index != 3, np.inf))), "no finite reward for 1 prompts"),
     "a duplicate": (csv(lambda frame: pd.concat([frame, frame.tail(1)])), r"more than one reward for 1 prompts \(helpfulness-007\)"),
@@ -95,3 +99,42 @@ def test_the_docstring_of_verdict_names_every_setting(tmp_path):
     keys = str(refused.value).split("Allowed: ")[1].rstrip(".").split(", ")
     said = verdict.__doc__.split("Keys of the settings:")[1]
     assert "records" in keys and [key for key in keys if not re.search(rf"\b{key}\b", said)] == []
+
+
+PART = "{higher: sft, than: [base], metrics: [HmR]}"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("equivalence_margin: .nan", "equivalence_margin is nan .* Allowed: number"),
+        ("equivalence_margin: true", "equivalence_margin is True .* Allowed: number"),
+        ("judges: {judge: {harmless_min: .inf}}", "judges.judge.harmless_min is inf. Allowed: number"),
+        ("bootstrap: {resamples: 5}", "bootstrap has no key resamples. Allowed: samples, seed"),
+        (f"claims: [{{claim: a, parts: [{PART}]}}, {{claim: a, parts: [{PART}]}}]", "claims: 'a' stands twice"),
+        ("parents: {stf: base}", "policy stf is not in the file. It holds base, sft. Did you mean sft"),
+        ("parents: {1: base}", "policy 1 is not in the file"),
+    ],
+)
+def test_settings_that_mean_nothing_are_one_error(tmp_path, text, said):
+    assert_refused(verdict_by(tmp_path, text), said)
+    assert not (tmp_path / "verdict").exists()
+
+
+def test_a_claim_may_lack_its_source_and_a_bootstrap_its_seed(tmp_path):
+    texts = (f"bootstrap: {{samples: 1000}}\nclaims: [{{claim: a, parts: [{PART}]}}]", f"bootstrap: {{samples: 1000, seed: 1}}\nclaims: [{{claim: a, source: '', parts: [{PART}]}}]")  # fmt: skip
+    written = []
+    for text in texts:
+        status, output = verdict_by(tmp_path, text)
+        assert status == 0, output
+        written.append([pd.read_parquet(tmp_path / f"verdict/analysis/{name}.parquet") for name in ("claims", "comparisons")])
+    for one, other in zip(*written, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+
+
+def verdict_by(folder, settings):
+    """The verdict on sound ratings by these settings."""
+    rated().to_csv(folder / "rated.csv", index=False)
+    (folder / "settings.yaml").write_text(settings)
+    defaults = REPOSITORY / "config/config.yaml"
+    return call(verdict, responses=folder / "rated.csv", defaults=defaults, settings=folder / "settings.yaml", output=folder / "verdict")

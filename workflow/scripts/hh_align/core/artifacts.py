@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hh_align.core.errors import StudyError
+from hh_align.core.errors import StudyError, printable
 from hh_align.core.processes import is_first
 
 LIBRARIES = ("numpy", "pandas", "pyarrow", "torch", "transformers", "trl", "peft", "tokenizers", "scipy", "statsmodels")
@@ -212,6 +212,6 @@ def verify_manifest(manifest: Path) -> Path:
 
 
 def say(text: str) -> None:
-    """Print one line to the log, at once; of several processes that share a training only the first speaks."""
+    """Print to the log, at once, with escapes for control characters; of several processes that share a training only the first speaks."""
     if is_first():
-        print(text, flush=True, file=sys.stdout)
+        print(printable(text, keep="\n"), flush=True, file=sys.stdout)

@@ -1,10 +1,19 @@
-"""An analysis table as CSV: full precision, an empty field for null, lists joined by spaces."""
+"""An analysis table as CSV: full precision, an empty field for null, lists joined by spaces, no text that a spreadsheet takes for a formula."""
 
 import csv
 import io
 
 from hh_align.core.artifacts import read_table, write_text
 from hh_align.core.command import parse, run
+
+FORMULA = tuple("=+-@\t\r\n＝＋－＠")
+"""What a formula begins with, by OWASP's page on CSV injection."""
+
+
+def cell(value: object) -> object:
+    """A value as it is written: a text that begins as a formula behind an apostrophe, as OWASP advises; a number stays one."""
+    text = " ".join(value) if isinstance(value, list) else value
+    return f"'{text}" if isinstance(text, str) and text.startswith(FORMULA) else text
 
 
 def as_csv(rows: list[dict], names: list[str]) -> str:
@@ -13,7 +22,7 @@ def as_csv(rows: list[dict], names: list[str]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
     for row in rows:
-        writer.writerow([" ".join(row[name]) if isinstance(row[name], list) else row[name] for name in names])
+        writer.writerow([cell(row[name]) for name in names])
     return text.getvalue()
 
 

@@ -75,7 +75,7 @@ def study_of(frame: pd.DataFrame, settings: dict, path: str, defaults: dict) -> 
     return {
         **analysis,
         **chosen,
-        "text": analysis["text"] | settings.get("text", {}),
+        **{key: analysis[key] | settings.get(key, {}) for key in ("text", "bootstrap")},
         "policies": {policy: {"parent": parents.get(policy)} for policy in policies},
         "order": by_depth(root, parents),
         "seeds": [int(seed) for seed in (min(others) if others else [0])],
@@ -248,7 +248,8 @@ def main() -> None:
     settings = read_settings(args.settings) if args.settings else {}
     files = files_in(args.responses)
     label, frame = ", ".join(map(str, files)), read_rated(files, settings)
-    require_known(label, "judge", set(settings.get("judges", {})), sorted(set(frame["judge"])))
+    for what, named in (("judge", "judges"), ("policy", "parents")):
+        require_known(label, what, set(settings.get(named, {})), sorted(set(frame[what])))
     known = reduce(joined, [*map(settings_in, files), settings])
     config = study_of(frame, known, label, yaml.safe_load(args.defaults.read_text()))
     made_by, table = provenance(config, files), table_of(frame, config, label)

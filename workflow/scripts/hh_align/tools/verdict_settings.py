@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import yaml
-from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from hh_align.analysis.ratings import judged_axes
-from hh_align.config.resolve import SCHEMA, explain, read_schema
+from hh_align.config.check_texts import check_sentences
+from hh_align.config.resolve import SCHEMA, Validator, explain, read_schema
 from hh_align.core.axes import AXES, THRESHOLD_KEYS
 from hh_align.core.errors import StudyError
 from hh_align.tools.rated import KINDS
@@ -58,8 +58,14 @@ def read_settings(path: Path) -> dict:
         RecursionError,
     ) as error:  # PyYAML lets other errors through: a date, a number, a depth that is none
         raise StudyError(f"{path}: no readable YAML ({' '.join(str(error).split())}).") from None
-    if error := best_match(Draft202012Validator(schema).iter_errors(settings)):
+    if isinstance(settings, dict):  # YAML reads some names as numbers
+        named = {key: settings[key] for key in ("parents", "judges", "files") if isinstance(settings.get(key), dict)}
+        settings |= {key: {str(name): entry for name, entry in entries.items()} for key, entries in named.items()}
+    if error := best_match(Validator(schema).iter_errors(settings)):
         raise StudyError(f"{path}: {explain(error, 'the file')}")
+    for claim in settings.get("claims", []):
+        claim.setdefault("source", "")
+    check_sentences(settings.get("claims", []), f"{path}: claims")
     return settings
 
 
