@@ -4,6 +4,8 @@ import re
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from command_line import assert_refused, call
 from study_folder import REPOSITORY
@@ -11,7 +13,7 @@ from study_folder import REPOSITORY
 from hh_align.core.axes import AXES
 from hh_align.core.errors import StudyError
 from hh_align.tools import verdict
-from hh_align.tools.verdict_settings import read_settings
+from hh_align.tools.verdict_settings import read_settings, settings_in
 
 
 def rated(n=8):
@@ -138,3 +140,24 @@ def verdict_by(folder, settings):
     (folder / "settings.yaml").write_text(settings)
     defaults = REPOSITORY / "config/config.yaml"
     return call(verdict, responses=folder / "rated.csv", defaults=defaults, settings=folder / "settings.yaml", output=folder / "verdict")
+
+
+def test_two_files_of_one_name_are_not_mixed_in_one_folder(tmp_path):
+    output, defaults = tmp_path / "verdict", REPOSITORY / "config/config.yaml"
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        rated(8 if name == "a" else 9).to_csv(tmp_path / name / "rated.csv", index=False)
+    assert call(verdict, responses=tmp_path / "a/rated.csv", defaults=defaults, output=output)[0] == 0
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    said = r"verdict: it holds what was made of .*a/rated.csv. Give this verdict another folder: make verdict … NAME=another"
+    assert_refused(call(verdict, responses=tmp_path / "b/rated.csv", defaults=defaults, output=output), said)
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+    rated(9).query("policy == 'base'").to_csv(tmp_path / "a/rated.csv", index=False)  # the same file, edited: one policy has no contrasts
+    assert call(verdict, responses=tmp_path / "a/rated.csv", defaults=defaults, output=output)[0] == 0
+    assert {path.name for path in output.rglob("*.svg")} == {"metrics.svg", "rewards.svg", "mean_rewards.svg", "thresholds.svg"}
+
+
+@pytest.mark.parametrize("stored", [b"[" * 100_000, b'{"config": {"order": [], "policies": {}, "judges": {}}}', b'{"config": {"order": ["a"], "policies": [1], "judges": []}}', b'{"config": 5}'], ids=["deep", "empty", "lists", "number"])  # fmt: skip
+def test_another_tools_provenance_says_nothing(tmp_path, stored):
+    pq.write_table(pa.table({"a": [1]}).replace_schema_metadata({"provenance": stored}), tmp_path / "rated.parquet")
+    assert settings_in(tmp_path / "rated.parquet") == {}

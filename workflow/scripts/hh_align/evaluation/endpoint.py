@@ -106,7 +106,10 @@ class Endpoint:
     def said(self, content: object) -> str | None:
         """What an endpoint sends as text, anything else as JSON; without the key, where it is sent back."""
         text = content if content is None or isinstance(content, str) else json.dumps(content)
-        return text.replace(self.key, "[key]") if text and self.key else text
+        if text and self.key:
+            for written in (self.key, json.dumps(self.key)[1:-1]):
+                text = text.replace(written, "[key]")
+        return text
 
     def ask(self, text: str, name: str) -> dict:
         """What is said to one filled rubric: value (None where every answer was unreadable), the last answer, tries, tokens, model.

@@ -6,14 +6,18 @@ import io
 from hh_align.core.artifacts import read_table, write_text
 from hh_align.core.command import parse, run
 
-FORMULA = tuple("=+-@\t\r\n＝＋－＠")
+FORMULA = tuple("=+-@\t\n＝＋－＠")
 """What a formula begins with, by OWASP's page on CSV injection."""
 
 
 def cell(value: object) -> object:
-    """A value as it is written: a text that begins as a formula behind an apostrophe, as OWASP advises; a number stays one."""
+    """A value as it is written: a number as it is, a text that begins as a formula behind an apostrophe, as OWASP advises, and a carriage
+    return, at which a reader could end the row, by its escape."""
     text = " ".join(value) if isinstance(value, list) else value
-    return f"'{text}" if isinstance(text, str) and text.startswith(FORMULA) else text
+    if not isinstance(text, str):
+        return text
+    text = text.replace("\r", "\\r")
+    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def as_csv(rows: list[dict], names: list[str]) -> str:

@@ -19,6 +19,8 @@ from hh_align.tools.asked import Study, draw, pair_items, read_study, single_ite
 PAGE = Path(__file__).with_name("annotate.html")
 LONGEST = 10_000
 """Bytes of an answer that is taken."""
+SILENCE = 30.0
+"""Seconds after which a page that sends nothing is left."""
 
 
 def keep(item: dict, answer: str, answers: Answers, study: Study, folder: Path) -> tuple[int, dict]:
@@ -42,6 +44,8 @@ def serve(items: list[dict], answers: Answers, study: Study, folder: Path, port:
     policy = f"default-src 'none'; connect-src 'self'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'"
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = SILENCE
+
         def send(self, status: int, body: bytes, kind: str) -> None:
             self.send_response(status)
             for name, value in (("Content-Type", kind), ("Content-Length", len(body)), ("Content-Security-Policy", policy)):

@@ -74,10 +74,13 @@ def settings_in(path: Path) -> dict:
     stored = (pq.read_schema(path).metadata or {}).get(b"provenance") if path.suffix == ".parquet" else None
     try:
         study = json.loads(stored)["config"] if stored else {}
-    except (ValueError, KeyError, TypeError):  # another tool's word of the same name
+        return settings_of(study) if {"order", "policies", "judges"} <= set(study) else {}
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):  # another tool's word of the same name
         return {}
-    if not isinstance(study, dict) or not {"order", "policies", "judges"} <= set(study):
-        return {}
+
+
+def settings_of(study: dict) -> dict:
+    """Root, parents and thresholds in the config of an analysis."""
     judges = {}
     for judge, thresholds in study["judges"].items():
         axes = judged_axes(thresholds)
