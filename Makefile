@@ -62,10 +62,10 @@ published: $(STAMP)
 	@cat results/published/report/summary.txt
 
 # SETTINGS=file.yaml names root, parents, contrasts, primary, the judges' thresholds, the limits of text (text) and how files are read
-# (records, columns, only, score, axes, files); without it: base, and the paper's. The verdict's folder is named after the file, or after the
-# first of several and how many follow
+# (records, columns, only, score, axes, files); without it: base, and the paper's. The verdict's folder is NAME, else named after the file, or
+# after the first of several and how many follow
 FILES = $(RESPONSES:%/=%)
-VERDICT = $(basename $(notdir $(firstword $(FILES))))$(if $(word 2,$(FILES)),-and-$(words $(wordlist 2,99,$(FILES))))
+VERDICT = $(or $(NAME),$(basename $(notdir $(firstword $(FILES))))$(if $(word 2,$(FILES)),-and-$(words $(wordlist 2,99,$(FILES)))))
 
 verdict: $(STAMP)
 	@test -n "$(RESPONSES)" || { echo "error: make verdict needs RESPONSES=file (Parquet, CSV or JSON with columns policy, axis, prompt_id, reward), or scored logs of inspect_ai or lm-eval: RESPONSES='a.eval b.eval', or their folder"; exit 2; }

@@ -29,6 +29,13 @@ CASES = {
 BATCH = 8
 
 
+def precisions_here() -> list[str]:
+    """The precisions that this machine's CPU does not emulate, for a bench in one of those takes hours."""
+    from hh_align.models.precision import is_emulated
+
+    return [precision for precision in ("float32", "bfloat16") if not is_emulated(precision, "cpu")]
+
+
 def load_pairs(count: int) -> list[dict]:
     """The first usable rows of the real test files of harmless-base and helpful-base, taken in turn: prompt, chosen, rejected."""
     from hh_align.data.transcripts import split_transcript

@@ -19,7 +19,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 import torch
-from bench_cases import CASES, SHARED, load_tokenizer, write_rows
+from bench_cases import CASES, SHARED, load_tokenizer, precisions_here, write_rows
 from evaluation_scale import BUDGET, NEW, bench_scale
 
 JUDGE = {
@@ -240,6 +240,8 @@ def main() -> None:
 
     prepare()
     use_device({"device": "cpu"}, os.cpu_count())
+    global PRECISIONS
+    PRECISIONS = precisions_here()
     if args.scale:
         write_rows("evaluation", bench_scale(args.scale), NUMBERS)
         return

@@ -18,11 +18,13 @@ import statistics
 import subprocess
 import sys
 
-from bench_cases import CASES, write_rows
+from bench_cases import CASES, precisions_here, write_rows
 from training_runs import PEERS, run_ours, run_theirs
 
 OURS = ("ours float32", "ours bfloat16", "ours float32 by_length", "ours bfloat16 by_length")
 NUMBERS = ("ours", "theirs", "ratio", "ratio_min", "ratio_max")
+IN_BFLOAT16 = ("bfloat16", "stock")
+"""Words in the names of peers that compute in it, TRL's defaults among them."""
 CLOSE = 1e-3
 """Largest difference of a step's loss from the stock trainer's, float32."""
 
@@ -41,6 +43,8 @@ def alternate(case: str, kind: str, rounds: int) -> tuple[dict[str, list[dict]],
     runs: dict[str, list[dict]] = {}
     # grouped by length, TRL's large micro-batches hold no more padding than its small ones
     peers = [name for name in (*OURS, *PEERS) if not (kind == "sft" and name.startswith("best") and "2x4" in name)]
+    if "bfloat16" not in precisions_here():
+        peers = [name for name in peers if not any(word in name for word in IN_BFLOAT16)]
     quickest = best = ""
     for number in range(rounds):
         for peer in peers:
@@ -48,9 +52,9 @@ def alternate(case: str, kind: str, rounds: int) -> tuple[dict[str, list[dict]],
             runs.setdefault(peer, []).append(one)
             print(f"{case} {kind} round {number + 1}: {peer} {one['seconds']:.2f} s, {one['peak_memory_mb']:,.0f} MB", flush=True)
         # of both sides the quicker precision goes on
-        quickest = min(OURS[:2], key=lambda peer: runs[peer][0]["seconds"])
+        quickest = min(set(OURS[:2]) & set(runs), key=lambda peer: runs[peer][0]["seconds"])
         best = min((peer for peer in peers if peer.startswith("best")), key=lambda peer: runs[peer][0]["seconds"])
-        peers = [quickest, "stock", "paper", best, f"{quickest} by_length"]
+        peers = [name for name in (quickest, "stock", "paper", best, f"{quickest} by_length") if name in runs]
     return runs, quickest, best
 
 
@@ -63,6 +67,8 @@ def compare(case: str, kind: str, rounds: int) -> list[dict]:
         sys.exit(f"the losses differ by more than {CLOSE}")
     rows = []
     for peer, name in (("stock", "stock"), ("paper", "paper"), (best, "best flags"), (f"{quickest} by_length", "ours by_length")):
+        if peer not in runs:
+            continue
         for metric in ("seconds", "peak_memory_mb"):
             ratios = [theirs[metric] / ours[metric] for ours, theirs in zip(runs[quickest], runs[peer], strict=True)]
             ours, theirs = (statistics.median(run[metric] for run in runs[who]) for who in (quickest, peer))

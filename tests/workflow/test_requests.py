@@ -46,6 +46,26 @@ def test_records_name_a_policy_of_the_hub_as_the_hub_does_and_say_who_made_it(tm
     assert made["sft 42"] == (True, False)
 
 
+def test_braces_in_a_configs_texts_reach_the_steps_as_they_are(tmp_path):
+    # Snakemake takes them for wildcards in a text, and the shell's commands are formatted too
+    folder = StudyFolder(tmp_path)
+    part = "{higher: sft, than: [base], metrics: [HmR]}"
+    (tmp_path / "mine.yaml").write_text(f"""
+prompts: {{harmlessness: {{keywords: ["{{kill}}", "{{{{x}}}}"]}}}}
+models: {{base: {{notice: "Copyright {{2022}} {{threads}}"}}}}
+judges: {{deberta: {{notice: "{{input.judge}}"}}}}
+claims: [{{claim: "{{a}} {{0}}", source: "{{wildcards.b}}", parts: [{part}]}}]
+""")
+    printed = folder.succeed("--dry-run", "--printshellcmds", "--configfile", "mine.yaml")
+    configs = {}
+    for command in printed.split("python -m hh_align.")[1:]:
+        words = shlex.split(command.partition("2>&1")[0].replace("\\\n", " "))
+        configs.setdefault(words[0], []).append(json.loads(words[words.index("--config") + 1]))
+    assert configs["data.select_prompts"][0]["harmlessness"]["keywords"] == ["{kill}", "{{x}}"]
+    assert {entry["notice"] for entry in configs["models.import_model"]} == {"Copyright {2022} {threads}", "{input.judge}"}
+    assert {claim["claim"]: claim["source"] for claim in configs["analysis.check_claims"][0]["claims"]} == {"{a} {0}": "{wildcards.b}"}
+
+
 def test_a_judges_logs_are_a_file_for_each_policy_seed_and_axis(tmp_path):
     folder = StudyFolder(tmp_path)
     (tmp_path / "logs.yaml").write_text("""

@@ -31,7 +31,7 @@ if BASE and BASE["source"] != "scratch":
         benchmark:
             "<benchmarks>/import_base.tsv"
         params:
-            cfg=policy_import_config(BASE),
+            cfg=lambda wildcards: policy_import_config(BASE),
 
 
 use rule import_model as import_policy with:

@@ -7,6 +7,7 @@ from configs import SCHEMA
 from hypothesis import strategies as st
 from whole_configs import WHOLE, drawn, put, refused
 
+from hh_align.config.check_texts import check_marks
 from hh_align.config.resolve import resolve
 from hh_align.core.errors import StudyError
 
@@ -28,6 +29,43 @@ def test_a_name_that_could_leave_its_folder_is_refused(section, word):
     with pytest.raises(StudyError, match=section) as error:
         resolve(config, SCHEMA)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("word", ["pairs.parquet", "manifest.json", "seed-1.lock", "a.damaged"])
+@pytest.mark.parametrize("section", HOLDERS)
+def test_a_name_that_is_a_files_is_refused(section, word):
+    config = copy.deepcopy(WHOLE["config"])
+    config[section][word] = config[section][HOLDERS[section]]
+    with pytest.raises(StudyError, match=rf"{section}.{word}: a name that ends with .* is a file's. Call it {word.partition('.')[0]}\."):
+        resolve(config, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("keys", "path", "said"),
+    [
+        (("responses", "api", "path"), "a/{policy}-{seed}.csv", r"only \{seed\} may stand in braces"),
+        (("judges", "rated", "path"), "{judge}.csv", r"only \{policy\} and \{seed\} and \{axis\} may stand in braces"),
+        (("analysis", "labels", "path"), "my{1}.csv", "none may stand in braces"),
+        (("overrefusal", "phrases"), "a}b.txt", "none may stand in braces"),
+    ],
+)
+def test_braces_in_a_path_that_mean_nothing_are_refused(keys, path, said):
+    with pytest.raises(StudyError, match=rf"config: {'.'.join(keys)} is .*{said} there. Rename the file or folder"):
+        check_marks({keys[0]: {keys[1]: {keys[2]: path} if len(keys) > 2 else path}})
+
+
+@pytest.mark.parametrize(
+    ("section", "path"), [("responses", "{seed}.csv"), ("judges", "{axis}/{policy}-{seed}.csv"), ("datasets", "plain")]
+)
+def test_braces_that_mean_something_stay(section, path):
+    check_marks({section: {"name": {"path": path}}})
+
+
+def test_a_sentence_stands_once():
+    config = copy.deepcopy(WHOLE["config"])
+    config["claims"] = [config["claims"][0], config["claims"][0]]
+    with pytest.raises(StudyError, match=r"config: claims: .* stands twice"):
+        resolve(config, SCHEMA)
 
 
 RESERVED = st.sampled_from("/\\ \n\t\0$`;&|<>*?[]{}()'\"#%!:=,~@+^")

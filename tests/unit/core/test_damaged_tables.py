@@ -10,6 +10,7 @@ from sound_artifacts import garble, steps
 
 from hh_align.core.artifacts import read_table
 from hh_align.core.errors import StudyError
+from hh_align.core.tabular import read_any
 
 
 def wrong_type(path):
@@ -63,6 +64,20 @@ def test_the_same_steps_run_on_sound_tables(artifacts, name):
     module, options, _ = steps(artifacts)[name]
     status, output = call(module, **options)
     assert status == 0, output
+
+
+def test_a_damaged_parquet_file_of_the_users_is_named_or_read(tmp_path):
+    # some flips meet a column's name, which pyarrow then cannot decode
+    path = tmp_path / "rated.parquet"
+    pq.write_table(pa.table({"policy": ["base", "sft"] * 20, "reply": ["é"] * 40, "reward": [0.5] * 40}), path)
+    content = path.read_bytes()
+    for at in range(4, len(content), 3):
+        for flip in (0x01, 0x80):
+            path.write_bytes(content[:at] + bytes([content[at] ^ flip]) + content[at + 1 :])
+            try:
+                read_any(path, ["policy"])
+            except StudyError as error:
+                assert str(path) in str(error), at
 
 
 def test_no_flipped_byte_of_a_table_changes_a_number(sound, tmp_path):

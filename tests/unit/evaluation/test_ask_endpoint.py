@@ -206,6 +206,15 @@ def test_deep_json_is_no_answer_and_a_key_that_is_sent_back_is_taken_out(server,
     assert {row["answer"] for row in pq.read_table(tmp_path / "quarantine.parquet").to_pylist()} == {"[key] 7"}
 
 
+def test_a_key_with_quotes_is_taken_out_of_json_too(server, answered, tmp_path, monkeypatch):
+    key = 'sk-"quoted"-\\-secret'
+    monkeypatch.setenv("JUDGE_KEY", key)
+    server.plan.extend([completion([{"type": "text", "text": key}], model={"name": key})] * 24)
+    status, printed = call(ask_endpoint, **options(server, answered, tmp_path, failed="lowest"))
+    everything = printed.encode() + b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert status == 0 and b"secret" not in everything and b"[key]" in everything
+
+
 def test_a_kill_loses_at_most_one_answer(server, answered, tmp_path):
     server.delay = 0.15
     asked_for = options(server, answered, tmp_path)

@@ -2,12 +2,13 @@
 
 import os
 
+import pyarrow as pa
 import pytest
 import torch
 
 from hh_align.core.command import run
 from hh_align.core.errors import StudyError
-from hh_align.models.compute import use_device
+from hh_align.models.compute import use_device, use_threads
 from hh_align.training.throughput import matmul_peak
 
 
@@ -42,6 +43,19 @@ def test_a_cpu_is_left_as_it_is(machine):
     # its bytes are equal anyway, and must stay what they are
     assert use_device({"device": "cpu"}, torch.get_num_threads()) == "cpu"
     assert not torch.are_deterministic_algorithms_enabled() and "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+
+
+def test_a_job_takes_its_threads_and_no_more(monkeypatch):
+    # Arrow and the tokenizers would take every core, beside the jobs that have the others
+    monkeypatch.setenv("RAYON_NUM_THREADS", "")
+    before = torch.get_num_threads(), pa.cpu_count()
+    try:
+        for count in (1, 2):
+            use_threads(count)
+            assert (torch.get_num_threads(), pa.cpu_count(), os.environ["RAYON_NUM_THREADS"]) == (count, count, str(count))
+    finally:
+        torch.set_num_threads(before[0])
+        pa.set_cpu_count(before[1])
 
 
 def test_a_gpu_that_is_not_there_is_missed_only_where_it_is_asked_for(machine):

@@ -19,7 +19,7 @@ ARROWS = {  # wing -> the wings that it may import, in the order of the data
     "evaluation": {"core", "data", "models"},
     "analysis": {"core", "data"},
     "report": {"core", "analysis"},
-    "tools": {"core", "config", "data", "analysis", "report"},
+    "tools": {"core", "config", "data", "models", "analysis", "report"},
 }
 WINGS = list(ARROWS)
 STAGES = WINGS[2:]

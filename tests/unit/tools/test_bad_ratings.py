@@ -4,6 +4,8 @@ import re
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from command_line import assert_refused, call
 from study_folder import REPOSITORY
@@ -11,7 +13,7 @@ from study_folder import REPOSITORY
 from hh_align.core.axes import AXES
 from hh_align.core.errors import StudyError
 from hh_align.tools import verdict
-from hh_align.tools.verdict_settings import read_settings
+from hh_align.tools.verdict_settings import read_settings, settings_in
 
 
 def rated(n=8):
@@ -41,6 +43,10 @@ CSV = {
     **{f"no {name}": (csv(lambda frame, name=name: frame.drop(columns=name)), f"column {name}.* is missing") for name in ("policy", "axis", "prompt_id", "reward")},
     "a text for a number": (csv(lambda frame: frame.assign(reward=frame.reward.astype(object).where(frame.index != 3, "good"))), r"row 4: reward is 'good', not a number"),
     "decimal commas": (csv(lambda frame: frame.assign(reward=frame.reward.map(lambda number: str(number).replace(".", ",")))), r"row 1: reward is '[-\d]+,\d+', not a number: write it with a point"),
+    "rewards that are true or false": (csv(lambda frame: frame.assign(reward=frame.reward > 0)), r"row 1: reward is '(True|False)', not a number: write 1 for true and 0 for false"),
+    "a cluster here and there": (csv(lambda frame: frame.assign(cluster=np.where(frame.index % 2, "a", ""))), r"column cluster is empty in 8 rows of harmlessness \(the first is row 1\). Give it in every row"),
+    "a policy that a terminal obeys": (csv(lambda frame: frame.assign(policy=frame.policy.replace("sft", "s\x1b[31mft"))), r"column policy holds 's\\x1b\[31mft': a name is made of letters that can be shown"),
+    "a judge that turns the line": (csv(lambda frame: frame.assign(judge="\u202eegduj")), r"column judge holds '\\u202eegduj'"),
     "an empty number": (csv(lambda frame: frame.assign(reward=frame.reward.where(frame.index != 3))), "no finite reward for 1 prompts"),
     "infinite": (csv(lambda frame: frame.assign(reward=frame.reward.where(frame.index != 3, np.inf))), "no finite reward for 1 prompts"),
     "a duplicate": (csv(lambda frame: pd.concat([frame, frame.tail(1)])), r"more than one reward for 1 prompts \(helpfulness-007\)"),
@@ -95,3 +101,63 @@ def test_the_docstring_of_verdict_names_every_setting(tmp_path):
     keys = str(refused.value).split("Allowed: ")[1].rstrip(".").split(", ")
     said = verdict.__doc__.split("Keys of the settings:")[1]
     assert "records" in keys and [key for key in keys if not re.search(rf"\b{key}\b", said)] == []
+
+
+PART = "{higher: sft, than: [base], metrics: [HmR]}"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("equivalence_margin: .nan", "equivalence_margin is nan .* Allowed: number"),
+        ("equivalence_margin: true", "equivalence_margin is True .* Allowed: number"),
+        ("judges: {judge: {harmless_min: .inf}}", "judges.judge.harmless_min is inf. Allowed: number"),
+        ("bootstrap: {resamples: 5}", "bootstrap has no key resamples. Allowed: samples, seed"),
+        (f"claims: [{{claim: a, parts: [{PART}]}}, {{claim: a, parts: [{PART}]}}]", "claims: 'a' stands twice"),
+        ("parents: {stf: base}", "policy stf is not in the file. It holds base, sft. Did you mean sft"),
+        ("parents: {1: base}", "policy 1 is not in the file"),
+    ],
+)
+def test_settings_that_mean_nothing_are_one_error(tmp_path, text, said):
+    assert_refused(verdict_by(tmp_path, text), said)
+    assert not (tmp_path / "verdict").exists()
+
+
+def test_a_claim_may_lack_its_source_and_a_bootstrap_its_seed(tmp_path):
+    texts = (f"bootstrap: {{samples: 1000}}\nclaims: [{{claim: a, parts: [{PART}]}}]", f"bootstrap: {{samples: 1000, seed: 1}}\nclaims: [{{claim: a, source: '', parts: [{PART}]}}]")  # fmt: skip
+    written = []
+    for text in texts:
+        status, output = verdict_by(tmp_path, text)
+        assert status == 0, output
+        written.append([pd.read_parquet(tmp_path / f"verdict/analysis/{name}.parquet") for name in ("claims", "comparisons")])
+    for one, other in zip(*written, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+
+
+def verdict_by(folder, settings):
+    """The verdict on sound ratings by these settings."""
+    rated().to_csv(folder / "rated.csv", index=False)
+    (folder / "settings.yaml").write_text(settings)
+    defaults = REPOSITORY / "config/config.yaml"
+    return call(verdict, responses=folder / "rated.csv", defaults=defaults, settings=folder / "settings.yaml", output=folder / "verdict")
+
+
+def test_two_files_of_one_name_are_not_mixed_in_one_folder(tmp_path):
+    output, defaults = tmp_path / "verdict", REPOSITORY / "config/config.yaml"
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        rated(8 if name == "a" else 9).to_csv(tmp_path / name / "rated.csv", index=False)
+    assert call(verdict, responses=tmp_path / "a/rated.csv", defaults=defaults, output=output)[0] == 0
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    said = r"verdict: it holds what was made of .*a/rated.csv. Give this verdict another folder: make verdict … NAME=another"
+    assert_refused(call(verdict, responses=tmp_path / "b/rated.csv", defaults=defaults, output=output), said)
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+    rated(9).query("policy == 'base'").to_csv(tmp_path / "a/rated.csv", index=False)  # the same file, edited: one policy has no contrasts
+    assert call(verdict, responses=tmp_path / "a/rated.csv", defaults=defaults, output=output)[0] == 0
+    assert {path.name for path in output.rglob("*.svg")} == {"metrics.svg", "rewards.svg", "mean_rewards.svg", "thresholds.svg"}
+
+
+@pytest.mark.parametrize("stored", [b"[" * 100_000, b'{"config": {"order": [], "policies": {}, "judges": {}}}', b'{"config": {"order": ["a"], "policies": [1], "judges": []}}', b'{"config": 5}'], ids=["deep", "empty", "lists", "number"])  # fmt: skip
+def test_another_tools_provenance_says_nothing(tmp_path, stored):
+    pq.write_table(pa.table({"a": [1]}).replace_schema_metadata({"provenance": stored}), tmp_path / "rated.parquet")
+    assert settings_in(tmp_path / "rated.parquet") == {}

@@ -156,7 +156,7 @@ def test_clusters_may_be_given_on_one_axis_only(tmp_path, values):
         ({"prompt": ["Human: a", "Human: b", "Human: c"] * 2 + ["Human: a", "Human: c"] + ["Human: c"] * 4}, r"harmlessness harmlessness-1 has prompt 'Human: b' in row 2 and 'Human: c' in row 8\.$"),
         ({"parent": [None] * 6 + ["base"] * 3 + ["sft"] * 3}, r"sft has parent 'base' in row 7 and 'sft' in row 10\.$"),
         ({"policy": ["base "]}, r"column policy holds 'base' and 'base ': take the blank away\.$"),
-        ({"reward": [True]}, r"row 1: reward is True, not a number\.$"),
+        ({"reward": [True]}, r"row 1: reward is True, not a number: write 1 for true and 0 for false"),
         ({"reward": [[1.5]]}, r"row 1: reward is \[1\.5\], not a number\.$"),
         ({"prompt_id": [0.5]}, r"row 1: prompt_id is 0\.5, not a text or a whole number\.$"),
         ({"policy": [True]}, r"row 1: policy is True, not a text or a whole number\.$"),

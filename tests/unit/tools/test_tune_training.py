@@ -35,11 +35,22 @@ def test_tuning_measures_every_setting(study, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(tune_training.subprocess, "run", in_a_fork)
     method = DPO | {"batch_size": 1, "micro_batch": 1}
     inputs = {"parent": study / "base/manifest.json", "preferences": study / "preferences.parquet"}
+    monkeypatch.setattr(tune_training, "is_emulated", lambda precision, device: False)
     call(tune_training, config(method), **inputs, threads=1, output=tmp_path / "tuned.json")
     measured = json.loads((tmp_path / "tuned.json").read_text())
     assert [(row["precision"], row["micro_batch"]) for row in measured] == [("float32", 1), ("bfloat16", 1)]
     assert all(row["examples_per_second"] > 0 for row in measured)
     assert capsys.readouterr().out.count("fastest: {precision:") == 2
+
+
+def test_tuning_leaves_out_a_precision_that_the_machine_emulates(study, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tune_training.subprocess, "run", in_a_fork)
+    monkeypatch.setattr(tune_training, "is_emulated", lambda precision, device: precision == "bfloat16")
+    method = DPO | {"batch_size": 1, "micro_batch": 1}
+    inputs = {"parent": study / "base/manifest.json", "preferences": study / "preferences.parquet"}
+    call(tune_training, config(method), **inputs, threads=1, output=tmp_path / "tuned.json")
+    assert [row["precision"] for row in json.loads((tmp_path / "tuned.json").read_text())] == ["float32"]
+    assert "bfloat16 is left out." in capsys.readouterr().out
 
 
 @pytest.mark.long

@@ -25,7 +25,9 @@ from training_study import (
 from hh_align.core.artifacts import write_table
 from hh_align.core.errors import StudyError
 from hh_align.core.state import State
-from hh_align.models.folders import load_policy, save_model
+from hh_align.evaluation.endpoint import AnswerFile
+from hh_align.models.batches import Parts
+from hh_align.models.folders import load_policy, save_model, writing
 from hh_align.training import adapters, compute_references, loop, train_sft
 from hh_align.training import sft as sft_module
 from hh_align.training.pair_trainer import REWARDS, check_first_rewards
@@ -49,7 +51,7 @@ def no_file_above(size):
 
 
 @pytest.mark.parametrize(
-    ("extra", "said"), [(-1000, "Error while serializing"), (10_000, "inline_container")], ids=["weights", "optimizer"]
+    ("extra", "said"), [(-1000, "Error while serializing"), (10_000, "inline_container|basic_ios")], ids=["weights", "optimizer"]
 )
 def test_a_disk_that_takes_no_checkpoint_is_one_message(study, extra, said):
     # safetensors and torch have errors of their own for this, which the end of a script does not know
@@ -59,6 +61,22 @@ def test_a_disk_that_takes_no_checkpoint_is_one_message(study, extra, said):
         sft(study, name, checkpoint_seconds=0)
     assert "\n" not in str(error.value)
     assert sft(study, name)[0] == sft(study, "full_undisturbed")[0]
+
+
+@pytest.mark.parametrize("size", [1, 1500, 4096], ids=["nothing", "no end", "no middle"])
+def test_a_disk_that_takes_no_state_of_torch_is_one_message(tmp_path, size):
+    # the words of its error depend on where the file ends
+    with no_file_above(size), pytest.raises(StudyError, match=r": cannot be written \(.*Make room"), writing(tmp_path):
+        for values in (100, 3000):
+            torch.save({"values": torch.zeros(values)}, tmp_path / "state.pt")
+
+
+def test_a_disk_that_takes_no_part_or_answer_names_the_file(tmp_path):
+    parts = Parts(State(tmp_path, 0.0))
+    with no_file_above(100), pytest.raises(StudyError, match=r"parts.jsonl: cannot be written \(File too large\)"):
+        parts.add(["x" * 200], 1)
+    with no_file_above(100), pytest.raises(StudyError, match=r"answers.jsonl: cannot be written \(File too large\)"):
+        AnswerFile(tmp_path / "answers.jsonl").add("key", {"answer": "x" * 200})
 
 
 def test_a_disk_that_takes_no_weights_is_one_message_and_leaves_what_was_there(study):

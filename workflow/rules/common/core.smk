@@ -91,8 +91,15 @@ def as_json(**settings):
 
 
 def runs(step, config=as_json()):
-    """The params of a rule that runs hh_align.<step>. `config` is a string of as_json, or a function of the wildcards that returns one."""
-    return {"script": f"hh_align.{step}", "cfg": config, "code": code_hash(f"hh_align.{step}", SCRIPTS)}
+    """The params of a rule that runs hh_align.<step>. `config` is a string of as_json, or a function of the wildcards that returns one.
+
+    Snakemake gets a function in any case, as it takes braces in a string, here in a config's texts, for wildcards.
+    """
+    return {
+        "script": f"hh_align.{step}",
+        "cfg": config if callable(config) else lambda wildcards: config,
+        "code": code_hash(f"hh_align.{step}", SCRIPTS),
+    }
 
 
 def options(wildcards, input, output):

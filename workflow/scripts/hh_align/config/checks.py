@@ -7,6 +7,7 @@ from hh_align.config.check_data import check_datasets, check_needed_datasets, ch
 from hh_align.config.check_facts import check_claims
 from hh_align.config.check_judges import check_judges, check_overrefusal
 from hh_align.config.check_release import check_release
+from hh_align.config.check_texts import check_texts
 from hh_align.config.check_training import (
     check_base,
     check_chat,
@@ -28,6 +29,7 @@ RESPONSE_FILES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".ev
 def check_references(config: dict) -> None:
     """Check that every name that the config refers to exists. Raises StudyError for the first fault, section by section."""
     check_sections(config)
+    check_texts(config)
     check_policies(config)
     check_weights(config)
     check_asked(config)

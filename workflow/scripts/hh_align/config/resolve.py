@@ -105,11 +105,12 @@ def _is_integer(checker, value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-_DefaultsValidator = extend(
+Validator = extend(
     Draft202012Validator,
-    {"properties": _fill_defaults, "items": _typed_items},
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many({"number": _is_number, "integer": _is_integer}),
 )
+"""A number is finite, and true and false are none."""
+_DefaultsValidator = extend(Validator, {"properties": _fill_defaults, "items": _typed_items})
 
 
 @cache

@@ -17,7 +17,7 @@ from typing import NoReturn
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hh_align.core.errors import StudyError
+from hh_align.core.errors import StudyError, printable
 from hh_align.core.processes import is_first
 
 LIBRARIES = ("numpy", "pandas", "pyarrow", "torch", "transformers", "trl", "peft", "tokenizers", "scipy", "statsmodels")
@@ -25,6 +25,7 @@ CHECKOUT = Path(__file__).resolve().parents[4]
 ROW_GROUP = 10_000
 WINDOW = ROW_GROUP // 10
 """Rows that a step reads, plans and writes together: its memory does not grow with their number."""
+LONGEST_NAME = 255  # bytes
 REBUILD = "Delete the file; the next run rebuilds it."
 BUILDS = "HH_ALIGN_BUILDS"
 """The variable by which rules tell their steps which folders a run can make again: the study's and that of the downloads."""
@@ -44,17 +45,25 @@ def atomic(path: Path) -> Iterator[Path]:
     path = Path(path)
     temporary = path.with_name(temporary_name(path.name))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with writable(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """Within, a file is written. Raises StudyError, naming it, where the disk is full or read-only."""
+    try:
+        yield
     except OSError as error:
         if error.errno in NO_DISK:
             raise cannot_write(path, os.strerror(error.errno)) from None
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def temporary_name(name: str) -> str:
@@ -196,8 +205,11 @@ def verify_manifest(manifest: Path) -> Path:
     manifest = Path(manifest)
     try:
         sums = dict(json.loads(manifest.read_text(encoding="utf-8")).items())
-    except (ValueError, AttributeError):
+        json.dumps(list(sums), ensure_ascii=False).encode()
+    except (ValueError, AttributeError, RecursionError):
         set_aside(manifest, "not a readable manifest")
+    if odd := [name for name in sums if not name.isprintable() or any(len(part.encode()) > LONGEST_NAME for part in name.split("/"))]:
+        raise StudyError(f"{manifest}: it names {odd[0][:80]!r}, which is no file's name. Delete it; nothing was read.")
     if outside := [name for name in sums if not (manifest.parent / name).resolve().is_relative_to(manifest.parent.resolve())]:
         raise StudyError(f"{manifest}: it names {outside[0]}, which lies outside its folder. Delete it; nothing was read.")
     for name in sorted(sums):
@@ -211,6 +223,6 @@ def verify_manifest(manifest: Path) -> Path:
 
 
 def say(text: str) -> None:
-    """Print one line to the log, at once; of several processes that share a training only the first speaks."""
+    """Print to the log, at once, with escapes for control characters; of several processes that share a training only the first speaks."""
     if is_first():
-        print(text, flush=True, file=sys.stdout)
+        print(printable(text, keep="\n"), flush=True, file=sys.stdout)

@@ -160,10 +160,11 @@ def python_values(path: Path, convert: Callable[[], T]) -> T:
 def parquet_table(path: Path) -> pa.Table:
     """The whole table. Raises StudyError where it cannot be read, or a column stands twice."""
     try:
-        table = pq.read_table(pa.BufferReader(bytes_of(path)) if path.suffix.lower() == ".gz" else path)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        source = pa.BufferReader(bytes_of(path)) if path.suffix.lower() == ".gz" else path
+        table = pq.read_table(source, page_checksum_verification=True)
+        check_names(table.column_names, path)
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:  # a column's name may be no UTF-8
         raise StudyError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}).") from None
-    check_names(table.column_names, path)
     return table
 
 

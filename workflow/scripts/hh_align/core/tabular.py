@@ -118,7 +118,8 @@ def to_number(value: object) -> float:
     if missing(value):
         return math.nan
     comma = isinstance(value, str) and re.fullmatch(r"\s*[-+]?\d+,\d+\s*", value)
-    raise ValueError("not a number: write it with a point" if comma else "not a number")
+    truth = str(value).strip().lower() in ("true", "false")
+    raise ValueError("not a number" + (": write it with a point" if comma else ": write 1 for true and 0 for false" if truth else ""))
 
 
 def to_whole(value: object) -> int:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from hh_align.core.artifacts import say, write_table
+from hh_align.core.artifacts import say, writable, write_table
 from hh_align.core.errors import StudyError
 from hh_align.core.progress import Progress
 from hh_align.core.state import State
@@ -113,7 +113,10 @@ class Endpoint:
     def said(self, content: object) -> str | None:
         """What an endpoint sends as text, anything else as JSON; without the key, where it is sent back."""
         text = content if content is None or isinstance(content, str) else json.dumps(content)
-        return text.replace(self.key, "[key]") if text and self.key else text
+        if text and self.key:
+            for written in (self.key, json.dumps(self.key)[1:-1]):
+                text = text.replace(written, "[key]")
+        return text
 
     def ask(self, text: str, name: str) -> dict:
         """What is said to one filled rubric: value (None where every answer was unreadable), the last answer, tries, tokens, model.
@@ -185,7 +188,7 @@ class AnswerFile:
     def add(self, key: str, entry: dict) -> None:
         """Keep an answer, on disk before this returns."""
         self.entries[key] = entry | {"key": key}
-        with open(self.path, "ab+") as file:
+        with writable(self.path), open(self.path, "ab+") as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)
             begun = file.read(1) not in (b"", b"\n")  # a line of which a kill left the beginning

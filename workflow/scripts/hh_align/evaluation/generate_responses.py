@@ -19,6 +19,7 @@ from hh_align.models.batches import Item, Parts, Shard, plan, work_through
 from hh_align.models.compute import use_device, write_timing
 from hh_align.models.decoding import Continuation, decode, prompt_ids
 from hh_align.models.folders import load_policy, positions_of
+from hh_align.models.precision import is_emulated
 
 
 def continue_greedily(
@@ -90,6 +91,7 @@ def main() -> None:
     )
     config, shard = args.config, Shard.parse(args.shard)
     device = use_device(config, args.threads)
+    is_emulated(config["dtype"], device)
     made_by = provenance(config, [args.policy, args.prompts], device=device, threads=args.threads)
     model, tokenizer = load_policy(args.policy, dtype=config["dtype"], device=device)
 

@@ -11,6 +11,7 @@ from hh_align.models.deberta import without_padding
 from hh_align.models.folders import load_judge
 from hh_align.models.judge_inputs import judge_ids
 from hh_align.models.judging import checked_rewards, reward_of
+from hh_align.models.precision import is_emulated
 from hh_align.models.reading import reading_of
 
 
@@ -49,6 +50,7 @@ def open_judge(manifest: Path, config: dict, device: str) -> Judge:
     Raises StudyError where a file of the folder is damaged, the model lacks the output, or nothing says how it reads.
     """
     forget_kernels(config["dtype"])
+    is_emulated(config["dtype"], device)
     model, tokenizer = load_judge(manifest, dtype=config["dtype"], device=device)
     reward = reward_of(model, config)
     without_padding(model)

@@ -23,6 +23,7 @@ from hh_align.models.compute import use_device, write_timing
 from hh_align.models.decoding import Continuation, decode, prompt_ids
 from hh_align.models.folders import load_policy, positions_of
 from hh_align.models.packing import Tree, pack, reply_logps, use_packing
+from hh_align.models.precision import is_emulated
 from hh_align.models.tokens import encoder, pair_view, start
 
 DRIFT = pa.schema(
@@ -190,6 +191,7 @@ def main() -> None:
     )  # fmt: skip
     config = args.config
     device = use_device(config, args.threads)
+    is_emulated(config["dtype"], device)
     inputs = [args.policy, *args.references, args.prompts, args.preferences, *args.seen, args.text]
     made_by = provenance(config, inputs, device=device, threads=args.threads)
     policy, tokenizer = load_policy(args.policy, dtype=config["dtype"], device=device)

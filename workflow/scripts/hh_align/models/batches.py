@@ -10,7 +10,7 @@ from zlib import crc32
 
 import pyarrow as pa
 
-from hh_align.core.artifacts import WINDOW, say
+from hh_align.core.artifacts import WINDOW, say, writable
 from hh_align.core.errors import StudyError
 from hh_align.core.plan import token_batches
 from hh_align.core.progress import Progress
@@ -65,7 +65,7 @@ class Parts:
     def add(self, results: list, tokens: int) -> None:
         """Keep a batch's results, and count what it read and wrote."""
         text = json.dumps(results, ensure_ascii=False).encode()
-        with open(self.path, "ab") as file:
+        with writable(self.path), open(self.path, "ab") as file:
             file.write(b"%08x %s\n" % (crc32(text), text))
             file.flush()
             os.fsync(file.fileno())

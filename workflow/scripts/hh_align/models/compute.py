@@ -11,18 +11,19 @@ import torch
 
 from hh_align.core.artifacts import write_json
 from hh_align.core.errors import StudyError
+from hh_align.core.processes import processes
 from hh_align.models.devices import lease
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def use_device(config: dict, threads: int) -> str:
-    """Set torch's thread count and return `cpu` or `cuda`: what a step's config asks for as `device` (for `auto` a GPU where there is one).
+    """Set the thread counts and return `cpu` or `cuda`: what a step's config asks for as `device` (for `auto` a GPU where there is one).
     A GPU works deterministically unless `deterministic` is false. Raises StudyError without the GPU asked for.
 
     Of several GPUs the job takes one that no other job has; for the processes of one training their launcher has taken them.
     """
-    torch.set_num_threads(threads)
+    use_threads(max(1, threads // processes()))
     keep_memory()
     asked = config["device"]
     if asked != "cpu" and "LOCAL_RANK" not in os.environ:
@@ -33,6 +34,14 @@ def use_device(config: dict, threads: int) -> str:
     if device == "cuda":
         set_deterministic(config.get("deterministic", True))
     return device
+
+
+def use_threads(count: int) -> None:
+    """Let torch, Arrow and the tokenizers, each of which would take every core of the machine, work with the job's threads. Must come before
+    the first text is tokenised."""
+    torch.set_num_threads(count)
+    pa.set_cpu_count(count)
+    os.environ["RAYON_NUM_THREADS"] = str(count)
 
 
 def set_deterministic(wanted: bool) -> None:

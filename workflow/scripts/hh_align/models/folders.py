@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DISABLE_SAFETENSORS_CONVERSION": "1", "TQDM_DISABLE": "1"}
 JUDGE_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "NOTICE", "provenance.json")
 POLICY_FILES = ("config.json", "generation_config.json", *JUDGE_FILES[1:])
+TORCH_WRITER = ("inline_container", "basic_ios")
+"""Words in the errors of torch's writer of files."""
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "cls_token", "sep_token", "mask_token")
 
 
@@ -144,7 +146,7 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except (SafetensorError, RuntimeError, OSError) as error:
-        if isinstance(error, RuntimeError) and "inline_container" not in str(error):  # torch's writer of files
+        if isinstance(error, RuntimeError) and not any(word in str(error) for word in TORCH_WRITER):
             raise
         if isinstance(error, OSError) and error.errno not in NO_DISK:
             raise

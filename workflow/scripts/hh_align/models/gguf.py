@@ -68,7 +68,7 @@ def read_gguf_model(folder: Path, name: str) -> "PreTrainedModel":
     for holder, marks in ((model, MARKS), (model.config, CONFIG_MARKS)):
         for mark in filter(vars(holder).__contains__, marks):
             delattr(holder, mark)
-    check_numbers(model.state_dict(), path)
+    check_numbers(dict(model.named_parameters()), path)
     return model
 
 

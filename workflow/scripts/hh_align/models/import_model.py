@@ -1,6 +1,7 @@
 """Turn a downloaded or local model folder into the one artifact shape: fp32 safetensors, tokenizer.json, notice, manifest."""
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +14,11 @@ from hh_align.models.folders import first_line, load_tokenizer, prepare, save_mo
 from hh_align.models.gguf import quantisation, read_gguf_model, read_gguf_tokenizer, reader
 from hh_align.models.outputs import OFFSET, output_index
 from hh_align.models.reading import check_chat, reading_of
-from hh_align.models.weights import check_kind, compose_notice, kept_as_float32, locate, read_weights
+from hh_align.models.weights import check_kind, check_numbers, compose_notice, kept_as_float32, locate, read_json, read_weights
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from torch import Tensor
+    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 CLASSES = {"policy": "MODEL_FOR_CAUSAL_LM_MAPPING", "judge": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING"}
 OPT_TOKENS = {"bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>", "pad_token": "<pad>"}
@@ -54,14 +56,34 @@ def read_model(
         raise
     except Exception as error:  # what transformers raises at a broken file has no class of its own
         raise StudyError(f"{folder}: not a usable {kind} ({first_line(error)}).") from error
+    check_numbers(weights_of(model, weights, loaded["unexpected_keys"]), folder)
     wrong = sorted(loaded["missing_keys"]) + sorted(key for key, *_ in loaded["mismatched_keys"])
     if wrong:
         raise StudyError(f"{folder}: weights missing or of another shape than config.json says: {', '.join(wrong)}.")
     if loaded["unexpected_keys"]:
         say(f"{folder.name}: not part of a {type(model).__name__}, left out: {', '.join(sorted(loaded['unexpected_keys']))}")
     if kind == "policy" and (folder / "generation_config.json").is_file():
-        model.generation_config = transformers.GenerationConfig.from_pretrained(folder, local_files_only=True)
+        model.generation_config = read_generation(folder)
     return model, kept_as_float32(weights)
+
+
+def weights_of(model: "PreTrainedModel", tensors: Mapping[str, "Tensor"], unexpected: Collection[str]) -> dict[str, "Tensor"]:
+    """Those of a file's tensors that become weights of the model: not what it has no use for, nor its buffers (masks, positions)."""
+    ignored = [*(model._keys_to_ignore_on_load_unexpected or []), *(f"{re.escape(name)}$" for name, _ in model.named_buffers())]
+    left_out = re.compile("|".join(ignored) or "(?!)")
+    return {name: tensor for name, tensor in tensors.items() if name not in unexpected and not left_out.search(name)}
+
+
+def read_generation(folder: Path) -> "GenerationConfig":
+    """The settings of generation_config.json. Raises StudyError where they are none."""
+    from transformers import GenerationConfig
+
+    path = folder / "generation_config.json"
+    read_json(path)
+    try:
+        return GenerationConfig.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # what transformers raises at a broken file has no class of its own
+        raise StudyError(f"{path}: no settings of a generation ({first_line(error)}). Mend the file, or take it out.") from error
 
 
 def read_tokenizer(folder: Path, model_type: str) -> "PreTrainedTokenizerFast":
@@ -69,6 +91,9 @@ def read_tokenizer(folder: Path, model_type: str) -> "PreTrainedTokenizerFast":
 
     Raises StudyError where there is neither, or where they cannot be read.
     """
+    for path in (folder / "tokenizer_config.json", folder / "special_tokens_map.json"):
+        if path.is_file():
+            read_json(path)
     try:
         if (folder / "tokenizer.json").is_file():
             return load_tokenizer(folder)
@@ -77,7 +102,7 @@ def read_tokenizer(folder: Path, model_type: str) -> "PreTrainedTokenizerFast":
 
             return GPT2Tokenizer.from_pretrained(folder, local_files_only=True, add_bos_token=True, **OPT_TOKENS)
     except Exception as error:  # what the tokenizers library raises has no class of its own
-        raise StudyError(f"{folder}: not a usable tokenizer ({error}).") from error
+        raise StudyError(f"{folder}: not a usable tokenizer ({first_line(error)}).") from error
     raise StudyError(f"{folder}: no tokenizer.json (and, for OPT, no vocab.json with merges.txt).")
 
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 INDEX = "model.safetensors.index.json"
-PLAIN = ("float32", "bfloat16", "float16", "float64")
-PACKED = ("int8", "uint8", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
 
 
 def locate(source: Path, file: str | None = None) -> tuple[Path, dict[str, str] | None, str | None]:
@@ -57,14 +55,21 @@ def compose_notice(folder: Path, notice: str) -> str:
 
 
 def read_json(path: Path) -> dict:
-    """The object of a JSON file of somebody else's. Raises StudyError for a file of another kind."""
+    """The object of a JSON file of somebody else's. Raises StudyError for a file of another kind, and for a NaN in it."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=constant)
+    except (ValueError, RecursionError) as error:
         raise StudyError(f"{path}: not readable as JSON ({first_line(error)}).") from None
     if not isinstance(content, dict):
         raise StudyError(f"{path}: not a JSON object.")
     return content
+
+
+def constant(name: str) -> float:
+    """The value of Infinity or -Infinity, which some models' settings hold. Raises ValueError for NaN."""
+    if name == "NaN":
+        raise ValueError("a value is NaN, which is no number")
+    return float(name)
 
 
 def read_tensors(path: Path) -> dict[str, "Tensor"]:
@@ -93,8 +98,8 @@ def read_pickle(path: Path) -> dict[str, "Tensor"]:
 def shards_of(index: Path, there: Collection[str]) -> list[Path]:
     """The files that an index of sharded weights names, beside it. Raises StudyError for another index, and for a file that is not there."""
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        names = sorted(set(read_json(index)["weight_map"].values()))
+    except (KeyError, TypeError, AttributeError) as error:
         raise StudyError(f"{index}: no index of weights ({first_line(error)}).") from None
     if missing := [str(name) for name in names if name not in there]:
         raise StudyError(f"{index}: it names {', '.join(missing)}, which is not beside it. Copy the whole folder.")
@@ -114,11 +119,7 @@ def check_kind(folder: Path) -> None:
         if files := sorted(name for name in there if name.endswith(".gguf")):
             raise StudyError(f"{folder}: GGUF files and no config.json. Say which one is meant: file: {files[0]} beside path.")
         return
-    try:
-        quantised = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("quantization_config")
-    except (ValueError, AttributeError):
-        return  # what is wrong with it is said where it is read
-    if quantised:
+    if quantised := read_json(folder / "config.json").get("quantization_config"):
         method = quantised.get("quant_method", "a library") if isinstance(quantised, dict) else quantised
         raise StudyError(f"{folder}/config.json: the weights are quantised by {method} (quantization_config). {UNPACKED}")
 
@@ -131,34 +132,35 @@ def read_weights(
 ) -> dict[str, "Tensor"]:
     """The tensors of <name>.safetensors, of the shards that its index names, or of `pickled` where a manifest vouches for that file.
 
-    Raises StudyError where there are no weights, or only a pickle that nobody vouches for, or one that holds more than tensors, and as
-    check_numbers does.
+    Raises StudyError where there are no weights, or only a pickle that nobody vouches for, or one that holds more than tensors.
     """
     there = {path.name for path in folder.iterdir()} if covered is None else covered
     if f"{name}.safetensors" in there:
-        tensors = read_tensors(folder / f"{name}.safetensors")
-    elif name == "model" and INDEX in there:
-        tensors = {key: tensor for path in shards_of(folder / INDEX, there) for key, tensor in read_tensors(path).items()}
-    elif pickled not in there:
+        return read_tensors(folder / f"{name}.safetensors")
+    if name == "model" and INDEX in there:
+        return {key: tensor for path in shards_of(folder / INDEX, there) for key, tensor in read_tensors(path).items()}
+    if pickled not in there:
         shards = f" (or its shards with {INDEX})" if name == "model" else ""
         raise StudyError(f"{folder}: neither {name}.safetensors{shards} nor {pickled} is there.")
-    elif covered is None:
+    if covered is None:
         raise StudyError(
             f"{folder}/{pickled} is a pickle, which can run code, and no checksum vouches for it. "
             f"Convert it to {name}.safetensors, or take it from the hub at a pinned revision."
         )
-    else:
-        tensors = read_pickle(folder / pickled)
-    check_numbers(tensors, folder)
-    return tensors
+    return read_pickle(folder / pickled)
 
 
 def check_numbers(tensors: Mapping[str, "Tensor"], where: Path) -> None:
-    """Raise StudyError where a weight is packed into whole numbers or eight bits, or is no finite number."""
-    if packed := sorted(name for name, tensor in tensors.items() if type_of(tensor) in PACKED):
-        raise StudyError(f"{where}: the weights are quantised ({packed[0]} is {type_of(tensors[packed[0]])}). {UNPACKED}")
-    floats = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
-    if broken := sorted(name for name, tensor in floats.items() if not tensor.isfinite().all()):
+    """Raise StudyError where a weight is packed into whole numbers or eight bits, is complex, or no finite number.
+
+    tensors: those that become a model's weights; masks and positions, which are whole numbers by right, are none of them.
+    """
+    kinds = {name: type_of(tensor) for name, tensor in sorted(tensors.items())}
+    if unfit := [name for name, kind in kinds.items() if kind.startswith("complex")]:
+        raise StudyError(f"{where}: {unfit[0]} is {kinds[unfit[0]]}: weights are real numbers. Take the model from its source again.")
+    if packed := [name for name, tensor in sorted(tensors.items()) if not tensor.is_floating_point() or tensor.itemsize < 2]:
+        raise StudyError(f"{where}: the weights are quantised ({packed[0]} is {kinds[packed[0]]}). {UNPACKED}")
+    if broken := sorted(name for name, tensor in tensors.items() if not tensor.isfinite().all()):
         others = f" and {len(broken) - 1} other tensors" if len(broken) > 1 else ""
         raise StudyError(
             f"{where}: weights that are no finite numbers (NaN or infinite), in {broken[0]}{others}: a training that broke, or a damaged file. "

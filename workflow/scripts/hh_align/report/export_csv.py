@@ -1,10 +1,23 @@
-"""An analysis table as CSV: full precision, an empty field for null, lists joined by spaces."""
+"""An analysis table as CSV: full precision, an empty field for null, lists joined by spaces, no text that a spreadsheet takes for a formula."""
 
 import csv
 import io
 
 from hh_align.core.artifacts import read_table, write_text
 from hh_align.core.command import parse, run
+
+FORMULA = tuple("=+-@\t\n＝＋－＠")
+"""What a formula begins with, by OWASP's page on CSV injection."""
+
+
+def cell(value: object) -> object:
+    """A value as it is written: a number as it is, a text that begins as a formula behind an apostrophe, as OWASP advises, and a carriage
+    return, at which a reader could end the row, by its escape."""
+    text = " ".join(value) if isinstance(value, list) else value
+    if not isinstance(text, str):
+        return text
+    text = text.replace("\r", "\\r")
+    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def as_csv(rows: list[dict], names: list[str]) -> str:
@@ -13,7 +26,7 @@ def as_csv(rows: list[dict], names: list[str]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
     for row in rows:
-        writer.writerow([" ".join(row[name]) if isinstance(row[name], list) else row[name] for name in names])
+        writer.writerow([cell(row[name]) for name in names])
     return text.getvalue()
 
 

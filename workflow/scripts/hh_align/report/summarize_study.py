@@ -17,6 +17,7 @@ from hh_align.analysis.verdict import declared, error_rates, in_words, rank_sent
 from hh_align.core.artifacts import read_table, say, write_text
 from hh_align.core.axes import GOOD_WORDS, MEANS, METRIC_AXES
 from hh_align.core.command import parse, run
+from hh_align.core.errors import printable
 from hh_align.report.displaced import displacement_sentence
 from hh_align.report.lengths import length_sentence, shown
 from hh_align.report.lines import MARK, claim_lines, fact_lines, judge_lines, label_lines, marked, pairwise_lines, power_lines
@@ -195,7 +196,7 @@ def summary(config: dict, tables: dict[str, pd.DataFrame], published: dict, look
         look.format(folder=f"{config['folder']}/report"),
     ]:
         console.print(line, soft_wrap=True)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+    return "\n".join(printable(line.rstrip()) for line in text.getvalue().splitlines()) + "\n"
 
 
 COLUMNS = {

@@ -24,6 +24,8 @@ from hh_align.tools.until import Asking, contrast_of, drawn_in
 PAGE = Path(__file__).with_name("annotate.html")
 LONGEST = 10_000
 """Bytes of an answer that is taken."""
+SILENCE = 30.0
+"""Seconds after which a page that sends nothing is left."""
 
 
 def keep(item: dict, answer: str, answers: Answers, study: Study, folder: Path) -> tuple[int, dict]:
@@ -72,6 +74,8 @@ def serve(items: list[dict], answers: Answers, study: Study, folder: Path, port:
     known, one_at_a_time = {item["item"]: item for item in items}, threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = SILENCE
+
         def send(self, status: int, body: bytes, kind: str) -> None:
             self.send_response(status)
             for name, value in (("Content-Type", kind), ("Content-Length", len(body)), ("Content-Security-Policy", policy)):

@@ -170,6 +170,10 @@ def checked(frame: pd.DataFrame, path: str) -> pd.DataFrame:
 
     for column in ("policy", "judge"):
         names = sorted(sorted(set(frame[column])), key=str.strip) if column in frame else []
+        if odd := [name for name in names if not name.isprintable()]:
+            raise StudyError(
+                f"{path}: column {column} holds {odd[0]!r}: a name is made of letters that can be shown. Take the others out of it."
+            )
         if alike := [pair for pair in pairwise(names) if pair[0].strip() == pair[1].strip()]:
             raise StudyError(f"{path}: column {column} holds {alike[0][0]!r} and {alike[0][1]!r}: take the blank away.")
     if "prompt_id" in frame:

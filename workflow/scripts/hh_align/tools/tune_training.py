@@ -4,22 +4,34 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+
+import torch
 
 from hh_align.core.artifacts import say, write_json
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
+from hh_align.models.precision import is_emulated
 
 STEPS = 8
+PRECISIONS = ("float32", "bfloat16")
 MEASURES = {"training_examples_per_second": "examples_per_second", "share_of_peak": "share_of_peak", "peak_memory_mb": "peak_memory_mb"}
 
 
-def settings(method: dict) -> list[dict]:
-    """The method with every precision and every micro-batch that divides the batch, largest first, on the rows of STEPS steps."""
+def precisions_here(config: dict, threads: int) -> list[str]:
+    """Those that this machine does not emulate; with a GPU all of them: what a look took there would be missing in the trainings."""
+    torch.set_num_threads(threads)
+    on_gpu = config["device"] != "cpu" and torch.cuda.is_available()
+    return [precision for precision in PRECISIONS if on_gpu or not is_emulated(precision, "cpu")]
+
+
+def settings(method: dict, precisions: Sequence[str]) -> list[dict]:
+    """The method with each of these precisions and every micro-batch that divides the batch, largest first, on the rows of STEPS steps."""
     size = method["batch_size"]
     micro = [number for number in range(size, 0, -1) if size % number == 0]
     rows = {"max_rows": STEPS * size, "epochs": 1}
-    return [method | rows | {"precision": precision, "micro_batch": number} for precision in ("float32", "bfloat16") for number in micro]
+    return [method | rows | {"precision": precision, "micro_batch": number} for precision in precisions for number in micro]
 
 
 def call(step: str, config: dict, **options: object) -> None:
@@ -59,8 +71,10 @@ def measure(method: dict, config: dict, parent: Path, preferences: Path, threads
 
 def main() -> None:
     args = parse(__doc__, config="config", parent="path", preferences="path", threads="int", output="path")
-    method, rows = args.config["method"], []
-    for tried in settings(method):
+    precisions, rows = precisions_here(args.config, args.threads), []
+    for left_out in sorted(set(PRECISIONS) - set(precisions)):
+        say(f"{left_out} is left out.")
+    for tried in settings(args.config["method"], precisions):
         row = {key: tried[key] for key in ("precision", "micro_batch")}
         name = f"{row['precision']}, micro_batch {row['micro_batch']}"
         with tempfile.TemporaryDirectory() as folder:

@@ -43,7 +43,7 @@ from hh_align.analysis.examine_text import Replies
 from hh_align.analysis.gather_ratings import as_table, check_judges, fault, labelled, reply_facts
 from hh_align.analysis.ratings import Rated, Ratings, by_axis, checkpoints, headline, judged_axes, read_ratings, shown_judge
 from hh_align.config.check_facts import comparing, stating
-from hh_align.core.artifacts import provenance, read_table, say, write_table, write_text
+from hh_align.core.artifacts import provenance, read_provenance, read_table, say, write_table, write_text
 from hh_align.core.axes import AXES, THRESHOLD_KEYS
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
@@ -80,7 +80,7 @@ def study_of(frame: pd.DataFrame, settings: dict, path: str, defaults: dict) -> 
     return {
         **analysis,
         **chosen,
-        "text": analysis["text"] | settings.get("text", {}),
+        **{key: analysis[key] | settings.get(key, {}) for key in ("text", "bootstrap")},
         "policies": {policy: {"parent": parents.get(policy)} for policy in policies},
         "order": by_depth(root, parents),
         "seeds": [int(seed) for seed in (min(others) if others else [0])],
@@ -240,6 +240,8 @@ def draw(tables: dict[str, pd.DataFrame], ratings: Ratings, config: dict, folder
     compared = tables["comparisons"][tables["comparisons"]["judge"] == judge]
     single = compared[compared["seed"] == first].drop_duplicates(["policy_b", "policy_a", "metric"])
     retained = tables["retention"]
+    for drawn_before in folder.glob("*.svg"):
+        drawn_before.unlink()
     with plt.rc_context(PLAIN):
         save(plot_figures.plot_bars(rows, order), folder / "metrics.svg")
         save(plot_figures.plot_boxes(ratings, judge, config), folder / "rewards.svg")
@@ -253,15 +255,27 @@ def draw(tables: dict[str, pd.DataFrame], ratings: Ratings, config: dict, folder
             save(plot_retention.plot_flow(rows, order), folder / "retention.svg")
 
 
+def check_folder(folder: Path, made_by: dict) -> None:
+    """Raise StudyError where the folder holds the verdict on other files, or a study: the two would be mixed."""
+    path = folder / "analysis/ratings.parquet"
+    there = sorted(read_provenance(path)["inputs"]) if path.exists() else sorted(made_by["inputs"])
+    if there != sorted(made_by["inputs"]):
+        raise StudyError(
+            f"{folder}: it holds what was made of {', '.join(there[:3])}. Give this verdict another folder: make verdict … NAME=another."
+        )
+
+
 def main() -> None:
     args = parse(__doc__, responses="paths", defaults="path", settings="path?", output="path")
     settings = read_settings(args.settings) if args.settings else {}
     files = files_in(args.responses)
     label, frame = ", ".join(map(str, files)), read_rated(files, settings)
-    require_known(label, "judge", set(settings.get("judges", {})), sorted(set(frame["judge"])))
+    for what, named in (("judge", "judges"), ("policy", "parents")):
+        require_known(label, what, set(settings.get(named, {})), sorted(set(frame[what])))
     known = reduce(joined, [*map(settings_in, files), settings])
     config = study_of(frame, known, label, yaml.safe_load(args.defaults.read_text()))
     made_by, table = provenance(config, files), table_of(frame, config, label)
+    check_folder(args.output, made_by)
     if "label" in frame:
         by_default = {judge: thresholds for judge, thresholds in config["judges"].items() if judge not in known.get("judges", {})}
         check_labels(frame, table, by_default, label)

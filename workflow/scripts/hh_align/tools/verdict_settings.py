@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import yaml
-from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from hh_align.analysis.ratings import judged_axes
 from hh_align.config.check_facts import check_claims
-from hh_align.config.resolve import SCHEMA, explain, read_schema
+from hh_align.config.check_texts import check_sentences
+from hh_align.config.resolve import SCHEMA, Validator, explain, read_schema
 from hh_align.core.axes import AXES, THRESHOLD_KEYS
 from hh_align.core.errors import StudyError
 from hh_align.tools.rated import KINDS
@@ -59,9 +59,16 @@ def read_settings(path: Path) -> dict:
         RecursionError,
     ) as error:  # PyYAML lets other errors through: a date, a number, a depth that is none
         raise StudyError(f"{path}: no readable YAML ({' '.join(str(error).split())}).") from None
-    if error := best_match(Draft202012Validator(schema).iter_errors(settings)):
+    if isinstance(settings, dict):  # YAML reads some names as numbers
+        named = {key: settings[key] for key in ("parents", "judges", "files") if isinstance(settings.get(key), dict)}
+        settings |= {key: {str(name): entry for name, entry in entries.items()} for key, entries in named.items()}
+    if error := best_match(Validator(schema).iter_errors(settings)):
         raise StudyError(f"{path}: {explain(error, 'the file')}")
-    check_claims(settings.get("claims", []), f"{path}: claims")
+    claims = settings.get("claims", [])
+    check_claims(claims, f"{path}: claims")
+    for claim in claims:
+        claim.setdefault("source", "")
+    check_sentences(claims, f"{path}: claims")
     return settings
 
 
@@ -70,10 +77,13 @@ def settings_in(path: Path) -> dict:
     stored = (pq.read_schema(path).metadata or {}).get(b"provenance") if path.suffix == ".parquet" else None
     try:
         study = json.loads(stored)["config"] if stored else {}
-    except (ValueError, KeyError, TypeError):  # another tool's word of the same name
+        return settings_of(study) if {"order", "policies", "judges"} <= set(study) else {}
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):  # another tool's word of the same name
         return {}
-    if not isinstance(study, dict) or not {"order", "policies", "judges"} <= set(study):
-        return {}
+
+
+def settings_of(study: dict) -> dict:
+    """Root, parents and thresholds in the config of an analysis."""
     judges = {}
     for judge, thresholds in study["judges"].items():
         axes = judged_axes(thresholds)

@@ -18,6 +18,7 @@ from hh_align.models.batches import Parts, by_batches
 from hh_align.models.compute import use_device, write_timing
 from hh_align.models.folders import load_policy
 from hh_align.models.packing import tree_size, use_packing
+from hh_align.models.precision import is_emulated
 from hh_align.models.tokens import Pair
 from hh_align.training.pairs import check_pairs, pair_logps, pair_tree, usable_pairs
 
@@ -54,6 +55,7 @@ def main() -> None:
     )  # fmt: skip
     view = args.config["view"]
     device = use_device(args.config, args.threads)
+    is_emulated(view["precision"], device)
     made_by = provenance(args.config, [args.policy, args.preferences], device=device, threads=args.threads)
     model, tokenizer = load_policy(args.policy, device=device)
     use_packing(model)

@@ -21,6 +21,7 @@ from hh_align.core.progress import Progress
 from hh_align.core.state import State, latest_checkpoint, seal_checkpoint
 from hh_align.models.compute import out_of_memory
 from hh_align.models.folders import writing
+from hh_align.models.precision import is_emulated
 from hh_align.training.plan import Plan
 from hh_align.training.throughput import matmul_peak
 
@@ -213,7 +214,9 @@ def fit(
     before = tensor_sums(trainer.model)
     gc.freeze()  # what is imported by now lives to the end: not looked at again
     try:
-        peak = matmul_peak(session.device, "bfloat16" if trainer.args.bf16 else "float32")
+        precision = "bfloat16" if trainer.args.bf16 else "float32"
+        is_emulated(precision, session.device)
+        peak = matmul_peak(session.device, precision)
         started = time.monotonic()
         with writing(session.state.folder):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

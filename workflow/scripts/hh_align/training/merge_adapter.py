@@ -10,7 +10,7 @@ from hh_align.core.artifacts import provenance, say
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.models.folders import first_line, load_policy, read_notice, save_model
-from hh_align.models.weights import compose_notice, kept_as_float32, locate, read_json, read_weights
+from hh_align.models.weights import check_numbers, compose_notice, kept_as_float32, locate, read_json, read_weights
 from hh_align.training.adapters import check_tied, merge
 
 MERGE_IT = "Merge it with the library that made it, and give the folder of the merged model: {source: local, path: …}."
@@ -114,6 +114,7 @@ def main() -> None:
     folder, covered, _ = locate(args.source)
     settings = read_settings(folder)
     tensors = read_weights(folder, covered, "adapter_model", "adapter_model.bin")
+    check_numbers(tensors, folder)
     model, tokenizer = load_policy(args.parent)
     check_vocabulary(folder, tokenizer, tensors)
     merged = merge(adapted(model, folder, settings, tensors), list(range(min(len(tokenizer), 32))), "cpu")

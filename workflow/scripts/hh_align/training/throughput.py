@@ -9,6 +9,8 @@ from transformers import AutoModelForCausalLM
 
 from hh_align.training.plan import Plan
 
+ENOUGH = 2.0  # seconds of measuring, where a product is slow
+
 
 @dataclass
 class Work:
@@ -47,14 +49,14 @@ def matmul_peak(device: str, precision: str, size: int | None = None) -> float:
     size = size or (8192 if device == "cuda" else 1536)
     stream = torch.Generator(device).manual_seed(0)
     a = torch.randn(size, size, generator=stream, device=device, dtype=getattr(torch, precision))
-    best = float("inf")
-    for _ in range(4):
+    times: list[float] = []
+    while len(times) < 4 and sum(times) < ENOUGH:
         started = time.perf_counter()
         a @ a
         if device == "cuda":
             torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - started)
-    return 2 * size**3 / best
+        times.append(time.perf_counter() - started)
+    return 2 * size**3 / min(times)
 
 
 def throughput(config, work: Work) -> dict[str, float]:

@@ -1,0 +1,92 @@
+"""What a machine that others use costs a training: seconds on an idle machine and beside busy programs, by how OpenMP's threads wait.
+
+python tests/bench/bench_load.py                      SFT and DPO of the demo's OPT beside 0, 2, 4 and 8 busy programs, 3 rounds
+python tests/bench/bench_load.py --loads 0 4 --rounds 5
+
+Each run is a process of its own with a thread a core; the settings take turns within a round. `own` is OpenMP's own setting, `short` the
+steps' (GOMP_SPINCOUNT=10000), `never` OMP_WAIT_POLICY=passive. A run that takes longer than --limit seconds is stopped and counts as that
+long, with its start. The machine must be idle but for this: the table says the load at the start.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SETTINGS = {"own": {}, "short": {"GOMP_SPINCOUNT": "10000"}, "never": {"OMP_WAIT_POLICY": "passive"}}
+KNOWN = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")
+TRAINING = Path(__file__).with_name("bench_training.py")
+BUSY = "import os; parent = os.getppid()\nwhile os.getppid() == parent: sum(range(10**5))"
+"""A program that is busy for as long as this one lives."""
+
+
+@contextmanager
+def busy_programs(count: int) -> Iterator[None]:
+    """Within, so many programs take what they can get of the cores."""
+    programs = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
+
+
+def seconds_of(kind: str, setting: str, limit: float) -> float:
+    """Seconds of the optimizer steps of a training of the demo's shape in float32; `limit` where the run takes longer."""
+    plain = {name: value for name, value in os.environ.items() if name not in KNOWN}
+    command = [sys.executable, str(TRAINING), "--case", "demo", "--kind", kind, "--peer", "ours float32"]
+    try:
+        done = subprocess.run(command, env=plain | SETTINGS[setting], capture_output=True, text=True, check=False, timeout=limit)
+    except subprocess.TimeoutExpired:
+        return limit
+    if done.returncode:
+        sys.exit(f"{kind} {setting}: {done.stderr[-3000:]}")
+    return json.loads(done.stdout.splitlines()[-1])["seconds"]
+
+
+def table(seconds: dict[tuple[int, str, str], list[float]], limit: float) -> str:
+    """Rows of Markdown: a load, a training, the median of each setting with its range."""
+    lines = ["| busy programs | training | " + " | ".join(SETTINGS) + " | own / short |", "|---" * (3 + len(SETTINGS)) + "|"]
+    for load, kind in dict.fromkeys(key[:2] for key in seconds):
+        runs = {setting: seconds[load, kind, setting] for setting in SETTINGS}
+        cells = [shown(each, limit) for each in runs.values()]
+        ratio = statistics.median(runs["own"]) / statistics.median(runs["short"])
+        lines.append(f"| {load} | {kind.upper()} | " + " | ".join(cells) + f" | {ratio:.2f} |")
+    return "\n".join(lines)
+
+
+def shown(runs: list[float], limit: float) -> str:
+    """`2.1 s (2.0 to 2.4)`; `over 300 s` where half of the runs were stopped."""
+    middle = statistics.median(runs)
+    return f"over {limit:.0f} s" if middle >= limit else f"{middle:.1f} s ({min(runs):.1f} to {max(runs):.1f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--loads", type=int, nargs="+", default=[0, 2, 4, 8])
+    parser.add_argument("--kinds", nargs="+", default=["sft", "dpo"], choices=("sft", "dpo"))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--limit", type=float, default=300.0)
+    args = parser.parse_args()
+    print(f"{os.cpu_count()} cores, load at the start {os.getloadavg()[0]:.1f}", flush=True)
+    seconds = defaultdict(list)
+    for load in args.loads:
+        with busy_programs(load):
+            for number in range(args.rounds):
+                for kind in args.kinds:
+                    for setting in SETTINGS:
+                        seconds[load, kind, setting].append(seconds_of(kind, setting, args.limit))
+                        last = seconds[load, kind, setting][-1]
+                        print(f"load {load}, round {number + 1}: {kind} {setting} {last:.2f} s", flush=True)
+    print(table(seconds, args.limit))
+
+
+if __name__ == "__main__":
+    main()
