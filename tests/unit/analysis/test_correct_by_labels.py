@@ -10,8 +10,9 @@ import pytest
 from rated import write_ratings
 
 from hh_align.analysis import correct_by_labels
-from hh_align.analysis.correct_by_labels import Texts, by_choices, correct
-from hh_align.analysis.labels import agreement, item_of, read_labels, sample, settle
+from hh_align.analysis.correct_by_labels import correct
+from hh_align.analysis.label_choices import by_choices
+from hh_align.analysis.labels import Texts, agreement, item_of, read_labels, sample, settle
 from hh_align.analysis.ratings import read_ratings
 from hh_align.core.artifacts import write_table
 from hh_align.core.errors import StudyError

@@ -1,27 +1,23 @@
 """The verdict corrected by true labels of some responses: how far the judge agrees with them, and the rates and contrasts that follow."""
 
 import math
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-from scipy.stats import binomtest
 
 from hh_align.analysis.compute_metrics import rate as judged_rate
-from hh_align.analysis.contrasts import ALPHA, Pair, add_holm, compare_labels, decided
+from hh_align.analysis.contrasts import Pair, add_holm, compare_labels, decided
 from hh_align.analysis.effective import too_few
 from hh_align.analysis.equivalence import t_p
-from hh_align.analysis.labels import Labels, agreement, agreements, item_of, of_these_texts, read_labels, sample, settle
+from hh_align.analysis.label_choices import by_choices
+from hh_align.analysis.labels import Labels, agreements, read_labels, read_texts, sample, settle
 from hh_align.analysis.ppi import Estimate, mean_of, rate, score_interval
-from hh_align.analysis.ratings import Rated, Ratings, checkpoints, judged_axes, judged_rates, read_ratings, seed_of
+from hh_align.analysis.ratings import Rated, judged_axes, judged_rates, read_ratings, seed_of
 from hh_align.analysis.statistics import mover_mean
-from hh_align.core.artifacts import provenance, read_table, say, write_table
-from hh_align.core.axes import AXES, CAS, METRIC_AXES, RATE_METRICS, RATES, WINS
+from hh_align.core.artifacts import provenance, say, write_table
+from hh_align.core.axes import CAS, METRIC_AXES, RATE_METRICS, RATES
 from hh_align.core.command import parse, run
-from hh_align.core.errors import StudyError
-from hh_align.core.tabular import convert, read_any, require_full, to_text, to_whole
 
 GOLD = pa.schema(
     [
@@ -61,24 +57,6 @@ AGREEMENT = pa.schema(
         ("only_b_good", pa.int64()),
     ]
 )
-
-
-class Texts(NamedTuple):
-    """The study's prompts and responses."""
-
-    prompts: dict[str, tuple[str, str]]
-    """prompt_id -> (axis, prompt)"""
-    responses: dict[tuple[str, int, str], str]
-    """(policy, seed, prompt_id) -> response"""
-
-    def items(self) -> dict[tuple[str, int, str], str]:
-        """(policy, seed, prompt_id) -> the item of the response."""
-        return {key: item_of(*self.prompts[key[2]], response) for key, response in self.responses.items()}
-
-    def pair(self, prompt_id: str, *checkpoints: tuple[str, int]) -> str | None:
-        """The item of two responses to one prompt; None where the study has one of them no more."""
-        replies = [self.responses.get((*checkpoint, prompt_id)) for checkpoint in checkpoints]
-        return None if None in replies else item_of(*self.prompts[prompt_id], *replies)
 
 
 class Opinions(NamedTuple):
@@ -196,71 +174,6 @@ def decide(rows: list[dict], primary: list[str]) -> list[dict]:
         row.setdefault("p_holm", row["p"])
         row.setdefault("p_equivalence_holm", row["p_equivalence"])
     return [decided({**row, "difference": row["corrected"], "judge_above_chance": None}) for row in rows]
-
-
-def by_choices(path: Path, ratings: Ratings, texts: Texts, config: dict) -> tuple[list[dict], list[dict]]:
-    """(rows of gold, rows of agreement) from people's choices between two responses to one prompt.
-
-    Columns axis, prompt_id, seed, policy_a, policy_b, preferred (a | b | tie). Win rates with the exact sign test; agreement with
-    the judge's order of the two, ties left out. Raises StudyError for a choice between responses that the study does not have.
-    """
-    names = ["axis", "prompt_id", "policy_a", "policy_b", "preferred"]
-    frame = read_any(path, [*names, "seed"])
-    convert(frame, path, to_text, names, "str")
-    convert(frame, path, to_whole, ["seed"], "int64")
-    require_full(frame, path, names)
-    unknown = frame[~frame["preferred"].isin(["a", "b", "tie"])]
-    if len(unknown):
-        raise StudyError(f"{path}, row {unknown.index[0] + 1}: preferred is {unknown['preferred'].iloc[0]!r}. Allowed: a, b, tie.")
-    others = frame[~frame["seed"].isin([0, *config["seeds"]])]
-    if len(others) and "item" not in frame:
-        raise StudyError(
-            f"{path}, row {others.index[0] + 1}: seed {others['seed'].iloc[0]} is none of the study's. Allowed: {', '.join(map(str, config['seeds']))}, and 0."
-        )
-    known = set(config["order"])
-    items = [
-        texts.pair(row.prompt_id, *((name, seed_of(config, name, row.seed)) for name in (row.policy_a, row.policy_b)))
-        if {row.policy_a, row.policy_b} <= known
-        else None
-        for row in frame.itertuples()
-    ]
-    frame = of_these_texts(frame, path, items)
-    rewards = {key: part.set_index("prompt_id")["reward"] for key, part in ratings.items()}
-    gold, agreed = [], []
-    for judge in sorted(config["judges"]):
-        judged = frame[~frame["axis"].isin(set(AXES) - set(judged_axes(config["judges"][judge])))]
-        for (axis, b, a, seed), part in judged.groupby(["axis", "policy_b", "policy_a", "seed"]):
-            try:
-                first, second = (
-                    rewards[judge, name, seed_of(config, name, int(seed)), axis].loc[part["prompt_id"]].to_numpy() for name in (a, b)
-                )
-            except KeyError as error:
-                raise StudyError(f"{path}: the study has no response {error} of {a} or {b}, seed {seed}, on {axis}.") from None
-            about = {"judge": judge, "seed": int(seed), "policy_a": a, "policy_b": b, "metric": WINS[axis]}
-            judge_value = 100 * float(np.sign(second - first).mean())
-            gold.append({**about, "judge_value": judge_value, **win_rate(part["preferred"])})
-            clear = (part["preferred"] != "tie").to_numpy() & (first != second)
-            if clear.any():
-                choices = (second > first)[clear], (part["preferred"] == "b").to_numpy()[clear]
-                agreed.append({"rater_a": judge, "rater_b": "choices", "axis": axis, "policy": f"{b} or {a}", **agreement(*choices)})
-    return gold, agreed
-
-
-def win_rate(preferred: pd.Series) -> dict:
-    """Share of choices (a, b or tie) for b less that for a in points, with the exact sign test and its verdict."""
-    wins, losses = int((preferred == "b").sum()), int((preferred == "a").sum())
-    share = 100 * (wins - losses) / len(preferred)
-    p = float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
-    row = {"n": len(preferred), "labelled": len(preferred), "labels_value": share, "p": p, "p_holm": p}
-    return {**row, "method": "people's choices, sign test", "verdict": ("better" if share > 0 else "worse") if p < ALPHA else "undecided"}
-
-
-def read_texts(prompts: Path, responses: list[Path], config: dict) -> Texts:
-    """responses: a table per policy and seed, in the order of `checkpoints`."""
-    asked = {row["prompt_id"]: (row["axis"], row["prompt"]) for row in read_table(prompts, ["axis", "prompt_id", "prompt"]).to_pylist()}
-    tables = [read_table(path, ["prompt_id", "response"]).to_pylist() for path in responses]
-    given = {(*key, row["prompt_id"]): row["response"] for key, rows in zip(checkpoints(config), tables, strict=True) for row in rows}
-    return Texts(asked, given)
 
 
 def main() -> None:

@@ -5,14 +5,15 @@ import json
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from hh_align.analysis.ratings import Ratings, judged_axes
+from hh_align.analysis.ratings import Ratings, checkpoints, judged_axes
 from hh_align.analysis.statistics import table_of
-from hh_align.core.artifacts import say
+from hh_align.core.artifacts import read_table, say
 from hh_align.core.axes import AXES
 from hh_align.core.errors import StudyError
 from hh_align.core.tabular import convert, read_any, require_full, to_text, to_truth, to_whole
@@ -29,6 +30,32 @@ def item_of(axis: str, prompt: str, *replies: str) -> str:
     """The name of what an annotator is asked on an axis: of a prompt and a reply, or of two replies in either order. Another text has another
     name, and the name says nothing of a policy."""
     return hashlib.sha256(json.dumps([axis, prompt, *sorted(replies)]).encode()).hexdigest()[:16]
+
+
+class Texts(NamedTuple):
+    """The study's prompts and responses."""
+
+    prompts: dict[str, tuple[str, str]]
+    """prompt_id -> (axis, prompt)"""
+    responses: dict[tuple[str, int, str], str]
+    """(policy, seed, prompt_id) -> response"""
+
+    def items(self) -> dict[tuple[str, int, str], str]:
+        """(policy, seed, prompt_id) -> the item of the response."""
+        return {key: item_of(*self.prompts[key[2]], response) for key, response in self.responses.items()}
+
+    def pair(self, prompt_id: str, *checkpoints: tuple[str, int]) -> str | None:
+        """The item of two responses to one prompt; None where the study has one of them no more."""
+        replies = [self.responses.get((*checkpoint, prompt_id)) for checkpoint in checkpoints]
+        return None if None in replies else item_of(*self.prompts[prompt_id], *replies)
+
+
+def read_texts(prompts: Path, responses: list[Path], config: dict) -> Texts:
+    """responses: a table per policy and seed, in the order of `checkpoints`."""
+    asked = {row["prompt_id"]: (row["axis"], row["prompt"]) for row in read_table(prompts, ["axis", "prompt_id", "prompt"]).to_pylist()}
+    tables = [read_table(path, ["prompt_id", "response"]).to_pylist() for path in responses]
+    given = {(*key, row["prompt_id"]): row["response"] for key, rows in zip(checkpoints(config), tables, strict=True) for row in rows}
+    return Texts(asked, given)
 
 
 def of_these_texts(frame: pd.DataFrame, path: Path, items: list[str | None]) -> pd.DataFrame:
