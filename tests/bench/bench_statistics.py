@@ -19,6 +19,8 @@ from scipy.stats import binom, norm
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflow" / "scripts"))
 
+from bench_labels import PARTS as LABEL_PARTS
+
 from hh_align.analysis import compute_metrics
 from hh_align.analysis.compare_policies import adjust
 from hh_align.analysis.contrasts import compare_labels, over_seeds
@@ -170,7 +172,7 @@ def ranks(studies: int) -> Iterator[Line]:
         yield f"a policy leads by noise, {count} seeds, seed SD {spread}", "at most 5", shown(led, studies, largest=True)
 
 
-PARTS = {"equivalence": equivalence, "seeds": seeds, "clusters": clusters, "ranks": ranks}
+PARTS = {"equivalence": equivalence, "seeds": seeds, "clusters": clusters, "ranks": ranks} | LABEL_PARTS
 
 
 def main() -> None:

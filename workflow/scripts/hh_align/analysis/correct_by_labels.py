@@ -1,22 +1,41 @@
 """The verdict corrected by true labels of some responses: how far the judge agrees with them, and the rates and contrasts that follow."""
 
 import math
-from typing import NamedTuple
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
+from hh_align.analysis.check_claims import parts_of
+from hh_align.analysis.compute_metrics import over_seeds as rates_over_seeds
 from hh_align.analysis.compute_metrics import rate as judged_rate
 from hh_align.analysis.contrasts import Pair, add_holm, compare_labels, decided
+from hh_align.analysis.contrasts import over_seeds as contrast_over_seeds
 from hh_align.analysis.effective import too_few
 from hh_align.analysis.equivalence import t_p
 from hh_align.analysis.label_choices import by_choices
-from hh_align.analysis.labels import Labels, agreements, read_labels, read_texts, sample, settle
-from hh_align.analysis.ppi import Estimate, mean_of, rate, score_interval
-from hh_align.analysis.ratings import Rated, judged_axes, judged_rates, read_ratings, seed_of
-from hh_align.analysis.statistics import mover_mean
+from hh_align.analysis.labels import agreements, drawn, read_labels, read_texts, sample
+from hh_align.analysis.labels import chances as chances_of
+from hh_align.analysis.opinions import (
+    ALL_BAD,
+    ALL_GOOD,
+    AS_LABELLED,
+    Group,
+    Labelled,
+    joint,
+    labelled_by,
+    labels_level,
+    method,
+    opinions_of,
+    sizes,
+)
+from hh_align.analysis.ppi import score_interval
+from hh_align.analysis.random_labels import require_random
+from hh_align.analysis.ratings import Rated, read_ratings, seed_of
+from hh_align.analysis.statistics import CONFIDENCE, mover_mean
 from hh_align.core.artifacts import provenance, say, write_table
-from hh_align.core.axes import CAS, METRIC_AXES, RATE_METRICS, RATES
+from hh_align.core.axes import METRIC_AXES, RATE_METRICS, RATES
 from hh_align.core.command import parse, run
 
 GOLD = pa.schema(
@@ -28,6 +47,7 @@ GOLD = pa.schema(
         ("metric", pa.string()),
         ("n", pa.int64()),
         ("labelled", pa.int64()),
+        ("skipped", pa.int64()),
         ("judge_value", pa.float64()),
         ("judge_low", pa.float64()),
         ("judge_high", pa.float64()),
@@ -40,6 +60,9 @@ GOLD = pa.schema(
         ("method", pa.string()),
         ("verdict", pa.string()),
         ("within_margin", pa.bool_()),
+        ("skip_low", pa.float64()),
+        ("skip_high", pa.float64()),
+        ("skip_verdicts", pa.string()),
     ]
 )
 AGREEMENT = pa.schema(
@@ -59,110 +82,118 @@ AGREEMENT = pa.schema(
 )
 
 
-class Opinions(NamedTuple):
-    """What a judge and the labels say of the policies at one seed."""
+def correct(labelled: Labelled, rated: Rated, config: dict) -> list[dict]:
+    """Rows of gold.parquet: the judge's rate, the labels' own and the corrected one for every policy, and the declared contrasts; with several
+    seeds of each and, where all are labelled, over them (seed null).
 
-    judge: str
-    seed: int
-    judged: dict[tuple[str, str], np.ndarray]
-    """(policy, axis) -> the judge's labels, boolean, shape (prompts,)"""
-    truth: dict[tuple[str, str], np.ndarray]
-    """(policy, axis) -> true labels, NaN where there is none"""
-    estimates: dict[tuple[str, str], Estimate]
-    """(policy, metric) -> the corrected rate, of those with enough labels"""
-    clusters: dict[str, np.ndarray]
-
-
-def opinions_of(labels: Labels, rated: Rated, config: dict, judge: str, seed: int) -> Opinions:
-    """Policies with fewer than 2 labels on an axis are left out of the estimates and said."""
-    axes, rates = judged_axes(config["judges"][judge]), judged_rates(config["judges"][judge])
-    at = {policy: seed_of(config, policy, seed) for policy in config["order"]}
-    judged = {(policy, axis): rated.ratings[judge, policy, at[policy], axis]["label"].to_numpy(bool) for policy in at for axis in axes}
-    truth = {(policy, axis): labels[policy, at[policy], axis] for policy in at for axis in axes}
-    estimates: dict[tuple[str, str], Estimate] = {}
-    for policy in config["order"]:
-        for axis in axes:
-            if (~np.isnan(truth[policy, axis])).sum() >= 2:
-                estimates[policy, RATES[axis]] = rate(axis, judged[policy, axis].astype(float), truth[policy, axis])
-            else:
-                say(f"{policy}, seed {seed}, {axis}: fewer than 2 labels, nothing is corrected")
-        if CAS in rates and all((policy, metric) in estimates for metric in RATES.values()):
-            estimates[policy, CAS] = mean_of(*(estimates[policy, metric] for metric in RATES.values()))
-    return Opinions(judge, seed, judged, truth, estimates, rated.clusters)
-
-
-def correct(labels: Labels, rated: Rated, config: dict) -> list[dict]:
-    """Rows of gold.parquet: the judge's rate, the labels' own and the corrected one for every policy, and the declared contrasts.
-
-    Holm's correction is over the declared contrasts but the primary.
+    Holm's correction is over the declared contrasts but the primary. Pairs of which only claims speak have no verdict of their own.
     """
     rows = []
     for judge in sorted(config["judges"]):
-        for seed in config["seeds"]:
-            opinions = opinions_of(labels, rated, config, judge, seed)
-            for policy, metric in opinions.estimates:
-                rows.append({**level_row(policy, metric, opinions), "seed": seed_of(config, policy, seed)})
-            contrasts = [
-                contrast_row((b, a), metric, opinions, config["equivalence_margin"])
-                for b, a in config["contrasts"]
-                for metric in judged_rates(config["judges"][judge])
-                if (a, metric) in opinions.estimates and (b, metric) in opinions.estimates
-            ]
-            rows += decide(contrasts, config["primary"])
+        by_seed = [opinions_of(labelled, rated, config, judge, seed) for seed in config["seeds"]]
+        groups = [[each] for each in by_seed] + ([by_seed] if len(by_seed) > 1 else [])
+        for number, group in enumerate(groups):
+            known = set.intersection(*(set(each.estimates[AS_LABELLED]) for each in group))
+            for policy in config["order"] if number == 0 else [name for name in config["order"] if seed_of(config, name, 0)]:
+                seed = {"seed": seed_of(config, policy, group[0].seed) if len(group) == 1 else None}
+                rows += [level_row(policy, metric, group) | seed for metric in RATE_METRICS if (policy, metric) in known]
+            rows += contrast_rows(group, known, config)
     return rows
 
 
-def level_row(policy: str, metric: str, opinions: Opinions) -> dict:
+def contrast_rows(group: Group, known: set[tuple[str, str]], config: dict) -> list[dict]:
+    """The declared contrasts with their verdicts, and what these would be if everything that was skipped were bad or good; then the others."""
+    asked = [((b, a), metric) for b, a in config["contrasts"] for metric in RATE_METRICS if {(a, metric), (b, metric)} <= known]
+    parts = [part for claim in config.get("claim_parts", []) for part in parts_of({"parts": claim}, config["order"])]
+    more = [((b, a), metric) for b, a, metric in dict.fromkeys(parts) if {(a, metric), (b, metric)} <= known]
+    told: dict[str, list[dict]] = {}
+    for name, fills in (("", (AS_LABELLED, AS_LABELLED)), ("low", (ALL_BAD, ALL_GOOD)), ("high", (ALL_GOOD, ALL_BAD))):
+        told[name] = decide([contrast_row(*pair, group, config["equivalence_margin"], fills) for pair in asked], config["primary"])
+    rows = [with_skips(*triple) for triple in zip(*told.values(), strict=True)]
+    others = [contrast_row(*pair, group, config["equivalence_margin"]) for pair in more if pair not in asked]
+    return rows + [{**row, "p_holm": None, "verdict": None, "within_margin": None} for row in others]
+
+
+def with_skips(row: dict, low: dict, high: dict) -> dict:
+    """A contrast with its value and verdict at worst, the skipped replies of one policy all bad and of the other all good."""
+    if not row["skipped"]:
+        return row
+    verdicts = " or ".join(dict.fromkeys(each["verdict"] for each in (row, low, high)))
+    return {**row, "skip_low": low["corrected"], "skip_high": high["corrected"], "skip_verdicts": verdicts}
+
+
+def level_row(policy: str, metric: str, group: Group) -> dict:
     """One policy's metric. Rates in percent. Of fewer than five clusters there is no interval."""
-    axes, clusters = METRIC_AXES[metric], opinions.clusters
-    by_judge = [judged_rate(opinions.judged[policy, axis].astype(float), clusters[axis]) for axis in axes]
-    corrected = []
-    for axis in axes:
-        part = opinions.estimates[policy, RATES[axis]]
-        corrected.append(tuple(100 * bound for bound in (part.value, *score_interval(part, clusters))))
+    axes, clusters = METRIC_AXES[metric], group[0].clusters
+    parts = [joint([each.estimates[AS_LABELLED][policy, RATES[axis]] for each in group]) for axis in axes]
+    corrected = [tuple(100 * bound for bound in (part.value, *score_interval(part, clusters))) for part in parts]
     value, low, high = corrected[0] if len(axes) == 1 else mover_mean(*corrected)
-    judge_value, judge_low, judge_high = by_judge[0] if len(axes) == 1 else mover_mean(*by_judge)
+    judge_value, judge_low, judge_high = judged_level(policy, metric, group)
     bounds = {"judge_low": judge_low, "judge_high": judge_high, "ci_low": low, "ci_high": high}
-    truth, unknown = [opinions.truth[policy, axis] for axis in axes], any(too_few(clusters[axis]) for axis in axes)
-    return {
-        **{"judge": opinions.judge, "policy_a": None, "policy_b": policy, "metric": metric},
-        **sizes(truth),
+    unknown = any(too_few(clusters[axis]) for axis in axes) or any(part.few_clusters(clusters) for part in parts)
+    numbers = sizes(group, [(policy, axis) for axis in axes])
+    row = {
+        **{"judge": group[0].judge, "policy_a": None, "policy_b": policy, "metric": metric},
+        **numbers,
         **{"judge_value": judge_value, "corrected": value, **(dict.fromkeys(bounds) if unknown else bounds)},
-        "labels_value": 100 * float(np.mean([np.nanmean(part) for part in truth])),
+        "labels_value": labels_level(policy, axes, group),
         **{"p": None, "p_holm": None, "verdict": None},
-        "method": "prediction-powered, Wilson at the effective number of labels" + few(opinions.estimates[policy, metric], unknown),
+        "method": f"{method(group)}, Wilson at the effective number of labels" + few(max(part.extra for part in parts), unknown),
     }
+    if numbers["skipped"]:
+        for side, fill in (("low", ALL_BAD), ("high", ALL_GOOD)):
+            row[f"skip_{side}"] = 100 * joint([each.estimates[fill][policy, metric] for each in group]).value
+    return row
 
 
-def few(estimate: Estimate, unknown: bool) -> str:
+def judged_level(policy: str, metric: str, group: Group) -> tuple[float, float, float]:
+    """(percent, low, high) by the judge alone."""
+    axes, clusters = METRIC_AXES[metric], group[0].clusters
+    blocks = [np.column_stack([each.judged[policy, axis] for each in group]).astype(float) for axis in axes]
+    if len(group) > 1:
+        row = rates_over_seeds(metric, blocks, [clusters[axis] for axis in axes], is_rate=True)[0]
+        return row["value"], row["ci_low"], row["ci_high"]
+    rates = [judged_rate(block[:, 0], clusters[axis]) for block, axis in zip(blocks, axes, strict=True)]
+    return rates[0] if len(axes) == 1 else mover_mean(*rates)
+
+
+def few(extra: float, unknown: bool) -> str:
     """What an interval lacks; unknown: whether there is none."""
-    bounded = "; too few errors seen, their variance is a bound" if estimate.extra else ""
+    bounded = "; too few errors seen, their variance is a bound" if extra else ""
     return "; too few clusters, no interval" if unknown else bounded
 
 
-def sizes(truth: list[np.ndarray]) -> dict:
-    return {"n": sum(map(len, truth)), "labelled": sum(int((~np.isnan(part)).sum()) for part in truth)}
+def contrast_row(pair: Pair, metric: str, group: Group, margin: float, fills: tuple[str, str] = (AS_LABELLED, AS_LABELLED)) -> dict:
+    """One contrast (policy, against) in points, by the judge and corrected, paired by prompt. Of fewer than five clusters nothing is found.
 
-
-def contrast_row(pair: Pair, metric: str, opinions: Opinions, margin: float) -> dict:
-    """One contrast (policy, against) in points, by the judge and corrected, paired by prompt. Of fewer than five clusters nothing is found."""
+    fills: what is taken for the skipped replies of the two.
+    """
     policy, against = pair
-    axes, clusters = METRIC_AXES[metric], opinions.clusters
-    labels = [tuple(opinions.judged[name, axis] for name in (against, policy)) for axis in axes]
-    by_judge = compare_labels(labels, [clusters[axis] for axis in axes], None)
-    estimate = opinions.estimates[policy, metric].minus(opinions.estimates[against, metric])
-    unknown = any(too_few(clusters[axis]) for axis in axes)
+    axes, clusters = METRIC_AXES[metric], group[0].clusters
+    groups = [clusters[axis] for axis in axes]
+    if len(group) == 1:
+        by_judge = compare_labels([tuple(group[0].judged[name, axis] for name in (against, policy)) for axis in axes], groups, None)
+    else:
+        blocks = [
+            np.column_stack([100.0 * each.judged[policy, axis] - 100.0 * each.judged[against, axis] for each in group]) for axis in axes
+        ]
+        by_judge = contrast_over_seeds(blocks, groups, None, CONFIDENCE)[0]
+    differences = [each.estimates[fills[0]][policy, metric].minus(each.estimates[fills[1]][against, metric]) for each in group]
+    estimate = joint(differences)
+    unknown = any(map(too_few, groups)) or estimate.few_clusters(clusters)
     low, high = (None, None) if unknown else (100 * bound for bound in estimate.interval(clusters))
     p = 1.0 if unknown else estimate.p(clusters)
-    equivalent = 1.0 if unknown else t_p(estimate.value, math.sqrt(estimate.variance(clusters)), estimate.labelled - 1, margin / 100)
-    rates = [np.mean([float(np.nanmean(opinions.truth[name, axis])) for axis in axes]) for name in (against, policy)]
+    spread, freedom = math.sqrt(estimate.variance(clusters)), estimate.freedom(clusters)
+    counts, other = (sizes(group, [(name, axis) for axis in axes]) for name in pair)
     return {
-        **{"judge": opinions.judge, "seed": opinions.seed, "policy_a": against, "policy_b": policy, "metric": metric},
-        **sizes([opinions.truth[policy, axis] for axis in axes]),
+        **{"judge": group[0].judge, "seed": group[0].seed if len(group) == 1 else None},
+        **{"policy_a": against, "policy_b": policy, "metric": metric},
+        **{**counts, "skipped": counts["skipped"] + other["skipped"]},
         **{"judge_value": by_judge["difference"], "judge_low": by_judge["ci_low"], "judge_high": by_judge["ci_high"]},
-        "labels_value": 100 * float(rates[1] - rates[0]),
-        **{"corrected": 100 * estimate.value, "ci_low": low, "ci_high": high, "p": p, "p_equivalence": equivalent},
-        "method": "prediction-powered, paired, t" + few(estimate, unknown),
+        "labels_value": labels_level(policy, axes, group) - labels_level(against, axes, group),
+        **{"corrected": 100 * estimate.value, "ci_low": low, "ci_high": high, "p": p},
+        "p_equivalence": 1.0 if unknown else t_p(estimate.value, spread, freedom, margin / 100),
+        "method": f"{method(group)}, paired, t" + few(estimate.extra, unknown),
     }
 
 
@@ -176,6 +207,23 @@ def decide(rows: list[dict], primary: list[str]) -> list[dict]:
     return [decided({**row, "difference": row["corrected"], "judge_above_chance": None}) for row in rows]
 
 
+def by_labels(frame: pd.DataFrame, path: Path, rated: Rated, config: dict) -> tuple[list[dict], list[dict]]:
+    """(rows of gold, rows of agreement) from the labels of a file, as `read_labels` gives them.
+
+    Raises StudyError where the responses were not drawn at random, or not as they say. What was skipped is said.
+    """
+    ratings = rated.ratings
+    require_random(path, drawn(frame, ratings), chances_of(frame, ratings), rated, config)
+    frame = sample(frame, config.get("sample"), config["seed"])
+    labelled = labelled_by(frame, ratings)
+    for (policy, seed, axis), skipped in labelled.skipped.items():
+        if count := int((skipped == 1).sum()):
+            say(
+                f"{policy}, seed {seed}, {axis}: {count} of {int((~np.isnan(labelled.truth[policy, seed, axis])).sum()) + count} responses were skipped"
+            )
+    return correct(labelled, rated, config), agreements(frame, labelled.truth, ratings, config)
+
+
 def main() -> None:
     args = parse(
         __doc__, config="config", prompts="path", responses="paths", ratings="path", labels="path?", choices="path?", output="path",
@@ -185,9 +233,7 @@ def main() -> None:
     rated, texts = read_ratings(args.ratings), read_texts(args.prompts, args.responses, config)
     rows, agreed = [], []
     if args.labels:
-        frame = sample(read_labels(args.labels, rated.ratings, texts.items()), config.get("sample"), config["seed"])
-        labels = settle(frame, rated.ratings)
-        rows, agreed = correct(labels, rated, config), agreements(frame, labels, rated.ratings, config)
+        rows, agreed = by_labels(read_labels(args.labels, rated.ratings, texts.items()), args.labels, rated, config)
     if args.choices:
         win_rates, more = by_choices(args.choices, rated.ratings, texts, config)
         rows, agreed = rows + win_rates, agreed + more
