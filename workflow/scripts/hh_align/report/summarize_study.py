@@ -144,7 +144,7 @@ def corrected_table(gold: pd.DataFrame, judge: str, seed: int, rates: Iterable[s
 
 def closing_lines(config: dict) -> list[str]:
     """What the tables do not show."""
-    lines = ["The intervals are about a judge's opinion, and it errs."]
+    lines = ["The intervals are about a judge's opinion, and it errs.", *config.get("unknown_judges", [])]
     if config["same_source"]:
         lines.append(f"Trained on data of the policies' own source: {', '.join(config['same_source'])}.")
     for key, policies in config.get("unlike_training", {}).items():

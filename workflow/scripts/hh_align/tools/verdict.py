@@ -11,7 +11,8 @@ Scored logs of inspect_ai (.eval or .json) and lm-eval (samples_<task>_<time>.js
 lm-eval the folder's name), the axis a record's metadata.axis or doc.axis, else the task. Several files are read as one; a folder stands
 for the logs below it.
 
-Keys of the settings: root, parents (policy -> parent), judges (judge -> axis, harmless_min, helpful_above), claims, and of a study's
+Keys of the settings: root, parents (policy -> parent), judges (judge -> axis, harmless_min, helpful_above, and accuracy: axis -> accuracy in
+percent and n), claims, and of a study's
 `analysis` contrasts, primary, all_pairs, equivalence_margin, bootstrap, discordance, sizes and text (the limits beyond which a text is
 broken). How files are read: records (the dotted path of the list within a JSON file), columns (column -> the file's name or dotted path of
 it), only (column -> the value of the records to keep), axes (the file's word -> axis), files (file -> its policy), score (which score of a
@@ -47,6 +48,7 @@ from hh_align.core.tables import RATINGS
 from hh_align.report import plot_comparisons, plot_figures, plot_retention, plot_thresholds, summarize_study
 from hh_align.report.export_csv import as_csv
 from hh_align.report.figures import PLAIN, save
+from hh_align.tools import judge_gate
 from hh_align.tools.rated import files_in, read_rated
 from hh_align.tools.verdict_settings import ANALYSIS, joined, read_settings, settings_in
 
@@ -201,14 +203,17 @@ def replies_of(frame: pd.DataFrame, config: dict) -> Replies:
     return {(policy, int(seed)): by_axis(part.drop(columns=["policy", "seed"])) for (policy, seed), part in parts}
 
 
-def analyse(rated: Rated, config: dict, replies: Replies | None = None) -> dict[str, tuple[list[dict], pa.Schema]]:
+def analyse(
+    rated: Rated, config: dict, replies: Replies | None = None, gate: judge_gate.Gate = judge_gate.OPEN
+) -> dict[str, tuple[list[dict], pa.Schema]]:
     """Every table of the verdict by name, with its schema; that of the text is empty without `replies`."""
-    ratings, clusters, _ = rated
+    (ratings, clusters, _), reliable = rated, gate.reliable
+    gold = gate.tables["gold"][0] if gate.tables else []
     retained, changed = compute_retention.compare_with_references(ratings, config)
     texts = examine_text.examine(replies, [], {}, config | {"trained": config["order"][1:]}) if replies else []
     examined = {(row["policy"], row["seed"]): row for row in texts}
-    swept, leads, flips = sweep_thresholds.sweep(ratings, clusters, config, examined=examined)
-    compared = compare_policies.compare_policies(ratings, clusters, config, examined=examined)
+    swept, leads, flips = sweep_thresholds.sweep(ratings, clusters, config, reliable, examined)
+    compared = compare_policies.compare_policies(ratings, clusters, config, None, reliable, examined)
     return {
         "metrics": (compute_metrics.measure(ratings, clusters, config), compute_metrics.METRICS),
         "comparisons": (compared, compare_policies.COMPARISONS),
@@ -217,9 +222,10 @@ def analyse(rated: Rated, config: dict, replies: Replies | None = None) -> dict[
         "thresholds": (swept, sweep_thresholds.THRESHOLDS),
         "threshold_leads": (leads, sweep_thresholds.LEADS),
         "threshold_flips": (flips, sweep_thresholds.FLIPS),
-        "claims": (check_claims.check(ratings, clusters, config, examined=examined), check_claims.CLAIMS),
+        "claims": (check_claims.check(ratings, clusters, config, reliable, examined, gold), check_claims.CLAIMS),
         "power": (compute_power.questions(rated, config), compute_power.POWER),
         "text": (texts, examine_text.TEXT),
+        **gate.tables,
     }
 
 
@@ -244,14 +250,14 @@ def draw(tables: dict[str, pd.DataFrame], ratings: Ratings, config: dict, folder
 
 
 def main() -> None:
-    args = parse(__doc__, responses="paths", defaults="path", settings="path?", output="path")
+    args = parse(__doc__, responses="paths", defaults="path", settings="path?", labels="path?", output="path")
     settings = read_settings(args.settings) if args.settings else {}
     files = files_in(args.responses)
     label, frame = ", ".join(map(str, files)), read_rated(files, settings)
     require_known(label, "judge", set(settings.get("judges", {})), sorted(set(frame["judge"])))
     known = reduce(joined, [*map(settings_in, files), settings])
     config = study_of(frame, known, label, yaml.safe_load(args.defaults.read_text()))
-    made_by, table = provenance(config, files), table_of(frame, config, label)
+    made_by, table = provenance(config, [*files, *([args.labels] if args.labels else [])]), table_of(frame, config, label)
     if "label" in frame:
         by_default = {judge: thresholds for judge, thresholds in config["judges"].items() if judge not in known.get("judges", {})}
         check_labels(frame, table, by_default, label)
@@ -259,15 +265,21 @@ def main() -> None:
     rated = read_ratings(args.output / "analysis/ratings.parquet")
     say(f"{len(config['order'])} policies, {' and '.join(f'{len(rated.prompts[axis]):,} prompts on {axis}' for axis in AXES)}")
 
-    tables = {}
-    for name, (rows, schema) in analyse(rated, config, replies_of(frame, config)).items():
+    gate, tables = judge_gate.examine(known, args.labels, frame, rated, config), {}
+    for name, (rows, schema) in analyse(rated, config, replies_of(frame, config), gate).items():
         path = args.output / "analysis" / f"{name}.parquet"
         write_table(path, rows, schema, made_by)
         written = read_table(path)
         write_text(args.output / "report" / f"{name}.csv", as_csv(written.to_pylist(), written.schema.names))
         tables[name] = written.to_pandas()
     draw(tables, rated.ratings, config, args.output / "report/figures")
-    about = config | {"study": args.output.name, "folder": str(args.output), "synthetic": False, "same_source": []}
+    about = config | {
+        "study": args.output.name,
+        "folder": str(args.output),
+        "synthetic": False,
+        "same_source": [],
+        "unknown_judges": gate.unknown,
+    }
     empty = {name: summarize_study.frame(None, columns) for name, columns in summarize_study.COLUMNS.items()}
     text = summarize_study.summary(about, empty | tables | {"leads": tables["threshold_leads"]}, {}, FILES)
     write_text(args.output / "report/summary.txt", text)

@@ -12,6 +12,7 @@ from hh_align.analysis.ratings import judged_axes
 from hh_align.config.resolve import SCHEMA, explain, read_schema
 from hh_align.core.axes import AXES, THRESHOLD_KEYS
 from hh_align.core.errors import StudyError
+from hh_align.tools.judge_gate import SAID
 from hh_align.tools.rated import KINDS
 
 ANALYSIS = ("contrasts", "primary", "all_pairs", "equivalence_margin", "bootstrap", "discordance", "sizes", "text")
@@ -31,7 +32,12 @@ def read_settings(path: Path) -> dict:
     """The settings, checked against the parts of the config's schema that they share. Raises StudyError with one message."""
     study = read_schema(SCHEMA)
     parts = study["properties"]
-    judge_keys = {"axis": {"enum": [*AXES, "both"]}, "harmless_min": {"type": "number"}, "helpful_above": {"type": "number"}}
+    judge_keys = {
+        "axis": {"enum": [*AXES, "both"]},
+        "harmless_min": {"type": "number"},
+        "helpful_above": {"type": "number"},
+        "accuracy": SAID,
+    }
     schema = {
         "$defs": study["$defs"]
         | {"name": {"type": "string", "minLength": 1}},  # a study's name folders, those in a file of ratings nothing
