@@ -146,3 +146,16 @@ def test_skips_are_counted_and_the_verdict_at_worst_is_told(study, capsys):
         assert set(contrast["skip_verdicts"].split(" or ")) == verdicts
         assert rows["sft", None, "HpR"]["skipped"] == 0 and "skip_verdicts" not in rows["sft", "base", "HpR"]
     assert "sft, seed 42, harmlessness: 1 of 100 responses were skipped" in capsys.readouterr().out
+
+
+def test_seeds_that_say_the_same_say_it_for_new_seeds(study):
+    _, rated, frame = study
+    again = {(j, policy, 43, axis): part for (j, policy, seed, axis), part in rated.ratings.items() if seed}
+    both = pd.concat([frame, frame[frame["seed"] == 42].assign(seed=43)])
+    where = (study[0], rated._replace(ratings={**rated.ratings, **again}), both)
+    rows = told(where, both, CONFIG | {"seeds": [42, 43]})  # of a key the last rows, which are over the seeds
+    single = told(study, frame)
+    contrast, one = rows["sft", "base", "HmR"], single["sft", "base", "HmR"]
+    assert contrast["seed"] is None and one["seed"] == 42
+    assert (contrast["corrected"], contrast["judge_value"], contrast["n"]) == (one["corrected"], one["judge_value"], 100)
+    assert rows["sft", None, "HmR"]["seed"] is None and rows["base", None, "HmR"]["seed"] == 0
