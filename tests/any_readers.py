@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 from configs import load
 
-from hh_align.analysis.correct_by_labels import Texts, by_choices
-from hh_align.analysis.labels import read_labels, settle
+from hh_align.analysis.label_choices import by_choices
+from hh_align.analysis.labels import Texts, read_labels, settle
 from hh_align.core.errors import StudyError
 from hh_align.core.records import read_records
 from hh_align.data.layouts import LAYOUTS

@@ -6,8 +6,8 @@ import pandas as pd
 from format_cases import Case, Section
 from format_ratings import SHOWN, rows, rows_of
 
-from hh_align.analysis.correct_by_labels import Texts, by_choices
-from hh_align.analysis.labels import read_labels
+from hh_align.analysis.label_choices import by_choices
+from hh_align.analysis.labels import Texts, read_labels
 from hh_align.core.axes import AXES
 from hh_align.evaluation import import_ratings
 

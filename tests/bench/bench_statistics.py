@@ -19,6 +19,8 @@ from scipy.stats import binom, norm
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflow" / "scripts"))
 
+from bench_labels import PARTS as LABEL_PARTS
+
 from hh_align.analysis import compute_metrics
 from hh_align.analysis.compare_policies import adjust
 from hh_align.analysis.contrasts import compare_labels, levels_of, over_seeds
@@ -242,7 +244,7 @@ def families(studies: int) -> Iterator[Line]:
         )
 
 
-PARTS = {"families": families, "equivalence": equivalence, "seeds": seeds, "clusters": clusters, "ranks": ranks}
+PARTS = {"families": families, "equivalence": equivalence, "seeds": seeds, "clusters": clusters, "ranks": ranks} | LABEL_PARTS
 
 
 def main() -> None:

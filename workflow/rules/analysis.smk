@@ -102,6 +102,7 @@ use rule step as check_claims with:
         ratings=RATINGS,
         judge=judge_examination(),
         text="<results>/analysis/text.parquet",
+        gold=gold_files("gold"),
     output:
         "<results>/analysis/claims.parquet",
     log:

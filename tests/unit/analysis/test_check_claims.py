@@ -7,8 +7,9 @@ import yaml
 from scipy.stats import norm
 from study_folder import REPOSITORY
 
-from hh_align.analysis.check_claims import check, compare_spreads, conclude, judged, literally
+from hh_align.analysis.check_claims import check, conclude, judged, literally
 from hh_align.analysis.ratings import read_ratings
+from hh_align.analysis.spreads import compare_spreads, jackknife
 from hh_align.config.check_facts import comparing
 
 DEFAULTS = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
@@ -112,7 +113,7 @@ def test_a_sentence_of_many_parts_that_is_true_is_seldom_contradicted(seed):
 @pytest.mark.parametrize(("seeds", "test"), [(1, "Pitman-Morgan, percentile bootstrap"), (2, "percentile bootstrap")])
 def test_spreads_name_the_test_behind_their_p(seeds, test):
     a, b = np.random.default_rng(0).normal(size=(2, 40, seeds))
-    spread = compare_spreads(a, 2 * b, {"samples": 400, "seed": 1})
+    spread = compare_spreads(a, 2 * b, np.arange(40), {"samples": 400, "seed": 1})
     assert spread["test"] == test and spread["p"] < 0.05
 
 
@@ -151,9 +152,38 @@ def test_spreads_cover_and_find_what_is_there(seed):
     stream, hits, rejected = np.random.default_rng(seed), 0, 0
     for _ in range(200):
         a = stream.normal(size=(80, 1))
-        spread = compare_spreads(a, 0.5 * a + np.sqrt(0.75) * stream.normal(size=(80, 1)), {"samples": 400, "seed": 1})
+        spread = compare_spreads(a, 0.5 * a + np.sqrt(0.75) * stream.normal(size=(80, 1)), np.arange(80), {"samples": 400, "seed": 1})
         hits += spread["ci_low"] <= 0 <= spread["ci_high"]
         rejected += spread["p"] < 0.05
     assert hits / 200 > 0.88 and rejected / 200 < 0.1
-    wide = compare_spreads(a, 0.5 * a + 2 * stream.normal(size=(80, 1)), {"samples": 1000, "seed": 1})
+    wide = compare_spreads(a, 0.5 * a + 2 * stream.normal(size=(80, 1)), np.arange(80), {"samples": 1000, "seed": 1})
     assert 0 < wide["ci_low"] < wide["difference"] < wide["ci_high"] and wide["p"] < 1e-4
+
+
+def test_a_spread_of_clusters_is_told_by_their_number():
+    stream, clusters = np.random.default_rng(1), np.repeat(np.arange(8), 10)
+    a, b = (stream.normal(size=(8, 1))[clusters] * np.exp(stream.normal(size=(8, 1)))[clusters] for _ in range(2))
+    without = [(b[clusters != n].std(0, ddof=1) - a[clusters != n].std(0, ddof=1)).mean() for n in range(8)]
+    assert jackknife(a, b, clusters) == pytest.approx(7 / 8 * ((without - np.mean(without)) ** 2).sum())
+    row, single = (compare_spreads(a, b, groups, {"samples": 400, "seed": 1}) for groups in (clusters, np.arange(80)))
+    assert row["test"] == "jackknife over clusters, t" and row["difference"] == single["difference"]
+    assert row["ci_high"] - row["ci_low"] > 2 * (single["ci_high"] - single["ci_low"])
+    few = compare_spreads(a, b, np.arange(80) % 4, {"samples": 400, "seed": 1})
+    assert (few["ci_low"], few["p"]) == (None, None)
+
+
+def test_labels_speak_instead_of_the_judge_where_they_are():
+    ratings = ratings_of(base=np.linspace(-1, 1, 60), sft=np.linspace(-0.2, 2, 60))
+    claim = {"claim": "SFT is safer", "source": "", "parts": [{"higher": "sft", "than": ["base"], "metrics": ["HmR"]}]}
+    config = CONFIG | {"order": ["base", "sft"], "claims": [claim]}
+    about = {"judge": "deberta", "metric": "HmR", "p": None}
+    gold = [
+        {**about, "seed": 0, "policy_a": None, "policy_b": "base", "corrected": 50.0},
+        {**about, "seed": 42, "policy_a": None, "policy_b": "sft", "corrected": 40.0},
+        {**about, "seed": 42, "policy_a": "base", "policy_b": "sft", "corrected": -10.0, "ci_low": -19.0, "ci_high": -1.0, "p": 0.03, "method": "labels"},
+    ]  # fmt: skip
+    judged_so, labelled_so = (check(ratings, dict.fromkeys(AXES, np.arange(60)), config, gold=rows)[0] for rows in ([], gold))
+    assert (judged_so["verdict"], labelled_so["verdict"]) == ("supported", "contradicted")
+    assert labelled_so["reason"] == "HmR of sft 40 < base 50 (p 0.03, by labels)" and labelled_so["statistic"] == "labels"
+    lost = check(ratings, dict.fromkeys(AXES, np.arange(60)), config, {("deberta", "harmlessness"): False}, gold=gold)[0]
+    assert lost["verdict"] == "contradicted"  # the judge is not asked

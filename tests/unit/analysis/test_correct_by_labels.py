@@ -10,8 +10,10 @@ import pytest
 from rated import write_ratings
 
 from hh_align.analysis import correct_by_labels
-from hh_align.analysis.correct_by_labels import Texts, by_choices, correct
-from hh_align.analysis.labels import agreement, item_of, read_labels, sample, settle
+from hh_align.analysis.correct_by_labels import correct
+from hh_align.analysis.label_choices import by_choices
+from hh_align.analysis.labels import Texts, agreement, item_of, read_labels, sample, settle
+from hh_align.analysis.opinions import labelled_by
 from hh_align.analysis.ratings import read_ratings
 from hh_align.core.artifacts import write_table
 from hh_align.core.errors import StudyError
@@ -58,7 +60,7 @@ def study(tmp_path):
 
 def corrected(study, frame):
     rated = read_ratings(study[1])
-    rows = correct(settle(frame.assign(annotator="me"), rated.ratings), rated, CONFIG)
+    rows = correct(labelled_by(frame.assign(annotator="me"), rated.ratings), rated, CONFIG)
     return {(row["policy_b"], row["policy_a"], row["metric"]): row for row in rows}
 
 
@@ -67,7 +69,7 @@ def test_swapping_policies_negates_the_corrected_contrast(study):
     assert frame.groupby(["policy", "axis"]).size().tolist() == [20] * 4
     there = corrected(study, frame)["sft", "base", "CAS"]
     rated = read_ratings(study[1])
-    back = correct(settle(frame.assign(annotator="me"), rated.ratings), rated, CONFIG | {"contrasts": [["base", "sft"]]})[-1]
+    back = correct(labelled_by(frame.assign(annotator="me"), rated.ratings), rated, CONFIG | {"contrasts": [["base", "sft"]]})[-1]
     assert (back["corrected"], back["ci_low"], back["p"]) == pytest.approx((-there["corrected"], -there["ci_high"], there["p"]))
 
 
@@ -97,7 +99,7 @@ def test_of_fewer_than_five_clusters_no_interval_is_given_and_nothing_is_found(s
     rated = read_ratings(study[1])
     rated = rated._replace(clusters={axis: np.arange(40) % 4 for axis in AXES})
     truth = study[2].assign(annotator="me", good=study[2]["policy"] == "sft")
-    rows = correct(settle(truth, rated.ratings), rated, CONFIG)
+    rows = correct(labelled_by(truth, rated.ratings), rated, CONFIG)
     assert len(rows) == 9 and {row[name] for row in rows for name in ("ci_low", "ci_high", "judge_low", "judge_high")} == {None}
     assert {row["verdict"] for row in rows if row["policy_a"]} == {"undecided"} and {row["corrected"] for row in rows} == {0, 100}
     assert all(row["method"].endswith("too few clusters, no interval") for row in rows)

@@ -47,11 +47,11 @@ def test_every_sentence_mark_and_cell_of_the_page_does(study):
     assert untrue(page) == [] and unsourced(page) == set() and elsewhere(page) == [] and mislabelled(page) == []
     parts = {part.split('"')[0]: part for part in text.split('<section id="')[1:]}
     sentences = re.findall(r"<li><b>.*?</li>", parts["verdict"])
-    assert len(sentences) == 3
-    for sentence in sentences:
-        said = re.sub("<[^>]+>", "", sentence)
+    assert len(sentences) == 2 * 3  # of contrasts that labels correct, and of the others
+    texts = [re.sub("<[^>]+>", "", sentence) for sentence in sentences]
+    for said in map("".join, zip(texts[::2], texts[1::2], strict=True)):
         assert re.match(
-            r"(Harmlessness|Helpfulness|Both together) \(\w+\) ⚠ (sft_)?dpo: its (text is broken|training changed)",
+            r"(Harmlessness|Helpfulness|Both together) \(\w+\), by labels ⚠ (sft_)?dpo: its (text is broken|training changed)",
             said.replace("&#39;", "'"),
         )
         assert BROKEN.replace("'", "&#39;") in said and UNMOVED.replace("'", "&#39;") in said

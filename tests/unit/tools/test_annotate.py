@@ -52,7 +52,9 @@ def test_answers_survive_a_kill_and_become_labels(study):
         assert known[:5] == ["good", "good", "skip", "bad", None]
         get("POST", "/answers", {"item": items[4]["item"], "answer": "good"})
     rows = pq.read_table(study / "labels/labels.parquet").to_pylist()
-    expected = {(policy, seed, items[n]["prompt_id"], n != 3) for n in (0, 1, 3, 4) for policy, seed in items[n]["checkpoints"]}
+    said = {0: True, 1: True, 2: None, 3: False, 4: True}  # the third was skipped
+    expected = {(policy, seed, items[n]["prompt_id"], good) for n, good in said.items() for policy, seed in items[n]["checkpoints"]}
+    assert [row["good"] is None for row in rows] == [row["skipped"] for row in rows]
     assert {(row["policy"], row["seed"], row["prompt_id"], row["good"]) for row in rows} == expected
     assert {row["annotator"] for row in rows} == {"me"}
 

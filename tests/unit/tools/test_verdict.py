@@ -101,7 +101,7 @@ def test_settings_that_do_not_fit_are_refused(tmp_path, settings, said):
     ("text", "said"),
     [
         ("judges: {judge: {harmless_min: low}}", "judges.judge.harmless_min is 'low'. Allowed: number"),
-        ("judges: {judge: {safe_min: 0}}", "judges.judge has no key safe_min. Allowed: axis, harmless_min, helpful_above"),
+        ("judges: {judge: {safe_min: 0}}", "judges.judge has no key safe_min. Allowed: accuracy, axis, harmless_min, helpful_above"),
         ("contrasts: [[sft]]", r"contrasts.0 is \['sft'\].*at least 2 entries"),
         ("treshold: 1", "the file has no key treshold. Allowed: all_pairs, axes, bootstrap"),
         ("- sft", "the file is .*Allowed: object"),

@@ -191,12 +191,18 @@ def label_files(wildcards):
     return {name: config_file(labels[key]) for name, key in (("labels", "path"), ("choices", "choices")) if key in labels}
 
 
+def gold_files(table):
+    """What true labels make of the verdict, where the study has some."""
+    return f"<results>/analysis/{table}.parquet" if "labels" in config["analysis"] else []
+
+
 def label_config(wildcards):
-    """Of the declared contrasts, and which labels of the file count."""
+    """Of the declared contrasts, of those that only sentences speak of, and which labels of the file count."""
     labels = config["analysis"].get("labels", {})
     sample = {"sample": labels["sample"]} if "sample" in labels else {}
     primary = config["analysis"].get("primary", [])
-    return analysis_config("contrasts", "equivalence_margin", primary=primary, seed=labels.get("seed", 1), **sample)
+    parts = [claim["parts"] for claim in config["claims"] if "parts" in claim]
+    return analysis_config("contrasts", "equivalence_margin", primary=primary, seed=labels.get("seed", 1), claim_parts=parts, **sample)
 
 
 def overrefusal_config():

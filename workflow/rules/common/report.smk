@@ -126,11 +126,6 @@ def summary_config(wildcards):
     )
 
 
-def gold_files(table):
-    """What true labels make of the verdict, where the study has some."""
-    return f"<results>/analysis/{table}.parquet" if "labels" in config["analysis"] else []
-
-
 def stored_files():
     """What the report reads beside its tables, figures and logs, to be fetched from a bucket: rows put aside, each artifact's provenance."""
     if not IN_BUCKET:

@@ -7,14 +7,14 @@ undecided; and so is a part on which the judge is not above chance. As stated: w
 
 import numpy as np
 import pyarrow as pa
-from scipy.stats import pearsonr
 
 from hh_align.analysis.contrasts import contrasts_of
 from hh_align.analysis.ratings import Ratings, judged_axes, read_ratings, seed_of
 from hh_align.analysis.reliability import read_reliability
-from hh_align.analysis.statistics import CONFIDENCE, NEW_SEEDS, THESE_CHECKPOINTS, bootstrap_means, holm, percentiles
+from hh_align.analysis.spreads import compare_spreads
+from hh_align.analysis.statistics import CONFIDENCE, NEW_SEEDS, THESE_CHECKPOINTS, holm
 from hh_align.analysis.text_gate import Examined, in_short, read_text
-from hh_align.core.artifacts import provenance, say, write_table
+from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.axes import AXES, CAS, MEANS, METRIC_AXES, RATES, SPREADS
 from hh_align.core.command import parse, run
 
@@ -69,41 +69,24 @@ def level(ratings: Ratings, config: dict, judge: str, policy: str, metric: str) 
     return float(rewards.mean()) if metric == MEANS[axis] else float(rewards.std(0, ddof=1).mean() if len(rewards) > 1 else 0.0)
 
 
-def compare_spreads(a: np.ndarray, b: np.ndarray, bootstrap: dict) -> dict:
-    """Standard deviation of b minus that of a, rewards of shape (prompts, seeds), mean over the seeds; percentile bootstrap over prompts.
-
-    p by Pitman's and Morgan's test (Biometrika 31:9 and 31:13, 1939) for one seed, the correlation of sum and difference, null where
-    these do not vary; for several the share of resamples on the other side of 0, twice (Davison and Hinkley 1997, section 4.4).
-    """
-    difference = float((b.std(0, ddof=1) - a.std(0, ddof=1)).mean()) if len(a) > 1 else 0.0
-    both = np.hstack([b, a])
-    means = bootstrap_means(np.hstack([both, both**2]), **bootstrap)
-    half = both.shape[1]
-    spreads = np.sqrt(np.maximum(means[:, half:] - means[:, :half] ** 2, 0) * len(a) / max(len(a) - 1, 1))
-    resampled = (spreads[:, : half // 2] - spreads[:, half // 2 :]).mean(1)
-    low, high = percentiles(resampled[:, None])[0]
-    if a.shape[1] > 1:
-        beyond = min((resampled <= 0).sum(), (resampled >= 0).sum())
-        p, test = min(1.0, 2 * float(beyond + 1) / (len(resampled) + 1)), "percentile bootstrap"
-    else:
-        varies = len(a) > 2 and (a - b).any() and (a - b).std() > 0 and (a + b).std() > 0
-        p, test = float(pearsonr((a + b)[:, 0], (b - a)[:, 0]).pvalue) if varies else None, "Pitman-Morgan, percentile bootstrap"
-    return {"difference": difference, "ci_low": low, "ci_high": high, "p": p, "test": test}
-
-
 def judged(parts: list[Part], by_part: dict[Part, dict], reliable: dict[str, bool | None]) -> list[str]:
     """Verdict of each part of a sentence; Holm's correction, for what denies it, is over all its parts."""
     p = [1.0 if by_part[part]["p"] is None else by_part[part]["p"] for part in parts]
     verdicts = []
     for part, own, adjusted in zip(parts, p, holm(p), strict=True):
         difference = by_part[part]["difference"]
-        if any(reliable.get(axis) is False for axis in METRIC_AXES[part[2]]):
+        if lost_axes(part, by_part[part], reliable):
             verdicts.append("undecided")
         elif difference > 0 and own < ALPHA:
             verdicts.append("supported")
         else:
             verdicts.append("contradicted" if difference < 0 and adjusted < ALPHA else "undecided")
     return verdicts
+
+
+def lost_axes(part: Part, difference: dict, reliable: dict[str, bool | None]) -> list[str]:
+    """The axes of a part on which the judge is not above chance; none where labels correct the judge."""
+    return [] if "levels" in difference else [axis for axis in METRIC_AXES[part[2]] if reliable.get(axis) is False]
 
 
 def literally(differences: list[float]) -> str:
@@ -119,12 +102,13 @@ def can_tell(thresholds: dict, parts: list[Part]) -> bool:
 def in_words(part: Part, difference: dict, levels: dict, reliable: dict[str, bool | None]) -> str:
     """`HmR of sft_dpo 44 < sft 48 (p 0.79)`"""
     policy, against, metric = part
-    lost = [axis for axis in METRIC_AXES[metric] if reliable.get(axis) is False]
-    if lost:
+    if lost := lost_axes(part, difference, reliable):
         return f"the judge is not above chance on {' and '.join(lost)}"
+    at, against_at = difference.get("levels") or (levels[policy, metric], levels[against, metric])
     sign = ">" if difference["difference"] > 0 else "<" if difference["difference"] < 0 else "="
-    p = "" if difference["p"] is None else f" (p {difference['p']:.2g})"
-    return f"{metric} of {policy} {levels[policy, metric]:.4g} {sign} {against} {levels[against, metric]:.4g}{p}"
+    p = "" if difference["p"] is None else f"p {difference['p']:.2g}"
+    beside = ", ".join(filter(None, (p, "by labels" if "levels" in difference else "")))
+    return f"{metric} of {policy} {at:.4g} {sign} {against} {against_at:.4g}" + (f" ({beside})" if beside else "")
 
 
 def conclude(verdicts: list[str]) -> str:
@@ -134,16 +118,31 @@ def conclude(verdicts: list[str]) -> str:
     return "supported" if set(verdicts) == {"supported"} else "undecided"
 
 
+def corrected(gold: list[dict], judge: str, seed: int | None) -> dict[Part, dict]:
+    """Part -> what labels make of it, with the corrected levels of both policies; seed None: over several seeds. gold: rows of gold.parquet."""
+    rows = [row for row in gold if row["judge"] == judge and row["corrected"] is not None]
+    levels = {(row["policy_b"], row["metric"]): row["corrected"] for row in rows if row["policy_a"] is None and row["seed"] in (seed, 0)}
+    return {
+        (row["policy_b"], row["policy_a"], row["metric"]): {
+            **{"difference": row["corrected"], "test": row["method"], "ci_low": row["ci_low"], "ci_high": row["ci_high"], "p": row["p"]},
+            "levels": tuple(levels[row[side], row["metric"]] for side in ("policy_b", "policy_a")),
+        }
+        for row in rows
+        if row["policy_a"] is not None and row["seed"] == seed
+    }
+
+
 def check(
     ratings: Ratings,
     clusters: dict[str, np.ndarray],
     config: dict,
     reliable: dict[tuple[str, str], bool | None] | None = None,
     examined: Examined | None = None,
+    gold: list[dict] | None = None,
 ) -> list[dict]:
     """Rows of claims.parquet, one per part; a sentence about policies that the study does not have is left out.
 
-    reliable and examined are as compare_policies takes them.
+    reliable and examined are as compare_policies takes them; gold: rows of gold.parquet, which speak instead of the judge where they are.
     """
     claims = claims_of_the_study(config)
     rows = []
@@ -155,7 +154,8 @@ def check(
                 f"{judge} says nothing of {len(claims) - len(told)} of {len(claims)} sentences: they are about an axis that it does not judge"
             )
         if told:
-            rows += by_judge(ratings, clusters, config, judge, told, known)
+            of_labels = corrected(gold or [], judge, config["seeds"][0] if len(config["seeds"]) == 1 else None)
+            rows += by_judge(ratings, clusters, config, judge, told, known, of_labels)
     caveats = {claim["claim"]: about(parts, examined or {}, config) for claim, parts in claims}
     return [{**row, "caveat": caveats[row["claim"]]} for row in rows]
 
@@ -190,7 +190,7 @@ def differences(
     for policy, against in pairs:
         for axis in judged_axes(config["judges"][judge]):
             both = (rewards_of(ratings, config, judge, name, axis) for name in (against, policy))
-            parts[policy, against, SPREADS[axis]] = compare_spreads(*both, config["bootstrap"])
+            parts[policy, against, SPREADS[axis]] = compare_spreads(*both, clusters[axis], config["bootstrap"])
     return parts
 
 
@@ -208,10 +208,13 @@ def by_judge(
     judge: str,
     claims: list[tuple[dict, list[Part]]],
     reliable: dict[str, bool | None],
+    of_labels: dict[Part, dict],
 ) -> list[dict]:
-    """The rows of one judge, of sentences that it can tell something of."""
+    """The rows of one judge, of sentences that it can tell something of; by labels where they correct the part."""
     seeds, rows = config["seeds"], []
-    by_part = differences(ratings, clusters, config, judge, list(dict.fromkeys(part[:2] for _, parts in claims for part in parts)))
+    by_part = (
+        differences(ratings, clusters, config, judge, list(dict.fromkeys(part[:2] for _, parts in claims for part in parts))) | of_labels
+    )
     metrics = {(name, part[2]) for _, parts in claims for part in parts for name in part[:2]}
     levels = {(name, metric): level(ratings, config, judge, name, metric) for name, metric in sorted(metrics)}
     for claim, parts in claims:
@@ -231,14 +234,15 @@ def by_judge(
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", ratings="path", judge="path?", text="path?", output="path")
+    args = parse(__doc__, config="config", ratings="path", judge="path?", text="path?", gold="path?", output="path")
+    gold = read_table(args.gold).to_pylist() if args.gold else []
     rated = read_ratings(args.ratings)
-    rows = check(rated.ratings, rated.clusters, args.config, read_reliability(args.judge), read_text(args.text))
+    rows = check(rated.ratings, rated.clusters, args.config, read_reliability(args.judge), read_text(args.text), gold)
     for judge, claim, verdict, stated, caveat, reason in dict.fromkeys(
         tuple(map(row.get, ("judge", "claim", "verdict", "as_stated", "caveat", "reason"))) for row in rows
     ):
         say(f'{judge}: "{claim}": {verdict}, as stated: {stated} ({"; ".join(filter(None, (caveat, reason)))})')
-    inputs = [args.ratings, *(path for path in (args.judge, args.text) if path)]
+    inputs = [args.ratings, *(path for path in (args.judge, args.text, args.gold) if path)]
     write_table(args.output, rows, CLAIMS, provenance(args.config, inputs))
 
 

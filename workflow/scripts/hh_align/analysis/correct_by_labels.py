@@ -3,28 +3,43 @@
 import math
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from scipy.stats import binomtest
 
+from hh_align.analysis.check_claims import parts_of
+from hh_align.analysis.compute_metrics import over_seeds as rates_over_seeds
 from hh_align.analysis.compute_metrics import rate as judged_rate
 from hh_align.analysis.contrasts import Pair, compare_labels
+from hh_align.analysis.contrasts import over_seeds as contrast_over_seeds
 from hh_align.analysis.effective import too_few
 from hh_align.analysis.equivalence import t_p
 from hh_align.analysis.families import ALPHA, is_primary, settled
-from hh_align.analysis.labels import Labels, agreement, agreements, item_of, of_these_texts, read_labels, sample, settle
-from hh_align.analysis.ppi import Estimate, mean_of, rate, score_interval
-from hh_align.analysis.ratings import Rated, Ratings, checkpoints, judged_axes, judged_rates, read_ratings, seed_of
+from hh_align.analysis.label_choices import by_choices
+from hh_align.analysis.labels import agreements, drawn, read_labels, read_texts, sample
+from hh_align.analysis.labels import chances as chances_of
+from hh_align.analysis.opinions import (
+    ALL_BAD,
+    ALL_GOOD,
+    AS_LABELLED,
+    Group,
+    Labelled,
+    joint,
+    labelled_by,
+    labels_level,
+    method,
+    opinions_of,
+    sizes,
+)
+from hh_align.analysis.ppi import score_interval
+from hh_align.analysis.random_labels import require_random
+from hh_align.analysis.ratings import Rated, read_ratings, seed_of
 from hh_align.analysis.rogan_gladen import plugged
 from hh_align.analysis.statistics import CONFIDENCE, mover_mean
-from hh_align.core.artifacts import provenance, read_table, say, write_table
-from hh_align.core.axes import AXES, CAS, METRIC_AXES, RATES, WINS
+from hh_align.core.artifacts import provenance, say, write_table
+from hh_align.core.axes import METRIC_AXES, RATE_METRICS, RATES
 from hh_align.core.command import parse, run
-from hh_align.core.errors import StudyError
-from hh_align.core.tabular import convert, read_any, require_full, to_text, to_whole
 
 GOLD = pa.schema(
     [
@@ -35,6 +50,7 @@ GOLD = pa.schema(
         ("metric", pa.string()),
         ("n", pa.int64()),
         ("labelled", pa.int64()),
+        ("skipped", pa.int64()),
         ("judge_value", pa.float64()),
         ("judge_low", pa.float64()),
         ("judge_high", pa.float64()),
@@ -52,6 +68,9 @@ GOLD = pa.schema(
         ("plug_in", pa.float64()),
         ("plug_low", pa.float64()),
         ("plug_high", pa.float64()),
+        ("skip_low", pa.float64()),
+        ("skip_high", pa.float64()),
+        ("skip_verdicts", pa.string()),
     ]
 )
 AGREEMENT = pa.schema(
@@ -71,208 +90,155 @@ AGREEMENT = pa.schema(
 )
 
 
-class Texts(NamedTuple):
-    """The study's prompts and responses."""
-
-    prompts: dict[str, tuple[str, str]]
-    """prompt_id -> (axis, prompt)"""
-    responses: dict[tuple[str, int, str], str]
-    """(policy, seed, prompt_id) -> response"""
-
-    def items(self) -> dict[tuple[str, int, str], str]:
-        """(policy, seed, prompt_id) -> the item of the response."""
-        return {key: item_of(*self.prompts[key[2]], response) for key, response in self.responses.items()}
-
-    def pair(self, prompt_id: str, *checkpoints: tuple[str, int]) -> str | None:
-        """The item of two responses to one prompt; None where the study has one of them no more."""
-        replies = [self.responses.get((*checkpoint, prompt_id)) for checkpoint in checkpoints]
-        return None if None in replies else item_of(*self.prompts[prompt_id], *replies)
+Fills = tuple[str, str]
 
 
-class Opinions(NamedTuple):
-    """What a judge and the labels say of the policies at one seed."""
+def correct(labelled: Labelled, rated: Rated, config: dict) -> list[dict]:
+    """Rows of gold.parquet: the judge's rate, the labels' own and the corrected one for every policy, and the declared contrasts; with several
+    seeds of each and, where all are labelled, over them (seed null).
 
-    judge: str
-    seed: int
-    judged: dict[tuple[str, str], np.ndarray]
-    """(policy, axis) -> the judge's labels, boolean, shape (prompts,)"""
-    truth: dict[tuple[str, str], np.ndarray]
-    """(policy, axis) -> true labels, NaN where there is none"""
-    estimates: dict[tuple[str, str], Estimate]
-    """(policy, metric) -> the corrected rate, of those with enough labels"""
-    clusters: dict[str, np.ndarray]
-
-
-def opinions_of(labels: Labels, rated: Rated, config: dict, judge: str, seed: int) -> Opinions:
-    """Policies with fewer than 2 labels on an axis are left out of the estimates and said."""
-    axes, rates = judged_axes(config["judges"][judge]), judged_rates(config["judges"][judge])
-    at = {policy: seed_of(config, policy, seed) for policy in config["order"]}
-    judged = {(policy, axis): rated.ratings[judge, policy, at[policy], axis]["label"].to_numpy(bool) for policy in at for axis in axes}
-    truth = {(policy, axis): labels[policy, at[policy], axis] for policy in at for axis in axes}
-    estimates: dict[tuple[str, str], Estimate] = {}
-    for policy in config["order"]:
-        for axis in axes:
-            if (~np.isnan(truth[policy, axis])).sum() >= 2:
-                estimates[policy, RATES[axis]] = rate(axis, judged[policy, axis].astype(float), truth[policy, axis])
-            else:
-                say(f"{policy}, seed {seed}, {axis}: fewer than 2 labels, nothing is corrected")
-        if CAS in rates and all((policy, metric) in estimates for metric in RATES.values()):
-            estimates[policy, CAS] = mean_of(*(estimates[policy, metric] for metric in RATES.values()))
-    return Opinions(judge, seed, judged, truth, estimates, rated.clusters)
-
-
-def correct(labels: Labels, rated: Rated, config: dict) -> list[dict]:
-    """Rows of gold.parquet: the judge's rate, the labels' own and the corrected one for every policy, and the declared contrasts.
-
-    Holm's correction is over the declared contrasts of a metric but the primary; Bonferroni's level is that of the simultaneous intervals.
+    Holm's correction is over the declared contrasts of a metric but the primary; Bonferroni's level is that of the simultaneous intervals. Pairs of which only claims speak have no verdict of their own.
     """
     rows = []
     for judge in sorted(config["judges"]):
-        for seed in config["seeds"]:
-            opinions = opinions_of(labels, rated, config, judge, seed)
-            for policy, metric in opinions.estimates:
-                rows.append({**level_row(policy, metric, opinions), "seed": seed_of(config, policy, seed)})
-            known = [
-                ((b, a), metric)
-                for b, a in config["contrasts"]
-                for metric in judged_rates(config["judges"][judge])
-                if (a, metric) in opinions.estimates and (b, metric) in opinions.estimates
-            ]
-            rows += decide(known, opinions, config["primary"], config["equivalence_margin"])
+        by_seed = [opinions_of(labelled, rated, config, judge, seed) for seed in config["seeds"]]
+        groups = [[each] for each in by_seed] + ([by_seed] if len(by_seed) > 1 else [])
+        for number, group in enumerate(groups):
+            known = set.intersection(*(set(each.estimates[AS_LABELLED]) for each in group))
+            for policy in config["order"] if number == 0 else [name for name in config["order"] if seed_of(config, name, 0)]:
+                seed = {"seed": seed_of(config, policy, group[0].seed) if len(group) == 1 else None}
+                rows += [level_row(policy, metric, group) | seed for metric in RATE_METRICS if (policy, metric) in known]
+            rows += contrast_rows(group, known, config)
     return rows
 
 
-def level_row(policy: str, metric: str, opinions: Opinions) -> dict:
+def contrast_rows(group: Group, known: set[tuple[str, str]], config: dict) -> list[dict]:
+    """The declared contrasts with their verdicts, and what these would be if everything that was skipped were bad or good; then the others."""
+    asked = [((b, a), metric) for b, a in config["contrasts"] for metric in RATE_METRICS if {(a, metric), (b, metric)} <= known]
+    parts = [part for claim in config.get("claim_parts", []) for part in parts_of({"parts": claim}, config["order"])]
+    more = [((b, a), metric) for b, a, metric in dict.fromkeys(parts) if {(a, metric), (b, metric)} <= known]
+    told: dict[str, list[dict]] = {}
+    for name, fills in (("", (AS_LABELLED, AS_LABELLED)), ("low", (ALL_BAD, ALL_GOOD)), ("high", (ALL_GOOD, ALL_BAD))):
+        told[name] = decide(asked, group, config, fills)
+    rows = [with_skips(*triple) for triple in zip(*told.values(), strict=True)]
+    others = [contrast_row(*pair, group, config["equivalence_margin"]) for pair in more if pair not in asked]
+    undeclared = dict.fromkeys(("p_holm", "verdict", "within_margin", "sim_low", "sim_high"))
+    return rows + [row | undeclared for row in others]
+
+
+def with_skips(row: dict, low: dict, high: dict) -> dict:
+    """A contrast with its value and verdict at worst, the skipped replies of one policy all bad and of the other all good."""
+    if not row["skipped"]:
+        return row
+    verdicts = " or ".join(dict.fromkeys(each["verdict"] for each in (row, low, high)))
+    return {**row, "skip_low": low["corrected"], "skip_high": high["corrected"], "skip_verdicts": verdicts}
+
+
+def level_row(policy: str, metric: str, group: Group) -> dict:
     """One policy's metric. Rates in percent. Of fewer than five clusters there is no interval."""
-    axes, clusters = METRIC_AXES[metric], opinions.clusters
-    by_judge = [judged_rate(opinions.judged[policy, axis].astype(float), clusters[axis]) for axis in axes]
-    corrected = []
-    for axis in axes:
-        part = opinions.estimates[policy, RATES[axis]]
-        corrected.append(tuple(100 * bound for bound in (part.value, *score_interval(part, clusters))))
+    axes, clusters = METRIC_AXES[metric], group[0].clusters
+    parts = [joint([each.estimates[AS_LABELLED][policy, RATES[axis]] for each in group]) for axis in axes]
+    corrected = [tuple(100 * bound for bound in (part.value, *score_interval(part, clusters))) for part in parts]
     value, low, high = corrected[0] if len(axes) == 1 else mover_mean(*corrected)
-    judge_value, judge_low, judge_high = by_judge[0] if len(axes) == 1 else mover_mean(*by_judge)
+    judge_value, judge_low, judge_high = judged_level(policy, metric, group)
     bounds = {"judge_low": judge_low, "judge_high": judge_high, "ci_low": low, "ci_high": high}
-    truth, unknown = [opinions.truth[policy, axis] for axis in axes], any(too_few(clusters[axis]) for axis in axes)
-    return {
-        **{"judge": opinions.judge, "policy_a": None, "policy_b": policy, "metric": metric},
-        **sizes(truth),
+    unknown = any(too_few(clusters[axis]) for axis in axes) or any(part.few_clusters(clusters) for part in parts)
+    numbers = sizes(group, [(policy, axis) for axis in axes])
+    row = {
+        **{"judge": group[0].judge, "policy_a": None, "policy_b": policy, "metric": metric},
+        **numbers,
         **{"judge_value": judge_value, "corrected": value, **(dict.fromkeys(bounds) if unknown else bounds)},
-        "labels_value": 100 * float(np.mean([np.nanmean(part) for part in truth])),
+        "labels_value": labels_level(policy, axes, group),
         **{"p": None, "p_holm": None, "verdict": None},
-        **plugged(policy, axes, opinions.judged, opinions.truth),
-        "method": "prediction-powered, Wilson at the effective number of labels" + few(opinions.estimates[policy, metric], unknown),
+        **(plugged(policy, axes, group[0].judged, group[0].labels) if len(group) == 1 and group[0].labels else {}),
+        "method": f"{method(group)}, Wilson at the effective number of labels" + few(max(part.extra for part in parts), unknown),
     }
+    if numbers["skipped"]:
+        for side, fill in (("low", ALL_BAD), ("high", ALL_GOOD)):
+            row[f"skip_{side}"] = 100 * joint([each.estimates[fill][policy, metric] for each in group]).value
+    return row
 
 
-def few(estimate: Estimate, unknown: bool) -> str:
+def judged_level(policy: str, metric: str, group: Group) -> tuple[float, float, float]:
+    """(percent, low, high) by the judge alone."""
+    axes, clusters = METRIC_AXES[metric], group[0].clusters
+    blocks = [np.column_stack([each.judged[policy, axis] for each in group]).astype(float) for axis in axes]
+    if len(group) > 1:
+        row = rates_over_seeds(metric, blocks, [clusters[axis] for axis in axes], is_rate=True)[0]
+        return row["value"], row["ci_low"], row["ci_high"]
+    rates = [judged_rate(block[:, 0], clusters[axis]) for block, axis in zip(blocks, axes, strict=True)]
+    return rates[0] if len(axes) == 1 else mover_mean(*rates)
+
+
+def few(extra: float, unknown: bool) -> str:
     """What an interval lacks; unknown: whether there is none."""
-    bounded = "; too few errors seen, their variance is a bound" if estimate.extra else ""
+    bounded = "; too few errors seen, their variance is a bound" if extra else ""
     return "; too few clusters, no interval" if unknown else bounded
 
 
-def sizes(truth: list[np.ndarray]) -> dict:
-    return {"n": sum(map(len, truth)), "labelled": sum(int((~np.isnan(part)).sum()) for part in truth)}
+def contrast_row(
+    pair: Pair, metric: str, group: Group, margin: float, level: float = CONFIDENCE, fills: Fills = (AS_LABELLED, AS_LABELLED)
+) -> dict:
+    """One contrast (policy, against) in points, by the judge and corrected, paired by prompt. Of fewer than five clusters nothing is found.
 
-
-def contrast_row(pair: Pair, metric: str, opinions: Opinions, margin: float, level: float) -> dict:
-    """One contrast (policy, against) in points, by the judge and corrected, paired by prompt; level: confidence of the simultaneous interval. Of fewer than five clusters nothing is found."""
+    level: confidence of the simultaneous interval; fills: what is taken for the skipped replies of the two.
+    """
     policy, against = pair
-    axes, clusters = METRIC_AXES[metric], opinions.clusters
-    labels = [tuple(opinions.judged[name, axis] for name in (against, policy)) for axis in axes]
-    by_judge = compare_labels(labels, [clusters[axis] for axis in axes], None)
-    estimate = opinions.estimates[policy, metric].minus(opinions.estimates[against, metric])
-    unknown = any(too_few(clusters[axis]) for axis in axes)
+    axes, clusters = METRIC_AXES[metric], group[0].clusters
+    groups = [clusters[axis] for axis in axes]
+    if len(group) == 1:
+        by_judge = compare_labels([tuple(group[0].judged[name, axis] for name in (against, policy)) for axis in axes], groups, None)
+    else:
+        blocks = [
+            np.column_stack([100.0 * each.judged[policy, axis] - 100.0 * each.judged[against, axis] for each in group]) for axis in axes
+        ]
+        by_judge = contrast_over_seeds(blocks, groups, None, CONFIDENCE)[0]
+    differences = [each.estimates[fills[0]][policy, metric].minus(each.estimates[fills[1]][against, metric]) for each in group]
+    estimate = joint(differences)
+    unknown = any(map(too_few, groups)) or estimate.few_clusters(clusters)
     (low, high), (sim_low, sim_high) = (
         (None, None) if unknown else (100 * bound for bound in estimate.interval(clusters, each)) for each in (CONFIDENCE, level)
     )
     p = 1.0 if unknown else estimate.p(clusters)
-    equivalent = 1.0 if unknown else t_p(estimate.value, math.sqrt(estimate.variance(clusters)), estimate.labelled - 1, margin / 100)
-    rates = [np.mean([float(np.nanmean(opinions.truth[name, axis])) for axis in axes]) for name in (against, policy)]
+    spread, freedom = math.sqrt(estimate.variance(clusters)), estimate.freedom(clusters)
+    counts, other = (sizes(group, [(name, axis) for axis in axes]) for name in pair)
     return {
-        **{"judge": opinions.judge, "seed": opinions.seed, "policy_a": against, "policy_b": policy, "metric": metric},
-        **sizes([opinions.truth[policy, axis] for axis in axes]),
+        **{"judge": group[0].judge, "seed": group[0].seed if len(group) == 1 else None},
+        **{"policy_a": against, "policy_b": policy, "metric": metric},
+        **{**counts, "skipped": counts["skipped"] + other["skipped"]},
         **{"judge_value": by_judge["difference"], "judge_low": by_judge["ci_low"], "judge_high": by_judge["ci_high"]},
-        "labels_value": 100 * float(rates[1] - rates[0]),
-        **{"corrected": 100 * estimate.value, "ci_low": low, "ci_high": high, "sim_low": sim_low, "sim_high": sim_high},
-        **{"p": p, "p_equivalence": equivalent},
-        "method": "prediction-powered, paired, t" + few(estimate, unknown),
+        "labels_value": labels_level(policy, axes, group) - labels_level(against, axes, group),
+        **{"corrected": 100 * estimate.value, "ci_low": low, "ci_high": high, "sim_low": sim_low, "sim_high": sim_high, "p": p},
+        "p_equivalence": 1.0 if unknown else t_p(estimate.value, spread, freedom, margin / 100),
+        "method": f"{method(group)}, paired, t" + few(estimate.extra, unknown),
     }
 
 
-def decide(known: list[tuple[Pair, str]], opinions: Opinions, primary: list[str], margin: float) -> list[dict]:
+def decide(asked: list[tuple[Pair, str]], group: Group, config: dict, fills: Fills) -> list[dict]:
     """The rows of these contrasts (pair, metric), by the rule of the comparisons; a metric's are a family, but the primary."""
-    families = [(metric, is_primary(pair, metric, primary)) for pair, metric in known]
-    sizes, rows = Counter(families), []
-    for (pair, metric), family in zip(known, families, strict=True):
-        row = contrast_row(pair, metric, opinions, margin, 1 - ALPHA / sizes[family])
+    families = [(metric, is_primary(pair, metric, config["primary"])) for pair, metric in asked]
+    members, rows = Counter(families), []
+    for (pair, metric), family in zip(asked, families, strict=True):
+        row = contrast_row(pair, metric, group, config["equivalence_margin"], 1 - ALPHA / members[family], fills)
         rows.append({**row, "family": family, "difference": row["corrected"], "judge_above_chance": None})
-    return settled(rows, ["family"], margin)
+    return settled(rows, ["family"], config["equivalence_margin"])
 
 
-def by_choices(path: Path, ratings: Ratings, texts: Texts, config: dict) -> tuple[list[dict], list[dict]]:
-    """(rows of gold, rows of agreement) from people's choices between two responses to one prompt.
+def by_labels(frame: pd.DataFrame, path: Path, rated: Rated, config: dict) -> tuple[list[dict], list[dict]]:
+    """(rows of gold, rows of agreement) from the labels of a file, as `read_labels` gives them.
 
-    Columns axis, prompt_id, seed, policy_a, policy_b, preferred (a | b | tie). Win rates with the exact sign test; agreement with
-    the judge's order of the two, ties left out. Raises StudyError for a choice between responses that the study does not have.
+    Raises StudyError where the responses were not drawn at random, or not as they say. What was skipped is said.
     """
-    names = ["axis", "prompt_id", "policy_a", "policy_b", "preferred"]
-    frame = read_any(path, [*names, "seed"])
-    convert(frame, path, to_text, names, "str")
-    convert(frame, path, to_whole, ["seed"], "int64")
-    require_full(frame, path, names)
-    unknown = frame[~frame["preferred"].isin(["a", "b", "tie"])]
-    if len(unknown):
-        raise StudyError(f"{path}, row {unknown.index[0] + 1}: preferred is {unknown['preferred'].iloc[0]!r}. Allowed: a, b, tie.")
-    others = frame[~frame["seed"].isin([0, *config["seeds"]])]
-    if len(others) and "item" not in frame:
-        raise StudyError(
-            f"{path}, row {others.index[0] + 1}: seed {others['seed'].iloc[0]} is none of the study's. Allowed: {', '.join(map(str, config['seeds']))}, and 0."
-        )
-    known = set(config["order"])
-    items = [
-        texts.pair(row.prompt_id, *((name, seed_of(config, name, row.seed)) for name in (row.policy_a, row.policy_b)))
-        if {row.policy_a, row.policy_b} <= known
-        else None
-        for row in frame.itertuples()
-    ]
-    frame = of_these_texts(frame, path, items)
-    rewards = {key: part.set_index("prompt_id")["reward"] for key, part in ratings.items()}
-    gold, agreed = [], []
-    for judge in sorted(config["judges"]):
-        judged = frame[~frame["axis"].isin(set(AXES) - set(judged_axes(config["judges"][judge])))]
-        for (axis, b, a, seed), part in judged.groupby(["axis", "policy_b", "policy_a", "seed"]):
-            try:
-                first, second = (
-                    rewards[judge, name, seed_of(config, name, int(seed)), axis].loc[part["prompt_id"]].to_numpy() for name in (a, b)
-                )
-            except KeyError as error:
-                raise StudyError(f"{path}: the study has no response {error} of {a} or {b}, seed {seed}, on {axis}.") from None
-            about = {"judge": judge, "seed": int(seed), "policy_a": a, "policy_b": b, "metric": WINS[axis]}
-            judge_value = 100 * float(np.sign(second - first).mean())
-            gold.append({**about, "judge_value": judge_value, **win_rate(part["preferred"])})
-            clear = (part["preferred"] != "tie").to_numpy() & (first != second)
-            if clear.any():
-                choices = (second > first)[clear], (part["preferred"] == "b").to_numpy()[clear]
-                agreed.append({"rater_a": judge, "rater_b": "choices", "axis": axis, "policy": f"{b} or {a}", **agreement(*choices)})
-    return gold, agreed
-
-
-def win_rate(preferred: pd.Series) -> dict:
-    """Share of choices (a, b or tie) for b less that for a in points, with the exact sign test and its verdict."""
-    wins, losses = int((preferred == "b").sum()), int((preferred == "a").sum())
-    share = 100 * (wins - losses) / len(preferred)
-    p = float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
-    row = {"n": len(preferred), "labelled": len(preferred), "labels_value": share, "p": p, "p_holm": p}
-    return {**row, "method": "people's choices, sign test", "verdict": ("better" if share > 0 else "worse") if p < ALPHA else "undecided"}
-
-
-def read_texts(prompts: Path, responses: list[Path], config: dict) -> Texts:
-    """responses: a table per policy and seed, in the order of `checkpoints`."""
-    asked = {row["prompt_id"]: (row["axis"], row["prompt"]) for row in read_table(prompts, ["axis", "prompt_id", "prompt"]).to_pylist()}
-    tables = [read_table(path, ["prompt_id", "response"]).to_pylist() for path in responses]
-    given = {(*key, row["prompt_id"]): row["response"] for key, rows in zip(checkpoints(config), tables, strict=True) for row in rows}
-    return Texts(asked, given)
+    ratings = rated.ratings
+    require_random(path, drawn(frame, ratings), chances_of(frame, ratings), rated, config)
+    frame = sample(frame, config.get("sample"), config["seed"])
+    labelled = labelled_by(frame, ratings)
+    for (policy, seed, axis), skipped in labelled.skipped.items():
+        if count := int((skipped == 1).sum()):
+            say(
+                f"{policy}, seed {seed}, {axis}: {count} of {int((~np.isnan(labelled.truth[policy, seed, axis])).sum()) + count} responses were skipped"
+            )
+    return correct(labelled, rated, config), agreements(frame, labelled.truth, ratings, config)
 
 
 def main() -> None:
@@ -284,9 +250,7 @@ def main() -> None:
     rated, texts = read_ratings(args.ratings), read_texts(args.prompts, args.responses, config)
     rows, agreed = [], []
     if args.labels:
-        frame = sample(read_labels(args.labels, rated.ratings, texts.items()), config.get("sample"), config["seed"])
-        labels = settle(frame, rated.ratings)
-        rows, agreed = correct(labels, rated, config), agreements(frame, labels, rated.ratings, config)
+        rows, agreed = by_labels(read_labels(args.labels, rated.ratings, texts.items()), args.labels, rated, config)
     if args.choices:
         win_rates, more = by_choices(args.choices, rated.ratings, texts, config)
         rows, agreed = rows + win_rates, agreed + more

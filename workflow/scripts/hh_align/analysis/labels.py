@@ -5,17 +5,18 @@ import json
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from hh_align.analysis.ratings import Ratings, judged_axes
+from hh_align.analysis.ratings import Ratings, checkpoints, judged_axes
 from hh_align.analysis.statistics import table_of
-from hh_align.core.artifacts import say
+from hh_align.core.artifacts import read_table, say
 from hh_align.core.axes import AXES
 from hh_align.core.errors import StudyError
-from hh_align.core.tabular import convert, read_any, require_full, to_text, to_truth, to_whole
+from hh_align.core.tabular import convert, place, read_any, require_full, to_number, to_text, to_truth, to_whole
 
 KEY = ["policy", "seed", "axis", "prompt_id"]
 LABELS = "labels"
@@ -31,6 +32,32 @@ def item_of(axis: str, prompt: str, *replies: str) -> str:
     return hashlib.sha256(json.dumps([axis, prompt, *sorted(replies)]).encode()).hexdigest()[:16]
 
 
+class Texts(NamedTuple):
+    """The study's prompts and responses."""
+
+    prompts: dict[str, tuple[str, str]]
+    """prompt_id -> (axis, prompt)"""
+    responses: dict[tuple[str, int, str], str]
+    """(policy, seed, prompt_id) -> response"""
+
+    def items(self) -> dict[tuple[str, int, str], str]:
+        """(policy, seed, prompt_id) -> the item of the response."""
+        return {key: item_of(*self.prompts[key[2]], response) for key, response in self.responses.items()}
+
+    def pair(self, prompt_id: str, *checkpoints: tuple[str, int]) -> str | None:
+        """The item of two responses to one prompt; None where the study has one of them no more."""
+        replies = [self.responses.get((*checkpoint, prompt_id)) for checkpoint in checkpoints]
+        return None if None in replies else item_of(*self.prompts[prompt_id], *replies)
+
+
+def read_texts(prompts: Path, responses: list[Path], config: dict) -> Texts:
+    """responses: a table per policy and seed, in the order of `checkpoints`."""
+    asked = {row["prompt_id"]: (row["axis"], row["prompt"]) for row in read_table(prompts, ["axis", "prompt_id", "prompt"]).to_pylist()}
+    tables = [read_table(path, ["prompt_id", "response"]).to_pylist() for path in responses]
+    given = {(*key, row["prompt_id"]): row["response"] for key, rows in zip(checkpoints(config), tables, strict=True) for row in rows}
+    return Texts(asked, given)
+
+
 def of_these_texts(frame: pd.DataFrame, path: Path, items: list[str | None]) -> pd.DataFrame:
     """The rows whose column `item` is the one that the study's own texts have, all of them where the file has no such column.
 
@@ -44,16 +71,26 @@ def of_these_texts(frame: pd.DataFrame, path: Path, items: list[str | None]) -> 
     return known.reset_index(drop=True)
 
 
-def read_labels(path: Path, ratings: Ratings, items: Items) -> pd.DataFrame:
-    """Rows policy, seed, axis, prompt_id, good, annotator of a labels file (Parquet, CSV, JSON). Raises StudyError, naming the row."""
+def read_labels(path: Path, ratings: Ratings, items: Items | None) -> pd.DataFrame:
+    """Rows policy, seed, axis, prompt_id, good, annotator of a labels file (Parquet, CSV, JSON), and probability where it has any.
+
+    good is null where the file's column skipped says that the annotator left the response out. items: None where no texts are known; labels
+    are taken by prompt_id then. Raises StudyError, naming the row.
+    """
     frame = read_any(path, [*KEY, "good"])
     if "annotator" not in frame:
         frame["annotator"] = "annotator"
     convert(frame, path, to_text, ["policy", "axis", "prompt_id", "annotator"], "str")
     convert(frame, path, to_whole, ["seed"], "int64")
-    convert(frame, path, to_truth, ["good"])
-    require_full(frame, path, [*KEY, "annotator", "good"])
-    frame = of_these_texts(frame, path, [items.get((row.policy, row.seed, row.prompt_id)) for row in frame.itertuples()])
+    convert(frame, path, to_truth, ["good", "skipped"])
+    convert(frame, path, to_number, ["probability"], "float64")
+    skipped = frame["skipped"].eq(True) if "skipped" in frame else pd.Series(False, frame.index)
+    require_full(frame, path, [*KEY, "annotator"])
+    require_full(frame[~skipped], path, ["good"])
+    if both := [place(label) for label in frame.index[skipped & frame["good"].notna()]]:
+        raise StudyError(f"{path}, {both[0]}: skipped, and yet good is {frame.loc[skipped, 'good'].dropna().iloc[0]}. Keep one of them.")
+    if items is not None:
+        frame = of_these_texts(frame, path, [items.get((row.policy, row.seed, row.prompt_id)) for row in frame.itertuples()])
     known = {key[1:]: set(part["prompt_id"]) for key, part in ratings.items()}
     if len(other := frame[~frame["axis"].isin({axis for *_, axis in known})]) and set(other["axis"]) <= set(AXES):
         say(f"{path}: {len(other)} labels are left out: no judge speaks about {', '.join(sorted(set(other['axis'])))}")
@@ -68,7 +105,29 @@ def read_labels(path: Path, ratings: Ratings, items: Items) -> pd.DataFrame:
         raise StudyError(
             f"{path}: {row['annotator']} labels {row['policy']}, seed {row['seed']}, {row['prompt_id']} twice. Keep one of the rows."
         )
-    return frame.astype({"good": bool})[[*KEY, "good", "annotator"]]
+    given = has_probability(frame, path)
+    if frame["good"].notna().all():
+        frame = frame.astype({"good": bool})
+    return frame[[*KEY, "good", "annotator", *(["probability"] if given else [])]]
+
+
+def has_probability(frame: pd.DataFrame, path: Path) -> bool:
+    """Whether the rows say with which chance each response was drawn. Raises StudyError where only some do, or a chance is none."""
+    if "probability" not in frame or frame["probability"].isna().all():
+        return False
+    require_full(frame, path, ["probability"])
+    if len(wrong := frame[~frame["probability"].between(0, 1, inclusive="right")]):
+        number = f"{wrong['probability'].iloc[0]:g}"
+        raise StudyError(f"{path}, {place(wrong.index[0])}: probability is {number}, not the chance of a draw, above 0 and at most 1.")
+    first = frame.drop_duplicates([*KEY, "probability"])
+    if len(clash := first[first.duplicated(KEY)]):
+        raise StudyError(f"{path}: {' '.join(map(str, clash.iloc[0][KEY]))} has two probabilities. A response is drawn with one.")
+    return True
+
+
+def answered(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows that hold a label and no skip."""
+    return frame[frame["good"].notna()].astype({"good": bool})
 
 
 def sample(frame: pd.DataFrame, size: int | None, seed: int) -> pd.DataFrame:
@@ -84,15 +143,33 @@ def sample(frame: pd.DataFrame, size: int | None, seed: int) -> pd.DataFrame:
 
 def settle(frame: pd.DataFrame, ratings: Ratings) -> Labels:
     """(policy, seed, axis) -> labels of all its prompts, NaN where there is none: the annotators' majority, ties left out and counted."""
-    share = frame.groupby(KEY)["good"].mean()
+    share = answered(frame).groupby(KEY)["good"].mean()
     ties = int((share == 0.5).sum())
     if ties:
         say(f"{ties} responses are left out: their annotators disagree half and half")
-    labels = {}
-    for (policy, seed, axis), names in {key[1:]: part["prompt_id"] for key, part in ratings.items()}.items():
-        votes = share.reindex([(policy, seed, axis, name) for name in names]).to_numpy(float)
-        labels[policy, seed, axis] = np.where(np.isnan(votes) | (votes == 0.5), np.nan, (votes > 0.5).astype(float))
-    return labels
+    return by_prompt((share > 0.5).astype(float).where(share != 0.5), ratings)
+
+
+def by_prompt(values: pd.Series, ratings: Ratings) -> Labels:
+    """Values by policy, seed, axis and prompt_id as arrays over all prompts, NaN where there is none."""
+    names_of = {key[1:]: part["prompt_id"] for key, part in ratings.items()}
+    return {key: values.reindex([(*key, name) for name in names]).to_numpy(float) for key, names in names_of.items()}
+
+
+def drawn(frame: pd.DataFrame, ratings: Ratings) -> Labels:
+    """1 where a response was to be labelled, whether it was labelled or skipped."""
+    return by_prompt(frame.groupby(KEY).size().gt(0).astype(float), ratings)
+
+
+def chances(frame: pd.DataFrame, ratings: Ratings) -> Labels | None:
+    """With which chance each response was drawn; None where all are alike."""
+    return by_prompt(frame.groupby(KEY)["probability"].first(), ratings) if "probability" in frame else None
+
+
+def skips(frame: pd.DataFrame, ratings: Ratings) -> Labels:
+    """1 where every annotator who was asked skipped the response."""
+    skipped = frame["good"].isna().groupby([frame[name] for name in KEY]).all()
+    return by_prompt(skipped.astype(float).where(skipped), ratings)
 
 
 def agreement(a: np.ndarray, b: np.ndarray) -> dict:
@@ -122,7 +199,7 @@ def agreements(frame: pd.DataFrame, labels: Labels, ratings: Ratings, config: di
                 if part:
                     columns = [np.concatenate(column) for column in zip(*part, strict=True)]
                     rows.append({"rater_a": judge, "rater_b": LABELS, "axis": axis, "policy": policy, **agreement(*columns)})
-    wide = frame.pivot_table(index=KEY, columns="annotator", values="good", aggfunc="first")
+    wide = answered(frame).pivot_table(index=KEY, columns="annotator", values="good", aggfunc="first")
     for a, b in combinations(sorted(wide), 2):
         for axis in AXES:
             part = wide[wide.index.get_level_values("axis") == axis][[a, b]].dropna()

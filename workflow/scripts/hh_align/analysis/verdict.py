@@ -1,4 +1,7 @@
-"""What the declared contrasts decide, for the terminal and for the report, one sentence per metric; and who could be first on each axis."""
+"""What the declared contrasts decide, for the terminal and for the report, one sentence per metric; and who could be first on each axis.
+
+Where people's labels correct a contrast, it is the corrected one that is told, and what the judge alone would have said otherwise.
+"""
 
 from typing import NamedTuple
 
@@ -12,6 +15,7 @@ CLAUSES, NAMES = 6, 6
 """Of one sentence, and of one clause: what is more is counted."""
 LEVEL = 5
 """Percent of studies in which a family may decide anything falsely."""
+NOT_BORNE_OUT = "The judge alone says otherwise:"
 WITHIN = ", but within the margin"
 RELATIONS = {"better": "above", "worse": "below", "equivalent": "equivalent to", "undecided": "undecided against"}
 
@@ -51,6 +55,22 @@ def error_rates(rows: pd.DataFrame) -> list[str]:
     return [f"Error rates: {'; '.join(told)}. Equivalence likewise."]
 
 
+def corrected_by_labels(contrasts: pd.DataFrame, gold: pd.DataFrame | None, judge: str) -> pd.DataFrame:
+    """The rows of `declared`; those that labels correct with the labels' verdict, no gate of the judge, and the row of gold as column `gold`."""
+    rows = pd.DataFrame() if gold is None else gold[(gold["judge"] == judge) & gold["verdict"].notna()]
+    known = {place_of(row): row for row in rows.astype(object).where(rows.notna(), None).to_dict("records")}
+    told = []
+    for row in contrasts.to_dict("records"):
+        own = known.get(place_of(row))
+        better = {"verdict": own["verdict"], "within_margin": own["within_margin"], "judge_above_chance": None} if own else {}
+        told.append({**row, **better, "gold": own, "judge_verdict": row["verdict"]})
+    return pd.DataFrame(told)
+
+
+def place_of(row: dict) -> tuple:
+    return (None if pd.isna(row["seed"]) else row["seed"], row["policy_a"], row["policy_b"], row["metric"])
+
+
 class Sentence(NamedTuple):
     """What the declared contrasts decide of one metric."""
 
@@ -59,23 +79,52 @@ class Sentence(NamedTuple):
     """(policy, row, column): where it stands what speaks against the policy's text."""
     relations: str
     """Who is above whom, without a full stop."""
+    conflicts: list[tuple[str, dict]] = []  # noqa: RUF012
+    """(what the judge alone says, row of gold) of each contrast on which labels do not bear it out."""
 
     def __str__(self) -> str:
-        """What stands against the text of a policy comes first."""
+        """What stands against the text of a policy comes first, where the judge errs last."""
         caveats = "".join(f"{policy}: {row[column]}. " for policy, row, column in self.caveats)
-        return f"{self.title}: {caveats}{self.relations}."
+        said = [f"{judge} ({row['judge_value']:+.1f}; labels {in_numbers(row)})" for judge, row in self.conflicts]
+        return f"{self.title}: {caveats}{self.relations}." + (f" {NOT_BORNE_OUT} {listed(said)}." if said else "")
+
+
+def in_numbers(row: dict) -> str:
+    """`+2.5 [-7, +12], undecided` of a row of gold."""
+    interval = "[-]" if pd.isna(row["ci_low"]) else f"[{row['ci_low']:+.0f}, {row['ci_high']:+.0f}]"
+    return f"{row['corrected']:+.1f} {interval}, {row['verdict']}"
 
 
 def verdict_sentences(contrasts: pd.DataFrame) -> list[Sentence]:
-    """One sentence per metric that the judge tells, from the rows of `declared`; none where no contrast is declared."""
-    parts = {metric: contrasts[contrasts["metric"] == metric] for metric in RATE_TITLES} if len(contrasts) else {}
-    return [sentence(RATE_TITLES[metric], rows) for metric, rows in parts.items() if len(rows)]
+    """One sentence per metric that the judge tells, from the rows of `declared` or `corrected_by_labels`; none where no contrast is declared.
+
+    Two of a metric on which labels correct some contrasts only.
+    """
+    sentences = []
+    for metric, title in RATE_TITLES.items() if len(contrasts) else ():
+        rows = contrasts[contrasts["metric"] == metric]
+        corrected = rows["gold"].notna() if "gold" in rows else pd.Series(False, rows.index)
+        for part, how in ((rows[corrected], ", by labels"), (rows[~corrected], ", by the judge alone" if corrected.any() else "")):
+            if len(part):
+                sentences.append(sentence(title + how, part))
+    return sentences
 
 
 def sentence(title: str, rows: pd.DataFrame) -> Sentence:
     """Of one metric's rows; behind a caveat words begin with a capital, policies' names as they are."""
     told, decided = caveats(rows), relations(rows)
-    return Sentence(title, told, decided.capitalize() if told and decided in (UNRANKED, UNDECIDED) else decided)
+    return Sentence(title, told, decided.capitalize() if told and decided in (UNRANKED, UNDECIDED) else decided, conflicts(rows))
+
+
+def conflicts(rows: pd.DataFrame) -> list[tuple[str, dict]]:
+    """What the judge alone decides, and labels decide otherwise or not at all."""
+    if "gold" not in rows:
+        return []
+    return [
+        (f"{row['policy_b']} {RELATIONS[row['judge_verdict']]} {row['policy_a']}", row["gold"])
+        for row in rows.to_dict("records")
+        if row["gold"] and row["judge_verdict"] in ("better", "worse") and row["verdict"] != row["judge_verdict"]
+    ]
 
 
 def caveats(rows: pd.DataFrame) -> list[tuple[str, dict, str]]:

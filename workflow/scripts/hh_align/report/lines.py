@@ -34,6 +34,19 @@ def label_lines(agreement: pd.DataFrame, judge: str) -> list[str]:
     ]
 
 
+def skip_lines(gold: pd.DataFrame, judge: str) -> list[str]:
+    """What annotators skipped, per policy and axis, and the verdicts that hang on it; nothing where nothing was."""
+    rows = gold[(gold["judge"] == judge) & gold["skipped"].gt(0)].sort_values("seed", na_position="first", kind="stable")
+    rows = rows.drop_duplicates(["policy_b", "policy_a", "metric"])
+    levels = rows[rows["policy_a"].isna() & rows["metric"].isin(list(RATES.values()))]
+    counts = [f"{row.policy_b} {row.skipped:.0f} of {row.skipped + row.labelled:.0f} ({row.metric})" for row in levels.itertuples()]
+    lines = [f"Skipped by the annotators, and in no rate: {', '.join(counts)}."] if counts else []
+    for row in rows[rows["skip_verdicts"].str.contains(" or ", na=False)].itertuples():
+        worst = f"between {row.skip_low:+.1f} and {row.skip_high:+.1f} points, {row.skip_verdicts}"
+        lines.append(f"If all that was skipped were bad or good, {row.policy_b} - {row.policy_a} on {row.metric} would be {worst}.")
+    return lines
+
+
 def power_lines(power: pd.DataFrame, judge: str) -> list[str]:
     """The smallest difference that the study finds by a judge, and what would decide each undecided contrast, metric by metric."""
     rows = power[power["judge"] == judge]

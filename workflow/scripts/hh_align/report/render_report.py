@@ -11,7 +11,7 @@ import yaml
 
 from hh_align.analysis.ratings import headline, judged_axes, judged_rates
 from hh_align.analysis.text_gate import FLAGS, SHORT, caveat_over_seeds
-from hh_align.analysis.verdict import declared, error_rates, unranked, verdict_sentences
+from hh_align.analysis.verdict import corrected_by_labels, declared, error_rates, unranked, verdict_sentences
 from hh_align.core.artifacts import logical_name, read_provenance, read_table, say, write_text
 from hh_align.core.axes import MEANS, METRIC_AXES, RATE_METRICS
 from hh_align.core.command import parse, run
@@ -109,6 +109,8 @@ def corrected(tables: dict[str, pd.DataFrame], judges: dict[str, dict]) -> list[
     """Per policy or contrast that true labels correct its names, the judge's metrics, and `by_metric`: metric -> row of gold."""
     lines: dict[tuple, dict] = {}
     for row in rows_of(tables, "gold"):
+        if row["policy_a"] and not row["verdict"]:  # a pair of which only a claim speaks
+            continue
         names = {"policy": row["policy_b"], "against": row["policy_a"], "metrics": list(judged_rates(judges[row["judge"]]))}
         key = (row["judge"], row["seed"], row["policy_b"], row["policy_a"])
         lines.setdefault(key, {**names, "by_metric": {}})["by_metric"][row["metric"]] = row
@@ -144,7 +146,7 @@ def opinion(tables: dict[str, pd.DataFrame], judge: str, settings: dict, order: 
         "settings": settings,
         "metrics": list(judged_rates(settings)),
         "means": [MEANS[axis] for axis in judged_axes(settings)],
-        "sentences": verdict_sentences(rows),
+        "sentences": verdict_sentences(corrected_by_labels(rows, tables.get("gold"), judge) if len(rows) else rows),
         "error_rates": error_rates(rows) if len(rows) else [],
         "rates": rates(tables, judge, order),
         "contrasts": contrasts(rows) if len(rows) else [],

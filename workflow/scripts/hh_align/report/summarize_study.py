@@ -13,14 +13,14 @@ from rich.table import Table
 
 from hh_align.analysis.ratings import headline, judged_axes, judged_rates
 from hh_align.analysis.text_gate import FLAGS, caveat_of
-from hh_align.analysis.verdict import declared, error_rates, in_words, rank_sentences, unranked, verdict_sentences
+from hh_align.analysis.verdict import corrected_by_labels, declared, error_rates, in_words, rank_sentences, unranked, verdict_sentences
 from hh_align.core.artifacts import read_table, say, write_text
 from hh_align.core.axes import GOOD_WORDS, MEANS, METRIC_AXES
 from hh_align.core.command import parse, run
 from hh_align.core.errors import printable
 from hh_align.report.displaced import displacement_sentence
 from hh_align.report.lengths import length_sentence, shown
-from hh_align.report.lines import MARK, claim_lines, fact_lines, judge_lines, label_lines, marked, pairwise_lines, power_lines
+from hh_align.report.lines import MARK, claim_lines, fact_lines, judge_lines, label_lines, marked, pairwise_lines, power_lines, skip_lines
 
 WIDTH = 110
 IN_TRAINING = {"lead": "the blank line that begins", "cue": 'the "Assistant:" that ends'}
@@ -133,8 +133,11 @@ def difference_cell(row: pd.Series) -> str:
 
 
 def corrected_table(gold: pd.DataFrame, judge: str, seed: int, rates: Iterable[str], told: dict[str, str]) -> Table | None:
-    """The declared contrasts corrected by true labels; None where nobody has labelled a response."""
-    rows = gold[(gold["judge"] == judge) & (gold["seed"] == seed) & gold["policy_a"].notna()]
+    """The declared contrasts corrected by true labels, over the seeds where all are labelled; None where nobody has labelled a response."""
+    rows = gold[
+        (gold["judge"] == judge) & (gold["seed"].isna() | (gold["seed"] == seed)) & gold["policy_a"].notna() & gold["verdict"].notna()
+    ]
+    rows = rows.sort_values("seed", na_position="first", kind="stable").drop_duplicates(["policy_b", "policy_a", "metric"])
     if rows.empty:
         return None
     labelled = f"{rows['labelled'].min()} to {rows['labelled'].max()} labels"
@@ -149,7 +152,7 @@ def corrected_table(gold: pd.DataFrame, judge: str, seed: int, rates: Iterable[s
 
 def closing_lines(config: dict) -> list[str]:
     """What the tables do not show."""
-    lines = ["The intervals are about a judge's opinion, and it errs."]
+    lines = ["The intervals are about a judge's opinion, and it errs.", *config.get("unknown_judges", [])]
     if config["same_source"]:
         lines.append(f"Trained on data of the policies' own source: {', '.join(config['same_source'])}.")
     for key, policies in config.get("unlike_training", {}).items():
@@ -178,8 +181,9 @@ def summary(config: dict, tables: dict[str, pd.DataFrame], published: dict, look
         if corrected := corrected_table(tables["gold"], judge, config["seeds"][0], rates, told):
             console.print(corrected)
         console.print(gain_table(rows, tables["retention"], config, judge, published, told, unranked(tables["leads"], judge)))
-        lines = [str(sentence) for sentence in verdict_sentences(contrasts)] + error_rates(contrasts) + judge_lines(tables["judge"], judge)
-        lines += label_lines(tables["label_agreement"], judge)
+        lines = [str(sentence) for sentence in verdict_sentences(corrected_by_labels(contrasts, tables["gold"], judge))]
+        lines += error_rates(contrasts) + judge_lines(tables["judge"], judge)
+        lines += label_lines(tables["label_agreement"], judge) + skip_lines(tables["gold"], judge)
         lines += rank_sentences(tables["leads"], judge, MARK) + power_lines(tables["power"], judge)
         lines += filter(None, [length_sentence(shown(tables["length"], judge), judge, told)])
         for line in lines + claim_lines(tables["claims"], judge):
@@ -231,7 +235,10 @@ COLUMNS = {
         "caveat",
     ],
     "judge": ["judge", "axis", "subset", "format", "part", "own_subset", "n", "accuracy", "ci_low", "ci_high"],
-    "gold": ["judge", "seed", "policy_a", "policy_b", "metric", "labelled", "corrected", "sim_low", "sim_high", "verdict", "within_margin"],
+    "gold": [
+        *("judge", "seed", "policy_a", "policy_b", "metric", "labelled", "skipped", "judge_value", "corrected"),
+        *("ci_low", "ci_high", "sim_low", "sim_high", "verdict", "within_margin", "skip_low", "skip_high", "skip_verdicts"),
+    ],
     "label_agreement": ["rater_a", "rater_b", "axis", "policy", "n", "agreement", "kappa"],
     "pairwise": ["judge", "policy_b", "axis", "inconsistency", "decided", "first", "first_low", "first_high"],
     "claims": ["judge", "seed", "claim", "verdict", "as_stated", "reason", "caveat"],

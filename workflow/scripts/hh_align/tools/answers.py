@@ -29,6 +29,7 @@ LABELS = pa.schema(
         ("axis", pa.string()),
         ("prompt_id", pa.string()),
         ("good", pa.bool_()),
+        ("skipped", pa.bool_()),
         ("annotator", pa.string()),
         ("item", pa.string()),
     ]
@@ -163,7 +164,8 @@ class Answers:
 
 def tables(answers: Answers, study: Study) -> tuple[list[dict], list[dict], int]:
     """(rows of labels, rows of choices, answers about texts that the study has no more), of all annotators and of all prompts, however few
-    are asked at a time. A skip says nothing. Answers to drawn items (with a "-" in their name, `tools/until.py`) stand in a table of their own."""
+    are asked at a time. A skip is a row without a label; of a pair it makes none. Answers to drawn items (with a "-" in their name, `tools/until.py`)
+    stand in a table of their own."""
     labels, choices = [], []
     contrasts: dict[frozenset, tuple] = {}
     singles = defaultdict(list)
@@ -172,8 +174,9 @@ def tables(answers: Answers, study: Study) -> tuple[list[dict], list[dict], int]
     for (annotator, name), entry in sorted(answers.everyone.items()):
         if "contrast" in entry:
             contrasts.setdefault(frozenset(entry["contrast"]), tuple(entry["contrast"]))
-        elif entry["answer"] in ("good", "bad"):
-            about = {"item": name, "annotator": annotator, "good": entry["answer"] == "good"}
+        elif entry["answer"] in SINGLE:
+            skipped = entry["answer"] == "skip"
+            about = {"item": name, "annotator": annotator, "good": None if skipped else entry["answer"] == "good", "skipped": skipped}
             for item in singles.get(name, ()):  # two, where a prompt stands twice
                 where = {**about, "axis": item["axis"], "prompt_id": item["prompt_id"]}
                 labels += [{**where, "policy": policy, "seed": seed} for policy, seed in item["checkpoints"]]

@@ -11,7 +11,8 @@ Scored logs of inspect_ai (.eval or .json) and lm-eval (samples_<task>_<time>.js
 lm-eval the folder's name), the axis a record's metadata.axis or doc.axis, else the task. Several files are read as one; a folder stands
 for the logs below it.
 
-Keys of the settings: root, parents (policy -> parent), judges (judge -> axis, harmless_min, helpful_above), claims, and of a study's
+Keys of the settings: root, parents (policy -> parent), judges (judge -> axis, harmless_min, helpful_above, and accuracy: axis -> accuracy in
+percent and n), claims, and of a study's
 `analysis` contrasts, primary, all_pairs, equivalence_margin, bootstrap, discordance, sizes and text (the limits beyond which a text is
 broken). How files are read: records (the dotted path of the list within a JSON file), columns (column -> the file's name or dotted path of
 it), only (column -> the value of the records to keep), axes (the file's word -> axis), files (file -> its policy), score (which score of a
@@ -22,7 +23,6 @@ from difflib import get_close_matches
 from functools import reduce
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import pyarrow as pa
 import yaml
@@ -41,17 +41,18 @@ from hh_align.analysis import (
 from hh_align.analysis.deciding import power_of_contrasts
 from hh_align.analysis.examine_text import Replies
 from hh_align.analysis.gather_ratings import as_table, check_judges, fault, labelled, reply_facts
-from hh_align.analysis.ratings import Rated, Ratings, by_axis, checkpoints, headline, judged_axes, read_ratings, shown_judge
+from hh_align.analysis.ratings import Rated, by_axis, checkpoints, judged_axes, read_ratings
 from hh_align.config.check_facts import comparing, stating
 from hh_align.core.artifacts import provenance, read_provenance, read_table, say, write_table, write_text
 from hh_align.core.axes import AXES, THRESHOLD_KEYS
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.core.tables import RATINGS
-from hh_align.report import plot_comparisons, plot_figures, plot_retention, plot_thresholds, summarize_study
+from hh_align.report import summarize_study
 from hh_align.report.export_csv import as_csv
-from hh_align.report.figures import PLAIN, save
+from hh_align.tools import judge_gate
 from hh_align.tools.rated import files_in, read_rated
+from hh_align.tools.verdict_figures import draw
 from hh_align.tools.verdict_settings import ANALYSIS, joined, read_settings, settings_in
 
 FILES = "In {folder}/: figures/, changed_prompts.csv (which prompts changed), claims.csv (every number of a sentence)."
@@ -206,15 +207,19 @@ def replies_of(frame: pd.DataFrame, config: dict) -> Replies:
     return {(policy, int(seed)): by_axis(part.drop(columns=["policy", "seed"])) for (policy, seed), part in parts}
 
 
-def analyse(rated: Rated, config: dict, replies: Replies | None = None) -> dict[str, tuple[list[dict], pa.Schema]]:
+def analyse(
+    rated: Rated, config: dict, replies: Replies | None = None, gate: judge_gate.Gate = judge_gate.OPEN
+) -> dict[str, tuple[list[dict], pa.Schema]]:
     """Every table of the verdict by name, with its schema; that of the text is empty without `replies`."""
-    ratings, clusters, _ = rated
+    (ratings, clusters, _), reliable = rated, gate.reliable
+    gold = gate.tables["gold"][0] if gate.tables else []
     retained, changed = compute_retention.compare_with_references(ratings, config)
     texts = examine_text.examine(replies, [], {}, config | {"trained": config["order"][1:]}) if replies else []
     examined = {(row["policy"], row["seed"]): row for row in texts}
-    swept, leads, flips = sweep_thresholds.sweep(ratings, clusters, config, examined=examined)
-    compared = compare_policies.compare_policies(ratings, clusters, config, examined=examined)
+    swept, leads, flips = sweep_thresholds.sweep(ratings, clusters, config, reliable, examined)
+    compared = compare_policies.compare_policies(ratings, clusters, config, None, reliable, examined)
     undecided = power_of_contrasts(rated, pd.DataFrame(compared), config) if compared else []
+    comparing_claims = config | {"claims": comparing(config["claims"])}
     return {
         "metrics": (compute_metrics.measure(ratings, clusters, config), compute_metrics.METRICS),
         "comparisons": (compared, compare_policies.COMPARISONS),
@@ -224,35 +229,11 @@ def analyse(rated: Rated, config: dict, replies: Replies | None = None) -> dict[
         "thresholds": (swept, sweep_thresholds.THRESHOLDS),
         "threshold_leads": (leads, sweep_thresholds.LEADS),
         "threshold_flips": (flips, sweep_thresholds.FLIPS),
-        "claims": (
-            check_claims.check(ratings, clusters, config | {"claims": comparing(config["claims"])}, examined=examined),
-            check_claims.CLAIMS,
-        ),
+        "claims": (check_claims.check(ratings, clusters, comparing_claims, reliable, examined, gold), check_claims.CLAIMS),
         "power": (compute_power.questions(rated, config) + undecided, compute_power.POWER),
         "text": (texts, examine_text.TEXT),
+        **gate.tables,
     }
-
-
-def draw(tables: dict[str, pd.DataFrame], ratings: Ratings, config: dict, folder: Path) -> None:
-    """The figures, by the first judge."""
-    judge, order, first = shown_judge(config["judges"]), config["order"], config["seeds"][0]
-    rows = headline(tables["metrics"], judge)
-    compared = tables["comparisons"][tables["comparisons"]["judge"] == judge]
-    single = compared[compared["seed"] == first].drop_duplicates(["policy_b", "policy_a", "metric"])
-    retained = tables["retention"]
-    for drawn_before in folder.glob("*.svg"):
-        drawn_before.unlink()
-    with plt.rc_context(PLAIN):
-        save(plot_figures.plot_bars(rows, order), folder / "metrics.svg")
-        save(plot_figures.plot_boxes(ratings, judge, config), folder / "rewards.svg")
-        save(plot_figures.plot_means(rows, order, judge), folder / "mean_rewards.svg")
-        save(plot_thresholds.plot_curves(tables["thresholds"], tables["threshold_flips"], config, judge), folder / "thresholds.svg")
-        if len(order) > 1:
-            shown = plot_comparisons.shown(compared, judge)
-            save(plot_comparisons.plot_forest(shown, order, config["equivalence_margin"]), folder / "contrasts.svg")
-            save(plot_comparisons.plot_wins(single, order), folder / "wins.svg")
-            rows = retained[(retained["judge"] == judge) & (retained["seed"] == first)]
-            save(plot_retention.plot_flow(rows, order), folder / "retention.svg")
 
 
 def check_folder(folder: Path, made_by: dict) -> None:
@@ -266,7 +247,7 @@ def check_folder(folder: Path, made_by: dict) -> None:
 
 
 def main() -> None:
-    args = parse(__doc__, responses="paths", defaults="path", settings="path?", output="path")
+    args = parse(__doc__, responses="paths", defaults="path", settings="path?", labels="path?", output="path")
     settings = read_settings(args.settings) if args.settings else {}
     files = files_in(args.responses)
     label, frame = ", ".join(map(str, files)), read_rated(files, settings)
@@ -274,7 +255,7 @@ def main() -> None:
         require_known(label, what, set(settings.get(named, {})), sorted(set(frame[what])))
     known = reduce(joined, [*map(settings_in, files), settings])
     config = study_of(frame, known, label, yaml.safe_load(args.defaults.read_text()))
-    made_by, table = provenance(config, files), table_of(frame, config, label)
+    made_by, table = provenance(config, [*files, *([args.labels] if args.labels else [])]), table_of(frame, config, label)
     check_folder(args.output, made_by)
     if "label" in frame:
         by_default = {judge: thresholds for judge, thresholds in config["judges"].items() if judge not in known.get("judges", {})}
@@ -283,7 +264,7 @@ def main() -> None:
     rated = read_ratings(args.output / "analysis/ratings.parquet")
     say(f"{len(config['order'])} policies, {' and '.join(f'{len(rated.prompts[axis]):,} prompts on {axis}' for axis in AXES)}")
 
-    tables = {}
+    gate, tables = judge_gate.examine(known, args.labels, frame, rated, config), {}
 
     def write(name: str, rows: list[dict], schema: pa.Schema) -> None:
         path = args.output / "analysis" / f"{name}.parquet"
@@ -292,12 +273,18 @@ def main() -> None:
         write_text(args.output / "report" / f"{name}.csv", as_csv(written.to_pylist(), written.schema.names))
         tables[name] = written.to_pandas()
 
-    for name, told in analyse(rated, config, replies_of(frame, config)).items():
+    for name, told in analyse(rated, config, replies_of(frame, config), gate).items():
         write(name, *told)
     if facts := check_facts.check_facts(stating(config["claims"]), sorted(args.output.glob("analysis/*.parquet"))):
         write("facts", facts, check_facts.FACTS)
     draw(tables, rated.ratings, config, args.output / "report/figures")
-    about = config | {"study": args.output.name, "folder": str(args.output), "synthetic": False, "same_source": []}
+    about = config | {
+        "study": args.output.name,
+        "folder": str(args.output),
+        "synthetic": False,
+        "same_source": [],
+        "unknown_judges": gate.unknown,
+    }
     empty = {name: summarize_study.frame(None, columns) for name, columns in summarize_study.COLUMNS.items()}
     text = summarize_study.summary(about, empty | tables | {"leads": tables["threshold_leads"]}, {}, FILES)
     write_text(args.output / "report/summary.txt", text)

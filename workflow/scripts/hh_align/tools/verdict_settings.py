@@ -13,6 +13,7 @@ from hh_align.config.check_texts import check_sentences
 from hh_align.config.resolve import SCHEMA, Validator, explain, read_schema
 from hh_align.core.axes import AXES, THRESHOLD_KEYS
 from hh_align.core.errors import StudyError
+from hh_align.tools.judge_gate import SAID
 from hh_align.tools.rated import KINDS
 
 ANALYSIS = ("contrasts", "primary", "all_pairs", "equivalence_margin", "bootstrap", "discordance", "sizes", "text")
@@ -32,7 +33,12 @@ def read_settings(path: Path) -> dict:
     """The settings, checked against the parts of the config's schema that they share. Raises StudyError with one message."""
     study = read_schema(SCHEMA)
     parts = study["properties"]
-    judge_keys = {"axis": {"enum": [*AXES, "both"]}, "harmless_min": {"type": "number"}, "helpful_above": {"type": "number"}}
+    judge_keys = {
+        "axis": {"enum": [*AXES, "both"]},
+        "harmless_min": {"type": "number"},
+        "helpful_above": {"type": "number"},
+        "accuracy": SAID,
+    }
     schema = {
         "$defs": study["$defs"]
         | {"name": {"type": "string", "minLength": 1}},  # a study's name folders, those in a file of ratings nothing

@@ -1,0 +1,88 @@
+"""What is known of the judges whose ratings somebody brings: their accuracy, as the settings say, and people's labels of the responses."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+
+from hh_align.analysis.correct_by_labels import AGREEMENT, GOLD, by_labels
+from hh_align.analysis.labels import LABELS, item_of, read_labels
+from hh_align.analysis.ratings import Rated, judged_axes
+from hh_align.analysis.statistics import wilson
+from hh_align.core.axes import AXES
+from hh_align.core.errors import StudyError
+
+ACCURACY = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["accuracy", "n"],
+    "properties": {"accuracy": {"type": "number", "minimum": 0, "maximum": 100}, "n": {"type": "integer", "minimum": 1}},
+}
+SAID = {"type": "object", "minProperties": 1, "additionalProperties": False, "properties": {axis: ACCURACY for axis in AXES}}
+"""Schema of a judge's accuracy per axis: in which percent of n pairs it prefers the reply that people prefer."""
+JUDGE = pa.schema(
+    [(name, pa.string()) for name in ("judge", "axis", "subset", "format", "part")]
+    + [("own_subset", pa.bool_()), ("n", pa.int64())]
+    + [(name, pa.float64()) for name in ("accuracy", "ci_low", "ci_high")]
+)
+
+
+class Gate(NamedTuple):
+    """What the verdict is held against."""
+
+    reliable: dict[tuple[str, str], bool | None]
+    """(judge, axis) -> whether the judge is above chance, by its accuracy, else by its agreement with the labels"""
+    tables: dict[str, tuple[list[dict], pa.Schema]]
+    unknown: list[str]
+    """A sentence for each judge of which nothing is known on an axis."""
+
+
+OPEN = Gate({}, {}, [])
+
+
+def said_rows(settings: dict, config: dict) -> list[dict]:
+    """The judges' accuracy as the settings say, with Wilson's interval. Raises StudyError for an axis that is not the judge's."""
+    rows = []
+    for judge, entry in settings.get("judges", {}).items():
+        for axis, said in entry.get("accuracy", {}).items():
+            if axis not in judged_axes(config["judges"][judge]):
+                raise StudyError(f"judges: {judge}: accuracy: the judge does not speak about {axis}.")
+            low, high = wilson(said["accuracy"] / 100 * said["n"], said["n"])
+            about = {"judge": judge, "axis": axis, "subset": f"{axis}, as the settings say", "format": "as evaluated", "part": "all"}
+            rows.append({**about, "own_subset": True, **said, "ci_low": 100 * low, "ci_high": 100 * high})
+    return rows
+
+
+def items_of(frame: pd.DataFrame, root: str) -> dict[tuple[str, int, str], str] | None:
+    """(policy, seed, prompt_id) -> the item of the response; None where the file lacks a prompt or a response."""
+    if not {"prompt", "response"} <= set(frame) or frame[["prompt", "response"]].isna().any(axis=None):
+        return None
+    return {
+        (row.policy, 0 if row.policy == root else int(row.seed), row.prompt_id): item_of(row.axis, row.prompt, row.response)
+        for row in frame.itertuples()
+    }
+
+
+def examine(settings: dict, labels: Path | None, frame: pd.DataFrame, rated: Rated, config: dict) -> Gate:
+    """The gate of a verdict on these ratings; frame: the rows of the files that brought them.
+
+    A judge whose accuracy has a lower end of at most 50 %, or without accuracy a kappa with the labels of at most 0, ranks nothing.
+    """
+    judge, gold, agreement = said_rows(settings, config), [], []
+    if labels:
+        parts = [claim["parts"] for claim in config["claims"] if "parts" in claim]
+        read = read_labels(labels, rated.ratings, items_of(frame, config["order"][0]))
+        gold, agreement = by_labels(read, labels, rated, config | {"seed": 1, "claim_parts": parts})
+    agreed = {(row["rater_a"], row["axis"]): row for row in agreement if row["rater_b"] == LABELS and row["policy"] is None}
+    reliable = {key: None if row["ci_low"] is None else row["ci_low"] > 0 for key, row in agreed.items()}
+    reliable |= {(row["judge"], row["axis"]): row["ci_low"] > 50 for row in judge}
+    unknown = []
+    for name, thresholds in config["judges"].items():
+        if axes := [axis for axis in judged_axes(thresholds) if (name, axis) not in reliable]:
+            unknown.append(
+                f"Nothing is known about the judge {name} on {' and '.join(axes)}: what it says there may be chance. Its accuracy (judges: {name}: "
+                "accuracy in SETTINGS) or labels of some responses (LABELS) would tell."
+            )
+    tables = {"judge": (judge, JUDGE), "gold": (gold, GOLD), "label_agreement": (agreement, AGREEMENT)}
+    return Gate(reliable, tables, unknown)
