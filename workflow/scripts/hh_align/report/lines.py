@@ -3,7 +3,7 @@
 import pandas as pd
 
 from hh_align.analysis.verdict import CLAUSES
-from hh_align.core.axes import PROMPT_NAMES, WINS
+from hh_align.core.axes import PROMPT_NAMES, RATES, WINS
 
 MARK = " !"
 NOT_MEASURED = "not measured here"
