@@ -124,6 +124,7 @@ def test_a_moved_study_stays_exact(moved, edit):
 def test_an_artifact_of_another_time_is_made_again(moved):
     path = moved.path / "results/paper/analysis/metrics.parquet"
     before = path.read_bytes()
+    (moved.path / "results/paper/timings/generate_responses/base-seed-0.json").write_text("of another time, which decides nothing")
     path.write_bytes(b"restored from elsewhere")
     date(path, OLD)
     assert "compute_metrics" in moved.planned()

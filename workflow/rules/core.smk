@@ -15,9 +15,8 @@ rule step:
     params:
         options=options,
         more="",
-        record=recorded,
     shell:
-        "python -m {params.script} --config {params.cfg:q} {params.options} {params.more} 2>&1 | tee {log:q}; record {params.record}"
+        "python -m {params.script} --config {params.cfg:q} {params.options} {params.more} 2>&1 | tee {log:q}"
 
 
 rule step_on_device:
@@ -35,12 +34,10 @@ rule step_on_device:
     params:
         options=options_of_long_step,
         more="",
-        record=recorded,
     shell:
         r"""
         python -m {params.script} --config {params.cfg:q} --threads {threads} \
             {params.options} {params.more} 2>&1 | tee {log:q}
-        record {params.record}
         """
 
 
@@ -61,11 +58,9 @@ rule launched_step:
     params:
         options=options_of_long_step,
         more="",
-        record=recorded,
         besides=launcher_settings,
     shell:
         r"""
         launch {resources.processes} {params.script} --config {params.cfg:q} --seed {wildcards.seed} --threads {threads} \
             --checkpoint-seconds {resources.checkpoint_seconds} {params.options} {params.more} 2>&1 | tee {log:q}
-        record {params.record}
         """

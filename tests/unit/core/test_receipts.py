@@ -7,7 +7,16 @@ import pyarrow as pa
 import pytest
 
 from hh_align.core.artifacts import sha256, write_json, write_table
-from hh_align.core.receipts import differences, known_differences, own_provenance, read_receipt, receipt_path, summed, write_receipt
+from hh_align.core.receipts import (
+    differences,
+    known_differences,
+    own_provenance,
+    read_receipt,
+    receipt_path,
+    receipts_of,
+    summed,
+    write_receipt,
+)
 from hh_align.core.sums import MARGIN, Sums
 
 LATER = "hh_align.core.sums.time.time_ns"
@@ -105,7 +114,17 @@ def test_an_input_that_changed_while_it_was_read_fits_nothing(tmp_path):
         assert before == "ratings.csv changed while it was read"
 
 
-@pytest.mark.parametrize("content", ["", "[]", "null", '{"asked": 1}', "\0"])
+def test_by_what_does_not_count_nothing_differs_and_no_study_of_another_name_has_made_it(tmp_path):
+    path = receipt_path(str(tmp_path / "results/x/rewards.parquet"))
+    write_receipt(path, ASKED, INPUTS, OUTPUTS, {"x/timings/rewards.json": "4" * 64})
+    assert differences(read_receipt(path), ASKED, INPUTS, OUTPUTS) == []
+    (kept,) = receipts_of(tmp_path / "results/x")
+    assert kept.artifact == tmp_path / "results/x/rewards.parquet" and kept.study == "x"
+    assert kept.made() == {"rewards.parquet": "2" * 64, "timings/rewards.json": "4" * 64}
+    assert kept._replace(study="xx").made() == {}
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", '{"asked": 1}', '{"asked": {}, "inputs": {}, "outputs": [], "uncounted": {}}', "\0"])
 def test_a_damaged_receipt_is_none(tmp_path, content):
     (tmp_path / "receipt.json").write_text(content)
     assert read_receipt(tmp_path / "receipt.json") is None and read_receipt(tmp_path / "none.json") is None

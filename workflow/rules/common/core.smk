@@ -36,7 +36,6 @@ from hh_align.core.code_hash import code_hash
 from hh_align.core.errors import StudyError
 from hh_align.models.folders import JUDGE_FILES, POLICY_FILES
 
-# a job ends with the sums of its outputs (record), which `make verify` compares
 # jobs run the Python that runs Snakemake, activated or not, and the package here, installed or not, whatever lies in the working
 # directory; a prefix of our own replaces Snakemake's strict mode. OpenMP's threads spin only shortly at a barrier, then sleep: spinning, they take the cores from others
 PREFIX = (
@@ -45,9 +44,6 @@ PREFIX = (
     "export GOMP_SPINCOUNT=${{GOMP_SPINCOUNT:-10000}}; "
     'launch() {{ if [ "$1" = 1 ]; then python -m "${{@:2}}"; else python -m hh_align.models.devices "$1" '
     f'accelerate launch --config_file {shlex.quote(str(CHECKOUT / "workflow/accelerate.yaml"))} --num_processes "$1" --module "${{{{@:2}}}}"; fi; }}}}; '
-    'record() {{ if [ $# = 0 ]; then return; fi; local note="$1/sums/$2.sha256" sum="sha256sum"; command -v sha256sum > /dev/null || sum="shasum -a 256"; '
-    'rm -f "$note"; {{ mkdir -p "$(dirname "$note")" && (cd "$1" && shift && $sum "$@") > "$note.tmp" && mv "$note.tmp" "$note"; }} '
-    '|| echo "no sums could be noted for $note: make verify cannot tell whether these files are damaged" >&2; }}; '
 )
 
 OWN_CONFIG = "" if HOME or not workflow.modifier.is_main_snakefile() or not Path("config/config.yaml").is_file() else "config/config.yaml"
@@ -113,14 +109,6 @@ def options(wildcards, input, output):
 
 def paths(value):
     return [str(value)] if isinstance(value, str) else [str(path) for path in value]
-
-
-def recorded(wildcards, output):
-    """What `record` notes the sums of when a step has ended: the study's folder, then the step's outputs in it, but for the files that a
-    manifest speaks for."""
-    known = set(paths(output.get("files", [])))
-    names = [os.path.relpath(path, STUDY) for path in paths(output) if path.startswith(f"{STUDY}/") and path not in known]
-    return "" if IN_BUCKET or not names else shlex.join([STUDY, *names])
 
 
 def options_of_long_step(wildcards, input, output):

@@ -76,14 +76,15 @@ class Receipts(FilePersistence):
         """Leave the job's receipt; none where it has failed and its outputs go."""
         self.judged.pop(job, None)
         self.unknown.pop(made_by(job)[0], None)
-        inputs, outputs = receipts.summed(read_by(job), self.sums), receipts.summed(made_by(job), self.sums)
+        inputs, outputs, uncounted = (receipts.summed(files(job), self.sums) for files in (read_by, made_by, made_beside))
         if None in outputs.values():
             return
         begun = self.begun.get(job, inputs)
         changed = [name for name, total in inputs.items() if begun[name] != total]
         for name in changed:
             logger.warning(f"{name} has changed while {job.rule.name} read it: the next run makes {made_by(job)[0]} again.")
-        receipts.write_receipt(receipts.receipt_path(made_by(job)[0]), asked_of(job), inputs | dict.fromkeys(changed), outputs)
+        path = receipts.receipt_path(made_by(job)[0])
+        receipts.write_receipt(path, asked_of(job), inputs | dict.fromkeys(changed), outputs, uncounted)
 
     def has_metadata(self, job):
         return self.changes(job) is not None or super().has_metadata(job)
@@ -134,6 +135,11 @@ def read_by(job):
 def made_by(job):
     uncounted = {str(path) for name in UNCOUNTED & set(job.output.keys()) for path in paths(job.output[name])}
     return [str(path) for path in job.output if str(path) not in uncounted]
+
+
+def made_beside(job):
+    """Of the outputs that do not decide what is due those that no manifest speaks for: `make verify` compares them."""
+    return [str(path) for path in paths(job.output.get("timing", [])) if Path(path).is_file()]
 
 
 if not IN_BUCKET:

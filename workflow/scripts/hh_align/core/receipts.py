@@ -1,14 +1,17 @@
-"""Receipts: what each job of a study was asked, read and made, kept with the study. They alone decide whether an artifact is due."""
+"""Receipts: what each job of a study was asked, read and made, kept with the study. They alone decide whether an artifact is due, and say to
+`make verify` what its bytes were."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from hh_align.core.artifacts import logical_name, write_json
 from hh_align.core.sums import Sums
 
 FOLDER = "receipts"
+PARTS = ("asked", "inputs", "outputs", "uncounted")
 SHOWN = 8
 """Digits of a sum that people are shown."""
 LONGEST = 80
@@ -28,9 +31,41 @@ def read_receipt(path: Path) -> dict | None:
     """A receipt; None where there is none that can be read."""
     try:
         receipt = json.loads(path.read_text(encoding="utf-8"))
-        return receipt if {"asked", "inputs", "outputs"} <= set(receipt) else None
-    except (OSError, ValueError, TypeError):
+        return receipt if all(isinstance(receipt[part], dict) for part in PARTS) else None
+    except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+class Kept(NamedTuple):
+    """A receipt as it lies on disk.
+
+    artifact: its job's first output; content: None where it cannot be read; study: what it calls the study, whose folder may have had another
+    name when it was written.
+    """
+
+    path: Path
+    artifact: Path
+    content: dict | None
+    study: str
+
+    def made(self) -> dict[str, str]:
+        """Files of the study that the job has made -> their sums, by their paths in the study's folder."""
+        made = self.content["outputs"] | self.content["uncounted"] if self.content else {}
+        return {name.removeprefix(f"{self.study}/"): total for name, total in made.items() if name.startswith(f"{self.study}/")}
+
+    def forgotten(self) -> set[str]:
+        """Those of them that were taken away on purpose."""
+        return set(self.content.get("forgotten", [])) if self.content else set()
+
+
+def receipts_of(folder: Path) -> Iterator[Kept]:
+    """A study's receipts, and those of the downloads beside it, which hold the times of downloading."""
+    for home in (folder, folder.parent / "hub"):
+        for path in sorted((home / FOLDER).rglob("*.json")):
+            content = read_receipt(path)
+            first = next(iter(content["outputs"]), "") if content and home == folder else ""
+            artifact = home / path.relative_to(home / FOLDER).with_suffix("")
+            yield Kept(path, artifact, content, first.partition("/")[0] or folder.name)
 
 
 def own_provenance(output: str) -> dict | None:
@@ -69,10 +104,12 @@ def summed(paths: Iterable[str], sums: Sums) -> dict[str, str | None]:
     return found
 
 
-def write_receipt(path: Path, asked: dict, inputs: Mapping[str, str | None], outputs: Mapping[str, str | None]) -> None:
-    """asked: what the step was told (config, code, …); inputs and outputs: logical name -> sum. A sum of None is one that nobody knows, as of
-    an input that changed while the step ran: it fits nothing."""
-    write_json(path, {"asked": asked, "inputs": dict(inputs), "outputs": dict(outputs)})
+def write_receipt(
+    path: Path, asked: dict, inputs: Mapping[str, str | None], outputs: Mapping[str, str], uncounted: Mapping[str, str] | None = None
+) -> None:
+    """asked: what the step was told (config, code, …); inputs, outputs, and outputs by which nothing is due (`uncounted`, times): logical
+    name -> sum. An input's sum of None is one that nobody knows, as it changed while the step ran: it fits nothing."""
+    write_json(path, {"asked": asked, "inputs": dict(inputs), "outputs": dict(outputs), "uncounted": dict(uncounted or {})})
 
 
 def differences(receipt: dict, asked: dict, inputs: Mapping[str, str | None], outputs: Mapping[str, str | None]) -> list[tuple[str, str]]:

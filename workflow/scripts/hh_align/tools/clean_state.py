@@ -1,4 +1,4 @@
-"""Remove what ended jobs of a study have left behind: state to continue from, temporary files, sums of files that are gone. What is at work keeps its own."""
+"""Remove what ended jobs of a study have left behind: state to continue from, temporary files. Files that were taken away are no longer missed. What is at work keeps its own."""
 
 import fcntl
 import re
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import psutil
 
-from hh_align.core.artifacts import say
+from hh_align.core.artifacts import say, write_json
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
+from hh_align.core.receipts import receipts_of
 from hh_align.core.state import replaced
-from hh_align.tools.sums import forget_missing
 
 
 def clean(folder: Path) -> tuple[int, int]:
@@ -41,13 +41,25 @@ def clean(folder: Path) -> tuple[int, int]:
     return states, files
 
 
+def forget_missing(folder: Path) -> int:
+    """Note in their receipts which files of a study are gone, so that `make verify` does not miss them; how many were noted. One that comes
+    back is compared again."""
+    noted = set()
+    for receipt in receipts_of(folder):
+        gone = {name for name in receipt.made() if not (folder / name).is_file()} - receipt.forgotten()
+        if gone:
+            write_json(receipt.path, receipt.content | {"forgotten": sorted(gone | receipt.forgotten())})
+        noted |= gone
+    return len(noted)
+
+
 def main() -> None:
     args = parse(__doc__, folder="path")
     if not args.folder.is_dir():
         raise StudyError(f"{args.folder}: no such study.")
     states, files = clean(args.folder)
-    forgotten = forget_missing(args.folder)
-    say(f"{args.folder}: {states} state folders and {files} temporary files removed, sums of {forgotten} files that are gone forgotten")
+    gone = forget_missing(args.folder)
+    say(f"{args.folder}: {states} state folders and {files} temporary files removed, {gone} files that are gone forgotten")
 
 
 if __name__ == "__main__":

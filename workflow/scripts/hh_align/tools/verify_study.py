@@ -1,4 +1,4 @@
-"""Check every file of a study that is meant to be kept: as it was when its step ended, readable, and made from the inputs that lie there. Changes nothing."""
+"""Check every file of a study that is meant to be kept: as it was when its job ended, readable, and made from the inputs that lie there. Changes nothing."""
 
 import json
 from pathlib import Path
@@ -6,13 +6,46 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hh_align.core.artifacts import logical_name, read_provenance, say, sha256
+from hh_align.core.artifacts import CHECKOUT, logical_name, read_provenance, say, sha256
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
-from hh_align.tools.sums import kept_files, sum_faults
-from hh_align.tools.verify_receipts import outside_faults
+from hh_align.core.receipts import FOLDER, receipts_of
 
+NOT_KEPT = ("state", "logs", "benchmarks", "labels", "answers", FOLDER)
+"""Folders of a study that are not looked at: what a run leaves on its way, and answers, which carry a sum in every line."""
 SHOWN = 3
+
+
+def kept_files(folder: Path) -> list[Path]:
+    """The files of a study that are meant to be kept, but for those that its runs, no step, write into its folder."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.relative_to(folder).parts[0] not in NOT_KEPT)
+    return sorted(
+        path for path in files if len(path.relative_to(folder).parts) > 1 and path.name != "partial.html" and not is_leftover(path)
+    )
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a file is what a kill or a damage has left: a half written one, or one that was moved aside."""
+    return any(part.endswith((".tmp", ".damaged")) for part in path.parts)
+
+
+def sum_faults(folder: Path, present: dict[Path, str]) -> tuple[dict[Path, str], set[Path]]:
+    """(file -> what is wrong with it by the receipts, files of which none holds a sum). Two jobs have made one file where the config has
+    changed which of them does.
+
+    present: a kept file -> its sha256.
+    """
+    known: dict[Path, set[str]] = {}
+    for receipt in receipts_of(folder):
+        for name, total in receipt.made().items():
+            if folder / name in present or name not in receipt.forgotten():
+                known.setdefault(folder / name, set()).add(total)
+    faults = {
+        path: "damaged, or changed since its job ended" if path in present else "missing"
+        for path, sums in sorted(known.items())
+        if present.get(path) not in sums
+    }
+    return faults, set(present) - set(known)
 
 
 def manifest_faults(manifest: Path, present: dict[Path, str]) -> dict[Path, str]:
@@ -50,7 +83,7 @@ def read_inputs(artifacts: list[Path], unknown: set[Path]) -> tuple[dict[Path, d
 def study_faults(folder: Path) -> tuple[int, list[str], list[Path]]:
     """(files looked at, what is wrong with them, files of which nothing says what they were)."""
     present = {path: sha256(path) for path in kept_files(folder)}
-    wrong, unreadable, unknown = sum_faults(folder, present)
+    wrong, unknown = sum_faults(folder, present)
     for manifest in (path for path in present if path.name == "manifest.json"):
         wrong |= manifest_faults(manifest, present)
         unknown -= set(map(manifest.parent.joinpath, names_of(manifest)))
@@ -68,11 +101,7 @@ def study_faults(folder: Path) -> tuple[int, list[str], list[Path]]:
         for name, recorded in read.items()
         if sums.get(name, recorded) != recorded
     ]
-    return (
-        len(present) + len(downloads),
-        [*unreadable, *(f"{path}: {why}" for path, why in sorted(wrong.items())), *others],
-        sorted(unknown),
-    )
+    return len(present) + len(downloads), [*(f"{path}: {why}" for path, why in sorted(wrong.items())), *others], sorted(unknown)
 
 
 def names_of(manifest: Path) -> list[str]:
@@ -83,6 +112,39 @@ def names_of(manifest: Path) -> list[str]:
         return []
 
 
+def place(name: str, folder: Path) -> Path | None:
+    """Where a file of this logical name lies: beside the study, in the working directory or in the checkout; None where it is elsewhere."""
+    return next((path for base in (folder.parent, Path.cwd(), CHECKOUT) if (path := base / name).is_file()), None)
+
+
+def outside_faults(folder: Path) -> tuple[list[str], list[str]]:
+    """(receipts that are damaged, and artifacts that were made from other files than those of now, which come from outside the study; names of
+    files that lie elsewhere)."""
+    faults, sums, elsewhere = [], {}, set()
+    for receipt in receipts_of(folder):
+        if receipt.content is None:
+            faults.append(f"{receipt.artifact}: its receipt is damaged")
+            continue
+        for name, recorded in receipt.content["inputs"].items():
+            if name.startswith((f"{receipt.study}/", "hub/")):
+                continue
+            if name not in sums:
+                found = place(name, folder)
+                sums[name] = sha256(found) if found else None
+            if recorded is None:
+                faults.append(f"{receipt.artifact}: {name} changed while it was read")
+            elif sums[name] is None:
+                elsewhere.add(name)
+            elif sums[name] != recorded:
+                faults.append(f"{receipt.artifact}: was made from another {name}")
+    return faults, sorted(elsewhere)
+
+
+def some(names: list) -> str:
+    """The first of many, to be read."""
+    return f"{', '.join(map(str, names[:SHOWN]))}{', …' if names[SHOWN:] else ''}"
+
+
 def main() -> None:
     args = parse(__doc__, folder="path")
     if not args.folder.is_dir():
@@ -90,14 +152,16 @@ def main() -> None:
             f"{args.folder}: no such study. Existing: {', '.join(sorted(path.name for path in Path('results').glob('*'))) or 'none'}."
         )
     count, faults, unknown = study_faults(args.folder)
-    faults += outside_faults(args.folder)
+    others, elsewhere = outside_faults(args.folder)
+    faults += others
     for fault in faults:
         say(fault)
+    if elsewhere:
+        say(f"{len(elsewhere)} files of another place were not looked at ({some(elsewhere)}): snakemake -n holds them against the receipts")
     if unknown:
-        say(
-            f"of {len(unknown)} files no sum was noted ({', '.join(map(str, unknown[:SHOWN]))}{', …' if unknown[SHOWN:] else ''}): "
-            "a changed byte may not be seen in them"
-        )
+        say(f"of {len(unknown)} files no receipt holds a sum ({some(unknown)}): a changed byte may not be seen in them")
+    if not any((args.folder / FOLDER).rglob("*.json")):
+        say(f"{args.folder} has no receipts: no file is missed that is gone, and none of your own that has changed since is named")
     if faults:
         raise StudyError(f"{len(faults)} of {count} artifacts are wrong. Delete them; the next run rebuilds them.")
     say(f"{args.folder}: {count} artifacts, all as they were made")
