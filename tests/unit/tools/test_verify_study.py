@@ -143,7 +143,7 @@ def test_files_without_a_sum_are_counted_and_their_tables_read_whole(study):
     status, output = verified(study)
     without = "mine/data/d/preferences.parquet, mine/models/base/manifest.json, mine/report/index.html, …"
     assert status == 0 and output.startswith(f"of 4 files no receipt holds a sum ({without}): a changed byte")
-    assert "mine has no receipts: no file is missed that is gone" in output
+    assert "mine has no receipts: files that are gone" in output
     path = study / "data/d/preferences.parquet"
     content = path.read_bytes()
     path.write_bytes(content[:40] + bytes([content[40] ^ 1]) + content[41:])

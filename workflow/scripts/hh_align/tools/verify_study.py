@@ -161,7 +161,7 @@ def main() -> None:
     if unknown:
         say(f"of {len(unknown)} files no receipt holds a sum ({some(unknown)}): a changed byte may not be seen in them")
     if not any((args.folder / FOLDER).rglob("*.json")):
-        say(f"{args.folder} has no receipts: no file is missed that is gone, and none of your own that has changed since is named")
+        say(f"{args.folder} has no receipts: files that are gone, and files of yours that have changed since, are not seen")
     if faults:
         raise StudyError(f"{len(faults)} of {count} artifacts are wrong. Delete them; the next run rebuilds them.")
     say(f"{args.folder}: {count} artifacts, all as they were made")
