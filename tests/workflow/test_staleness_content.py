@@ -7,6 +7,10 @@ import pytest
 from staleness import ANALYSIS, BESIDE, DPO, JUDGED, NEW_PROMPTS, POLICIES, SFT, drifted, evaluated, made, rescored
 from study_folder import StudyFolder
 
+from hh_align.core.artifacts import sha256
+from hh_align.models.folders import JUDGE_FILES, POLICY_FILES
+from hh_align.tools.verify_study import kept_files, sum_faults
+
 STUDY = """
 datasets: {hh: {source: local, path: pairs, splits: [test], train_split: test}}
 models: {base: {source: local, path: model}}
@@ -119,6 +123,15 @@ def test_a_moved_study_stays_exact(moved, edit):
     name, old, new, expected = EDITS[edit]
     with moved.edited(name, old, new) if old else moved.edited(name, end=new):
         assert moved.planned() == expected
+
+
+def test_of_every_file_but_those_of_models_a_receipt_holds_the_sum(paper):
+    # also of the times of downloads, whose receipts lie with these
+    folder = paper.path / "results/paper"
+    present = {path: sha256(path) for path in kept_files(folder)}
+    wrong, unknown = sum_faults(folder, present)
+    assert wrong == {} and len(present) > 100 and any("timings/fetch_hub" in str(path) for path in present)
+    assert {path.name for path in unknown} == {*POLICY_FILES, *JUDGE_FILES}
 
 
 def test_an_artifact_of_another_time_is_made_again(moved):
