@@ -185,20 +185,11 @@ use rule step as export_csv with:
 
 use rule step as summarize_study with:
     input:
-        metrics="<results>/analysis/metrics.parquet",
-        comparisons="<results>/analysis/comparisons.parquet",
-        retention="<results>/analysis/retention.parquet",
-        power="<results>/analysis/power.parquet",
+        **tables_of_summary(),
         leads="<results>/analysis/threshold_leads.parquet",
         judge=judge_examination(),
         gold=gold_files("gold"),
         label_agreement=gold_files("label_agreement"),
-        pairwise="<results>/analysis/pairwise.parquet" if PAIRWISE else [],
-        claims="<results>/analysis/claims.parquet",
-        facts="<results>/analysis/facts.parquet" if FACTS else [],
-        length="<results>/analysis/length.parquet",
-        displacement="<results>/analysis/displacement.parquet" if displacement_files() else [],
-        text="<results>/analysis/text.parquet",
         published=local(of_workflow("resources/published.yaml")),
     output:
         report("<results>/report/summary.txt", caption="../report/summary.rst", category="Tables", labels={"table": "summary"}),

@@ -114,6 +114,13 @@ def training_plot_config(wildcards):
     return as_json(order=POLICIES, trained=trained, trainers={policy: method_of(policy)["trainer"] for policy in TRAINED})
 
 
+def tables_of_summary():
+    """What the summary reads of the analysis under the table's own name."""
+    always = ["metrics", "comparisons", "retention", "power", "claims", "length", "text"]
+    asked = [("pairwise", PAIRWISE), ("facts", FACTS), ("displacement", displacement_files())]
+    return {name: f"<results>/analysis/{name}.parquet" for name in always + [name for name, there in asked if there]}
+
+
 def summary_config(wildcards):
     return analysis_config(
         study=config["study"],

@@ -67,35 +67,46 @@ def page_and_policy() -> tuple[bytes, str]:
     return page, f"default-src 'none'; connect-src 'self'; {own}; base-uri 'none'; form-action 'none'"
 
 
+class LocalHandler(BaseHTTPRequestHandler):
+    """Answers to requests from a page of this machine only, and without a word in the terminal."""
+
+    timeout = SILENCE
+    policy = ""
+    """Content-Security-Policy of every answer."""
+
+    def send(self, status: int, body: bytes, kind: str) -> None:
+        self.send_response(status)
+        for name, value in (("Content-Type", kind), ("Content-Length", len(body)), ("Content-Security-Policy", self.policy)):
+            self.send_header(name, str(value))
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def reply(self, status: int, value: object) -> None:
+        self.send(status, json.dumps(value).encode(), "application/json")
+
+    def is_local(self) -> bool:
+        """Only a page from here may ask: another site's name for this machine, or its form, is refused."""
+        names = {f"{host}:{self.server.server_port}" for host in ("127.0.0.1", "localhost")}
+        origin = self.headers.get("Origin")
+        if self.headers.get("Host") in names and (origin is None or origin.removeprefix("http://") in names):
+            return True
+        self.reply(403, {"error": "this page is for 127.0.0.1 only"})
+        return False
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 def serve(items: list[dict], answers: Answers, study: Study, folder: Path, port: int, asking: Asking | None = None) -> ThreadingHTTPServer:
     """A server on 127.0.0.1: GET / (the page), GET /items, GET /standing (what is known, of drawn items), POST /answers. asking: where the
     items come one after another."""
-    page, policy = page_and_policy()
+    page, its_policy = page_and_policy()
     known, one_at_a_time = {item["item"]: item for item in items}, threading.Lock()
 
-    class Handler(BaseHTTPRequestHandler):
-        timeout = SILENCE
-
-        def send(self, status: int, body: bytes, kind: str) -> None:
-            self.send_response(status)
-            for name, value in (("Content-Type", kind), ("Content-Length", len(body)), ("Content-Security-Policy", policy)):
-                self.send_header(name, str(value))
-            self.send_header("X-Content-Type-Options", "nosniff")
-            self.send_header("Cache-Control", "no-store")
-            self.end_headers()
-            self.wfile.write(body)
-
-        def reply(self, status: int, value: object) -> None:
-            self.send(status, json.dumps(value).encode(), "application/json")
-
-        def is_local(self) -> bool:
-            """Only a page from here may ask: another site's name for this machine, or its form, is refused."""
-            names = {f"{host}:{self.server.server_port}" for host in ("127.0.0.1", "localhost")}
-            origin = self.headers.get("Origin")
-            if self.headers.get("Host") in names and (origin is None or origin.removeprefix("http://") in names):
-                return True
-            self.reply(403, {"error": "this page is for 127.0.0.1 only"})
-            return False
+    class Handler(LocalHandler):
+        policy = its_policy
 
         def do_GET(self) -> None:
             if not self.is_local():
@@ -123,9 +134,6 @@ def serve(items: list[dict], answers: Answers, study: Study, folder: Path, port:
             with one_at_a_time:
                 kept = keep_drawn(item, answer, answers, asking, known) if asking else keep(item, answer, answers, study, folder)
             self.reply(*kept)
-
-        def log_message(self, *_: object) -> None:
-            pass
 
     return ThreadingHTTPServer(("127.0.0.1", port), Handler)
 

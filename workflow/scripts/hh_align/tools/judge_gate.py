@@ -6,12 +6,14 @@ from typing import NamedTuple
 import pandas as pd
 import pyarrow as pa
 
+from hh_align.analysis import examine_judge
 from hh_align.analysis.correct_by_labels import AGREEMENT, GOLD, by_labels
 from hh_align.analysis.labels import LABELS, item_of, read_labels
 from hh_align.analysis.ratings import Rated, judged_axes
 from hh_align.analysis.statistics import wilson
 from hh_align.core.axes import AXES
 from hh_align.core.errors import StudyError
+from hh_align.core.tables import columns_of
 
 ACCURACY = {
     "type": "object",
@@ -21,11 +23,7 @@ ACCURACY = {
 }
 SAID = {"type": "object", "minProperties": 1, "additionalProperties": False, "properties": {axis: ACCURACY for axis in AXES}}
 """Schema of a judge's accuracy per axis: in which percent of n pairs it prefers the reply that people prefer."""
-JUDGE = pa.schema(
-    [(name, pa.string()) for name in ("judge", "axis", "subset", "format", "part")]
-    + [("own_subset", pa.bool_()), ("n", pa.int64())]
-    + [(name, pa.float64()) for name in ("accuracy", "ci_low", "ci_high")]
-)
+JUDGE = columns_of(examine_judge.JUDGE, "judge", "axis", "subset", "format", "part", "own_subset", "n", "accuracy", "ci_low", "ci_high")
 
 
 class Gate(NamedTuple):
