@@ -140,6 +140,7 @@ class PageStudy:
             tables[name] = pq.read_table(self.folder / f"analysis/{name}.parquet").to_pandas()
         found = check_facts.check_facts(self.config["claims"][1:], sorted(self.folder.glob("analysis/*.parquet")))
         write_table(self.folder / "analysis/facts.parquet", found, check_facts.FACTS, self.made_by)
+        write_text(self.folder / "report/facts.csv", "")
         draw(tables, rated.ratings, self.config, self.folder / "report/figures")
         self.make_up()
         rows = [

@@ -149,6 +149,6 @@ def test_what_stands_against_a_policys_text_fits_a_phone_and_is_accessible(tmp_p
     for scheme in ("light", "dark"):
         page = visit(study.render_report(), "#text", PHONE, color_scheme=scheme)
         assert page.evaluate("document.documentElement.scrollWidth") == 390
-        assert page.locator("#verdict .caveat").count() == 6 and page.locator("#contrasts .caveat").first.is_visible()
+        assert page.locator("#verdict .caveat").count() == 9 and page.locator("#contrasts .caveat").first.is_visible()
         violations = Axe().run(page).response["violations"]
         assert [rule["id"] for rule in violations if rule["impact"] in ("serious", "critical")] == []

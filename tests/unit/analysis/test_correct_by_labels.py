@@ -85,8 +85,8 @@ def test_the_interval_for_all_contrasts_at_once_agrees_with_the_verdict(study):
     rated, truth = read_ratings(study[1]), study[2].assign(annotator="me")
     truth["good"] |= (truth["policy"] == "sft") & (truth["axis"] == "helpfulness")
     both = CONFIG | {"contrasts": [["sft", "base"], ["base", "sft"]]}
-    rows = [row for row in correct(settle(truth, rated.ratings), rated, both) if row["policy_a"]]
-    alone = correct(settle(truth, rated.ratings), rated, both | {"primary": ["sft", "base", "HmR"]})
+    rows = [row for row in correct(labelled_by(truth, rated.ratings), rated, both) if row["policy_a"]]
+    alone = correct(labelled_by(truth, rated.ratings), rated, both | {"primary": ["sft", "base", "HmR"]})
     assert {row["verdict"] for row in rows} == {"better", "worse", "undecided"}
     for row in rows:
         assert (row["verdict"] in ("better", "worse")) == (row["sim_low"] > 0 or row["sim_high"] < 0)

@@ -149,6 +149,7 @@ MORE = {
         "responses": {"api": RESPONSES},
         "overrefusal": {"judge": "toxic"},
         "export": {"organization": "Some Lab"},
+        "displacement": {"pairs": 9},
         "suites": {"xstest": PINNED, "mine": OWN_SUITE},
         "prompts": {axis: {"suite": {"name": "xstest", **PINNED}} for axis in ("harmlessness", "helpfulness")},
     },

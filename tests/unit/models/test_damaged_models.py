@@ -133,9 +133,9 @@ SOURCE_DAMAGE = {
     "generation settings a list": (lambda folder: (folder / "generation_config.json").write_text("[]"), "generation_config.json: not a JSON object"),
     "generation settings of wrong type": (lambda folder: (folder / "generation_config.json").write_text('{"max_new_tokens": "many"}'), "generation_config.json: no settings of a generation"),
     "tokenizer settings a list": (lambda folder: (folder / "tokenizer_config.json").write_text("[]"), "tokenizer_config.json: not a JSON object"),
-    "a manifest that names NUL": (lambda folder: (folder / "manifest.json").write_text(json.dumps({"a\0": "0"})), "which is no file's name"),
-    "a manifest with too long a name": (lambda folder: (folder / "manifest.json").write_text(json.dumps({"a" * 300: "0"})), "which is no file's name"),
-    "a manifest with half a character": (lambda folder: (folder / "manifest.json").write_text('{"\\ud800": "0"}'), "not a readable manifest"),
+    "a manifest that names NUL": (lambda folder: (folder / "manifest.json").write_text(json.dumps({"a\0": "0" * 64})), "which is no file's name"),
+    "a manifest with too long a name": (lambda folder: (folder / "manifest.json").write_text(json.dumps({"a" * 300: "0" * 64})), "which is no file's name"),
+    "a manifest with half a character": (lambda folder: (folder / "manifest.json").write_text('{"\\ud800": "' + "0" * 64 + '"}'), "not a readable manifest"),
 }  # fmt: skip
 
 

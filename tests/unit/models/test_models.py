@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tinymodels import LICENCE, read_merges, write_judge, write_opt
 
-from hh_align.core.artifacts import write_manifest
+from hh_align.core.artifacts import BUILDS, write_manifest
 from hh_align.core.errors import StudyError
 from hh_align.models import import_model
 from hh_align.models.folders import JUDGE_FILES, POLICY_FILES, load_judge, load_policy, load_tokenizer, read_notice, save_model
@@ -194,11 +194,12 @@ def test_file_names_can_be_read_without_going_offline():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_a_damaged_artifact_is_not_loaded(sources, tmp_path):
+def test_a_damaged_artifact_is_not_loaded(sources, tmp_path, monkeypatch):
     """A truncated or edited file is found on load and moved aside, so that the next run rebuilds it."""
     manifest = bring(sources / "safe", tmp_path / "base")
     weights = manifest.parent / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
+    monkeypatch.setenv(BUILDS, str(tmp_path))
     with pytest.raises(StudyError, match=r"model\.safetensors is damaged"):
         load_policy(manifest)
     assert not manifest.exists() and not weights.exists()

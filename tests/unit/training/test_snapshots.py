@@ -81,7 +81,7 @@ def test_other_snapshots_do_not_continue_old_state(study, capsys):
     # the old state lacks what is now asked for
     killed(study, "others", [5])
     assert trained(study, "others", [3]) == trained(study, "others_whole", [3])
-    assert "wiped" in capsys.readouterr().out
+    assert "kept as others.replaced" in capsys.readouterr().out
 
 
 def test_a_step_beyond_the_last_is_refused_with_the_number_of_steps(study):

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from hh_align.config.check_facts import of_study
 from hh_align.core.errors import StudyError
 
 NAMED = ("datasets", "methods", "policies", "responses", "judges", "pairwise", "suites")
@@ -18,7 +19,7 @@ def check_texts(config: dict) -> None:
     """Raise StudyError as the checks of this module do."""
     check_endings(config)
     check_marks(config)
-    check_sentences(config.get("claims", []), "config: claims")
+    check_sentences(of_study(config.get("claims", []), config["study"]), "config: claims")
 
 
 def check_endings(config: dict) -> None:

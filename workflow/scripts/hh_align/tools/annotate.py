@@ -70,7 +70,6 @@ def page_and_policy() -> tuple[bytes, str]:
 class LocalHandler(BaseHTTPRequestHandler):
     """Answers to requests from a page of this machine only, and without a word in the terminal."""
 
-    timeout = SILENCE
     policy = ""
     """Content-Security-Policy of every answer."""
 
@@ -106,7 +105,7 @@ def serve(items: list[dict], answers: Answers, study: Study, folder: Path, port:
     known, one_at_a_time = {item["item"]: item for item in items}, threading.Lock()
 
     class Handler(LocalHandler):
-        policy = its_policy
+        policy, timeout = its_policy, SILENCE
 
         def do_GET(self) -> None:
             if not self.is_local():
