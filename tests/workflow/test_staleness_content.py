@@ -134,6 +134,18 @@ def test_of_every_file_but_those_of_models_a_receipt_holds_the_sum(paper):
     assert {path.name for path in unknown} == {*POLICY_FILES, *JUDGE_FILES}
 
 
+def test_a_study_stays_complete_without_its_downloads(moved):
+    # raw files and weights of the hub take most of the disk, and a study that is moved may leave them behind
+    hub, aside = moved.path / "results/hub", moved.path / "hub"
+    hub.rename(aside)
+    try:
+        assert moved.planned() == set()
+        with moved.edited("config/config.yaml", "harmless_min: -3.0", "harmless_min: -3.5"):
+            assert moved.planned() == ANALYSIS
+    finally:
+        aside.rename(hub)
+
+
 def test_an_artifact_of_another_time_is_made_again(moved):
     path = moved.path / "results/paper/analysis/metrics.parquet"
     before = path.read_bytes()

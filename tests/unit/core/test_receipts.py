@@ -94,7 +94,8 @@ CHANGES = {
     "an input": (ASKED, {"ratings.csv": "3" * 64}, OUTPUTS, [("ratings.csv 11111111", "ratings.csv 33333333")]),
     "an input more": (ASKED, INPUTS | {"more.csv": "3" * 64}, OUTPUTS, [("more.csv absent", "more.csv 33333333")]),
     "an input less": (ASKED, {}, OUTPUTS, [("ratings.csv 11111111", "ratings.csv absent")]),
-    "no input there": (ASKED, {"ratings.csv": None}, OUTPUTS, [("ratings.csv 11111111", "ratings.csv absent")]),
+    "an input more that is not there": (ASKED, INPUTS | {"more.csv": None}, OUTPUTS, [("more.csv absent", "more.csv absent")]),
+    "an input that is not there": (ASKED, {"ratings.csv": None}, OUTPUTS, []),
     "an output of another time": (ASKED, INPUTS, {"x/rewards.parquet": "3" * 64}, [("x/rewards.parquet 22222222", "x/rewards.parquet 33333333")]),
     "an output that is not there": (ASKED, INPUTS, {"x/rewards.parquet": None}, []),
 }  # fmt: skip

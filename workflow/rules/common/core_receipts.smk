@@ -59,14 +59,19 @@ class Receipts(FilePersistence):
     def started(self, job, external_jobid=None):
         super().started(job, external_jobid)
         if self.here and is_step(job):
-            self.begun[job] = receipts.summed(read_by(job), self.sums)
+            self.begun[job] = {path: self.sums.of(path) for path in set(read_by(job)) - self.still_to_come(job)}
+
+    def still_to_come(self, job):
+        """The inputs that other jobs of its group make, which begins with its first one."""
+        makers = self.dag.dependencies[job].items()
+        return {str(path) for maker, files in makers if self.dag.needrun(maker) and not self.dag.finished(maker) for path in files}
 
     async def finished(self, job):
         if not (self.here and is_step(job) and self.dag.workflow.execution_settings.keep_metadata):
             return await super().finished(job)
-        kept, self.max_checksum_file_size = self.max_checksum_file_size, 0  # of these jobs the receipt holds the sums
+        self.max_checksum_file_size = 0  # of these jobs the receipt holds the sums
         await super().finished(job)
-        self.max_checksum_file_size = kept
+        self.max_checksum_file_size = self.dag.workflow.dag_settings.max_checksum_file_size
         try:
             self.write(job)
         except StudyError as error:
@@ -79,8 +84,8 @@ class Receipts(FilePersistence):
         inputs, outputs, uncounted = (receipts.summed(files(job), self.sums) for files in (read_by, made_by, made_beside))
         if None in outputs.values():
             return
-        begun = self.begun.get(job, inputs)
-        changed = [name for name, total in inputs.items() if begun[name] != total]
+        begun = self.begun.get(job, {})
+        changed = [name for path, name in receipts.names(read_by(job)).items() if begun.get(path, inputs[name]) != inputs[name]]
         for name in changed:
             logger.warning(f"{name} has changed while {job.rule.name} read it: the next run makes {made_by(job)[0]} again.")
         path = receipts.receipt_path(made_by(job)[0])
@@ -117,7 +122,9 @@ def is_step(job):
     """Whether a job is one of our steps, on files of this machine."""
     files = [*job.input, *job.output]
     return (
-        {"cfg", "code"} <= set(job.params.keys()) and "results" in Path(job.output[0]).parts and not any(file.is_storage for file in files)
+        {"script", "cfg", "code"} <= set(job.params.keys())
+        and "results" in Path(job.output[0]).parts
+        and not any(file.is_storage for file in files)
     )
 
 

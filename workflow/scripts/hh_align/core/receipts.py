@@ -93,15 +93,20 @@ def known_differences(said: dict, asked: dict, inputs: Mapping[str, str | None])
     return differences(known, {"cfg": asked["cfg"] or said["cfg"]}, {name: inputs[name] for name in shared}, {})
 
 
-def summed(paths: Iterable[str], sums: Sums) -> dict[str, str | None]:
-    """Logical name -> sum of each file, None where there is no file; a name that several files have is numbered."""
-    found: dict[str, str | None] = {}
+def names(paths: Iterable[str]) -> dict[str, str]:
+    """Path -> logical name; a name that several files have is numbered."""
+    found: dict[str, str] = {}
     for path in sorted(set(paths)):
         name, number = named(path), 2
         while name in found:
             name, number = f"{named(path)} ({number})", number + 1
-        found[name] = sums.of(path)
-    return found
+        found[name] = path
+    return {path: name for name, path in found.items()}
+
+
+def summed(paths: Iterable[str], sums: Sums) -> dict[str, str | None]:
+    """Logical name -> sum of each file, None where there is no file."""
+    return {name: sums.of(path) for path, name in names(paths).items()}
 
 
 def write_receipt(
@@ -115,12 +120,13 @@ def write_receipt(
 def differences(receipt: dict, asked: dict, inputs: Mapping[str, str | None], outputs: Mapping[str, str | None]) -> list[tuple[str, str]]:
     """(before, now) of everything in which a receipt is not what the same job is asked, reads and has made there now, in words.
 
-    An output that is not there is no difference: whether it is needed is another question.
+    A file that is not there is no difference, an output or an input that was read: whether it is needed is another question.
     """
     changes = asked_otherwise(receipt["asked"], asked) if receipt["asked"] != asked else []
     for name in sorted({*receipt["inputs"], *inputs}):
         before, now = receipt["inputs"].get(name), inputs.get(name)
-        if before != now or now is None:
+        gone = before is not None and name in inputs and now is None
+        if before is None or (before != now and not gone):
             unknown = name in receipt["inputs"] and before is None
             changes.append((f"{name} {'changed while it was read' if unknown else short(before)}", f"{name} {short(now)}"))
     there = [name for name, now in outputs.items() if now is not None]

@@ -119,9 +119,11 @@ def place(name: str, folder: Path) -> Path | None:
 
 def outside_faults(folder: Path) -> tuple[list[str], list[str]]:
     """(receipts that are damaged, and artifacts that were made from other files than those of now, which come from outside the study; names of
-    files that lie elsewhere)."""
+    files that lie elsewhere). Of what is not there nothing is said."""
     faults, sums, elsewhere = [], {}, set()
     for receipt in receipts_of(folder):
+        if not receipt.artifact.exists():
+            continue
         if receipt.content is None:
             faults.append(f"{receipt.artifact}: its receipt is damaged")
             continue
