@@ -77,6 +77,14 @@ def test_a_profile_and_a_workflow_elsewhere_are_repeated(monkeypatch):
     assert words[2:5] == ["--snakefile", "/w/Snakefile", "--profile"] and words[5].endswith("profiles/slurm") and len(words) == 6
 
 
+def test_where_a_run_goes_and_how_far_is_repeated():
+    # results in a bucket, or jobs on a cluster: without its profile the study would begin anew on this machine
+    words = ["--workflow-profile", "profiles/s3", "--until", "train_sft", "compute_metrics", "--omit-from", "ask_endpoint"]
+    begin((), command=runs.words_of(["--cores", "1", *words]))
+    expected = ["--workflow-profile", "profiles/s3", "--until", "compute_metrics", "train_sft", "--omit-from", "ask_endpoint"]
+    assert resume_study.command("mine", "1", [], None) == ["--cores", "1", *expected]
+
+
 @pytest.mark.parametrize(
     ("head", "files"),
     [("# Alone.\n", ["config/mine.yaml"]), ("# run: snakemake --configfile config/demo.yaml config/mine.yaml\n", ["config/demo.yaml", "config/mine.yaml"]),

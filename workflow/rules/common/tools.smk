@@ -17,7 +17,7 @@ def begin_run():
     jobs = [job for job in workflow.dag.needrun_jobs() if "--state " in str(job.params.get("options", ""))]
     steps = {shlex.split(re.search(r"--state (\S+)", str(job.params.options))[1])[0]: str(job.params.cfg) for job in jobs}
     files = [os.path.relpath(path) for path in workflow.overwrite_configfiles]
-    called = Path(sys.argv[0]).name == "snakemake"
+    called = Path(sys.argv[0]).name == "snakemake" or Path(sys.argv[0]).parts[-2:] == ("snakemake", "__main__.py")  # python -m snakemake
     command = {**runs.words_of(sys.argv[1:]), **({} if HOME else {"--snakefile": of_workflow("Snakefile")})} if called else {}
     try:
         said = runs.begin(Path(STUDY), command, files, config, steps)

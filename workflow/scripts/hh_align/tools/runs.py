@@ -12,6 +12,7 @@ import psutil
 
 from hh_align.core.artifacts import write_json
 from hh_align.core.errors import StudyError
+from hh_align.core.receipts import flat
 from hh_align.core.state import read_json
 
 RECORD = "run.json"
@@ -39,13 +40,6 @@ def is_alive(run: dict) -> bool:
         return same and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.Error, KeyError, TypeError):
         return False
-
-
-def flat(value: object, key: str = "") -> dict[str, object]:
-    """Nested settings under dotted keys."""
-    if not isinstance(value, dict) or not value:
-        return {key: value}
-    return {name: entry for part, inner in value.items() for name, entry in flat(inner, f"{key}.{part}" if key else part).items()}
 
 
 def differing(before: dict, now: dict) -> list[str]:
@@ -124,6 +118,9 @@ def words_of(argv: list[str]) -> dict[str, list[str]]:
     args, _ = get_argument_parser().parse_known_args(argv)
     return {
         "--profile": [] if "SNAKEMAKE_PROFILE" in os.environ else [str(name) for name in args.profile or []],
+        "--workflow-profile": [str(args.workflow_profile)] if args.workflow_profile else [],
+        "--until": sorted(map(str, args.until)),
+        "--omit-from": sorted(map(str, args.omit_from)),
         "--config": [str(word) for word in args.config or []],
         "--": sorted(map(str, args.targets or [])),
     }
@@ -132,7 +129,8 @@ def words_of(argv: list[str]) -> dict[str, list[str]]:
 def command_of(run: dict) -> list[str]:
     """The words of Snakemake's command line by which a run is repeated, without its targets."""
     words = run.get("command") or {}
-    options = {"--configfile": run.get("files", []), "--config": words.get("--config", [])}
+    lists = ("--workflow-profile", "--config", "--until", "--omit-from")
+    options = {"--configfile": run.get("files", []), **{name: words.get(name, []) for name in lists}}
     snakefile = ["--snakefile", words["--snakefile"]] if words.get("--snakefile") else []
     profiles = [word for name in words.get("--profile", []) for word in ("--profile", name)]
     return [*snakefile, *profiles, *(word for name, values in options.items() if values for word in (name, *values))]
