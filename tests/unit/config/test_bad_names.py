@@ -40,6 +40,20 @@ def test_a_name_that_is_a_files_is_refused(section, word):
         resolve(config, SCHEMA)
 
 
+@pytest.mark.parametrize("section", HOLDERS)
+def test_a_name_that_is_that_of_the_folder_of_all_studies_is_refused(section):
+    config = copy.deepcopy(WHOLE["config"])
+    config[section]["results"] = config[section][HOLDERS[section]]
+    with pytest.raises(StudyError, match=rf"config: {section}.results: that is the name of the folder"):
+        resolve(config, SCHEMA)
+
+
+@pytest.mark.parametrize("study", ["hub", "bench", "verdict", "compare", "results"])
+def test_a_study_is_not_called_like_what_else_lies_in_results(study):
+    with pytest.raises(StudyError, match="study"):
+        resolve(WHOLE["config"] | {"study": study}, SCHEMA)
+
+
 @pytest.mark.parametrize(
     ("keys", "path", "said"),
     [

@@ -23,8 +23,11 @@ def check_texts(config: dict) -> None:
 
 
 def check_endings(config: dict) -> None:
-    """Raise StudyError where an entry is named like a file: its folder would lie where a file of the study does."""
+    """Raise StudyError where an entry is named like a file: its folder would lie where a file of the study does; or like the folder that
+    holds all studies, by which a file's study is known."""
     for section in NAMED:
+        if "results" in config.get(section, {}):
+            raise StudyError(f"config: {section}.results: that is the name of the folder that holds all studies. Call it otherwise.")
         if wrong := [name for name in config.get(section, {}) if FILE_ENDING.search(name)]:
             raise StudyError(
                 f"config: {section}.{wrong[0]}: a name that ends with {FILE_ENDING.search(wrong[0])[0]} is a file's. Call it "
