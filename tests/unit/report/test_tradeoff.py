@@ -43,7 +43,7 @@ def test_every_policy_has_a_point_a_region_a_name_and_an_arrow_from_its_parent(p
     assert arrows == list(pairwise(points))
     hollow = [line.get_markerfacecolor() == "white" for line in panel.lines]
     assert hollow == list(rows["pareto"] == "dominated")
-    assert figure.get_size_inches()[0] == 4.6 and figure.get_size_inches()[1] < 7
+    assert figure.get_size_inches()[0] == 3.9 and figure.get_size_inches()[1] < 7
     plt.close(figure)
 
 

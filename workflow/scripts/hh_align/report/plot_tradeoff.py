@@ -16,7 +16,7 @@ EDGE = 3
 """Points of the rates beyond the outermost region."""
 FEW = 8
 """Up to so many policies have shaded regions; of more only the outlines are drawn."""
-LEGEND = 66
+LEGEND = 54
 """Letters of a line of the legend."""
 
 
@@ -42,7 +42,7 @@ def plot(rows: pd.DataFrame, order: list[str]) -> plt.Figure:
     few, best = len(rows) <= FEW, set(rows["policy"][rows["pareto"] == OPTIMAL])
     names = {policy: f"{policy}: surely optimal" if policy in best else policy for policy in rows["policy"]}
     columns = max(1, min(3, len(rows), LEGEND // (max(map(len, names.values())) + 5)))
-    figure, panel = plt.subplots(figsize=(4.6, 4.1 + 0.19 * -(-len(rows) // columns)), layout="constrained")
+    figure, panel = plt.subplots(figsize=(3.9, 3.6 + 0.19 * -(-len(rows) // columns)), layout="constrained")
     places = rows.set_index("policy")
     for policy, row in places.iterrows():
         colour = colours(order)[policy]
