@@ -34,7 +34,7 @@ def test_every_policy_has_a_point_a_region_a_name_and_an_arrow_from_its_parent(p
     rows, order = rows_of(policies)
     figure = plot_tradeoff.plot(rows, order)
     (panel,), (legend,) = figure.axes, figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == [*order[:-1], f"{order[-1]}: surely optimal"]
+    assert [text.get_text() for text in legend.get_texts()] == [*order[:-1], f"{order[-1]} (optimal)"]
     regions = [patch for patch in panel.patches if isinstance(patch, Rectangle)]
     assert [patch.get_xy() for patch in regions] == list(zip(rows["hmr_low"], rows["hpr_low"], strict=True))
     assert {(round(patch.get_width(), 9), round(patch.get_height(), 9)) for patch in regions} == {(17, 17)}

@@ -40,7 +40,7 @@ def plot(rows: pd.DataFrame, order: list[str]) -> plt.Figure:
         figure.text(0.5, 0.5, "Nothing to show: no judge speaks about both axes above chance.", ha="center", fontsize=9)
         return figure
     few, best = len(rows) <= FEW, set(rows["policy"][rows["pareto"] == OPTIMAL])
-    names = {policy: f"{policy}: surely optimal" if policy in best else policy for policy in rows["policy"]}
+    names = {policy: f"{policy} (optimal)" if policy in best else policy for policy in rows["policy"]}
     columns = max(1, min(3, len(rows), LEGEND // (max(map(len, names.values())) + 5)))
     figure, panel = plt.subplots(figsize=(3.9, 3.6 + 0.19 * -(-len(rows) // columns)), layout="constrained")
     places = rows.set_index("policy")
