@@ -1,6 +1,6 @@
 """What the trade-off promises, measured: coverage of the joint regions, and how often a policy is placed that noise alone has moved.
 
-python tests/bench/bench_tradeoff.py [STUDIES]      # 500 studies a cell: a minute
+python tests/bench/bench_tradeoff.py [STUDIES]      # 500 studies a cell: some minutes
 
 Labels are normal scores cut at the rate: prompts share 60 % of a score's variance, a seed shifts its scores on both axes by one draw with the
 named standard deviation. At the edge the first policy equals all others on harmlessness and is far below them on helpfulness.
