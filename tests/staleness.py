@@ -15,12 +15,14 @@ POWER = made("compute_power", "power") | SAID
 COMPARED = made("compare_policies", "comparisons") | made("control_length", "length") | {"plot_comparisons"} | POWER
 PUBLISHED = made("compare_published", "agreement") | SAID
 SWEPT = made("sweep_thresholds", "thresholds", "threshold_leads", "threshold_flips") | {"plot_thresholds"} | SAID
+TRADEOFF = made("compute_tradeoff", "tradeoff") | {"plot_tradeoff", "render_report"}
 CARDS = {f"write_model_card {name}" for name in POLICIES - {"base 0"}}
-TEXT = made("examine_text", "text") | COMPARED | CLAIMS | PUBLISHED | SWEPT | CARDS
+TEXT = made("examine_text", "text") | COMPARED | CLAIMS | PUBLISHED | SWEPT | TRADEOFF | CARDS
 DRIFT = made("summarize_drift", "drift") | {"plot_drift"} | TEXT
 EXAMINED = (
     made("examine_judge", "judge", "judge_calibration", "judge_roc") | {"plot_judge", "plot_retention"} | COMPARED | CLAIMS | FACTS | SWEPT
-)
+    | TRADEOFF
+)  # fmt: skip
 ANALYSIS = (
     {"gather_ratings"} | made("compute_metrics", "metrics") | made("compute_retention", "retention", "changed_prompts") | COMPARED | CLAIMS
     | FACTS | PUBLISHED | SWEPT | DRIFT | {"plot_figures", "plot_retention", "render_browser"} | CARDS

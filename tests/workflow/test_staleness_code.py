@@ -19,6 +19,7 @@ from staleness import (
     SFT,
     SWEPT,
     TEXT,
+    TRADEOFF,
     drifted,
     evaluated,
     rescored,
@@ -27,7 +28,8 @@ from staleness import (
 CODE_EDITS = {
     "the prompts' script": ("workflow/scripts/hh_align/data/select_prompts.py", NEW_PROMPTS),
     "the statistics": ("workflow/scripts/hh_align/analysis/statistics.py", (ANALYSIS | EXAMINED) - {"gather_ratings", "render_browser"}),
-    "the sets of ranks": ("workflow/scripts/hh_align/analysis/rank_sets.py", SWEPT),
+    "the sets of ranks": ("workflow/scripts/hh_align/analysis/rank_sets.py", SWEPT | TRADEOFF),
+    "the trade-off": ("workflow/scripts/hh_align/analysis/compute_tradeoff.py", TRADEOFF),
     "how repetition is measured": ("workflow/scripts/hh_align/analysis/repetition.py", TEXT),
     "how batches are kept": ("workflow/scripts/hh_align/models/batches.py", REFERENCES | DPO | JUDGED | GENERATED | drifted(*POLICIES)),
     "how a policy writes": ("workflow/scripts/hh_align/models/decoding.py", evaluated(*POLICIES)),

@@ -158,6 +158,21 @@ use rule step as sweep_thresholds with:
         **runs("analysis.sweep_thresholds", analysis_config()),
 
 
+use rule step as compute_tradeoff with:
+    input:
+        ratings=RATINGS,
+        judge=judge_examination(),
+        text="<results>/analysis/text.parquet",
+    output:
+        "<results>/analysis/tradeoff.parquet",
+    log:
+        "<logs>/compute_tradeoff.log",
+    benchmark:
+        "<benchmarks>/compute_tradeoff.tsv"
+    params:
+        **runs("analysis.compute_tradeoff", analysis_config()),
+
+
 use rule step as compute_power with:
     input:
         ratings=RATINGS,

@@ -87,6 +87,19 @@ use rule step as plot_retention with:
         **runs("report.plot_retention", analysis_config()),
 
 
+use rule step as plot_tradeoff with:
+    input:
+        tradeoff="<results>/analysis/tradeoff.parquet",
+    output:
+        figure=figure("tradeoff", "HmR against HpR"),
+    log:
+        "<logs>/plot_tradeoff.log",
+    benchmark:
+        "<benchmarks>/plot_tradeoff.tsv"
+    params:
+        **runs("report.plot_tradeoff", analysis_config()),
+
+
 use rule step as plot_judge with:
     input:
         points="<results>/analysis/judge_roc.parquet",
@@ -209,7 +222,7 @@ use rule step as render_report with:
         preference_files(),
         census_files(),
         stored_files(),
-        page_files("page.html", "index.html", "length.html", "macros.html", "style.css", "index.css"),
+        page_files("page.html", "index.html", "length.html", "tradeoff.html", "macros.html", "style.css", "index.css"),
         page_files(*(f"{figure}.rst" for figure in figure_names())),
     output:
         report("<results>/report/index.html", caption="../report/page.rst", category="Pages", labels={"page": "The report"}),

@@ -68,6 +68,11 @@ def judges_that_share_an_axis():
     return any(sum(axis in axes_of(judge) for judge in JUDGES) > 1 for axis in AXES)
 
 
+def weighs_both_axes():
+    """Whether some judge speaks about both axes of a study with several policies."""
+    return len(POLICIES) > 1 and any(len(axes_of(judge)) == len(AXES) for judge in JUDGES)
+
+
 def analysis_tables():
     """The tables of the report, in its order: those that the config asks for and that there is something to make of."""
     always = [
@@ -84,6 +89,7 @@ def analysis_tables():
         "text",
     ]
     where = [
+        (weighs_both_axes(), ["tradeoff"]),
         (pair_files(), ["judge", "judge_calibration", "judge_roc"]),
         (judges_that_share_an_axis(), ["judge_agreement"]),
         (PAIRWISE, ["pairwise"]),

@@ -47,6 +47,7 @@ def figure_names():
     """The figures of the report, in its order."""
     always = ["metrics", "rewards", "mean_rewards", "contrasts", "wins", "thresholds", "retention"]
     where = [
+        (weighs_both_axes(), ["tradeoff"]),
         (PAIRWISE, ["pairwise"]),
         (pair_files(), ["judge_roc", "judge_calibration"]),
         (training_logs(), ["training"]),

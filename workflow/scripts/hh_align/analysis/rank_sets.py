@@ -32,17 +32,23 @@ def rank_sets(labels: Sequence[np.ndarray], clusters: np.ndarray, seed: int = 1)
     labels: per policy 0 or 1, shape (rules, prompts, seeds); a policy of one checkpoint has one seed. For new prompts, and new seeds
     where there are several. Of fewer than five clusters, or one prompt, every rank is possible.
     """
+    policies, surely = len(labels), pairs_above(labels, clusters, seed)
+    return [[RankSet(1 + int(above[:, one].sum()), policies - int(above[one].sum())) for one in range(policies)] for above in surely]
+
+
+def pairs_above(labels: Sequence[np.ndarray], clusters: np.ndarray, seed: int = 1, confidence: float = CONFIDENCE) -> np.ndarray:
+    """[rule, a, b]: whether policy a is surely above policy b; all of it holds together with this confidence. Labels as rank_sets takes them."""
     rules, policies = len(labels[0]), len(labels)
-    surely = np.zeros((rules, policies, policies), bool)  # [rule, a, b]: a is surely above b
+    surely = np.zeros((rules, policies, policies), bool)
     pairs = list(combinations(range(policies), 2))
     if pairs and not too_few(clusters) and len(clusters) > 1:
         differences = {pair: labels[pair[0]] - labels[pair[1]] for pair in pairs}
-        level = joint_confidence(np.concatenate([block.mean(2) for block in differences.values()]).T, clusters, seed)
+        level = joint_confidence(np.concatenate([block.mean(2) for block in differences.values()]).T, clusters, seed, confidence)
         for (a, b), blocks in differences.items():
             for rule, block in enumerate(blocks):
                 sign = surely_above(block, clusters, level)
                 surely[rule, a, b], surely[rule, b, a] = sign > 0, sign < 0
-    return [[RankSet(1 + int(above[:, one].sum()), policies - int(above[one].sum())) for one in range(policies)] for above in surely]
+    return surely
 
 
 def surely_above(block: np.ndarray, clusters: np.ndarray, confidence: float) -> int:
@@ -54,8 +60,8 @@ def surely_above(block: np.ndarray, clusters: np.ndarray, confidence: float) -> 
     return int(low > 0) - int(high < 0)
 
 
-def joint_confidence(columns: np.ndarray, clusters: np.ndarray, seed: int) -> float:
-    """The confidence that each of many intervals needs for all to hold together with 95 %; columns: differences, shape (prompts, k).
+def joint_confidence(columns: np.ndarray, clusters: np.ndarray, seed: int, together: float = CONFIDENCE) -> float:
+    """The confidence that each of many intervals needs for all to hold together with 95 %, or `together`; columns: differences, (prompts, k).
 
     Clusters of prompts are drawn again, and the largest of the standardised deviations is what the intervals must reach.
     """
@@ -63,6 +69,6 @@ def joint_confidence(columns: np.ndarray, clusters: np.ndarray, seed: int) -> fl
     deviations = bootstrap_means(sums, SAMPLES, seed) - sums.mean(0)
     spread = deviations.std(0)
     if not (spread > 0).any():
-        return CONFIDENCE
-    reach = np.quantile(np.abs(deviations[:, spread > 0] / spread[spread > 0]).max(1), CONFIDENCE)
-    return max(CONFIDENCE, float(norm.cdf(reach) - norm.cdf(-reach)))
+        return together
+    reach = np.quantile(np.abs(deviations[:, spread > 0] / spread[spread > 0]).max(1), together)
+    return max(together, float(norm.cdf(reach) - norm.cdf(-reach)))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from hh_align.analysis.compute_tradeoff import tradeoff_sentences
 from hh_align.analysis.ratings import headline, judged_axes, judged_rates
 from hh_align.analysis.text_gate import FLAGS, SHORT, caveat_over_seeds
 from hh_align.analysis.verdict import corrected_by_labels, declared, error_rates, unranked, verdict_sentences
@@ -262,6 +263,7 @@ def page(config: dict, folder: Path, templates: Path) -> str:
         opinions=(opinions := [opinion(tables, judge, study["judges"][judge], config["order"]) for judge in sorted(study["judges"])]),
         metrics=[metric for metric in RATE_METRICS if any(metric in entry["metrics"] for entry in opinions)],
         lengths=lengths_of(tables.get("length"), sorted({**study["judges"], **study.get("pairwise", {})})),
+        tradeoffs=tradeoff_sentences(tables["tradeoff"]) if "tradeoff" in tables else {},
         displaced=displacement_sentence(tables["displacement"]) if "displacement" in tables else None,
         pairwise=pairwise(tables, sorted(study.get("pairwise", {}))),
         corrected=corrected(tables, study["judges"]),

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from hh_align.analysis.ratings import Ratings, headline, shown_judge
-from hh_align.report import plot_comparisons, plot_figures, plot_retention, plot_thresholds
+from hh_align.report import plot_comparisons, plot_figures, plot_retention, plot_thresholds, plot_tradeoff
 from hh_align.report.figures import PLAIN, save
 
 
@@ -25,6 +25,8 @@ def draw(tables: dict[str, pd.DataFrame], ratings: Ratings, config: dict, folder
         save(plot_figures.plot_means(rows, order, judge), folder / "mean_rewards.svg")
         save(plot_thresholds.plot_curves(tables["thresholds"], tables["threshold_flips"], config, judge), folder / "thresholds.svg")
         if len(order) > 1:
+            both = tables["tradeoff"][tables["tradeoff"]["judge"] == judge]
+            save(plot_tradeoff.plot(both, order), folder / "tradeoff.svg")
             shown = plot_comparisons.shown(compared, judge)
             save(plot_comparisons.plot_forest(shown, order, config["equivalence_margin"]), folder / "contrasts.svg")
             save(plot_comparisons.plot_wins(single, order), folder / "wins.svg")
