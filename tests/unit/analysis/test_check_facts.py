@@ -8,7 +8,7 @@ import pytest
 import yaml
 from study_folder import REPOSITORY
 
-from hh_align.analysis.check_facts import check_facts, conclude
+from hh_align.analysis.check_facts import check_facts, conclude, stated
 from hh_align.analysis.compare_judges import AGREEMENT, agreement
 from hh_align.analysis.facts import look
 from hh_align.core.artifacts import write_table
@@ -220,6 +220,16 @@ def test_bad_columns_are_one_message(study):
     ):
         with pytest.raises(StudyError, match=said):
             verdict(fact, path)
+    path = study("analysis/ratings", [{"policy": "", "prompt_id": "p", "reward": 1.0, "label": False}], RATINGS)
+    for column in ("label", "policy"):
+        with pytest.raises(StudyError, match=f"{column} holds .*, which is no number"):
+            verdict({"column": column, "above": -1}, path)
+
+
+def test_large_numbers_keep_their_digits(study):
+    path = study("analysis/ratings", [{"policy": "sft", "prompt_id": "p", "reward": 1234567.0, "label": True}], RATINGS)
+    assert look({"artifact": "a", "column": "reward", "is": 1234567}, [path]) == ("1234567", "supported")
+    assert stated({"column": "reward", "is": 1234567.0}) == "1234567" and stated({"column": "reward", "is": 0.25}) == "0.25"
 
 
 def test_a_claims_verdict_is_that_of_its_worst_fact():

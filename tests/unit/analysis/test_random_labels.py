@@ -9,6 +9,7 @@ from scipy.stats import hypergeom
 from hh_align.analysis import ppi
 from hh_align.analysis.correct_by_labels import by_labels
 from hh_align.analysis.labels import read_labels
+from hh_align.analysis.opinions import AS_LABELLED, Opinions, method
 from hh_align.analysis.random_labels import ALPHA, unlike
 from hh_align.core.errors import StudyError
 
@@ -103,6 +104,16 @@ def test_known_chances_make_up_for_an_unequal_draw(study):
         assert "weighed by 1 / probability" in row["method"] and row["labelled"] == 75
 
 
+def test_chances_that_are_unequal_for_one_policy_only_are_said():
+    frame = pd.DataFrame({"policy": ["base", "sft"] * 2, "probability": [1.0, 1.0, 1.0, 0.5]})
+    estimates = {
+        (policy, "HmR"): ppi.rate("h", np.array([0.0, 1.0]), np.array([0.0, 1.0]), part["probability"].to_numpy())
+        for policy, part in frame.groupby("policy")
+    }
+    opinions = Opinions("j", 42, {}, None, {}, {}, {AS_LABELLED: estimates}, {})
+    assert method([opinions]) == "prediction-powered, labels weighed by 1 / probability"
+
+
 def test_equal_chances_are_a_random_sample():
     stream = np.random.default_rng(3)
     opinions, labels = stream.integers(0, 2, 80).astype(float), np.where(np.arange(80) < 30, np.arange(80) % 3 > 0, np.nan)
@@ -148,12 +159,13 @@ def test_skips_are_counted_and_the_verdict_at_worst_is_told(study, capsys):
     assert "sft, seed 42, harmlessness: 1 of 100 responses were skipped" in capsys.readouterr().out
 
 
-def test_seeds_that_say_the_same_say_it_for_new_seeds(study):
+@pytest.mark.parametrize("seeds", [(42, 43), (0, 1)])
+def test_seeds_that_say_the_same_say_it_for_new_seeds(study, seeds):
     _, rated, frame = study
-    again = {(j, policy, 43, axis): part for (j, policy, seed, axis), part in rated.ratings.items() if seed}
-    both = pd.concat([frame, frame[frame["seed"] == 42].assign(seed=43)])
-    where = (study[0], rated._replace(ratings={**rated.ratings, **again}), both)
-    rows = told(where, both, CONFIG | {"seeds": [42, 43]})  # of a key the last rows, which are over the seeds
+    ratings = {(j, policy, at, axis): part for (j, policy, seed, axis), part in rated.ratings.items() for at in (seeds if seed else (0,))}
+    both = pd.concat([frame[frame["seed"] == 0], *(frame[frame["seed"] == 42].assign(seed=seed) for seed in seeds)])
+    where = (study[0], rated._replace(ratings=ratings), both)
+    rows = told(where, both, CONFIG | {"seeds": list(seeds)})  # of a key the last rows, which are over the seeds
     single = told(study, frame)
     contrast, one = rows["sft", "base", "HmR"], single["sft", "base", "HmR"]
     assert contrast["seed"] is None and one["seed"] == 42

@@ -5,6 +5,7 @@ import pytest
 from page_reader import elsewhere, mislabelled, tables_of, unsourced, untrue
 from page_study import PageStudy
 
+from hh_align.core.artifacts import read_table
 from hh_align.report.lengths import length_sentence, shown
 
 
@@ -29,6 +30,14 @@ def test_its_numbers_are_its_artifacts_and_every_win_rate_is_there(study):
     ancestors = {("sft", "base"), ("sft_dpo", "base")}  # beside the declared ones
     assert len(rows) == 2 * 5 + 2 * len(ancestors)
     assert 'id="length"' in page.read_text() and 'href="#length"' in page.read_text()
+
+
+def test_its_plain_verdict_is_that_of_the_contrasts(study):
+    key = ["judge", "seed", "policy_b", "policy_a", "metric", "family", "estimand"]
+    compared, length = (read_table(study.folder / f"analysis/{name}.parquet").to_pandas() for name in ("comparisons", "length"))
+    both = length.merge(compared, on=key, suffixes=("", "_there"))
+    assert len(both) == len(length) and (both["verdict"] == both["verdict_there"]).all()
+    assert (both["within_margin"] == both["within_margin_there"]).all()
 
 
 def test_the_sentence_names_each_change_once():

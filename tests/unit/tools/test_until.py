@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from label_page import ask
 
+from hh_align.analysis.labels import read_labels
+from hh_align.analysis.ratings import read_ratings
 from hh_align.analysis.sequential import Standing
 from hh_align.core.artifacts import write_table
 from hh_align.core.errors import StudyError
@@ -104,6 +106,14 @@ def test_labels_carry_the_chance_of_their_draw(study):
     assert rows[0]["probability"] == pytest.approx(1 / MANY)
     assert all(row["good"] == (row["good"] is True) and not row["skipped"] for row in rows)
     assert not (study / "labels/labels.parquet").exists()  # they are no random sample
+
+
+def test_its_labels_correct_no_rate(study):
+    with asking(study) as get:
+        answer_on(get, 22)
+    ratings = read_ratings(study / "analysis/ratings.parquet").ratings
+    with pytest.raises(StudyError, match=r"sft_dpo-sft-HpR.parquet: these labels were asked for until one contrast was decided .* SAMPLE"):
+        read_labels(study / "labels/sft_dpo-sft-HpR.parquet", ratings, None)
 
 
 def test_a_restart_and_another_annotator_go_on_with_the_same_draws(study, tmp_path_factory):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from hh_align.analysis.facts import MISSING, Found, files_of, look
+from hh_align.analysis.facts import MISSING, Found, files_of, look, numeral
 from hh_align.core.artifacts import provenance, say, write_table
 from hh_align.core.command import parse, run
 
@@ -34,7 +34,7 @@ def listed(value: object) -> str:
     """`50`, `true`, or `kill, murder, rape`."""
     if isinstance(value, list):
         return ", ".join(map(listed, value))
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    return str(value).lower() if isinstance(value, bool) else numeral(value) if isinstance(value, float) else str(value)
 
 
 def looked_at(fact: dict) -> str:

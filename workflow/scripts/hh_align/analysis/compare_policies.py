@@ -115,6 +115,8 @@ def compare_policies(
         row["judge_above_chance"] = False if False in flags else None if None in flags else True
         seeds = config["seeds"] if row["seed"] is None else [row["seed"]]
         row |= {f"caveat_{side}": caveat_of(examined or {}, config, row[f"policy_{side}"], seeds) for side in "ab"}
+    if config["primary"] and tuple(config["primary"][:2]) not in families(config)["declared"]:
+        say(f"analysis.primary: {' - '.join(config['primary'][:2])} is none of analysis.contrasts, so no contrast is tested by itself")
     return adjust(rows, config["primary"], config["equivalence_margin"]) if rows else []
 
 

@@ -48,6 +48,7 @@ LENGTH = pa.schema(
         ("ci_low", pa.float64()),
         ("ci_high", pa.float64()),
         ("verdict", pa.string()),
+        ("within_margin", pa.bool_()),
         ("slope", pa.float64()),
         ("controlled", pa.float64()),
         ("controlled_low", pa.float64()),

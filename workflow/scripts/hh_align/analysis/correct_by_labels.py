@@ -34,7 +34,7 @@ from hh_align.analysis.opinions import (
 )
 from hh_align.analysis.ppi import score_interval
 from hh_align.analysis.random_labels import require_random
-from hh_align.analysis.ratings import Rated, read_ratings, seed_of
+from hh_align.analysis.ratings import Rated, read_ratings, seed_of, serves_every_seed
 from hh_align.analysis.rogan_gladen import plugged
 from hh_align.analysis.statistics import CONFIDENCE, mover_mean
 from hh_align.core.artifacts import provenance, say, write_table
@@ -105,7 +105,7 @@ def correct(labelled: Labelled, rated: Rated, config: dict) -> list[dict]:
         groups = [[each] for each in by_seed] + ([by_seed] if len(by_seed) > 1 else [])
         for number, group in enumerate(groups):
             known = set.intersection(*(set(each.estimates[AS_LABELLED]) for each in group))
-            for policy in config["order"] if number == 0 else [name for name in config["order"] if seed_of(config, name, 0)]:
+            for policy in [name for name in config["order"] if number == 0 or not serves_every_seed(config["policies"][name])]:
                 seed = {"seed": seed_of(config, policy, group[0].seed) if len(group) == 1 else None}
                 rows += [level_row(policy, metric, group) | seed for metric in RATE_METRICS if (policy, metric) in known]
             rows += contrast_rows(group, known, config)

@@ -168,11 +168,9 @@ def is_so(fact: dict, group: Values) -> bool:
     if "is" in fact:
         wanted = fact["is"] if isinstance(fact["is"], list) else [fact["is"]]
         return {(isinstance(value, bool), value) for value in group} == {(isinstance(value, bool), value) for value in wanted}
-    if text := next((value for value in group if isinstance(value, bool | str)), None):
+    if texts := [str(value) for value in group if isinstance(value, bool | str)]:
         what = fact.get("column") or fact["setting"]
-        raise StudyError(
-            f"{fact['artifact']}: {what} holds {str(text)[:LETTERS]!r}, which is no number: no bound can be put on it. Use is."
-        )
+        raise StudyError(f"{fact['artifact']}: {what} holds {texts[0][:LETTERS]!r}, which is no number: no bound can be put on it. Use is.")
     return all(test(value, fact[name]) for value in group for name, test in (LOWER | UPPER).items() if name in fact)
 
 
@@ -194,11 +192,16 @@ def by_interval(fact: dict, rows: pd.DataFrame) -> Found:
     return Found(few(told) + SOME_UNKNOWN * open_ones, verdict)
 
 
+def numeral(value: float) -> str:
+    """A whole number with all its digits, another with six."""
+    return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:.6g}"
+
+
 def few(found: Values, counted: bool = False) -> str:
     """Values in short: one, the lowest and the highest number, or the first texts; counted: with how many there are."""
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in found):
         low, high = min(found), max(found)
-        words = f"{low:.6g}" if low == high else f"{low:.6g} to {high:.6g}"
+        words = numeral(low) if low == high else f"{numeral(low)} to {numeral(high)}"
         return words + (f" in {len(found):,} rows" if counted and len(found) > 1 else "")
     texts = list(dict.fromkeys(map(str, found)))
     return ", ".join(texts[:SHOWN]) + (f" and {len(texts) - SHOWN} more" if len(texts) > SHOWN else "")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
@@ -78,6 +79,7 @@ def read_labels(path: Path, ratings: Ratings, items: Items | None) -> pd.DataFra
     are taken by prompt_id then. Raises StudyError, naming the row.
     """
     frame = read_any(path, [*KEY, "good"])
+    refuse_draws(frame, path)
     if "annotator" not in frame:
         frame["annotator"] = "annotator"
     convert(frame, path, to_text, ["policy", "axis", "prompt_id", "annotator"], "str")
@@ -109,6 +111,18 @@ def read_labels(path: Path, ratings: Ratings, items: Items | None) -> pd.DataFra
     if frame["good"].notna().all():
         frame = frame.astype({"good": bool})
     return frame[[*KEY, "good", "annotator", *(["probability"] if given else [])]]
+
+
+def refuse_draws(frame: pd.DataFrame, path: Path) -> None:
+    """Raise StudyError for the labels of draws that went on until a contrast was decided.
+
+    Each has the chance of one draw. How probably a response is drawn at all, of which rates are made, grows with every draw.
+    """
+    if "item" in frame and any(re.fullmatch("[0-9a-f]{8}-[0-9a-f]{16}", str(item)) for item in frame["item"]):
+        raise StudyError(
+            f"{path}: these labels were asked for until one contrast was decided (make annotate UNTIL=…). They decide that contrast alone, and "
+            "correct no rate. Name labels of responses drawn at random (make annotate SAMPLE=…)."
+        )
 
 
 def has_probability(frame: pd.DataFrame, path: Path) -> bool:
@@ -162,7 +176,7 @@ def drawn(frame: pd.DataFrame, ratings: Ratings) -> Labels:
 
 
 def chances(frame: pd.DataFrame, ratings: Ratings) -> Labels | None:
-    """With which chance each response was drawn; None where all are alike."""
+    """With which chance each response was drawn; None where the rows do not say it: then all are alike."""
     return by_prompt(frame.groupby(KEY)["probability"].first(), ratings) if "probability" in frame else None
 
 

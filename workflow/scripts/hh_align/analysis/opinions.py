@@ -17,7 +17,7 @@ class Labelled(NamedTuple):
 
     truth: Labels
     chances: Labels | None
-    """With which chance each response was drawn to be labelled; None where all are alike."""
+    """With which chance each response was drawn to be labelled; None where the labels do not say it: then all are alike."""
     skipped: Labels
 
     def filled(self, value: float) -> Labels:
@@ -42,7 +42,7 @@ class Opinions(NamedTuple):
     judged: dict[tuple[str, str], np.ndarray]
     """(policy, axis) -> the judge's labels, boolean, shape (prompts,)"""
     labels: dict[tuple[str, str], np.ndarray] | None
-    """(policy, axis) -> true labels, NaN where there is none, shape (prompts,); None where they were drawn with unequal chances"""
+    """(policy, axis) -> true labels, NaN where there is none, shape (prompts,); None where they were drawn with known chances"""
     truth: dict[tuple[str, str], float]
     """(policy, axis) -> the rate of the labels alone, in percent"""
     sizes: dict[tuple[str, str], tuple[int, int, int]]
@@ -93,8 +93,8 @@ def labels_level(policy: str, axes: tuple[str, ...], group: Group) -> float:
 
 
 def method(group: Group) -> str:
-    weights = [weights for _, weights in next(iter(group[0].estimates[AS_LABELLED].values())).weights]
-    unequal = any(np.ptp(each[each > 0]) > 0 for each in weights)
+    parts = [estimate.weights for each in group for estimate in each.estimates[AS_LABELLED].values()]
+    unequal = any(np.ptp(weights[weights > 0]) > 0 for part in parts for _, weights in part)
     return "prediction-powered" + (", labels weighed by 1 / probability" if unequal else "")
 
 

@@ -28,31 +28,42 @@ def declared(comparisons: pd.DataFrame, judge: str) -> pd.DataFrame:
 
 
 def error_rates(rows: pd.DataFrame) -> list[str]:
-    """How often a judge's verdicts may be false, from the rows of `declared`: per metric, and over the metrics together, with and without the primary.
+    """How often the verdicts may be false, from the rows of `declared` or `corrected_by_labels`: per metric, and over the metrics together, with and
+    without the primary.
 
     Bounds by Bonferroni's inequality over the families, each held by Holm's rule. None where no contrast is declared.
     """
-    rows = rows[rows["metric"].isin(RATE_TITLES)]
     if rows.empty:
         return []
+    rows = rows[rows["metric"].isin(RATE_TITLES)]
     alone = rows["family"] == "primary"
-    metrics = rows[~alone]["metric"].nunique()
-    contrasts = rows[~alone].groupby("metric").size()
-    told = []
-    if metrics:
-        sizes = " or ".join(map(str, sorted(set(contrasts))))
-        together = f", over {metrics} metrics together in at most {metrics * LEVEL} %" if metrics > 1 else ""
+    families = families_told(rows[~alone])
+    metrics, told = rows[~alone]["metric"].nunique(), []
+    if families:
+        sizes = " or ".join(map(str, sorted(set(families))))
+        whose = "" if len(families) == metrics else ", by labels and by the judge alone each"
+        together = f", over {metrics} metrics together" if metrics > 1 else ", together"
+        together = f"{together} in at most {len(families) * LEVEL} %" if len(families) > 1 else ""
         many = "contrast" if sizes == "1" else "contrasts"
         told.append(
-            f"a difference that is not there is found in at most {LEVEL} % of studies per metric (Holm over its {sizes} {many}){together}"
+            f"a difference that is not there is found in at most {LEVEL} % of studies per metric{whose} (Holm over its {sizes} {many}){together}"
         )
     if alone.any():
         first = rows[alone].iloc[0]
-        with_it = f": with it at most {(metrics + 1) * LEVEL} % together" if metrics else ""
+        with_it = f": with it at most {(len(families) + 1) * LEVEL} % together" if families else ""
         told.append(
             f"the primary contrast, {first['policy_b']} - {first['policy_a']} on {first['metric']}, is tested by itself at {LEVEL} %{with_it}"
         )
     return [f"Error rates: {'; '.join(told)}. Equivalence likewise."]
+
+
+def families_told(rows: pd.DataFrame) -> list[int]:
+    """How many contrasts each family has of which a verdict is told. Where labels correct some of a metric, theirs is one, and all by the judge another."""
+    sizes = []
+    for _, group in rows.groupby("metric", sort=False):
+        by_labels = int(group["gold"].notna().sum()) if "gold" in group else 0
+        sizes += ([by_labels] if by_labels else []) + ([len(group)] if by_labels < len(group) else [])
+    return sizes
 
 
 def corrected_by_labels(contrasts: pd.DataFrame, gold: pd.DataFrame | None, judge: str) -> pd.DataFrame:
@@ -91,8 +102,17 @@ class Sentence(NamedTuple):
 
 def in_numbers(row: dict) -> str:
     """`+2.5 [-7, +12], undecided` of a row of gold."""
-    interval = "[-]" if pd.isna(row["ci_low"]) else f"[{row['ci_low']:+.0f}, {row['ci_high']:+.0f}]"
-    return f"{row['corrected']:+.1f} {interval}, {row['verdict']}"
+    return f"{row['corrected']:+.1f} {at_once(row)}, {row['verdict']}"
+
+
+def at_once(row: dict | pd.Series) -> str:
+    """The interval that holds for all contrasts of a metric, in whole points; `[-]` where there is none."""
+    return "[-]" if pd.isna(row["sim_low"]) else f"[{bound(row['sim_low'])}, {bound(row['sim_high'])}]"
+
+
+def bound(value: float) -> str:
+    """An end of an interval in whole points; near 0, where its sign decides, with a decimal."""
+    return f"{value:+.0f}" if abs(value) >= 0.5 else f"{value:+.1f}" if value else "0"
 
 
 def verdict_sentences(contrasts: pd.DataFrame) -> list[Sentence]:
@@ -123,7 +143,7 @@ def conflicts(rows: pd.DataFrame) -> list[tuple[str, dict]]:
     return [
         (f"{row['policy_b']} {RELATIONS[row['judge_verdict']]} {row['policy_a']}", row["gold"])
         for row in rows.to_dict("records")
-        if row["gold"] and row["judge_verdict"] in ("better", "worse") and row["verdict"] != row["judge_verdict"]
+        if row["gold"] and row["judge_verdict"] != "undecided" and row["verdict"] != row["judge_verdict"]
     ]
 
 

@@ -2,11 +2,11 @@
 
 import pandas as pd
 
+from hh_align.analysis.facts import MISSING
 from hh_align.analysis.verdict import CLAUSES
 from hh_align.core.axes import PROMPT_NAMES, RATES, WINS
 
 MARK = " !"
-NOT_MEASURED = "not measured here"
 """Behind a policy whose text has a caveat, and behind each verdict about it."""
 
 
@@ -20,7 +20,7 @@ def judge_lines(examined: pd.DataFrame, judge: str) -> list[str]:
     lines = []
     for row in rows[rows["own_subset"]].itertuples():
         accuracy = f"{row.accuracy:.1f} % [{row.ci_low:.1f}, {row.ci_high:.1f}] of {row.n:,} held-out pairs of {row.subset}"
-        refused = "" if row.ci_low > 50 else f": not above chance, so nothing is ranked on {row.axis}"
+        refused = "" if row.ci_low > 50 else f": not above chance, so by itself it ranks nothing on {row.axis}"
         lines.append(f"The judge {judge} prefers the chosen reply in {accuracy}{refused}.")
     return lines
 
@@ -28,10 +28,11 @@ def judge_lines(examined: pd.DataFrame, judge: str) -> list[str]:
 def label_lines(agreement: pd.DataFrame, judge: str) -> list[str]:
     """How the judge's labels of the responses agree with the true ones."""
     rows = agreement[(agreement["rater_a"] == judge) & (agreement["rater_b"] == "labels") & agreement["policy"].isna()]
-    return [
-        f"Its labels of {row.n} responses are the true ones in {row.agreement:.0f} % on {row.axis} (kappa {row.kappa:.2f})."
-        for row in rows.itertuples()
-    ]
+    lines = []
+    for row in rows.itertuples():
+        kappa = "undefined" if pd.isna(row.kappa) else f"{row.kappa:.2f}"
+        lines.append(f"Its labels of {row.n} responses are the true ones in {row.agreement:.0f} % on {row.axis} (kappa {kappa}).")
+    return lines
 
 
 def skip_lines(gold: pd.DataFrame, judge: str) -> list[str]:
@@ -105,10 +106,10 @@ def claim_lines(claims: pd.DataFrame, judge: str) -> list[str]:
 def fact_lines(facts: pd.DataFrame) -> list[str]:
     """Each claim of fact with its verdict and the first of what was found; those that the study cannot tell in one line, by their number."""
     rows = facts.drop_duplicates("claim")
-    told = rows[rows["verdict"] != NOT_MEASURED]
+    told = rows[rows["verdict"] != MISSING]
     lines = [f'"{row.claim}": {row.verdict} ({row.evidence.split("; ")[0]}).' for row in told.itertuples()]
     if left := len(rows) - len(told):
-        lines.append(f"{left} of {len(rows)} claims of fact are {NOT_MEASURED}: report/facts.csv says why.")
+        lines.append(f"{left} of {len(rows)} claims of fact are {MISSING}: report/facts.csv says why.")
     return lines
 
 

@@ -106,16 +106,16 @@ def claims(tables: dict[str, pd.DataFrame], judge: str) -> list[dict]:
     return plain(rows.drop_duplicates("claim"))
 
 
-def corrected(tables: dict[str, pd.DataFrame], judges: dict[str, dict]) -> list[dict]:
-    """Per policy or contrast that true labels correct its names, the judge's metrics, and `by_metric`: metric -> row of gold."""
+def corrected(tables: dict[str, pd.DataFrame]) -> list[dict]:
+    """Per policy or contrast that true labels correct its names, and `by_metric`: rate -> row of gold, of the rates with enough labels."""
     lines: dict[tuple, dict] = {}
     for row in rows_of(tables, "gold"):
-        if row["policy_a"] and not row["verdict"]:  # a pair of which only a claim speaks
+        if row["metric"] not in RATE_METRICS or (row["policy_a"] and not row["verdict"]):  # a pair of which only a claim speaks
             continue
-        names = {"policy": row["policy_b"], "against": row["policy_a"], "metrics": list(judged_rates(judges[row["judge"]]))}
+        names = {"policy": row["policy_b"], "against": row["policy_a"]}
         key = (row["judge"], row["seed"], row["policy_b"], row["policy_a"])
         lines.setdefault(key, {**names, "by_metric": {}})["by_metric"][row["metric"]] = row
-    return [line for line in lines.values() if set(line["metrics"]) <= set(line["by_metric"])]
+    return list(lines.values())
 
 
 def unranked_axes(tables: dict[str, pd.DataFrame], judges: list[str]) -> list[tuple[str, str]]:
@@ -142,13 +142,15 @@ def caveat(rows: list[dict]) -> dict | None:
 def opinion(tables: dict[str, pd.DataFrame], judge: str, settings: dict, order: list[str]) -> dict:
     """What the page says by one judge, of its own axes only."""
     rows = declared(tables["comparisons"], judge) if "comparisons" in tables else pd.DataFrame()
+    told = corrected_by_labels(rows, tables.get("gold"), judge)
     return {
         "judge": judge,
         "settings": settings,
         "metrics": list(judged_rates(settings)),
         "means": [MEANS[axis] for axis in judged_axes(settings)],
-        "sentences": verdict_sentences(corrected_by_labels(rows, tables.get("gold"), judge) if len(rows) else rows),
-        "error_rates": error_rates(rows) if len(rows) else [],
+        "sentences": verdict_sentences(told),
+        "error_rates": error_rates(told),
+        "by_labels": bool(len(told)) and bool(told["gold"].notna().any()),
         "rates": rates(tables, judge, order),
         "contrasts": contrasts(rows) if len(rows) else [],
         "claims": claims(tables, judge),
@@ -266,7 +268,7 @@ def page(config: dict, folder: Path, templates: Path) -> str:
         tradeoffs=tradeoff_sentences(tables["tradeoff"]) if "tradeoff" in tables else {},
         displaced=displacement_sentence(tables["displacement"]) if "displacement" in tables else None,
         pairwise=pairwise(tables, sorted(study.get("pairwise", {}))),
-        corrected=corrected(tables, study["judges"]),
+        corrected=corrected(tables),
         unranked=(lost := unranked_axes(tables, sorted(study["judges"]))),
         ranked=lambda name: [row for row in rows_of(tables, name) if (row["judge"], row["axis"]) not in lost],
         alone=[name for name in ("judge", "seed") if len(study[f"{name}s"]) == 1],

@@ -13,7 +13,16 @@ from rich.table import Table
 
 from hh_align.analysis.ratings import headline, judged_axes, judged_rates
 from hh_align.analysis.text_gate import FLAGS, caveat_of
-from hh_align.analysis.verdict import corrected_by_labels, declared, error_rates, in_words, rank_sentences, unranked, verdict_sentences
+from hh_align.analysis.verdict import (
+    at_once,
+    corrected_by_labels,
+    declared,
+    error_rates,
+    in_words,
+    rank_sentences,
+    unranked,
+    verdict_sentences,
+)
 from hh_align.core.artifacts import read_table, say, write_text
 from hh_align.core.axes import GOOD_WORDS, MEANS, METRIC_AXES
 from hh_align.core.command import parse, run
@@ -121,15 +130,9 @@ def contrast_table(rows: pd.DataFrame, rates: Iterable[str], told: dict[str, str
     return table
 
 
-def bound(value: float) -> str:
-    """An end of an interval in whole points; near 0, where its sign decides, with a decimal."""
-    return f"{value:+.0f}" if abs(value) >= 0.5 else f"{value:+.1f}" if value else "0"
-
-
 def difference_cell(row: pd.Series) -> str:
-    interval = "[-]" if pd.isna(row["sim_low"]) else f"[{bound(row['sim_low'])}, {bound(row['sim_high'])}]"
     primary = " *" if row.get("family") == "primary" else ""
-    return f"{row['difference']:+.1f}{primary} {interval} {in_words(row)}"
+    return f"{row['difference']:+.1f}{primary} {at_once(row)} {in_words(row)}"
 
 
 def corrected_table(gold: pd.DataFrame, judge: str, seed: int, rates: Iterable[str], told: dict[str, str]) -> Table | None:
@@ -137,6 +140,7 @@ def corrected_table(gold: pd.DataFrame, judge: str, seed: int, rates: Iterable[s
     rows = gold[
         (gold["judge"] == judge) & (gold["seed"].isna() | (gold["seed"] == seed)) & gold["policy_a"].notna() & gold["verdict"].notna()
     ]
+    rows = rows[rows["metric"].isin(list(rates))]
     rows = rows.sort_values("seed", na_position="first", kind="stable").drop_duplicates(["policy_b", "policy_a", "metric"])
     if rows.empty:
         return None
@@ -181,12 +185,15 @@ def summary(config: dict, tables: dict[str, pd.DataFrame], published: dict, look
         if corrected := corrected_table(tables["gold"], judge, config["seeds"][0], rates, told):
             console.print(corrected)
         console.print(gain_table(rows, tables["retention"], config, judge, published, told, unranked(tables["leads"], judge)))
-        lines = [str(sentence) for sentence in verdict_sentences(corrected_by_labels(contrasts, tables["gold"], judge))]
-        lines += error_rates(contrasts) + judge_lines(tables["judge"], judge)
-        lines += label_lines(tables["label_agreement"], judge) + skip_lines(tables["gold"], judge)
-        lines += rank_sentences(tables["leads"], judge, MARK) + power_lines(tables["power"], judge)
-        lines += filter(None, [length_sentence(shown(tables["length"], judge), judge, told)])
-        for line in lines + claim_lines(tables["claims"], judge):
+        decided = corrected_by_labels(contrasts, tables["gold"], judge)
+        lines = [str(sentence) for sentence in verdict_sentences(decided)]
+        lines += error_rates(decided) + judge_lines(tables["judge"], judge)
+        lines += label_lines(tables["label_agreement"], judge) + skip_lines(tables["gold"], judge) + claim_lines(tables["claims"], judge)
+        alone = rank_sentences(tables["leads"], judge, MARK) + power_lines(tables["power"], judge)
+        alone += filter(None, [length_sentence(shown(tables["length"], judge), judge, told)])
+        if alone and len(decided) and decided["gold"].notna().any():
+            lines.append(f"By judge {judge} alone, whatever the labels say:")
+        for line in lines + alone:
             console.print(line)
     for judge in sorted(config.get("pairwise", {})):
         for line in pairwise_lines(tables["comparisons"], tables["pairwise"], judge, told):

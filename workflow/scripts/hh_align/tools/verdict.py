@@ -79,6 +79,10 @@ def study_of(frame: pd.DataFrame, settings: dict, path: str, defaults: dict) -> 
     thresholds = next(iter(defaults["judges"].values()))
     analysis = {**defaults["analysis"], "contrasts": contrasts_of(root, parents), "primary": [], "all_pairs": True, "claims": []}
     chosen = {key: value for key, value in settings.items() if key in (*ANALYSIS, "claims")}
+    declared = (analysis | chosen)["contrasts"]
+    if (primary := chosen.get("primary", [])) and primary[:2] not in declared:
+        listed = ", ".join(f"[{', '.join(pair)}]" for pair in declared)
+        raise StudyError(f"{path}: primary is [{', '.join(primary[:2])}], which is none of the contrasts: {listed}. Add it to contrasts.")
     return {
         **analysis,
         **chosen,
