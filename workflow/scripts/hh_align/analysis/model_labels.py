@@ -175,22 +175,16 @@ def told_by(fit: BayesMixedGLMResults, labels: Labels, kinds: dict[str, np.ndarr
     prior = np.concatenate([np.full(fixed.shape[1], BETA_SD**-2), precision])
     curvature = csc_array(both.T @ diags_array(slopes) @ both + diags_array(prior))
     counts, prompts = fixed.sum(0), int(labels.prompt.max()) + 1
-    moves = (both.T @ (slopes[:, None] * fixed.toarray())) / counts
-    by_prompt = [
-        csr_array(design_of(labels.prompt).T @ diags_array(column)) * (prompts / size)
-        for column, size in zip(fixed.toarray().T, counts, strict=True)
-    ]
-    of_prompts = np.where(fit.model.ident == list(kinds).index(SEED), 0, fit.vc_sd) if SEED in kinds else fit.vc_sd
-    variance = np.exp(2 * (fit.vcp_mean + fit.vcp_sd**2))  # its mean of the variance
-    seeds = np.bincount(labels.policy, labels.prompt == 0)
-    seed_variance = (
-        (fixed.T @ slopes / counts) ** 2 * variance[list(kinds).index(SEED)] / seeds * (seeds > 1) if SEED in kinds else 0 * counts
-    )
+    seeds, moves = counts / prompts, both.T @ (slopes[:, None] * fixed.toarray()) / counts
+    by_prompt = [csr_array(design_of(labels.prompt).T @ diags_array(own)) for own in fixed.toarray().T / seeds[:, None]]
+    of_seeds = np.array([name == SEED for name in kinds])
+    seed_variance = of_seeds @ np.exp(2 * (fit.vcp_mean + fit.vcp_sd**2))  # its mean of the variance; 0 of one seed
+    of_prompts = np.where(of_seeds[fit.model.ident], 0, fit.vc_sd)
     return Fit(
         np.vstack([part @ chances for part in by_prompt]),
         moves.T @ splu(curvature).solve(moves),
         [csr_array(part @ diags_array(slopes) @ effects @ diags_array(of_prompts)) for part in by_prompt],
-        seed_variance,
+        (fixed.T @ slopes / counts) ** 2 * seed_variance / seeds * (seeds > 1),
         labels.cluster[:prompts],
         dict(zip(kinds, np.exp(fit.vcp_mean).tolist(), strict=True)),
     )
