@@ -97,6 +97,20 @@ use rule step as control_length with:
         **runs("analysis.control_length", length_config()),
 
 
+use rule step as model_labels with:
+    input:
+        ratings=RATINGS,
+        comparisons="<results>/analysis/comparisons.parquet",
+    output:
+        "<results>/analysis/mixed_model.parquet",
+    log:
+        "<logs>/model_labels.log",
+    benchmark:
+        "<benchmarks>/model_labels.tsv"
+    params:
+        **runs("analysis.model_labels", model_config()),
+
+
 use rule step as check_claims with:
     input:
         ratings=RATINGS,

@@ -79,6 +79,7 @@ def analysis_tables():
         "metrics",
         "comparisons",
         "length",
+        "mixed_model",
         "retention",
         "changed_prompts",
         "thresholds",
@@ -139,6 +140,11 @@ def pairwise_axes():
 def length_config():
     """Who is compared, and by which pairwise judges."""
     return as_json(contrasts=config["analysis"]["contrasts"], **policy_graph(), **pairwise_axes())
+
+
+def model_config():
+    """Who is modelled, and what counts as equivalent."""
+    return as_json(equivalence_margin=config["analysis"]["equivalence_margin"], **policy_graph())
 
 
 def contrast_config():

@@ -19,6 +19,7 @@ from hh_align.core.command import parse, run
 from hh_align.report.displaced import displacement_sentence
 from hh_align.report.figures import colours
 from hh_align.report.lengths import lengths_of
+from hh_align.report.mixed import models_of
 from hh_align.report.pages import caption, inline_svg, number, plain, records, render, text, total
 
 COUNTED = ("rows", "pairs", "replies", "prompts")
@@ -266,6 +267,7 @@ def page(config: dict, folder: Path, templates: Path) -> str:
         metrics=[metric for metric in RATE_METRICS if any(metric in entry["metrics"] for entry in opinions)],
         lengths=lengths_of(tables.get("length"), sorted({**study["judges"], **study.get("pairwise", {})})),
         tradeoffs=tradeoff_sentences(tables["tradeoff"]) if "tradeoff" in tables else {},
+        models=models_of(tables.get("mixed_model"), sorted(study["judges"])),
         displaced=displacement_sentence(tables["displacement"]) if "displacement" in tables else None,
         pairwise=pairwise(tables, sorted(study.get("pairwise", {}))),
         corrected=corrected(tables),

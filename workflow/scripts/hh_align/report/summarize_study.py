@@ -30,6 +30,7 @@ from hh_align.core.errors import printable
 from hh_align.report.displaced import displacement_sentence
 from hh_align.report.lengths import length_sentence, shown
 from hh_align.report.lines import MARK, claim_lines, fact_lines, judge_lines, label_lines, marked, pairwise_lines, power_lines, skip_lines
+from hh_align.report.mixed import model_sentence
 
 WIDTH = 110
 IN_TRAINING = {"lead": "the blank line that begins", "cue": 'the "Assistant:" that ends'}
@@ -191,6 +192,7 @@ def summary(config: dict, tables: dict[str, pd.DataFrame], published: dict, look
         lines += label_lines(tables["label_agreement"], judge) + skip_lines(tables["gold"], judge) + claim_lines(tables["claims"], judge)
         alone = rank_sentences(tables["leads"], judge, MARK) + power_lines(tables["power"], judge)
         alone += filter(None, [length_sentence(shown(tables["length"], judge), judge, told)])
+        alone += filter(None, [model_sentence(tables["mixed_model"], judge, told)])
         if alone and len(decided) and decided["gold"].notna().any():
             lines.append(f"By judge {judge} alone, whatever the labels say:")
         for line in lines + alone:
@@ -263,6 +265,7 @@ COLUMNS = {
         "controlled_verdict",
         "change",
     ],
+    "mixed_model": ["judge", "policy_a", "policy_b", "metric", "verdict", "modelled", "modelled_verdict", "agrees"],
     "displacement": ["policy", "seed", "pairs", "displaced"],
     "text": ["policy", "seed", *FLAGS, *(why for why, _ in FLAGS.values())],
 }
@@ -270,7 +273,9 @@ COLUMNS = {
 
 def main() -> None:
     required = dict.fromkeys(("metrics", "comparisons", "retention", "power", "leads", "published", "output"), "path")
-    optional = dict.fromkeys(("judge", "claims", "facts", "length", "displacement", "gold", "label_agreement", "pairwise", "text"), "path?")
+    optional = dict.fromkeys(
+        ("judge", "claims", "facts", "length", "mixed_model", "displacement", "gold", "label_agreement", "pairwise", "text"), "path?"
+    )
     args = parse(__doc__, config="config", **required, **optional)
     tables = {name: frame(getattr(args, name), columns) for name, columns in COLUMNS.items()}
     published = yaml.safe_load(args.published.read_text())["policies"] if args.config["compare_published"] else {}

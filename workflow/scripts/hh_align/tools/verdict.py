@@ -37,6 +37,7 @@ from hh_align.analysis import (
     compute_tradeoff,
     control_length,
     examine_text,
+    model_labels,
     sweep_thresholds,
 )
 from hh_align.analysis.deciding import power_of_contrasts
@@ -229,6 +230,7 @@ def analyse(
         "metrics": (compute_metrics.measure(ratings, clusters, config), compute_metrics.METRICS),
         "comparisons": (compared, compare_policies.COMPARISONS),
         "length": (control_length.control_length(rated, config, compared), control_length.LENGTH),
+        "mixed_model": (model_labels.model_labels(rated, config, compared), model_labels.MIXED_MODEL),
         "retention": (retained, compute_retention.RETENTION),
         "changed_prompts": (changed, compute_retention.CHANGED),
         "thresholds": (swept, sweep_thresholds.THRESHOLDS),
