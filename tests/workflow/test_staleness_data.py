@@ -13,6 +13,7 @@ datasets:
     decontaminate: {ngram: 8}
     drop_near_identical: 0.9
     judge_margin: {judge: deberta, quantile: 0.1}
+    ches: {quantile: 0.2}
     balance_length: true
 policies:
   dpo_clean: {parent: base, method: dpo, data: clean}
@@ -21,18 +22,22 @@ CLEANED = {
     "derive_dataset clean", "write_dataset_card clean", "compute_references dpo@clean base 0", "train_dpo dpo_clean 42", "plot_training",
     "write_model_card dpo_clean 42",
 } | evaluated("dpo_clean 42")  # fmt: skip
-MARGINS = {"score_training_pairs clean"}
+MARGINS, SIMILARITIES = {"score_training_pairs clean"}, {"compute_ches clean"}
 CLEANING_EDITS = {
     "the kind of duplicate": ("deduplicate: near", "deduplicate: exact", CLEANED),
     "how alike duplicates are": ("deduplicate: near", "deduplicate: near\n    near: {threshold: 0.9}", CLEANED),
     "words of an n-gram": ("{ngram: 8}", "{ngram: 9}", CLEANED),
     "similar replies": ("drop_near_identical: 0.9", "drop_near_identical: 0.95", CLEANED),
-    "the quantile": ("quantile: 0.1", "quantile: 0.2", CLEANED),  # the scores stay
+    "the quantile": ("deberta, quantile: 0.1", "deberta, quantile: 0.2", CLEANED),  # the scores stay
     "no judge": ("    judge_margin: {judge: deberta, quantile: 0.1}\n", "", CLEANED),
+    "the share of similar pairs": ("ches: {quantile: 0.2}", "ches: {quantile: 0.3}", CLEANED),
+    "how far similarity reads": ("ches: {quantile: 0.2}", "ches: {quantile: 0.2, max_length: 600}", CLEANED | SIMILARITIES),
+    "a default of similarity": ("ches: {quantile: 0.2}", "ches: {quantile: 0.2, max_length: 1024}", set()),
+    "no similarity": ("    ches: {quantile: 0.2}\n", "", CLEANED),
     "the balance's seed": ("balance_length: true", "balance_length: true\n    balance_seed: 2", CLEANED),
     "no balance": ("    balance_length: true\n", "", CLEANED),
-    "a selection": ("from: hh", "from: hh\n    subsets: [harmless-base]", CLEANED | MARGINS),
-    "prompts left out": ("from: hh", "from: hh\n    exclude_prompts: true", CLEANED | MARGINS),
+    "a selection": ("from: hh", "from: hh\n    subsets: [harmless-base]", CLEANED | MARGINS | SIMILARITIES),
+    "prompts left out": ("from: hh", "from: hh\n    exclude_prompts: true", CLEANED | MARGINS | SIMILARITIES),
     "a default, written out": ("{ngram: 8}", "{ngram: 8, overlap: 0.3}", set()),
 }
 
@@ -112,7 +117,7 @@ def test_arms_on_raw_and_cleaned_data_share_what_they_can(own_paper):
     (own_paper.path / "clean.yaml").write_text(text)
     harmless = {job.replace("clean", "harmless") for job in CLEANED}
     card = {"write_dataset_card hh"}  # it names the command, which has a config file more now
-    assert own_paper.planned("--configfile", "clean.yaml") == CLEANED | MARGINS | harmless | card
+    assert own_paper.planned("--configfile", "clean.yaml") == CLEANED | MARGINS | SIMILARITIES | harmless | card
 
 
 @pytest.fixture(scope="module")

@@ -174,8 +174,9 @@ use rule step_on_device as score_pairs with:
 
 use rule step_on_device as score_training_pairs with:
     input:
-        unpack(margin_inputs),
+        unpack(selected_inputs),
         files=model_files(margin_judge),
+        judge=margin_judge,
     output:
         "<results>/data/{dataset}/margins.parquet",
         timing="<timings>/score_training_pairs/{dataset}.json",
@@ -184,7 +185,7 @@ use rule step_on_device as score_training_pairs with:
     benchmark:
         "<benchmarks>/score_training_pairs/{dataset}.tsv"
     wildcard_constraints:
-        dataset=one_of(name for name, dataset in DATASETS.items() if "judge_margin" in dataset),
+        dataset=one_of(cleaned_by("judge_margin")),
     resources:
         gpu=ONE_GPU,
         mem_mb=per_attempt(8000),

@@ -1,5 +1,5 @@
 # needs: models/base/ (or preferences, to make it or a judge from nothing), data/{dataset}/preferences.parquet
-# makes: policies/{policy}/seed-{seed}/, references/{view}/{policy}/seed-{seed}.parquet, displacement/{policy}/seed-{seed}.parquet; models from nothing: models/base/, models/judges/{judge}/
+# makes: policies/{policy}/seed-{seed}/, references/{view}/{policy}/seed-{seed}.parquet, displacement/{policy}/seed-{seed}.parquet, data/{dataset}/ches.parquet; models from nothing: models/base/, models/judges/{judge}/
 
 
 rule policies:
@@ -59,8 +59,8 @@ use rule step_on_device as train_judge with:
 
 use rule step_on_device as compute_features with:
     input:
-        files=model_files(JUDGE_BASE),
-        policy=JUDGE_BASE,
+        files=model_files(BASE_MANIFEST),
+        policy=BASE_MANIFEST,
         preferences=judge_training_data,
     output:
         "<results>/features/{judge}.parquet",
@@ -77,8 +77,8 @@ use rule step_on_device as compute_features with:
 
 use rule step as train_judge_head with:
     input:
-        files=model_files(JUDGE_BASE),
-        policy=JUDGE_BASE,
+        files=model_files(BASE_MANIFEST),
+        policy=BASE_MANIFEST,
         features="<results>/features/{judge}.parquet",
     output:
         files=expand("<results>/models/judges/{judge}/{file}", file=JUDGE_FILES, allow_missing=True),
@@ -139,6 +139,28 @@ use rule step_on_device as compute_references with:
         runtime=per_attempt(360),
     params:
         **runs("training.compute_references", reference_config),
+
+
+use rule step_on_device as compute_ches with:
+    input:
+        unpack(selected_inputs),
+        files=model_files(BASE_MANIFEST),
+        policy=BASE_MANIFEST,
+    output:
+        "<results>/data/{dataset}/ches.parquet",
+        timing="<timings>/compute_ches/{dataset}.json",
+    log:
+        "<logs>/compute_ches/{dataset}.log",
+    benchmark:
+        "<benchmarks>/compute_ches/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=one_of(cleaned_by("ches")),
+    resources:
+        gpu=ONE_GPU,
+        mem_mb=per_attempt(16000),
+        runtime=per_attempt(360),
+    params:
+        **runs("training.compute_ches", ches_config),
 
 
 use rule launched_step as train_dpo with:

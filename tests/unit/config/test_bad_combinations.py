@@ -48,6 +48,8 @@ def test_no_cycle_in_the_policies_passes():
         ("config", ("datasets", "half", "deduplicate"), "exact", "datasets.half.near needs deduplicate: near beside it"),
         ("config", ("datasets", "half", "balance_length"), False, "datasets.half.balance_seed needs balance_length: true beside it"),
         ("config", ("datasets", "half", "judge_margin", "judge"), "nope", "datasets.half.judge_margin.judge is nope.*Allowed: deberta, head, own"),
+        ("config", ("datasets", "half", "ches", "max_prompt_length"), 1024, "datasets.half.ches.max_prompt_length leaves no room"),
+        ("demo", ("models", "base", "data"), "clean", "datasets.clean needs itself: clean -> the base model -> clean"),
         ("demo", ("prompts", "dataset"), "clean", "datasets.clean needs itself: clean -> the evaluation prompts -> clean"),
         ("demo", ("judges", "small", "data"), "clean", "datasets.clean needs itself: clean -> judge small -> clean"),
         ("config", ("datasets", "hh", "splits"), ["test"], "datasets.half.train_split is train, which is not read"),

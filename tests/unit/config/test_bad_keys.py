@@ -69,6 +69,7 @@ NEEDED = {
     ("datasets", "own"): ["source", "path", "subsets"],
     ("datasets", "half"): ["from"],
     ("datasets", "half", "judge_margin"): ["judge", "quantile"],
+    ("datasets", "half", "ches"): ["quantile"],
     ("datasets", "synthetic"): ["source", "subsets", "train_rows", "test_rows"],
     ("datasets", "synthetic", "train_rows"): ["harmless-base", "helpful-base"],
     ("models",): ["base"],

@@ -107,6 +107,7 @@ MORE = {
                 "decontaminate": {},
                 "drop_near_identical": 0.9,
                 "judge_margin": {"judge": "deberta", "quantile": 0.1},
+                "ches": {"quantile": 0.1},
                 "balance_length": True,
                 "label_seed": 1,
             },
@@ -154,7 +155,14 @@ MORE = {
         "prompts": {axis: {"suite": {"name": "xstest", **PINNED}} for axis in ("harmlessness", "helpfulness")},
     },
     "demo": {
-        "datasets": {"clean": {"from": "synthetic", "decontaminate": {}, "judge_margin": {"judge": "small", "quantile": 0.1}}},
+        "datasets": {
+            "clean": {
+                "from": "synthetic",
+                "decontaminate": {},
+                "judge_margin": {"judge": "small", "quantile": 0.1},
+                "ches": {"quantile": 0.1},
+            }
+        },
         "judges": {"small": {"data": "synthetic", "max_length": 128, "training": {"max_rows": 9}}},
         "models": {"base": {"pretraining": {"max_rows": 9}}},
         "claims": [of_fact(FACT, not_measured="the rest")],

@@ -11,6 +11,7 @@ from hh_align.data.cleaning import (
     contaminated,
     contamination,
     exact_duplicates,
+    high_similarities,
     jaccard,
     length_difference,
     low_margins,
@@ -181,6 +182,16 @@ def test_the_pairs_below_the_quantile_go_and_rows_without_a_pair_stay():
     assert sorted(low_margins(rows, margins, 0.2)) == [0, 1]
     with pytest.raises(StudyError, match=r"the margins lack 1 pairs \(s/train:4\)"):
         low_margins(rows, {key: value for key, value in margins.items() if key[2] != 3}, 0.2)
+
+
+def test_the_share_of_the_most_similar_pairs_goes_with_its_scores():
+    rows = [made_row(number, asked(str(number)), "a", "b") for number in range(10)] + [made_row(10, asked("x"), "a", "a")]
+    scores = {("train", "s", number): -float(number) for number in range(10)}
+    assert high_similarities(rows, scores, 0.2) == {0: (None, -0.0), 1: (None, -1.0)}
+    assert high_similarities(rows, dict.fromkeys(scores, -1.0), 0.2) == {}  # ties stay together
+    assert high_similarities(rows[10:], scores, 0.2) == low_margins(rows[10:], scores, 0.2) == {}
+    with pytest.raises(StudyError, match=r"the CHES scores lack 10 pairs \(s/train:1\)"):
+        high_similarities(rows, {}, 0.2)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

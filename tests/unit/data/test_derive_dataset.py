@@ -13,7 +13,7 @@ from hh_align.core.errors import StudyError
 from hh_align.data import derive_dataset
 from hh_align.data.derive_dataset import CENSUS, CONTAMINATED, DROPPED, derive, relabel
 from hh_align.data.preferences import SCHEMA
-from hh_align.data.selection import in_training_half, selected_rows
+from hh_align.data.selection import MARGINS, SIMILARITIES, in_training_half, selected_rows
 from hh_align.data.transcripts import cluster_of
 
 NEAR = {"threshold": 0.8, "ngram": 3, "num_perm": 128, "seed": 1}
@@ -32,7 +32,8 @@ def test_a_row_is_listed_with_every_prompt_and_dropped_once():
 
 ALL = PLAIN | {
     "subsets": ["s", "t"], "deduplicate": "near", "near": NEAR, "decontaminate": {"ngram": 8, "overlap": 0.3}, "drop_near_identical": 0.9,
-    "judge_margin": {"judge": "j", "quantile": 0.2}, "balance_length": True, "balance_seed": 1, "exclude_prompts": False,
+    "judge_margin": {"judge": "j", "quantile": 0.2}, "ches": {"quantile": 0.2}, "balance_length": True, "balance_seed": 1,
+    "exclude_prompts": False,
 }  # fmt: skip
 
 
@@ -46,13 +47,14 @@ def mixed(count=400):
 
 def test_every_row_is_kept_or_listed_and_the_census_adds_up():
     rows = mixed()
-    margins = {(row["split"], row["subset"], row["row"]): float(row["row"] % 7) for row in rows}
+    keys = [(row["split"], row["subset"], row["row"]) for row in rows]
+    scores = {"judge_margin": {key: float(key[2] % 7) for key in keys}, "ches": {key: float(key[2] % 11) for key in keys}}
     before = copy.deepcopy(rows)
-    derived, census, dropped, _ = derive(rows, ALL, [{"prompt_id": "p", "prompt": "Human: word1"}], None, margins)
+    derived, census, dropped, _ = derive(rows, ALL, [{"prompt_id": "p", "prompt": "Human: word1"}], None, scores)
     assert rows == before
     numbers = [row["row"] for row in [*derived, *dropped]]
     assert sorted(numbers) == list(range(len(rows))) and len(set(numbers)) == len(numbers)
-    order = ["from", "subsets", "deduplicate", "decontaminate", "drop_near_identical", "judge_margin", "balance_length"]
+    order = ["from", "subsets", "deduplicate", "decontaminate", "drop_near_identical", "judge_margin", "ches", "balance_length"]
     assert list(dict.fromkeys(line["step"] for line in census)) == order
     for line in census:
         lost = [row for row in dropped if all(row[key] == line[key] for key in ("step", "split", "subset"))]
@@ -68,21 +70,45 @@ def test_a_step_that_leaves_nothing_is_named():
         derive([*rows, made_row(3, asked("x"), "a", "b", split="test")], PLAIN | {"drop_near_identical": 0.5}, [], None, {})
 
 
-def derived_files(folder, rows, config):
+def derived_files(folder, rows, config, **scores):
     write_table(folder / "preferences.parquet", rows, SCHEMA, {})
     names = ("output", "census", "dropped", "contaminated")
-    options = {"config": config, "preferences": folder / "preferences.parquet", **{name: folder / f"{name}.parquet" for name in names}}
+    options = {
+        "config": config,
+        "preferences": folder / "preferences.parquet",
+        **{name: folder / f"{name}.parquet" for name in names},
+        **scores,
+    }
     status, output = call(derive_dataset, **options)
     assert status == 0, output
     return {name: (folder / f"{name}.parquet").read_bytes() for name in names}
 
 
 def test_the_same_bytes_twice_and_the_stated_schemas(tmp_path):
-    config = {key: value for key, value in ALL.items() if key not in ("judge_margin", "decontaminate")}
+    config = {key: value for key, value in ALL.items() if key not in ("judge_margin", "ches", "decontaminate")}
     first, again = (derived_files(tmp_path, mixed(), config) for _ in range(2))
     assert first == again
     for name, schema in (("census", CENSUS), ("dropped", DROPPED), ("contaminated", CONTAMINATED)):
         assert pq.read_schema(tmp_path / f"{name}.parquet").remove_metadata() == schema
+
+
+@pytest.mark.parametrize(
+    ("key", "option", "schema", "columns"),
+    [
+        ("judge_margin", "margins", MARGINS, {"chosen_reward": 3.0, "rejected_reward": 1.0, "cut_tokens": 0}),
+        ("ches", "ches", SIMILARITIES, {"ches": 9.0, "normalized_ches": 2.0, "chosen_tokens": 1, "rejected_tokens": 1, "cut_tokens": 0}),
+    ],
+)
+def test_a_table_of_scores_is_read_and_what_decided_is_said(tmp_path, key, option, schema, columns):
+    rows = helpful_rows(10)
+    scored = [columns | {name: row[name] for name in ("split", "subset", "row")} for row in rows]
+    odd = {"chosen_reward": 0.0} if key == "judge_margin" else {"normalized_ches": 4.0, "ches": -1.0}
+    write_table(tmp_path / "scores.parquet", [*scored[:-1], scored[-1] | odd], schema, {})
+    derived_files(
+        tmp_path, rows, PLAIN | {"exclude_prompts": False, key: {"judge": "j", "quantile": 0.1}}, **{option: tmp_path / "scores.parquet"}
+    )
+    (dropped,) = read_table(tmp_path / "dropped.parquet").to_pylist()
+    assert (dropped["row"], dropped["step"], dropped["value"]) == (9, key, -1.0 if key == "judge_margin" else 4.0)
 
 
 def test_without_a_cleaning_key_the_rows_are_the_selected_ones(tmp_path):

@@ -18,7 +18,7 @@ from hh_align.evaluation.measure_drift import reply_distributions, text_examples
 from hh_align.models.batches import Item
 from hh_align.models.decoding import prompt_ids
 from hh_align.models.folders import load_policy, positions_of
-from hh_align.models.packing import pack, reply_logps, use_packing
+from hh_align.models.packing import pack, reply_logps, reply_states, use_packing
 from hh_align.models.trial import TRANSCRIPTS
 from hh_align.training.pairs import usable_pairs
 from hh_align.training.sft import prepare_transcripts
@@ -50,16 +50,21 @@ def test_an_import_says_what_begins_a_text_and_what_fills_up(study, kind):
     assert prompt_ids(tokenizer, prompts, config, 128)[0] == [tokenizer(ROWS[0]["prompt"])["input_ids"]]
 
 
-def test_packed_log_probabilities_are_those_of_each_sequence(study):
+def test_packed_log_probabilities_and_last_states_are_those_of_each_sequence(study):
     model, _ = load_policy(study / "base/manifest.json")
     trees = [([12, 5, 6], [[7, 8, 2], [9, 2]]), ([12], [[5, 6, 7, 8, 2]]), ([12, 3, 3], [[11, 2], [], [8]])]
-    expected = []
+    expected, states = [], []
     for prompt, replies in trees:
         for reply in replies:
-            logps = model(input_ids=torch.tensor([prompt + reply])).logits[0].log_softmax(1)
+            output = model(input_ids=torch.tensor([prompt + reply]), output_hidden_states=True)
+            logps = output.logits[0].log_softmax(1)
             expected.append(sum(logps[len(prompt) - 1 + at, token].item() for at, token in enumerate(reply)))
+            predicting = slice(len(prompt) - 1, len(prompt) - 1 + len(reply))
+            states.append(output.hidden_states[-1][0, predicting].double().sum(0))
     use_packing(model)
-    assert reply_logps(model, pack(trees, 16)).tolist() == pytest.approx(expected, abs=1e-4)
+    batch = pack(trees, 16)
+    assert reply_logps(model, batch).tolist() == pytest.approx(expected, abs=1e-4)
+    assert torch.allclose(reply_states(model, batch), torch.stack(states), atol=1e-4)
 
 
 def test_greedy_ids_are_those_of_generate(study):

@@ -23,7 +23,7 @@ from hh_align.evaluation.score_pairs import AS_EVALUATED, judged_replies
 from hh_align.evaluation.score_responses import response_items
 from hh_align.evaluation.score_training_pairs import reply_items
 from hh_align.models.bpe import train_tokenizer
-from hh_align.training.pairs import pair_tree, usable_pairs
+from hh_align.training.pairs import pair_tree, pairs_as_read, usable_pairs
 from hh_align.training.plan import Plan
 from hh_align.training.pretrain_base import raw_rows
 from hh_align.training.sft import prepare_transcripts
@@ -68,6 +68,7 @@ def trained(tokenizer) -> dict[str, Seen]:
     """Of the trainings of a policy, and of the held-out replies whose perplexity is taken."""
     (pair,) = usable_pairs([TRAINED], tokenizer, DPO, "train")[1]
     (reference,) = usable_pairs([TRAINED], tokenizer, {key: DPO[key] for key in VIEW_KEYS if key in DPO}, "train")[1]
+    ((_, scored),) = pairs_as_read([TRAINED], tokenizer, DPO["max_length"], DPO["max_prompt_length"])
     (published,) = usable_pairs([TRAINED], tokenizer, DPO | {"dropout": "as_published"}, "train")[1]
     alone = Plan(["one"], [20], [0], [0], 1)
     (other,) = mismatched(alone, usable_pairs([TRAINED], tokenizer, KTO | {"dropout": "disabled"}, "train")[1], KTO["max_length"])
@@ -85,6 +86,7 @@ def trained(tokenizer) -> dict[str, Seen]:
         "DPO and KTO": Seen(pair_tree(pair).prompt, pair_tree(pair).replies[0]),
         "KTO's mismatched replies": Seen(other.prompt, other.replies[0]),
         "references": Seen(reference.prompt_ids, reference.chosen_ids),
+        "CHES scores": Seen(scored.prompt_ids, scored.chosen_ids),
         "perplexity of chosen replies": Seen(chosen["prompt_ids"], chosen["reply_ids"]),
         "DPO as published": Seen(
             published.prompt_ids,

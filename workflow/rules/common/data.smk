@@ -3,8 +3,9 @@
 HH_RLHF = "Anthropic/hh-rlhf"
 PAPER = yaml.safe_load((CHECKOUT / "resources/published.yaml").read_text())
 PREFERENCE_FILES = (".jsonl.gz", ".jsonl", ".json", ".parquet", ".csv")
-CLEANING = ("deduplicate", "near", "decontaminate", "drop_near_identical", "judge_margin", "balance_length", "balance_seed")
+CLEANING = ("deduplicate", "near", "decontaminate", "drop_near_identical", "judge_margin", "ches", "balance_length", "balance_seed")
 SELECTING = ("subsets", "training_half", "hash_range")
+SCORES = {"judge_margin": "margins", "ches": "ches"}  # keys that clean by what a model says of the pairs -> the table of it
 
 
 def prompts_dataset():
@@ -89,8 +90,8 @@ def census_files():
 def data_files():
     """Every file that a step of the data makes."""
     synthetic = [path for name, dataset in DATASETS.items() if dataset.get("source") == "synthetic" for path in dataset_paths(name)]
-    margins = expand("<results>/data/{dataset}/margins.parquet", dataset=[name for name in DATASETS if "judge_margin" in DATASETS[name]])
-    return [*synthetic, *preference_files(), *margins, "<results>/prompts/prompts.parquet", *suite_prompts(ASKED_SUITES)]
+    scores = [f"<results>/data/{name}/{table}.parquet" for key, table in SCORES.items() for name in cleaned_by(key)]
+    return [*synthetic, *preference_files(), *scores, "<results>/prompts/prompts.parquet", *suite_prompts(ASKED_SUITES)]
 
 
 def hub_request(wildcards):
@@ -146,6 +147,23 @@ def dataset_options(wildcards, input):
     return f"{files} --manifest {hub_manifest(dataset)}"
 
 
+def cleaned_by(key):
+    """The datasets that have this key."""
+    return [name for name in DATASETS if key in DATASETS[name]]
+
+
+def selected_inputs(wildcards):
+    """What selected_pairs reads."""
+    dataset = DATASETS[wildcards.dataset]
+    prompts = {"prompts": "<results>/prompts/prompts.parquet"} if dataset["exclude_prompts"] else {}
+    return {"preferences": f"<results>/data/{dataset['from']}/preferences.parquet", **prompts}
+
+
+def selecting_settings(dataset):
+    """Which pairs are left to be cleaned; what cleans them is of no account to their scores."""
+    return {key: dataset[key] for key in (*SELECTING, "train_split") if key in dataset}
+
+
 def derived_config(wildcards):
     dataset = DATASETS[wildcards.dataset]
     cleaning = {key: dataset[key] for key in CLEANING if key in dataset}
@@ -158,8 +176,8 @@ def derived_inputs(wildcards):
     dataset = DATASETS[wildcards.dataset]
     reads_prompts = dataset["exclude_prompts"] or "decontaminate" in dataset
     prompts = {"prompts": "<results>/prompts/prompts.parquet"} if reads_prompts else {}
-    margins = {"margins": "<results>/data/{dataset}/margins.parquet"} if "judge_margin" in dataset else {}
-    return {"preferences": f"<results>/data/{dataset['from']}/preferences.parquet", **prompts, **margins}
+    scores = {table: f"<results>/data/{{dataset}}/{table}.parquet" for key, table in SCORES.items() if key in dataset}
+    return {"preferences": f"<results>/data/{dataset['from']}/preferences.parquet", **prompts, **scores}
 
 
 def release_inputs(wildcards):

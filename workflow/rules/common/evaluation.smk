@@ -224,17 +224,9 @@ def margin_judge(wildcards):
     return f"<results>/models/judges/{DATASETS[wildcards.dataset]['judge_margin']['judge']}/manifest.json"
 
 
-def margin_inputs(wildcards):
-    dataset = DATASETS[wildcards.dataset]
-    prompts = {"prompts": "<results>/prompts/prompts.parquet"} if dataset["exclude_prompts"] else {}
-    return {"judge": margin_judge(wildcards), "preferences": f"<results>/data/{dataset['from']}/preferences.parquet", **prompts}
-
-
 def margin_config(wildcards):
-    """The pairs that `subsets`, `training_half` and `exclude_prompts` leave: what cleans them later is of no account here."""
     dataset = DATASETS[wildcards.dataset]
-    selecting = {key: dataset[key] for key in (*SELECTING, "train_split") if key in dataset}
-    return as_json(**reading_settings(dataset["judge_margin"]["judge"]), **selecting)
+    return as_json(**reading_settings(dataset["judge_margin"]["judge"]), **selecting_settings(dataset))
 
 
 def drift_reference_files(wildcards):

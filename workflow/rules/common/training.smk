@@ -132,7 +132,7 @@ def judge_training_config(wildcards):
     return scratch_config(judge, "training", "max_length", "calibration_share", axes=axes, subsets=subsets)
 
 
-JUDGE_BASE = "<results>/models/base/manifest.json"
+BASE_MANIFEST = "<results>/models/base/manifest.json"
 
 
 def features_config(wildcards):
@@ -150,6 +150,13 @@ def features_config(wildcards):
 def head_config(wildcards):
     judge = JUDGES[wildcards.judge]
     return as_json(**{key: judge[key] for key in ("axis", "seed", "calibration_share", "reads", "notice") if key in judge})
+
+
+def ches_config(wildcards):
+    """How the base model reads the pairs; the share that is dropped is of no account here."""
+    dataset = DATASETS[wildcards.dataset]
+    lengths = {key: dataset["ches"][key] for key in ("max_length", "max_prompt_length")}
+    return as_json(**lengths, batch_tokens=config["scoring"]["batch_tokens"], **DEVICE, **selecting_settings(dataset))
 
 
 def parent_manifest(wildcards):

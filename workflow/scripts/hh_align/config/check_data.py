@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from hh_align.config.graph import JUDGES_MADE_HERE, JUDGES_WITH_WEIGHTS, require_known
+from hh_align.config.graph import JUDGES_MADE_HERE, JUDGES_WITH_WEIGHTS, require_known, require_reply_room
 from hh_align.core.axes import AXES
 from hh_align.core.errors import StudyError
 
@@ -31,6 +31,8 @@ def check_datasets(config: dict) -> None:
         if "judge_margin" in dataset:
             with_weights = [judge for judge, what in config["judges"].items() if what["source"] in JUDGES_WITH_WEIGHTS]
             require_known(f"datasets.{name}.judge_margin.judge", dataset["judge_margin"]["judge"], with_weights)
+        if "ches" in dataset:
+            require_reply_room(f"datasets.{name}.ches", dataset["ches"])
 
 
 def check_subsets(name: str, dataset: dict) -> None:
@@ -66,8 +68,10 @@ def check_prompts(config: dict) -> None:
 
 
 def check_needed_datasets(config: dict) -> None:
-    """Raise StudyError where a dataset needs itself: by the prompts that it is held against, or by what the judge of its margins reads."""
+    """Raise StudyError where a dataset needs itself: by the prompts that it is held against, or by what the models read that score
+    its pairs."""
     datasets, judges, home = config["datasets"], config["judges"], config["prompts"]["dataset"]
+    base = config["models"]["base"]
     draws = any("suite" not in config["prompts"][axis] for axis in AXES)  # else the prompts come from no dataset
 
     def needed(name: str) -> Iterator[tuple[str, str]]:
@@ -77,6 +81,8 @@ def check_needed_datasets(config: dict) -> None:
             yield f"judge {judge}", judges[judge].get("data", home)
         if draws and (dataset.get("exclude_prompts") or "decontaminate" in dataset):
             yield "the evaluation prompts", home
+        if "ches" in dataset and base["source"] == "scratch":
+            yield "the base model", base.get("data", home)
 
     for start in datasets:
         ahead: list[tuple[str, list[str]]] = [(start, [start])]
@@ -85,8 +91,8 @@ def check_needed_datasets(config: dict) -> None:
             for by, other in needed(name):
                 if other == start:
                     raise StudyError(
-                        f"config: datasets.{start} needs itself: {' -> '.join([*path, by, start])}. Let the judge (judges.*.data) or the prompts "
-                        "(prompts.dataset) read a dataset with a source."
+                        f"config: datasets.{start} needs itself: {' -> '.join([*path, by, start])}. Let the judge (judges.*.data), the base "
+                        "model (models.base.data) or the prompts (prompts.dataset) read a dataset with a source."
                     )
                 if other not in path:
                     ahead.append((other, [*path, by, other]))

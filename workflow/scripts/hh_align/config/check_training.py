@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from hh_align.config.check_weights import template_key
-from hh_align.config.graph import JUDGES_MADE_HERE, require_known
+from hh_align.config.graph import JUDGES_MADE_HERE, require_known, require_reply_room
 from hh_align.core.errors import StudyError
 
 SMOOTHED = ("sigmoid", "robust")  # losses that take label_smoothing
@@ -21,7 +21,7 @@ def check_methods(config: dict) -> None:
         key = f"methods.{name}"
         _check_batches(key, method, config["compute"]["processes"])
         if method["trainer"] != "sft":
-            _check_prompt_length(key, method)
+            require_reply_room(key, method)
         if "snapshots" in method and "lora" not in method:
             raise StudyError(f"config: {key}.snapshots needs {key}.lora: what is kept is the adapter.")
         if method["trainer"] == "dpo":
@@ -38,11 +38,6 @@ def _check_batches(key: str, settings: dict, processes: int = 1) -> None:
             f"config: {key}.micro_batch ({micro_batch}) makes {batch_size // micro_batch} parts of a step, which compute.processes "
             f"({processes}) cannot share. Lower one of the two."
         )
-
-
-def _check_prompt_length(key: str, method: dict) -> None:
-    if method["max_prompt_length"] >= method["max_length"]:
-        raise StudyError(f"config: {key}.max_prompt_length leaves no room for a reply within max_length ({method['max_length']}).")
 
 
 def _check_label_smoothing(key: str, method: dict) -> None:

@@ -18,6 +18,12 @@ def require_known(key: str, name: str | None, allowed: Collection[str]) -> None:
         )
 
 
+def require_reply_room(key: str, settings: dict) -> None:
+    """Raise StudyError where the prompts that `settings`, at `key`, allow leave no token for a reply."""
+    if settings["max_prompt_length"] >= settings["max_length"]:
+        raise StudyError(f"config: {key}.max_prompt_length leaves no room for a reply within max_length ({settings['max_length']}).")
+
+
 def graph(config: dict) -> dict:
     """Policy -> its entry, with those of `responses` that nothing here trains: their parent, if not named, is the root."""
     policies = config["policies"]

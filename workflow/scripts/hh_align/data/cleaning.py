@@ -122,18 +122,26 @@ def near_identical(rows: list[dict], similarity: float) -> Losses:
     return {number: (None, value) for number, value in similarities.items() if value >= similarity}
 
 
-def low_margins(rows: list[dict], margins: dict[tuple, float], quantile: float) -> Losses:
-    """Pairs whose margin (chosen less rejected reward) lies below this quantile of all pairs here; rows unfit for DPO have none.
-
-    Raises StudyError for a pair without a margin.
-    """
+def of_pairs(rows: list[dict], values: dict[tuple, float], named: str) -> dict[int, float]:
+    """Index of each pair -> its value; rows unfit for DPO have none. Raises StudyError for a pair without a value."""
     pairs = {number: tuple(row[key] for key in KEY) for number, row in enumerate(rows) if row["use_dpo"]}
-    if missing := [key for key in pairs.values() if key not in margins]:
-        raise StudyError(f"the margins lack {len(missing):,} pairs ({missing[0][1]}/{missing[0][0]}:{missing[0][2] + 1}). {REBUILD}")
-    if not pairs:
-        return {}
-    least = float(np.quantile([margins[key] for key in pairs.values()], quantile))
-    return {number: (None, margins[key]) for number, key in pairs.items() if margins[key] < least}
+    if missing := [key for key in pairs.values() if key not in values]:
+        raise StudyError(f"the {named} lack {len(missing):,} pairs ({missing[0][1]}/{missing[0][0]}:{missing[0][2] + 1}). {REBUILD}")
+    return {number: values[key] for number, key in pairs.items()}
+
+
+def low_margins(rows: list[dict], margins: dict[tuple, float], quantile: float) -> Losses:
+    """Pairs whose margin (chosen less rejected reward) lies below this quantile of all pairs here, with their margin."""
+    pairs = of_pairs(rows, margins, "margins")
+    least = np.quantile(list(pairs.values()), quantile) if pairs else None
+    return {number: (None, value) for number, value in pairs.items() if value < least}
+
+
+def high_similarities(rows: list[dict], similarities: dict[tuple, float], quantile: float) -> Losses:
+    """Pairs whose replies' CHES score lies above all but this share of the pairs here, with their score."""
+    pairs = of_pairs(rows, similarities, "CHES scores")
+    most = np.quantile(list(pairs.values()), 1 - quantile) if pairs else None
+    return {number: (None, value) for number, value in pairs.items() if value > most}
 
 
 def length_difference(row: dict) -> int:

@@ -1,7 +1,7 @@
 """A dataset derived from another: a selection of its rows, cleaned, and its labels kept, flipped by coin or reversed.
 
 The steps come in a fixed order: subsets, training_half, hash_range, exclude_prompts, deduplicate, decontaminate, drop_near_identical, judge_margin,
-balance_length, labels. From `deduplicate` to `balance_length` only rows of `train_split` are looked at. Every row that a step drops is
+ches, balance_length, labels. From `deduplicate` to `balance_length` only rows of `train_split` are looked at. Every row that a step drops is
 listed, and every step is counted.
 """
 
@@ -9,6 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -19,7 +20,7 @@ from hh_align.core.tables import PROMPTS, columns_of
 from hh_align.data import cleaning
 from hh_align.data.cleaning import Losses
 from hh_align.data.preferences import KEY, SCHEMA, fit_for
-from hh_align.data.selection import MARGINS, left_out_by
+from hh_align.data.selection import MARGINS, SIMILARITIES, left_out_by
 
 CENSUS = pa.schema(
     [
@@ -46,6 +47,9 @@ DROPPED = pa.schema(
 CONTAMINATED = pa.schema(
     [("split", pa.string()), ("subset", pa.string()), ("row", pa.int64()), ("prompt_id", pa.string()), ("shared", pa.float64())]
 )
+
+Scores = dict[str, dict[tuple, float]]
+"""The keys that clean by what a model says -> that of each training pair, by its KEY: its margin, its length-normalized CHES score."""
 
 
 def relabel(rows: list[dict], labels: str | bool, seed: int, noise: float | None = None) -> list[dict]:
@@ -91,7 +95,7 @@ def selection_steps(config: dict, excluded: set[str] | None) -> Iterator[tuple[s
             yield step, reason, partial(left_out, step=step)
 
 
-def cleaning_steps(config: dict, prompts: list[dict], margins: dict[tuple, float], hits: list[dict]) -> Iterator[tuple[str, str, Callable]]:
+def cleaning_steps(config: dict, prompts: list[dict], scores: Scores, hits: list[dict]) -> Iterator[tuple[str, str, Callable]]:
     """(step, reason, training rows -> losses) of the keys that clean, in order. hits: filled with what `decontaminate` finds."""
     if config.get("deduplicate") == "exact":
         yield "deduplicate", "the same as an earlier row", cleaning.exact_duplicates
@@ -118,7 +122,11 @@ def cleaning_steps(config: dict, prompts: list[dict], margins: dict[tuple, float
     if "judge_margin" in config:
         margin = config["judge_margin"]
         reason = f"margin by judge {margin['judge']} below quantile {margin['quantile']}"
-        yield "judge_margin", reason, partial(cleaning.low_margins, margins=margins, quantile=margin["quantile"])
+        yield "judge_margin", reason, partial(cleaning.low_margins, margins=scores["judge_margin"], quantile=margin["quantile"])
+    if "ches" in config:
+        share = config["ches"]["quantile"]
+        reason = f"length-normalized CHES score among the highest {share:g} of the pairs"
+        yield "ches", reason, partial(cleaning.high_similarities, similarities=scores["ches"], quantile=share)
     if config.get("balance_length"):
         yield (
             "balance_length",
@@ -155,13 +163,13 @@ def without(rows: list[dict], indices: list[int], losses: Losses, step: str, rea
 
 
 def derive(
-    rows: list[dict], config: dict, prompts: list[dict], excluded: set[str] | None, margins: dict[tuple, float]
+    rows: list[dict], config: dict, prompts: list[dict], excluded: set[str] | None, scores: Scores
 ) -> tuple[list[dict], list[dict], list[dict], list[dict]]:
     """(rows of the derived dataset before `labels`, census, dropped, contaminated). Raises StudyError where a step leaves no row."""
     hits: list[dict] = []
     census, dropped = census_rows("from", "rows of the source", rows, rows), []
     steps = [(False, step) for step in selection_steps(config, excluded)]
-    steps += [(True, step) for step in cleaning_steps(config, prompts, margins, hits)]
+    steps += [(True, step) for step in cleaning_steps(config, prompts, scores, hits)]
     for cleans, (step, reason, losses_of) in steps:
         seen = [index for index, row in enumerate(rows) if not cleans or row["split"] == config["train_split"]]
         before, losses = rows, losses_of([rows[index] for index in seen])
@@ -175,24 +183,32 @@ def derive(
     return rows, census, dropped, hits
 
 
+def read_scores(margins: Path | None, ches: Path | None) -> Scores:
+    """Of these tables, where the dataset is cleaned by them."""
+    scores: Scores = {}
+    if margins:
+        rows = read_table(margins, MARGINS).to_pylist()
+        scores["judge_margin"] = {tuple(row[key] for key in KEY): row["chosen_reward"] - row["rejected_reward"] for row in rows}
+    if ches:
+        rows = read_table(ches, SIMILARITIES).to_pylist()
+        scores["ches"] = {tuple(row[key] for key in KEY): row["normalized_ches"] for row in rows}
+    return scores
+
+
 def main() -> None:
     args = parse(
-        __doc__, config="config", preferences="path", prompts="path?", margins="path?", output="path", census="path", dropped="path",
-        contaminated="path",
+        __doc__, config="config", preferences="path", prompts="path?", margins="path?", ches="path?", output="path", census="path",
+        dropped="path", contaminated="path",
     )  # fmt: skip
     config = args.config
     rows = read_table(args.preferences, SCHEMA).to_pylist()
     prompts = read_table(args.prompts, columns_of(PROMPTS, "prompt_id", "cluster", "prompt")).to_pylist() if args.prompts else []
     excluded = {row["cluster"] for row in prompts} if config.get("exclude_prompts", args.prompts is not None) else None
-    margins = {}
-    if args.margins:
-        scored = read_table(args.margins, MARGINS).to_pylist()
-        margins = {tuple(row[key] for key in KEY): row["chosen_reward"] - row["rejected_reward"] for row in scored}
-    derived, census, dropped, hits = derive(rows, config, prompts, excluded, margins)
+    derived, census, dropped, hits = derive(rows, config, prompts, excluded, read_scores(args.margins, args.ches))
     derived = relabel(derived, config["labels"], config["label_seed"], config.get("noise"))
     swapped = sum("swapped" in row["flags"] for row in derived)
     say(f"{len(derived):,} of {len(rows):,} rows kept, {swapped:,} with chosen and rejected exchanged")
-    made_by = provenance(config, [path for path in (args.preferences, args.prompts, args.margins) if path])
+    made_by = provenance(config, [path for path in (args.preferences, args.prompts, args.margins, args.ches) if path])
     for path, table, schema in (
         (args.census, census, CENSUS), (args.dropped, dropped, DROPPED), (args.contaminated, hits, CONTAMINATED),
     ):  # fmt: skip

@@ -1,7 +1,12 @@
-"""Which rows of its source a derived dataset begins with, and what a judge says of them."""
+"""Which rows of its source a derived dataset begins with, and what models say of its training pairs."""
+
+from pathlib import Path
 
 import pyarrow as pa
 
+from hh_align.core.artifacts import read_table
+from hh_align.core.tables import PROMPTS, columns_of
+from hh_align.data.preferences import SCHEMA, training_rows
 from hh_align.data.transcripts import cluster_of
 
 MARGINS = pa.schema(
@@ -11,6 +16,18 @@ MARGINS = pa.schema(
         ("row", pa.int64()),
         ("chosen_reward", pa.float64()),
         ("rejected_reward", pa.float64()),
+        ("cut_tokens", pa.int64()),
+    ]
+)
+SIMILARITIES = pa.schema(
+    [
+        ("split", pa.string()),
+        ("subset", pa.string()),
+        ("row", pa.int64()),
+        ("ches", pa.float64()),
+        ("normalized_ches", pa.float64()),
+        ("chosen_tokens", pa.int64()),
+        ("rejected_tokens", pa.int64()),
         ("cut_tokens", pa.int64()),
     ]
 )
@@ -45,3 +62,10 @@ def left_out_by(row: dict, selecting: dict, excluded: set[str]) -> str | None:
 def selected_rows(rows: list[dict], selecting: dict, excluded: set[str]) -> list[dict]:
     """The rows that left_out_by keeps."""
     return [row for row in rows if left_out_by(row, selecting, excluded) is None]
+
+
+def selected_pairs(preferences: Path, prompts: Path | None, config: dict) -> list[dict]:
+    """The training pairs that are left to be cleaned, in file order. prompts: those of the evaluation, where `exclude_prompts` is on."""
+    excluded = set(read_table(prompts, columns_of(PROMPTS, "cluster"))["cluster"].to_pylist()) if prompts else set()
+    rows = selected_rows(read_table(preferences, SCHEMA).to_pylist(), config, excluded)
+    return training_rows(rows, config["train_split"], "use_dpo", None)

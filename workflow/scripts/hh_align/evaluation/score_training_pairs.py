@@ -9,9 +9,8 @@ from hh_align.core.code_hash import code_hash
 from hh_align.core.command import parse, run
 from hh_align.core.progress import Progress
 from hh_align.core.state import fingerprint, state_folder
-from hh_align.core.tables import PROMPTS, columns_of
-from hh_align.data.preferences import KEY, SCHEMA, row_name, training_rows
-from hh_align.data.selection import MARGINS, selected_rows
+from hh_align.data.preferences import KEY, row_name
+from hh_align.data.selection import MARGINS, selected_pairs
 from hh_align.data.transcripts import judged_prompt
 from hh_align.evaluation.judge import Judge, open_judge
 from hh_align.models.batches import Item, Parts, Shard, plan, work_through
@@ -51,9 +50,7 @@ def main() -> None:
     inputs = [path for path in (args.judge, args.preferences, args.prompts) if path]
     made_by = provenance(config, inputs, device=device, threads=args.threads)
     judge = open_judge(args.judge, config, device)
-    excluded = set(read_table(args.prompts, columns_of(PROMPTS, "cluster"))["cluster"].to_pylist()) if args.prompts else set()
-    rows = selected_rows(read_table(args.preferences, SCHEMA).to_pylist(), config, excluded)
-    rows = training_rows(rows, config["train_split"], "use_dpo", None)
+    rows = selected_pairs(args.preferences, args.prompts, config)
 
     def compute(items: list[Item]) -> list[dict]:
         rewards = judge.rewards([item.ids for item in items], [f"{item.row['name']}, {item.row['reply']} reply" for item in items])

@@ -83,10 +83,10 @@ def positions_of(config) -> int:
     return min(filter(None, limits))
 
 
-def check_length(config, longest: int) -> None:
-    """Raise StudyError where a training's longest sequence has more tokens than the model has positions."""
+def check_length(config, longest: int, key: str = "the method") -> None:
+    """Raise StudyError where the longest sequence has more tokens than the model has positions. key: whose max_length is too long."""
     if longest > positions_of(config):
-        raise StudyError(f"a row has {longest} tokens, the model reads at most {positions_of(config)}: lower max_length of the method.")
+        raise StudyError(f"a row has {longest} tokens, the model reads at most {positions_of(config)}: lower max_length of {key}.")
 
 
 def _load(manifest: Path, auto_class: str, attention: str, dtype: str, device: str) -> tuple:

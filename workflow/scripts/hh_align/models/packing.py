@@ -155,3 +155,13 @@ def reply_logps(model, batch: Batch) -> torch.Tensor:
     """
     logps = token_logps(model, batch).double()
     return logps.new_zeros(len(batch.reply_tokens)).index_add(0, batch.owner, logps).float()
+
+
+def reply_states(model, batch: Batch) -> torch.Tensor:
+    """Sum of the states behind the last layer (and norm) from which each reply's tokens are predicted, shape (replies, width), float64."""
+    output = model.base_model(
+        input_ids=batch.input_ids, position_ids=batch.position_ids, lengths=batch.lengths, masks=batch.masks, use_cache=False
+    )
+    counted = batch.labels >= 0
+    states = output.last_hidden_state[0, batch.score[counted]].double()
+    return states.new_zeros(len(batch.reply_tokens), states.shape[1]).index_add(0, batch.owner[counted], states)

@@ -12,6 +12,14 @@ from hh_align.models.packing import MULTIPLE, Tree, pack, reply_logps
 from hh_align.models.tokens import Pair, check_boundaries, encoder, pair_view, published_pair_view
 
 
+def pairs_as_read(rows: list[dict], tokenizer, max_length: int, max_prompt_length: int) -> list[tuple[dict, Pair]]:
+    """(row with the texts that the model reads, its pair) of each row. Raises StudyError where the tokenizer joins prompt and reply."""
+    rows, encode = as_read(rows, tokenizer), encoder(tokenizer)
+    check_boundaries(rows, encode)
+    pairs = pair_view(rows, encode, tokenizer.bos_token_id, tokenizer.eos_token_id, max_length, max_prompt_length)
+    return list(zip(rows, pairs, strict=True))
+
+
 def usable_pairs(table: list[dict], tokenizer, method: dict, train_split: str) -> tuple[list[dict], list[Pair], list[dict]]:
     """(rows, their pairs, left out) of a DPO method, in file order; left out: rows that have nothing to learn in this token view, with
     their `reason`.
@@ -21,12 +29,9 @@ def usable_pairs(table: list[dict], tokenizer, method: dict, train_split: str) -
     published = method["dropout"] == "as_published"
     rows = training_rows(table, train_split, None if published else "use_dpo", method.get("max_rows"))
     limits = method["max_length"], method["max_prompt_length"]
-    encode, bos, eos = encoder(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id
     if published:
-        return rows, published_pair_view(rows, encode, eos, *limits), []
-    rows = as_read(rows, tokenizer)
-    check_boundaries(rows, encode)
-    views = list(zip(rows, pair_view(rows, encode, bos, eos, *limits), strict=True))
+        return rows, published_pair_view(rows, encoder(tokenizer), tokenizer.eos_token_id, *limits), []
+    views = pairs_as_read(rows, tokenizer, *limits)
     distinct = [(row, pair) for row, pair in views if pair.chosen_ids != pair.rejected_ids]
     same = [{**row, "reason": "the replies are equal up to max_length"} for row, pair in views if pair.chosen_ids == pair.rejected_ids]
     if same:
@@ -34,10 +39,10 @@ def usable_pairs(table: list[dict], tokenizer, method: dict, train_split: str) -
     return [row for row, _ in distinct], [pair for _, pair in distinct], same
 
 
-def check_pairs(config, pairs: list[Pair]) -> None:
-    """Raise StudyError where a prompt with one of its replies is longer than the model of this config reads."""
+def check_pairs(config, pairs: list[Pair], key: str = "the method") -> None:
+    """Raise StudyError where a prompt with one of its replies is longer than the model of this config reads. key: as for check_length."""
     sizes = [len(pair.prompt_ids) + max(len(pair.chosen_ids), len(pair.rejected_ids)) for pair in pairs]
-    check_length(config, max(sizes, default=0))
+    check_length(config, max(sizes, default=0), key)
 
 
 def pair_tree(pair: Pair) -> Tree:
