@@ -40,7 +40,7 @@ from hh_align.analysis import (
 from hh_align.analysis.deciding import power_of_contrasts
 from hh_align.analysis.examine_text import Replies
 from hh_align.analysis.gather_ratings import as_table, check_judges, fault, labelled, reply_facts
-from hh_align.analysis.ratings import Rated, by_axis, checkpoints, judged_axes, read_ratings
+from hh_align.analysis.ratings import Rated, by_axis, checkpoints, judged_axes, split
 from hh_align.config.check_facts import comparing, stating
 from hh_align.core.artifacts import provenance, read_provenance, read_table, say, write_table, write_text
 from hh_align.core.axes import AXES
@@ -162,7 +162,12 @@ def analyse(
 def check_folder(folder: Path, made_by: dict) -> None:
     """Raise StudyError where the folder holds the verdict on other files, or a study: the two would be mixed."""
     path = folder / "analysis/ratings.parquet"
-    there = sorted(read_provenance(path)["inputs"]) if path.exists() else sorted(made_by["inputs"])
+    if not path.exists():
+        return
+    try:
+        there = sorted(read_provenance(path)["inputs"])
+    except (KeyError, TypeError, ValueError):  # another tool's word of the same name
+        there = ["something else"]
     if there != sorted(made_by["inputs"]):
         raise StudyError(
             f"{folder}: it holds what was made of {', '.join(there[:3])}. Give this verdict another folder: make verdict … NAME=another."
@@ -178,16 +183,18 @@ def main() -> None:
         require_known(label, what, set(settings.get(named, {})), sorted(set(frame[what])))
     known = reduce(joined, [*map(settings_in, files), settings])
     config = study_of(frame, known, label, yaml.safe_load(args.defaults.read_text()))
-    made_by, table = provenance(config, [*files, *([args.labels] if args.labels else [])]), table_of(frame, config, label)
-    check_folder(args.output, made_by)
+    if (root := config["order"][0]) in settings.get("parents", {}):
+        raise StudyError(f"parents: {root} is the root, which has no parent. Take it out, or let the key root name another policy.")
+    rated_by, made_by = (provenance(config, [*files, *more]) for more in ([], [args.labels] if args.labels else []))
+    check_folder(args.output, rated_by)
+    table = table_of(frame, config, label)
     if "label" in frame:
         by_default = {judge: thresholds for judge, thresholds in config["judges"].items() if judge not in known.get("judges", {})}
         check_labels(frame, table, by_default, label)
-    write_table(args.output / "analysis/ratings.parquet", table, RATINGS, made_by)
-    rated = read_ratings(args.output / "analysis/ratings.parquet")
+    rated = split(table)
     say(f"{len(config['order'])} policies, {' and '.join(f'{len(rated.prompts[axis]):,} prompts on {axis}' for axis in AXES)}")
-
     gate, tables = judge_gate.examine(known, args.labels, frame, rated, config), {}
+    told = analyse(rated, config, replies_of(frame, config), gate)
 
     def write(name: str, rows: list[dict], schema: pa.Schema) -> None:
         path = args.output / "analysis" / f"{name}.parquet"
@@ -196,8 +203,11 @@ def main() -> None:
         write_text(args.output / "report" / f"{name}.csv", as_csv(written.to_pylist(), written.schema.names))
         tables[name] = written.to_pandas()
 
-    for name, told in analyse(rated, config, replies_of(frame, config), gate).items():
-        write(name, *told)
+    for left in ("report/summary.txt", "report/facts.csv", "analysis/facts.parquet"):  # of an earlier verdict on these files
+        (args.output / left).unlink(missing_ok=True)
+    write_table(args.output / "analysis/ratings.parquet", table, RATINGS, rated_by)
+    for name, each in told.items():
+        write(name, *each)
     if facts := check_facts.check_facts(stating(config["claims"]), sorted(args.output.glob("analysis/*.parquet"))):
         write("facts", facts, check_facts.FACTS)
     draw(tables, rated.ratings, config, args.output / "report/figures")

@@ -29,6 +29,10 @@ def study_of(frame: pd.DataFrame, settings: dict, path: str, defaults: dict) -> 
     thresholds = next(iter(defaults["judges"].values()))
     analysis = {**defaults["analysis"], "contrasts": contrasts_of(root, parents), "primary": [], "all_pairs": True, "claims": []}
     chosen = {key: value for key, value in settings.items() if key in (*ANALYSIS, "claims")}
+    contrasts = [list(pair) for pair in (analysis | chosen)["contrasts"]]
+    if (primary := list(settings.get("primary", [])[:2])) and primary not in contrasts:
+        listed = ", ".join(f"[{policy}, {against}]" for policy, against in contrasts)
+        raise StudyError(f"{path}: primary is [{', '.join(primary)}], which is none of the contrasts. Allowed: {listed or 'none'}.")
     return {
         **analysis,
         **chosen,
