@@ -153,7 +153,7 @@ def test_files_without_a_sum_are_counted_and_their_tables_read_whole(study):
 def test_inputs_that_are_none_are_no_traceback(study):
     write_json(study / "models/base/provenance.json", {"config": {}, "inputs": ["a", "b"]})
     write_manifest(study / "models/base", ["model.safetensors", "provenance.json"])
-    note(study, "models/base/manifest.json")
+    note(study / "models/base/manifest.json")
     status, output = verified(study)
     assert status == 1 and output.startswith("mine/models/base/provenance.json: not readable (")
 
