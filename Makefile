@@ -111,7 +111,8 @@ resume: $(STAMP)
 	@$(AS_RUN)
 
 clean-state: $(STAMP)
-	$(VENV)/bin/python -m hh_align.tools.clean_state --folder results/$(STUDY)
+	@test -n "$(STUDY)" || { echo "error: make clean-state needs STUDY=name"; exit 2; }
+	$(VENV)/bin/python -m hh_align.tools.clean_state --folder "results/$(STUDY)"
 
 # the pages under docs/, into site/
 docs: $(STAMP)
@@ -125,7 +126,8 @@ faults: $(STAMP)
 	$(VENV)/bin/python tests/workflow/faults/faults.py
 
 verify: $(STAMP)
-	$(VENV)/bin/python -m hh_align.tools.verify_study --folder results/$(STUDY)
+	@test -n "$(STUDY)" || { echo "error: make verify needs STUDY=name"; exit 2; }
+	$(VENV)/bin/python -m hh_align.tools.verify_study --folder "results/$(STUDY)"
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
@@ -182,5 +184,7 @@ environment.yml: requirements.lock
 # with UNTIL=sft_dpo:sft:hpr [JUDGE=name] it asks where a label helps most, until the labels say which of the two has the higher rate;
 # DISCARD=name takes what an annotator has said so far out of the tables
 annotate: $(STAMP)
-	$(VENV)/bin/python -m hh_align.tools.annotate --folder results/$(STUDY) $(if $(CONTRAST),--contrast $(CONTRAST)) \
-		$(if $(UNTIL),--until $(UNTIL)) $(if $(JUDGE),--judge $(JUDGE)) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(ANNOTATOR),--annotator $(ANNOTATOR)) $(if $(PORT),--port $(PORT)) $(if $(DISCARD),--discard $(DISCARD))
+	@test -n "$(STUDY)" || { echo "error: make annotate needs STUDY=name"; exit 2; }
+	$(VENV)/bin/python -m hh_align.tools.annotate --folder "results/$(STUDY)" $(if $(CONTRAST),--contrast "$(CONTRAST)") \
+		$(if $(UNTIL),--until "$(UNTIL)") $(if $(JUDGE),--judge "$(JUDGE)") $(if $(SAMPLE),--sample "$(SAMPLE)") $(if $(SEED),--seed "$(SEED)") \
+		$(if $(ANNOTATOR),--annotator "$(ANNOTATOR)") $(if $(PORT),--port "$(PORT)") $(if $(DISCARD),--discard "$(DISCARD)")

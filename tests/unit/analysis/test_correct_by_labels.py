@@ -239,3 +239,13 @@ def test_the_summary_carries_the_judges_error_into_the_contrasts():
         ["sft_dpo - sft"], ["+2.5 [-4, +9] undecided"], ["+2.5 [-4, +9] undecided"], ["-"],
     ]  # fmt: skip
     assert corrected_table(gold, "other", 42, ("HmR",), {}) is None and corrected_table(gold.iloc[2:], "small", 42, ("HmR",), {}) is None
+
+
+def test_a_row_is_named_as_in_the_file_where_others_are_left_out(study):
+    rows = study[2].assign(item="here").drop_duplicates(["policy", "axis"]).head(3)
+    rows["item"] = ["gone", "here", "here"]
+    rows["prompt_id"] = [*rows["prompt_id"][:2], "nobody's"]
+    rows.to_csv(study[0] / "labels.csv", index=False)
+    items = {(row.policy, row.seed, row.prompt_id): "here" for row in rows.itertuples()}
+    with pytest.raises(StudyError, match=r"labels.csv, row 3 \("):
+        read_labels(study[0] / "labels.csv", read_ratings(study[1]).ratings, items)

@@ -125,7 +125,13 @@ def test_by_what_does_not_count_nothing_differs_and_no_study_of_another_name_has
     assert kept._replace(study="xx").made() == {}
 
 
-@pytest.mark.parametrize("content", ["", "[]", "null", '{"asked": 1}', '{"asked": {}, "inputs": {}, "outputs": [], "uncounted": {}}', "\0"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "null", '{"asked": 1}', '{"asked": {}, "inputs": {}, "outputs": [], "uncounted": {}}', "\0", "[" * 100_000, '["asked", "inputs", "outputs"]', '{"asked": {}, "inputs": [], "outputs": {}, "uncounted": {}}',
+     '{"asked": 1, "inputs": {}, "outputs": {}, "uncounted": {}}', '{"asked": {}, "inputs": {"a": 1}, "outputs": {}, "uncounted": {}}',
+     '{"asked": {}, "inputs": {}, "outputs": {}, "uncounted": {}, "forgotten": 5}'],
+    ids=lambda content: content[:45],
+)  # fmt: skip
 def test_a_damaged_receipt_is_none(tmp_path, content):
     (tmp_path / "receipt.json").write_text(content)
     assert read_receipt(tmp_path / "receipt.json") is None and read_receipt(tmp_path / "none.json") is None
@@ -158,7 +164,9 @@ def test_an_artifact_without_a_receipt_is_known_by_its_own_provenance(tmp_path, 
 
 
 def test_what_says_nothing_of_itself_is_not_known(tmp_path):
-    for name, content in {"a.csv": "a", "b.parquet": "no table", "manifest.json": "{}"}.items():
+    for name, content in {"a.csv": "a", "b.parquet": "no table", "manifest.json": "{}", "policies/manifest.json": "{}"}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
+        write_json(tmp_path / "policies/provenance.json", {"config": {}, "inputs": [1]})
         assert own_provenance(str(tmp_path / name)) is None
     assert own_provenance(str(tmp_path / "none.parquet")) is None

@@ -161,3 +161,10 @@ def test_a_tool_that_no_rule_runs_is_a_command_of_the_makefile():
     makefile, named = (REPOSITORY / "Makefile").read_text(), {step_of(name, rules()) for name in rules()}
     tools = [step for step in steps() if step.startswith("tools.")]
     assert tools and [step for step in tools if step not in named and f"-m hh_align.{step}" not in makefile] == []
+
+
+def test_a_command_about_a_study_says_so_where_none_is_named():
+    # results/ itself would be taken for a study
+    recipes = (REPOSITORY / "Makefile").read_text().split("\n\n")
+    about = [recipe for recipe in recipes if re.search(r"^\t.*results/\$\(STUDY\)", recipe, re.MULTILINE)]
+    assert about and [recipe for recipe in about if 'test -n "$(STUDY)"' not in recipe] == []

@@ -141,7 +141,7 @@ def test_deep_json_is_not_an_answer(study):
 
 
 def test_a_page_that_sends_less_than_it_says_holds_no_thread(study, monkeypatch):
-    monkeypatch.setattr(annotate, "SILENCE", 0.2)
+    monkeypatch.setattr(annotate.LocalHandler, "timeout", 0.2)
     with served(items_of(study), study) as get, socket.create_connection(("127.0.0.1", get.args[0]), timeout=10) as slow:
         slow.sendall(f"POST /answers HTTP/1.1\r\nHost: 127.0.0.1:{get.args[0]}\r\nContent-Length: 100\r\n\r\n{{".encode())
         assert slow.recv(100) == b""

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from command_line import assert_refused, call
 
 from hh_align.core.artifacts import write_json, write_text
 from hh_align.core.errors import StudyError
@@ -112,6 +113,26 @@ def test_a_damaged_record_is_as_none(content):
     assert begin() == ""
 
 
+@pytest.mark.parametrize(
+    "record",
+    [{"settings": [], "files": []}, {"steps": {STEP: 5}}, {"files": "config/mine.yaml"}, {"files": [1]}, {"command": "snakemake"},
+     {"command": {"--config": "x"}}, {"command": {"--snakefile": 5}}, {"host": runs.socket.gethostname(), "pid": -1, "started": 1.0}],
+    ids=json.dumps,
+)  # fmt: skip
+def test_a_record_that_no_run_has_written_is_as_none(record):
+    write_json(runs.Path("results/mine/run.json"), record)
+    write_text(runs.Path("config/mine.yaml"), "study: mine\n")
+    write_json(runs.Path(STEP, "fingerprint.json"), "mark")
+    if "command" in record or "files" in record:
+        assert resume_study.command("mine", "1", [], None) == ["--cores", "1", "--configfile", "config/mine.yaml"]
+    assert begin(steps={STEP: "{}"}) == ""
+
+
+def test_options_that_are_no_words_are_one_error():
+    write_text(runs.Path("config/mine.yaml"), "study: mine\n")
+    assert_refused(call(resume_study, study="mine", cores=1, options="--rerun 'x"), "OPTIONS --rerun 'x: .*Close what is quoted")
+
+
 # --- what another config has made
 
 
@@ -139,6 +160,10 @@ def test_results_of_other_files_are_not_replaced_unasked(monkeypatch):
         begin(**other)
     assert runs.Path("results/mine/run.json").read_bytes() == before
     assert begin(("config/copy.yaml",)) == ""  # other files, the same settings
+    for word in ("maybe", "no", "0"):
+        monkeypatch.setenv(runs.REPLACE, word)
+        with pytest.raises(StudyError, match=rf"HH_ALIGN_REPLACE is '{word}': yes lets"):
+            begin(**other)
     monkeypatch.setenv(runs.REPLACE, "yes")
     assert "now 3e-06" in begin(**other)
 

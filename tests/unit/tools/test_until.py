@@ -9,6 +9,7 @@ from threading import Thread
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from command_line import assert_refused, call
 from label_page import ask
 
 from hh_align.analysis.labels import read_labels
@@ -212,6 +213,39 @@ def test_discarded_answers_leave_the_table_of_the_draws(study, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["annotate", "--folder", str(study), "--discard", "me"])
     annotate.main()
     assert table(study) == []
+
+
+@pytest.mark.parametrize("damage", ["policy gone", "head"])
+def test_a_table_that_cannot_be_made_anew_stays_and_is_named(study, damage):
+    with asking(study) as get:
+        answer_on(get, 3)
+    before, draws = table(study), study / "labels/sft_dpo-sft-HpR.draws.jsonl"
+    if damage == "head":
+        draws.write_text('{"contrast": 5}\n')
+    else:
+        (study / "responses/sft/seed-42.parquet").unlink()
+    status, said = call(annotate, folder=study, discard="me")
+    assert status == 0 and "the table of sft_dpo-sft-HpR.draws.jsonl is as it was: " in said and "3 answers of me count no longer" in said
+    assert table(study) == before
+
+
+def test_its_labels_correct_no_rate(study):
+    # drawn for one contrast, and as many as decide it: no sample of the replies
+    with asking(study) as get:
+        answer_on(get, 25)
+    with pytest.raises(StudyError, match=r"sft_dpo-sft-HpR.parquet: .* until one contrast was decided .*make annotate SAMPLE="):
+        read_labels(study / "labels/sft_dpo-sft-HpR.parquet", read_ratings(study / "analysis/ratings.parquet").ratings, None)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [("sample", 0, "--sample 0: give a whole number of at least 1"), ("sample", -5, "at least 1"), ("seed", -1, "--seed -1: .* at least 0"),
+     ("port", 99999, "port 99999: .*PORT="), ("until", "sft_dpo:nobody:hpr", "The study has sft, sft_dpo"), ("judge", "nobody", "Judges that do: j")],
+)  # fmt: skip
+def test_an_option_that_is_none_is_one_error_and_draws_nothing(study, option, value, said):
+    more = {} if option in ("sample", "until") else {"until": "sft_dpo:sft:hpr"}
+    assert_refused(call(annotate, folder=study, **more, **{option: value}), said)
+    assert not [path for path in study.glob("labels/*.draws.jsonl") if option != "port"]
 
 
 @pytest.mark.parametrize(

@@ -66,10 +66,27 @@ def test_with_labels_the_verdict_is_by_them(files):
     assert [row["metric"] for row in gold if row["policy_a"]] == ["HmR", "HpR", "CAS"]
 
 
+def kept(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_labels_of_the_judges_good_ones_only_are_refused(files):
     folder, rows, truth = files
     status, said = told(folder, labels=truth[rows["reward"] == 1])
     assert status == 1 and "no random sample of the responses" in said and "column probability" in said
+    assert not (folder / "verdict").exists()
+
+
+def test_labels_come_to_a_verdict_and_leave_it_again(files):
+    folder, rows, truth = files
+    _, first = told(folder)
+    alone = kept(folder / "verdict")
+    assert told(folder, labels=truth)[0] == 0 and "gold.csv" in {
+        path.name for path, text in kept(folder / "verdict").items() if alone.get(path) != text
+    }
+    corrected = kept(folder / "verdict")
+    assert told(folder, labels=truth[rows["reward"] == 1])[0] == 1 and kept(folder / "verdict") == corrected
+    assert told(folder) == (0, first) and kept(folder / "verdict") == alone
 
 
 @pytest.mark.parametrize(
@@ -80,3 +97,32 @@ def test_an_accuracy_that_is_none_is_one_error(files, said, why):
     (files[0] / "settings.yaml").write_text(yaml.safe_dump({"judges": {"judge": {"accuracy": said}}}))
     options = {"responses": files[0] / "rated.csv", "settings": files[0] / "settings.yaml", "output": files[0] / "verdict"}
     assert_refused(call(verdict, defaults=REPOSITORY / "config/config.yaml", **options), why, where=files[0] / "settings.yaml")
+
+
+def test_a_share_in_the_place_of_percent_is_one_error(files):
+    accuracy = {"judges": {"judge": {"accuracy": {"harmlessness": {"accuracy": 0.8, "n": 400}}}}}
+    status, said = told(files[0], settings=accuracy)
+    assert status == 1 and "accuracy of harmlessness is 0.8: it is in percent, as 80." in said and not (files[0] / "verdict").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"parents": {"base": "dpo"}}, "parents: base is the root, which has no parent"),
+     ({"primary": ["base", "dpo", "HpR"]}, "primary is [base, dpo], which is none of the contrasts. Allowed: [dpo, base]."),
+     ({"judges": {"judge": {"accuracy": {"helpfulness": {"accuracy": 60, "n": 10**30}}}}}, ".n is 1000000000000000000000000000000: at most")],
+)  # fmt: skip
+def test_a_setting_that_would_mean_nothing_is_one_error(files, settings, message):
+    status, said = told(files[0], settings=settings)
+    assert status == 1 and message in said and not (files[0] / "verdict").exists()
+
+
+@pytest.mark.parametrize("left", ["of other texts", "skipped"])
+def test_labels_of_which_none_counts_are_refused(files, left):
+    folder, rows, truth = files
+    texts = rows.assign(prompt=rows["axis"] + rows["prompt_id"], response=rows["policy"])
+    texts.to_csv(folder / "rated.csv", index=False)
+    labels = truth.assign(item="of another text") if left == "of other texts" else truth.assign(good=None, skipped=True)
+    status, said = told(folder, labels=labels)
+    assert (
+        status == 1 and "labels.csv: none of its labels is about a response of these ratings" in said and not (folder / "verdict").exists()
+    )

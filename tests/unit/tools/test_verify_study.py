@@ -150,6 +150,14 @@ def test_files_without_a_sum_are_counted_and_their_tables_read_whole(study):
     assert verified(study)[0] == 1
 
 
+def test_inputs_that_are_none_are_no_traceback(study):
+    write_json(study / "models/base/provenance.json", {"config": {}, "inputs": ["a", "b"]})
+    write_manifest(study / "models/base", ["model.safetensors", "provenance.json"])
+    note(study / "models/base/manifest.json")
+    status, output = verified(study)
+    assert status == 1 and output.startswith("mine/models/base/provenance.json: not readable (")
+
+
 @pytest.mark.parametrize("name", ["mine", "renamed"])
 def test_a_moved_study_is_still_whole(study, tmp_path, name):
     shutil.move(study.parent, tmp_path / "results-of-before")

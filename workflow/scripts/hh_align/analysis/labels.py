@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
@@ -31,6 +30,11 @@ def item_of(axis: str, prompt: str, *replies: str) -> str:
     """The name of what an annotator is asked on an axis: of a prompt and a reply, or of two replies in either order. Another text has another
     name, and the name says nothing of a policy."""
     return hashlib.sha256(json.dumps([axis, prompt, *sorted(replies)]).encode()).hexdigest()[:16]
+
+
+def is_drawn(item: object) -> bool:
+    """Whether an item was asked for until a contrast was decided (`tools/until.py`), not as one of a random sample."""
+    return isinstance(item, str) and "-" in item
 
 
 class Texts(NamedTuple):
@@ -69,7 +73,7 @@ def of_these_texts(frame: pd.DataFrame, path: Path, items: list[str | None]) -> 
     known = frame[[item == known for item, known in zip(frame["item"], items, strict=True)]]
     if len(known) < len(frame):
         say(f"{path}: {len(frame) - len(known)} of {len(frame)} rows are left out: they are about texts that the study does not have now")
-    return known.reset_index(drop=True)
+    return known
 
 
 def read_labels(path: Path, ratings: Ratings, items: Items | None) -> pd.DataFrame:
@@ -79,7 +83,11 @@ def read_labels(path: Path, ratings: Ratings, items: Items | None) -> pd.DataFra
     are taken by prompt_id then. Raises StudyError, naming the row.
     """
     frame = read_any(path, [*KEY, "good"])
-    refuse_draws(frame, path)
+    if "item" in frame and any(map(is_drawn, frame["item"])):
+        raise StudyError(
+            f"{path}: these responses were asked for until one contrast was decided (make annotate UNTIL=…): what their labels say stands on that "
+            "page, and of rates they are no sample. Give labels of responses that are drawn at random (make annotate SAMPLE=…)."
+        )
     if "annotator" not in frame:
         frame["annotator"] = "annotator"
     convert(frame, path, to_text, ["policy", "axis", "prompt_id", "annotator"], "str")
@@ -110,19 +118,7 @@ def read_labels(path: Path, ratings: Ratings, items: Items | None) -> pd.DataFra
     given = has_probability(frame, path)
     if frame["good"].notna().all():
         frame = frame.astype({"good": bool})
-    return frame[[*KEY, "good", "annotator", *(["probability"] if given else [])]]
-
-
-def refuse_draws(frame: pd.DataFrame, path: Path) -> None:
-    """Raise StudyError for the labels of draws that went on until a contrast was decided.
-
-    Each has the chance of one draw. How probably a response is drawn at all, of which rates are made, grows with every draw.
-    """
-    if "item" in frame and any(re.fullmatch("[0-9a-f]{8}-[0-9a-f]{16}", str(item)) for item in frame["item"]):
-        raise StudyError(
-            f"{path}: these labels were asked for until one contrast was decided (make annotate UNTIL=…). They decide that contrast alone, and "
-            "correct no rate. Name labels of responses drawn at random (make annotate SAMPLE=…)."
-        )
+    return frame[[*KEY, "good", "annotator", *(["probability"] if given else [])]].reset_index(drop=True)
 
 
 def has_probability(frame: pd.DataFrame, path: Path) -> bool:
@@ -193,7 +189,8 @@ def agreement(a: np.ndarray, b: np.ndarray) -> dict:
     row = {"n": n, "agreement": 100 * (both + neither) / n, "only_a_good": only_a, "only_b_good": only_b}
     if both == n or neither == n or n < 2:
         return {**row, "kappa": None, "ci_low": None, "ci_high": None}
-    kappa = cohens_kappa(np.array([[both, only_a], [only_b, neither]]))
+    with np.errstate(invalid="ignore"):  # where one rater always says the same
+        kappa = cohens_kappa(np.array([[both, only_a], [only_b, neither]]))
     return {**row, "kappa": float(kappa.kappa), "ci_low": float(kappa.kappa_low), "ci_high": float(kappa.kappa_upp)}
 
 

@@ -5,9 +5,17 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
-from hh_align.core.errors import StudyError
+from hh_align.core.errors import StudyError, printable
 from hh_align.core.processes import leave_group
+
+
+class Parser(argparse.ArgumentParser):
+    """Of a command line that cannot be read it says so in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {printable(message)}. --help lists the options.\n")
 
 
 def parse(description: str | None, **options: str) -> argparse.Namespace:
@@ -17,7 +25,7 @@ def parse(description: str | None, **options: str) -> argparse.Namespace:
     Every option is required; a trailing `?` on the kind makes it optional (None, or [] for `paths?`).
     """
     convert = {"config": json.loads, "path": Path, "paths": Path, "int": int, "text": str}
-    parser = argparse.ArgumentParser(description=description)
+    parser = Parser(description=description)
     for name, kind in options.items():
         base = kind.rstrip("?")
         many = {"nargs": "*" if kind.endswith("?") else "+", "default": []} if base == "paths" else {}

@@ -31,9 +31,15 @@ def read_receipt(path: Path) -> dict | None:
     """A receipt; None where there is none that can be read."""
     try:
         receipt = json.loads(path.read_text(encoding="utf-8"))
-        return receipt if all(isinstance(receipt[part], dict) for part in PARTS) else None
-    except (OSError, ValueError, TypeError, KeyError):
+        known = isinstance(receipt["asked"], dict) and all(are_sums(receipt[part]) for part in PARTS if part != "asked")
+        return receipt if known and all(isinstance(name, str) for name in receipt.get("forgotten", [])) else None
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return None
+
+
+def are_sums(value: object) -> bool:
+    """Whether a value is sums by name, as a receipt holds them."""
+    return isinstance(value, dict) and all(isinstance(total, str | None) for total in value.values())
 
 
 class Kept(NamedTuple):
@@ -80,8 +86,8 @@ def own_provenance(output: str) -> dict | None:
             said = json.loads((pq.read_schema(path).metadata or {})[b"provenance"])
         else:
             return None
-        return {"cfg": said["config"], "inputs": dict(said["inputs"])}
-    except (OSError, ValueError, KeyError, TypeError):
+        return {"cfg": said["config"], "inputs": said["inputs"]} if are_sums(said["inputs"]) else None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
 
 

@@ -19,7 +19,7 @@ from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.tools.answers import PAIR, SINGLE, Answers, write_tables
 from hh_align.tools.asked import Study, draw, pair_items, read_study, single_items
-from hh_align.tools.until import Asking, contrast_of, drawn_in
+from hh_align.tools.until import Asking, Contrast, contrast_of
 
 PAGE = Path(__file__).with_name("annotate.html")
 LONGEST = 10_000
@@ -142,15 +142,16 @@ def main() -> None:
         __doc__, folder="path", contrast="text?", annotator="text?", until="text?", judge="text?", sample="int?", seed="int?",
         port="int?", discard="text?",
     )  # fmt: skip
+    for option, least in (("sample", 1), ("seed", 0)):
+        if (number := getattr(args, option)) is not None and number < least:
+            raise StudyError(f"--{option} {number}: give a whole number of at least {least}.")
     study, folder = read_study(args.folder), args.folder / "labels"
     answers = Answers(folder / "answers.jsonl", args.annotator or "annotator")
     if args.discard:
         count = answers.discard(args.discard)
         write_tables(answers, study, folder)
-        for contrast in drawn_in(folder):
-            asking = Asking(study, contrast, args.folder, answers, None, args.judge)
-            asking.write()
-            asking.close()
+        for draws in sorted(folder.glob("*.draws.jsonl")):
+            renew(draws, study, args.folder, answers, args.judge)
         return say(f"{count:,} answers of {args.discard} count no longer. Their lines stay in {answers.path}.")
     if args.until:
         return ask_until(args, study, answers)
@@ -165,6 +166,18 @@ def main() -> None:
     until_stopped(server)
     left = len(items) - sum(answers.of(item) is not None for item in items)
     say(f"\n{left:,} items left. Labels so far: {folder}/")
+
+
+def renew(draws: Path, study: Study, folder: Path, answers: Answers, judge: str | None) -> None:
+    """Write the table of a contrast's draws anew; where the study has it no more, or the draws are damaged, that is said and the table stays."""
+    head = draws.read_bytes().split(b"\n")[0]
+    try:
+        asking = Asking(study, Contrast(*json.loads(head)["contrast"]), folder, answers, None, judge)
+    except (StudyError, ValueError, LookupError, TypeError) as error:
+        why = str(error) if isinstance(error, StudyError) else f"{draws}, line 1: damaged"
+        return say(f"the table of {draws.name} is as it was: {why}")
+    asking.write()
+    asking.close()
 
 
 def ask_until(args: Namespace, study: Study, answers: Answers) -> None:
@@ -185,8 +198,10 @@ def opened(port: int | None, *about: object) -> ThreadingHTTPServer:
     items, answers, study, folder, *asking = about
     try:
         return serve(items, answers, study, folder, 8765 if port is None else port, *asking)
-    except OSError as error:
-        raise StudyError(f"port {port or 8765}: {error.strerror}. Give another one with PORT=…") from None
+    except (OSError, OverflowError) as error:
+        raise StudyError(
+            f"port {8765 if port is None else port}: {getattr(error, 'strerror', None) or error}. Give another one with PORT=…"
+        ) from None
 
 
 def until_stopped(server: ThreadingHTTPServer) -> None:

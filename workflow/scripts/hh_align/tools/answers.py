@@ -18,6 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hh_align.analysis.labels import is_drawn
 from hh_align.core.artifacts import cannot_write, say, write_table
 from hh_align.core.errors import StudyError
 from hh_align.tools.asked import Study, pair_items, single_items
@@ -186,7 +187,7 @@ def tables(answers: Answers, study: Study) -> tuple[list[dict], list[dict], int]
         for item in pair_items(study, study.prompts, contrast, 0):
             known.add(item["item"])
             choices += [row for annotator in sorted({name for name, _ in answers.everyone}) if (row := choice(answers, annotator, item))]
-    return labels, choices, sum(name not in known and "-" not in name for _, name in answers.everyone)
+    return labels, choices, sum(name not in known and not is_drawn(name) for _, name in answers.everyone)
 
 
 def choice(answers: Answers, annotator: str, item: dict) -> dict | None:

@@ -19,7 +19,7 @@ ACCURACY = {
     "type": "object",
     "additionalProperties": False,
     "required": ["accuracy", "n"],
-    "properties": {"accuracy": {"type": "number", "minimum": 0, "maximum": 100}, "n": {"type": "integer", "minimum": 1}},
+    "properties": {"accuracy": {"type": "number", "minimum": 0, "maximum": 100}, "n": {"type": "integer", "minimum": 1, "maximum": 10**12}},
 }
 SAID = {"type": "object", "minProperties": 1, "additionalProperties": False, "properties": {axis: ACCURACY for axis in AXES}}
 """Schema of a judge's accuracy per axis: in which percent of n pairs it prefers the reply that people prefer."""
@@ -46,6 +46,10 @@ def said_rows(settings: dict, config: dict) -> list[dict]:
         for axis, said in entry.get("accuracy", {}).items():
             if axis not in judged_axes(config["judges"][judge]):
                 raise StudyError(f"judges: {judge}: accuracy: the judge does not speak about {axis}.")
+            if 0 < said["accuracy"] <= 1:
+                raise StudyError(
+                    f"judges: {judge}: accuracy of {axis} is {said['accuracy']:g}: it is in percent, as {100 * said['accuracy']:g}."
+                )
             low, high = wilson(said["accuracy"] / 100 * said["n"], said["n"])
             about = {"judge": judge, "axis": axis, "subset": f"{axis}, as the settings say", "format": "as evaluated", "part": "all"}
             rows.append({**about, "own_subset": True, **said, "ci_low": 100 * low, "ci_high": 100 * high})
@@ -71,6 +75,10 @@ def examine(settings: dict, labels: Path | None, frame: pd.DataFrame, rated: Rat
     if labels:
         parts = [claim["parts"] for claim in config["claims"] if "parts" in claim]
         read = read_labels(labels, rated.ratings, items_of(frame, config["order"][0]))
+        if read["good"].isna().all():
+            raise StudyError(
+                f"{labels}: none of its labels is about a response of these ratings, so nothing is corrected. Give theirs, or no LABELS."
+            )
         gold, agreement = by_labels(read, labels, rated, config | {"seed": 1, "claim_parts": parts})
     agreed = {(row["rater_a"], row["axis"]): row for row in agreement if row["rater_b"] == LABELS and row["policy"] is None}
     reliable = {key: None if row["ci_low"] is None else row["ci_low"] > 0 for key, row in agreed.items()}

@@ -54,7 +54,11 @@ def command(study: str, cores: str, options: list[str], tuned: str | None) -> li
 
 def main() -> None:
     args = parse(__doc__, study="text", cores="text", options="text?", tune="text?")
-    words = command(args.study, args.cores, shlex.split(args.options or ""), args.tune)
+    try:
+        options = shlex.split(args.options or "")
+    except ValueError as error:
+        raise StudyError(f"OPTIONS {args.options}: no words of a command line ({error}). Close what is quoted.") from None
+    words = command(args.study, args.cores, options, args.tune)
     if not args.tune:
         unlock(args.study)
     say(shlex.join(["snakemake", *words]))

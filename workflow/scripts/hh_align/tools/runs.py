@@ -16,7 +16,7 @@ from hh_align.core.receipts import flat
 from hh_align.core.state import read_json
 
 RECORD = "run.json"
-REPLACE = "HH_ALIGN_REPLACE"
+REPLACE, YES = "HH_ALIGN_REPLACE", "yes"
 """Set by who means to run another config into a study's folder."""
 MACHINE = ("compute", "export")
 """Sections of the config that change no result."""
@@ -25,9 +25,26 @@ PATTERNS = ("**/*.parquet", "**/manifest.json")
 
 
 def read_run(folder: Path) -> dict:
-    """The record of a study's last run; empty where there is none."""
+    """The record of a study's last run; empty where there is none, or one that no run has written."""
     record = read_json(folder / RECORD)
-    return record if isinstance(record, dict) else {}
+    return record if is_record(record) else {}
+
+
+def is_record(value: object) -> bool:
+    """Whether a value has the form in which `begin` writes a record, as far as it goes."""
+    if not isinstance(value, dict) or not all(isinstance(value.get(key, {}), dict) for key in ("settings", "steps")):
+        return False
+    command = value.get("command") or {}
+    lists = (
+        [value.get("files", []), *(command[key] for key in ("--profile", "--config", "--") if key in command)]
+        if isinstance(command, dict)
+        else [None]
+    )
+    return all(is_texts(each) for each in lists) and is_texts([command.get("--snakefile", ""), *value.get("steps", {}).values()])
+
+
+def is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def is_alive(run: dict) -> bool:
@@ -38,7 +55,7 @@ def is_alive(run: dict) -> bool:
         process = psutil.Process(run["pid"])
         same = abs(process.create_time() - run["started"]) < 2 and process.pid != os.getpid()
         return same and process.status() != psutil.STATUS_ZOMBIE
-    except (psutil.Error, KeyError, TypeError):
+    except (psutil.Error, KeyError, TypeError, ValueError, OverflowError):
         return False
 
 
@@ -61,7 +78,15 @@ def listed(texts: Sequence[str]) -> str:
 def living_states(folder: Path, before: dict[str, str], now: dict[str, str]) -> dict[str, list[str]]:
     """State that a run would not continue -> the settings that differ; before and now: a state's folder -> its step's config as JSON."""
     living = {state for state in now if before.get(state, now[state]) != now[state] and (Path(state) / "fingerprint.json").is_file()}
-    return {state: differing(json.loads(before[state]), json.loads(now[state])) for state in sorted(living)}
+    return {state: differing(loaded(before[state]), json.loads(now[state])) for state in sorted(living)}
+
+
+def loaded(config: str) -> object:
+    """The config that a record holds as JSON, or the text itself where that is damaged."""
+    try:
+        return json.loads(config)
+    except ValueError:
+        return config
 
 
 def conflict(folder: Path, before: dict, now: dict) -> str:
@@ -99,10 +124,14 @@ def begin(folder: Path, command: list[str] | None, files: list[str], settings: d
         )
     settings = {key: value for key, value in json.loads(json.dumps(settings)).items() if key not in MACHINE}
     now = {"files": files, "settings": settings, "steps": steps}
-    if (why := conflict(folder, before, now)) and not os.environ.get(REPLACE):
+    if (agreed := os.environ.get(REPLACE, "")) not in ("", YES):
+        raise StudyError(
+            f"{REPLACE} is {agreed!r}: {YES} lets this run replace what another config has made; leave it out where it is not to."
+        )
+    if (why := conflict(folder, before, now)) and not agreed:
         raise StudyError(
             f"{why}. Nothing was changed. To go on with that run: make resume STUDY={folder.name}. To replace it by this one: "
-            f"{REPLACE}=yes before the command; state is kept until the new one is further."
+            f"{REPLACE}={YES} before the command; state is kept until the new one is further."
         )
     changed = differing(before["settings"], settings) if before.get("settings") else []
     living = {state: config for state, config in before.get("steps", {}).items() if Path(state).is_dir()}

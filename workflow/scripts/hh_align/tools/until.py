@@ -77,12 +77,6 @@ def contrast_of(text: str, policies: set[str]) -> Contrast:
     )
 
 
-def drawn_in(folder: Path) -> list[Contrast]:
-    """The contrasts for which draws were made in a folder of labels."""
-    heads = [path.read_bytes().split(b"\n")[0] for path in sorted(folder.glob("*.draws.jsonl"))]
-    return [Contrast(*json.loads(head)["contrast"]) for head in heads if head]
-
-
 class Rows(NamedTuple):
     """The prompts of a contrast in the order of its pool, at each seed."""
 

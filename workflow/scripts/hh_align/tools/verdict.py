@@ -19,7 +19,6 @@ it), only (column -> the value of the records to keep), axes (the file's word ->
 log is the reward, or several, each a judge).
 """
 
-from difflib import get_close_matches
 from functools import reduce
 from pathlib import Path
 
@@ -43,10 +42,10 @@ from hh_align.analysis import (
 from hh_align.analysis.deciding import power_of_contrasts
 from hh_align.analysis.examine_text import Replies
 from hh_align.analysis.gather_ratings import as_table, check_judges, fault, labelled, reply_facts
-from hh_align.analysis.ratings import Rated, by_axis, checkpoints, judged_axes, read_ratings
+from hh_align.analysis.ratings import Rated, by_axis, checkpoints, judged_axes, split
 from hh_align.config.check_facts import comparing, stating
 from hh_align.core.artifacts import provenance, read_provenance, read_table, say, write_table, write_text
-from hh_align.core.axes import AXES, THRESHOLD_KEYS
+from hh_align.core.axes import AXES
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.core.tables import RATINGS
@@ -55,90 +54,10 @@ from hh_align.report.export_csv import as_csv
 from hh_align.tools import judge_gate
 from hh_align.tools.rated import files_in, read_rated
 from hh_align.tools.verdict_figures import draw
-from hh_align.tools.verdict_settings import ANALYSIS, joined, read_settings, settings_in
+from hh_align.tools.verdict_settings import joined, read_settings, settings_in
+from hh_align.tools.verdict_study import require_known, study_of
 
 FILES = "In {folder}/: figures/, changed_prompts.csv (which prompts changed), claims.csv (every number of a sentence)."
-
-
-def study_of(frame: pd.DataFrame, settings: dict, path: str, defaults: dict) -> dict:
-    """The config of the analysis: who descends from whom, seeds, judges' thresholds, contrasts (each policy against root and parent).
-
-    Raises StudyError where the settings name what the file does not hold, or policies have different seeds.
-    """
-    policies = list(dict.fromkeys(frame["policy"]))
-    root = settings.get("root", "base" if "base" in policies else policies[0])
-    named_parents = dict(frame.dropna(subset="parent")[["policy", "parent"]].to_numpy()) if "parent" in frame else {}
-    parents = {policy: (named_parents | settings.get("parents", {})).get(policy, root) for policy in policies if policy != root}
-    pairs = [settings.get("primary", [])[:2], *settings.get("contrasts", [])]
-    named = {root, *parents, *parents.values(), *(name for pair in pairs for name in pair)}
-    require_known(path, "policy", named, policies)
-    seeds = {policy: sorted(set(frame[frame["policy"] == policy]["seed"])) for policy in policies}
-    others = {tuple(own_seeds) for policy, own_seeds in seeds.items() if policy != root}
-    if len(others) > 1 or len(seeds[root]) > 1:
-        listed = "; ".join(f"{policy}: {', '.join(map(str, own_seeds))}" for policy, own_seeds in seeds.items())
-        raise StudyError(f"{path}: every trained policy needs the same seeds, and {root} one set of responses. Found {listed}.")
-    thresholds = next(iter(defaults["judges"].values()))
-    analysis = {**defaults["analysis"], "contrasts": contrasts_of(root, parents), "primary": [], "all_pairs": True, "claims": []}
-    chosen = {key: value for key, value in settings.items() if key in (*ANALYSIS, "claims")}
-    declared = (analysis | chosen)["contrasts"]
-    if (primary := chosen.get("primary", [])) and primary[:2] not in declared:
-        listed = ", ".join(f"[{', '.join(pair)}]" for pair in declared)
-        raise StudyError(f"{path}: primary is [{', '.join(primary[:2])}], which is none of the contrasts: {listed}. Add it to contrasts.")
-    return {
-        **analysis,
-        **chosen,
-        **{key: analysis[key] | settings.get(key, {}) for key in ("text", "bootstrap")},
-        "policies": {policy: {"parent": parents.get(policy)} for policy in policies},
-        "order": by_depth(root, parents),
-        "seeds": [int(seed) for seed in (min(others) if others else [0])],
-        "judges": {
-            judge: thresholds_of(
-                thresholds, settings.get("judges", {}).get(judge, {}), judge, frame["reward"][frame["judge"] == judge], path
-            )
-            for judge in sorted(set(frame["judge"]))
-        },
-    }
-
-
-def require_known(path: str, what: str, named: set[str], there: list[str]) -> None:
-    """Raise StudyError where the settings name a policy or judge that the file does not hold."""
-    if unknown := sorted(named - set(there)):
-        near = get_close_matches(unknown[0], there, 1)
-        raise StudyError(
-            f"{path}: {what} {', '.join(unknown)} is not in the file. It holds {', '.join(there)}.{f' Did you mean {near[0]}?' if near else ''}"
-        )
-
-
-def thresholds_of(defaults: dict, settings: dict, judge: str, rewards: pd.Series, path: str) -> dict:
-    """A judge's thresholds, of its own axis only where it has one: the settings', 0.5 where all rewards are 0 or 1, else the defaults.
-
-    Raises StudyError where rewards lie between 0 and 1, for which no default is meant.
-    """
-    axes = AXES if settings.get("axis", "both") == "both" else (settings["axis"],)
-    keys, known = [THRESHOLD_KEYS[axis] for axis in axes], rewards.dropna()
-    if known.isin([0, 1]).all():
-        defaults = dict.fromkeys(keys, 0.5)
-    elif known.between(0, 1).all() and (unset := [key for key in keys if key not in settings]):
-        raise StudyError(
-            f"{path}: the rewards of judge {judge} lie between 0 and 1: from where on is a reply good? Say so in the settings: "
-            f"judges: {{{judge}: {{{', '.join(f'{key}: 0.5' for key in unset)}}}}}."
-        )
-    return {key: settings.get(key, defaults[key]) for key in keys}
-
-
-def contrasts_of(root: str, parents: dict[str, str]) -> list[list[str]]:
-    return [[policy, against] for policy, parent in parents.items() for against in dict.fromkeys([root, parent])]
-
-
-def by_depth(root: str, parents: dict[str, str]) -> list[str]:
-    """The root, its children, their children. Raises StudyError for policies that do not descend from the root."""
-    order, left = [root], dict(parents)
-    while ready := [policy for policy, parent in left.items() if parent in order]:
-        order += ready
-        left = {policy: parent for policy, parent in left.items() if policy not in ready}
-    if left:
-        raise StudyError(f"parents: {', '.join(sorted(left))} do not descend from {root}.")
-    return order
 
 
 def table_of(frame: pd.DataFrame, config: dict, path: str) -> pa.Table:
@@ -247,7 +166,12 @@ def analyse(
 def check_folder(folder: Path, made_by: dict) -> None:
     """Raise StudyError where the folder holds the verdict on other files, or a study: the two would be mixed."""
     path = folder / "analysis/ratings.parquet"
-    there = sorted(read_provenance(path)["inputs"]) if path.exists() else sorted(made_by["inputs"])
+    if not path.exists():
+        return
+    try:
+        there = sorted(read_provenance(path)["inputs"])
+    except (KeyError, TypeError, ValueError):  # another tool's word of the same name
+        there = ["something else"]
     if there != sorted(made_by["inputs"]):
         raise StudyError(
             f"{folder}: it holds what was made of {', '.join(there[:3])}. Give this verdict another folder: make verdict … NAME=another."
@@ -263,16 +187,18 @@ def main() -> None:
         require_known(label, what, set(settings.get(named, {})), sorted(set(frame[what])))
     known = reduce(joined, [*map(settings_in, files), settings])
     config = study_of(frame, known, label, yaml.safe_load(args.defaults.read_text()))
-    made_by, table = provenance(config, [*files, *([args.labels] if args.labels else [])]), table_of(frame, config, label)
-    check_folder(args.output, made_by)
+    if (root := config["order"][0]) in settings.get("parents", {}):
+        raise StudyError(f"parents: {root} is the root, which has no parent. Take it out, or let the key root name another policy.")
+    rated_by, made_by = (provenance(config, [*files, *more]) for more in ([], [args.labels] if args.labels else []))
+    check_folder(args.output, rated_by)
+    table = table_of(frame, config, label)
     if "label" in frame:
         by_default = {judge: thresholds for judge, thresholds in config["judges"].items() if judge not in known.get("judges", {})}
         check_labels(frame, table, by_default, label)
-    write_table(args.output / "analysis/ratings.parquet", table, RATINGS, made_by)
-    rated = read_ratings(args.output / "analysis/ratings.parquet")
+    rated = split(table)
     say(f"{len(config['order'])} policies, {' and '.join(f'{len(rated.prompts[axis]):,} prompts on {axis}' for axis in AXES)}")
-
     gate, tables = judge_gate.examine(known, args.labels, frame, rated, config), {}
+    told = analyse(rated, config, replies_of(frame, config), gate)
 
     def write(name: str, rows: list[dict], schema: pa.Schema) -> None:
         path = args.output / "analysis" / f"{name}.parquet"
@@ -281,8 +207,11 @@ def main() -> None:
         write_text(args.output / "report" / f"{name}.csv", as_csv(written.to_pylist(), written.schema.names))
         tables[name] = written.to_pandas()
 
-    for name, told in analyse(rated, config, replies_of(frame, config), gate).items():
-        write(name, *told)
+    for left in ("report/summary.txt", "report/facts.csv", "analysis/facts.parquet"):  # of an earlier verdict on these files
+        (args.output / left).unlink(missing_ok=True)
+    write_table(args.output / "analysis/ratings.parquet", table, RATINGS, rated_by)
+    for name, each in told.items():
+        write(name, *each)
     if facts := check_facts.check_facts(stating(config["claims"]), sorted(args.output.glob("analysis/*.parquet"))):
         write("facts", facts, check_facts.FACTS)
     draw(tables, rated.ratings, config, args.output / "report/figures")

@@ -63,10 +63,10 @@ def recorded_inputs(path: Path, whole: bool) -> dict[str, str]:
     """Logical name -> sha256 of the inputs that an artifact says it was made from; whole: every page of a table is read as well. Raises
     ValueError where it cannot be read."""
     if path.suffix != ".parquet":
-        return json.loads(path.read_text(encoding="utf-8"))["inputs"]
+        return dict(json.loads(path.read_text(encoding="utf-8"))["inputs"])
     for batch in pq.ParquetFile(path, page_checksum_verification=True).iter_batches() if whole else []:
         batch.validate()
-    return read_provenance(path)["inputs"]
+    return dict(read_provenance(path)["inputs"])
 
 
 def read_inputs(artifacts: list[Path], unknown: set[Path]) -> tuple[dict[Path, dict[str, str]], dict[Path, str]]:

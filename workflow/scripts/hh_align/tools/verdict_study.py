@@ -1,0 +1,90 @@
+"""The config of a verdict on ratings: root, parents, seeds, thresholds and contrasts, from what the file holds and the settings say."""
+
+from difflib import get_close_matches
+
+import pandas as pd
+
+from hh_align.core.axes import AXES, THRESHOLD_KEYS
+from hh_align.core.errors import StudyError
+from hh_align.tools.verdict_settings import ANALYSIS
+
+
+def study_of(frame: pd.DataFrame, settings: dict, path: str, defaults: dict) -> dict:
+    """The config of the analysis: who descends from whom, seeds, judges' thresholds, contrasts (each policy against root and parent).
+
+    Raises StudyError where the settings name what the file does not hold, or policies have different seeds.
+    """
+    policies = list(dict.fromkeys(frame["policy"]))
+    root = settings.get("root", "base" if "base" in policies else policies[0])
+    named_parents = dict(frame.dropna(subset="parent")[["policy", "parent"]].to_numpy()) if "parent" in frame else {}
+    parents = {policy: (named_parents | settings.get("parents", {})).get(policy, root) for policy in policies if policy != root}
+    pairs = [settings.get("primary", [])[:2], *settings.get("contrasts", [])]
+    named = {root, *parents, *parents.values(), *(name for pair in pairs for name in pair)}
+    require_known(path, "policy", named, policies)
+    seeds = {policy: sorted(set(frame[frame["policy"] == policy]["seed"])) for policy in policies}
+    others = {tuple(own_seeds) for policy, own_seeds in seeds.items() if policy != root}
+    if len(others) > 1 or len(seeds[root]) > 1:
+        listed = "; ".join(f"{policy}: {', '.join(map(str, own_seeds))}" for policy, own_seeds in seeds.items())
+        raise StudyError(f"{path}: every trained policy needs the same seeds, and {root} one set of responses. Found {listed}.")
+    thresholds = next(iter(defaults["judges"].values()))
+    analysis = {**defaults["analysis"], "contrasts": contrasts_of(root, parents), "primary": [], "all_pairs": True, "claims": []}
+    chosen = {key: value for key, value in settings.items() if key in (*ANALYSIS, "claims")}
+    contrasts = [list(pair) for pair in (analysis | chosen)["contrasts"]]
+    if (primary := list(settings.get("primary", [])[:2])) and primary not in contrasts:
+        listed = ", ".join(f"[{policy}, {against}]" for policy, against in contrasts)
+        raise StudyError(f"{path}: primary is [{', '.join(primary)}], which is none of the contrasts. Allowed: {listed or 'none'}.")
+    return {
+        **analysis,
+        **chosen,
+        **{key: analysis[key] | settings.get(key, {}) for key in ("text", "bootstrap")},
+        "policies": {policy: {"parent": parents.get(policy)} for policy in policies},
+        "order": by_depth(root, parents),
+        "seeds": [int(seed) for seed in (min(others) if others else [0])],
+        "judges": {
+            judge: thresholds_of(
+                thresholds, settings.get("judges", {}).get(judge, {}), judge, frame["reward"][frame["judge"] == judge], path
+            )
+            for judge in sorted(set(frame["judge"]))
+        },
+    }
+
+
+def require_known(path: str, what: str, named: set[str], there: list[str]) -> None:
+    """Raise StudyError where the settings name a policy or judge that the file does not hold."""
+    if unknown := sorted(named - set(there)):
+        near = get_close_matches(unknown[0], there, 1)
+        raise StudyError(
+            f"{path}: {what} {', '.join(unknown)} is not in the file. It holds {', '.join(there)}.{f' Did you mean {near[0]}?' if near else ''}"
+        )
+
+
+def thresholds_of(defaults: dict, settings: dict, judge: str, rewards: pd.Series, path: str) -> dict:
+    """A judge's thresholds, of its own axis only where it has one: the settings', 0.5 where all rewards are 0 or 1, else the defaults.
+
+    Raises StudyError where rewards lie between 0 and 1, for which no default is meant.
+    """
+    axes = AXES if settings.get("axis", "both") == "both" else (settings["axis"],)
+    keys, known = [THRESHOLD_KEYS[axis] for axis in axes], rewards.dropna()
+    if known.isin([0, 1]).all():
+        defaults = dict.fromkeys(keys, 0.5)
+    elif known.between(0, 1).all() and (unset := [key for key in keys if key not in settings]):
+        raise StudyError(
+            f"{path}: the rewards of judge {judge} lie between 0 and 1: from where on is a reply good? Say so in the settings: "
+            f"judges: {{{judge}: {{{', '.join(f'{key}: 0.5' for key in unset)}}}}}."
+        )
+    return {key: settings.get(key, defaults[key]) for key in keys}
+
+
+def contrasts_of(root: str, parents: dict[str, str]) -> list[list[str]]:
+    return [[policy, against] for policy, parent in parents.items() for against in dict.fromkeys([root, parent])]
+
+
+def by_depth(root: str, parents: dict[str, str]) -> list[str]:
+    """The root, its children, their children. Raises StudyError for policies that do not descend from the root."""
+    order, left = [root], dict(parents)
+    while ready := [policy for policy, parent in left.items() if parent in order]:
+        order += ready
+        left = {policy: parent for policy, parent in left.items() if policy not in ready}
+    if left:
+        raise StudyError(f"parents: {', '.join(sorted(left))} do not descend from {root}.")
+    return order
