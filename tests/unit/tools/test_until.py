@@ -109,14 +109,6 @@ def test_labels_carry_the_chance_of_their_draw(study):
     assert not (study / "labels/labels.parquet").exists()  # they are no random sample
 
 
-def test_its_labels_correct_no_rate(study):
-    with asking(study) as get:
-        answer_on(get, 22)
-    ratings = read_ratings(study / "analysis/ratings.parquet").ratings
-    with pytest.raises(StudyError, match=r"sft_dpo-sft-HpR.parquet: these labels were asked for until one contrast was decided .* SAMPLE"):
-        read_labels(study / "labels/sft_dpo-sft-HpR.parquet", ratings, None)
-
-
 def test_a_restart_and_another_annotator_go_on_with_the_same_draws(study, tmp_path_factory):
     other = write_study(tmp_path_factory.mktemp("other"))
     with asking(other) as get:

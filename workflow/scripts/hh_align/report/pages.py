@@ -42,6 +42,16 @@ def plain(frame: pd.DataFrame) -> list[dict]:
     return frame.astype(object).where(frame.notna(), None).to_dict("records")
 
 
+def rows_of(tables: dict[str, pd.DataFrame], name: str, **where: object) -> list[dict]:
+    """The rows of a table that have these values (None: unknown); none where the study lacks the table."""
+    if name not in tables:
+        return []
+    frame = tables[name]
+    for column, value in where.items():
+        frame = frame[frame[column].isna() if value is None else frame[column] == value]
+    return plain(frame)
+
+
 def number(row: Mapping, column: str, form: str = ".1f") -> Markup:
     """One value of an artifact as text in Python's format `form`, with artifact, row and column beside it; a dash where it is unknown."""
     value = row[column]

@@ -20,7 +20,7 @@ from hh_align.report.displaced import displacement_sentence
 from hh_align.report.figures import colours
 from hh_align.report.lengths import lengths_of
 from hh_align.report.mixed import models_of
-from hh_align.report.pages import caption, inline_svg, number, plain, records, render, text, total
+from hh_align.report.pages import caption, inline_svg, number, plain, records, render, rows_of, text, total
 
 COUNTED = ("rows", "pairs", "replies", "prompts")
 
@@ -29,16 +29,6 @@ def read_tables(folder: Path, names: list[str]) -> dict[str, pd.DataFrame]:
     """The analysis tables that exist, each row with where it stands."""
     paths = {name: f"analysis/{name}.parquet" for name in names}
     return {name: records(read_table(folder / path).to_pandas(), path) for name, path in paths.items() if (folder / path).is_file()}
-
-
-def rows_of(tables: dict[str, pd.DataFrame], name: str, **where: object) -> list[dict]:
-    """The rows of a table that have these values (None: unknown); none where the study lacks the table."""
-    if name not in tables:
-        return []
-    frame = tables[name]
-    for column, value in where.items():
-        frame = frame[frame[column].isna() if value is None else frame[column] == value]
-    return plain(frame)
 
 
 def rates(tables: dict[str, pd.DataFrame], judge: str, order: list[str]) -> list[dict]:
