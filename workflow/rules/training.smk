@@ -141,7 +141,7 @@ use rule step_on_device as compute_references with:
         **runs("training.compute_references", reference_config),
 
 
-use rule step_on_device as compute_ches with:
+use rule compute_references as compute_ches with:
     input:
         unpack(selected_inputs),
         files=model_files(BASE_MANIFEST),
@@ -155,10 +155,6 @@ use rule step_on_device as compute_ches with:
         "<benchmarks>/compute_ches/{dataset}.tsv"
     wildcard_constraints:
         dataset=one_of(cleaned_by("ches")),
-    resources:
-        gpu=ONE_GPU,
-        mem_mb=per_attempt(16000),
-        runtime=per_attempt(360),
     params:
         **runs("training.compute_ches", ches_config),
 
@@ -198,7 +194,7 @@ use rule train_dpo as train_kto with:
         **runs("training.train_kto", training_config),
 
 
-use rule step_on_device as measure_displacement with:
+use rule compute_references as measure_displacement with:
     input:
         files=model_files(policy_input, parent_manifest),
         parent=parent_manifest,
@@ -213,10 +209,6 @@ use rule step_on_device as measure_displacement with:
         "<benchmarks>/measure_displacement/{policy}-seed-{seed}.tsv"
     wildcard_constraints:
         policy=one_of(ON_PAIRS if "displacement" in config else []),
-    resources:
-        gpu=ONE_GPU,
-        mem_mb=per_attempt(16000),
-        runtime=per_attempt(120),
     params:
         **runs("training.measure_displacement", displacement_config),
 

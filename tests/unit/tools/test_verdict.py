@@ -88,7 +88,7 @@ def test_an_unfit_file_is_one_error_never_a_smaller_n(tmp_path, change, said):
     ("settings", "said"),
     [
         ({"contrasts": [["sft", "ppo"]]}, "policy ppo is not in the file. It holds base, sft, dpo"),
-        ({"primary": ["base", "sft"]}, r"primary is \[base, sft\], which is none of the contrasts: \[sft, base\]"),
+        ({"primary": ["base", "sft"]}, r"primary is \[base, sft\], which is none of the contrasts. Allowed: \[sft, base\]"),
         ({"parents": {"sft": "dpo", "dpo": "sft"}}, "dpo, sft do not descend from base"),
     ],
 )

@@ -70,6 +70,7 @@ def page_and_policy() -> tuple[bytes, str]:
 class LocalHandler(BaseHTTPRequestHandler):
     """Answers to requests from a page of this machine only, and without a word in the terminal."""
 
+    timeout = SILENCE
     policy = ""
     """Content-Security-Policy of every answer."""
 
@@ -105,7 +106,7 @@ def serve(items: list[dict], answers: Answers, study: Study, folder: Path, port:
     known, one_at_a_time = {item["item"]: item for item in items}, threading.Lock()
 
     class Handler(LocalHandler):
-        policy, timeout = its_policy, SILENCE
+        policy = its_policy
 
         def do_GET(self) -> None:
             if not self.is_local():
