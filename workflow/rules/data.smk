@@ -17,7 +17,7 @@ rule prompts:
 
 use rule step as fetch_hub with:
     input:
-        checksums=config_file(config["checksums"]),
+        checksums=ancient(config_file(config["checksums"])),
     output:
         manifest=local(f"{HUB}/{{kind}}/{{repo}}/{{revision}}/{{manifest}}.json"),
         timing="<timings>/fetch_hub/{kind}-{repo}-{revision}-{manifest}.json",
