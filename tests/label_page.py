@@ -38,7 +38,13 @@ def items_of(study, contrast=None, seed=0, sample=None):
 @contextmanager
 def served(items, study, annotator="me"):
     answers = Answers(study / "labels/answers.jsonl", annotator)
-    server = serve(items, answers, read_study(study), study / "labels", 0)
+    with running(serve(items, answers, read_study(study), study / "labels", 0)) as get:
+        yield get
+
+
+@contextmanager
+def running(server):
+    """What asks a server of the page, until the end."""
     Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield partial(ask, server.server_port)

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from command_line import call
 from rated import table_of
+from small_analysis import ONE_JUDGE, three_policies
 
 from hh_align.analysis import control_length
 from hh_align.analysis.compare_policies import COMPARISONS, compare_policies
@@ -16,7 +17,6 @@ from hh_align.core.artifacts import read_table, write_table
 from hh_align.core.axes import AXES
 from hh_align.core.tables import RATINGS
 
-LIMITS = {"one": {"harmless_min": 0.0, "helpful_above": 0.0}}
 PLAIN = {"estimand": "these checkpoints", "ci_low": -1.0, "ci_high": 2.0, "p": 0.4}
 
 
@@ -113,15 +113,6 @@ def test_clusters_widen_the_interval_and_of_fewer_than_five_there_is_none():
 # --- the table
 
 
-def config_of(seeds):
-    parents = {"base": None, "sft": "base", "dpo": "base"}
-    return {
-        "judges": LIMITS, "policies": {name: {"parent": parent} for name, parent in parents.items()}, "order": list(parents), "seeds": seeds,
-        "contrasts": [["sft", "base"], ["dpo", "sft"]], "all_pairs": True, "primary": ["dpo", "sft"], "equivalence_margin": 5.0,
-        "bootstrap": {"samples": 50, "seed": 1}, "examined": [],
-    }  # fmt: skip
-
-
 def rated_by_length(config, known=True):
     """Ratings of a judge that likes long replies: dpo writes more than sft, which is no worse."""
     stream, n = np.random.default_rng(4), 200
@@ -135,7 +126,7 @@ def rated_by_length(config, known=True):
     rewards = {
         ("one", *who): dict(zip(keys, (values - 36) / 10 + stream.normal(0, 1, len(keys)), strict=True)) for who, values in words.items()
     }
-    frame = table_of(rewards, LIMITS).to_pandas()
+    frame = table_of(rewards, ONE_JUDGE).to_pandas()
     if known:
         counts = {(*who, name): int(value) for who, values in words.items() for (_, name), value in zip(keys, values, strict=True)}
         frame["words"] = [counts[key] for key in zip(frame["policy"], frame["seed"], frame["prompt_id"], strict=True)]
@@ -145,7 +136,7 @@ def rated_by_length(config, known=True):
 
 @pytest.mark.parametrize("seeds", [[7], [7, 8, 9]])
 def test_the_step_takes_a_win_by_length_away(tmp_path, seeds):
-    config = config_of(seeds)
+    config = three_policies(seeds)
     write_table(tmp_path / "ratings.parquet", rated_by_length(config), RATINGS, {})
     rated = control_length.read_ratings(tmp_path / "ratings.parquet")
     compared = compare_policies(rated.ratings, rated.clusters, config)
@@ -164,7 +155,7 @@ def test_the_step_takes_a_win_by_length_away(tmp_path, seeds):
 
 
 def test_without_lengths_nothing_is_controlled_and_a_judge_below_chance_decides_nothing():
-    config = config_of([7])
+    config = three_policies([7])
     unknown, known = (split(rated_by_length(config, told)) for told in (False, True))
     rows = compare_policies(known.ratings, known.clusters, config)
     for row in control_length.control_length(unknown, config, rows):

@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from rated import write_ratings
+from small_analysis import LABELLED
 
 from hh_align.analysis import correct_by_labels
 from hh_align.analysis.correct_by_labels import correct
@@ -21,16 +22,6 @@ from hh_align.core.tables import PROMPTS, RESPONSES
 from hh_align.report.summarize_study import corrected_table
 
 AXES = ("harmlessness", "helpfulness")
-CONFIG = {
-    "judges": {"j": {"harmless_min": 0.0, "helpful_above": 0.0}},
-    "policies": {"base": {"parent": None}, "sft": {"parent": "base"}},
-    "order": ["base", "sft"],
-    "seeds": [42],
-    "contrasts": [["sft", "base"]],
-    "primary": [],
-    "equivalence_margin": 5.0,
-    "seed": 1,
-}
 
 TEXTS = Texts({}, {})
 
@@ -50,7 +41,7 @@ def study(tmp_path):
     stream = np.random.default_rng(0)
     ids = [(axis, f"{axis}-{number:03d}") for axis in AXES for number in range(40)]
     rewards = {("j", *checkpoint): {key: float(stream.normal()) for key in ids} for checkpoint in (("base", 0), ("sft", 42))}
-    path = write_ratings(tmp_path / "ratings.parquet", rewards, CONFIG["judges"])
+    path = write_ratings(tmp_path / "ratings.parquet", rewards, LABELLED["judges"])
     truth = [
         {"policy": policy, "seed": seed, "axis": axis, "prompt_id": name, "good": bool(stream.random() < 0.5)}
         for policy, seed in (("base", 0), ("sft", 42)) for axis, name in ids
@@ -60,7 +51,7 @@ def study(tmp_path):
 
 def corrected(study, frame):
     rated = read_ratings(study[1])
-    rows = correct(labelled_by(frame.assign(annotator="me"), rated.ratings), rated, CONFIG)
+    rows = correct(labelled_by(frame.assign(annotator="me"), rated.ratings), rated, LABELLED)
     return {(row["policy_b"], row["policy_a"], row["metric"]): row for row in rows}
 
 
@@ -69,7 +60,7 @@ def test_swapping_policies_negates_the_corrected_contrast(study):
     assert frame.groupby(["policy", "axis"]).size().tolist() == [20] * 4
     there = corrected(study, frame)["sft", "base", "CAS"]
     rated = read_ratings(study[1])
-    back = correct(labelled_by(frame.assign(annotator="me"), rated.ratings), rated, CONFIG | {"contrasts": [["base", "sft"]]})[-1]
+    back = correct(labelled_by(frame.assign(annotator="me"), rated.ratings), rated, LABELLED | {"contrasts": [["base", "sft"]]})[-1]
     assert (back["corrected"], back["ci_low"], back["p"]) == pytest.approx((-there["corrected"], -there["ci_high"], there["p"]))
 
 
@@ -84,7 +75,7 @@ def test_cas_is_the_mean_of_the_corrected_rates(study):
 def test_the_interval_for_all_contrasts_at_once_agrees_with_the_verdict(study):
     rated, truth = read_ratings(study[1]), study[2].assign(annotator="me")
     truth["good"] |= (truth["policy"] == "sft") & (truth["axis"] == "helpfulness")
-    both = CONFIG | {"contrasts": [["sft", "base"], ["base", "sft"]]}
+    both = LABELLED | {"contrasts": [["sft", "base"], ["base", "sft"]]}
     rows = [row for row in correct(labelled_by(truth, rated.ratings), rated, both) if row["policy_a"]]
     alone = correct(labelled_by(truth, rated.ratings), rated, both | {"primary": ["sft", "base", "HmR"]})
     assert {row["verdict"] for row in rows} == {"better", "worse", "undecided"}
@@ -99,7 +90,7 @@ def test_of_fewer_than_five_clusters_no_interval_is_given_and_nothing_is_found(s
     rated = read_ratings(study[1])
     rated = rated._replace(clusters={axis: np.arange(40) % 4 for axis in AXES})
     truth = study[2].assign(annotator="me", good=study[2]["policy"] == "sft")
-    rows = correct(labelled_by(truth, rated.ratings), rated, CONFIG)
+    rows = correct(labelled_by(truth, rated.ratings), rated, LABELLED)
     assert len(rows) == 9 and {row[name] for row in rows for name in ("ci_low", "ci_high", "judge_low", "judge_high")} == {None}
     assert {row["verdict"] for row in rows if row["policy_a"]} == {"undecided"} and {row["corrected"] for row in rows} == {0, 100}
     assert all(row["method"].endswith("too few clusters, no interval") for row in rows)
@@ -161,12 +152,12 @@ def test_choices_give_a_win_rate_and_an_agreement_with_the_judges_order(study):
     better[:4] = "tie"
     rows = {"axis": "helpfulness", "prompt_id": a["prompt_id"], "seed": 42, "policy_a": "base", "policy_b": "sft", "preferred": better}
     pd.DataFrame(rows).to_csv(folder / "choices.csv", index=False)
-    (gold,), (agreed,) = by_choices(folder / "choices.csv", ratings, TEXTS, CONFIG)
+    (gold,), (agreed,) = by_choices(folder / "choices.csv", ratings, TEXTS, LABELLED)
     assert gold["labels_value"] == pytest.approx(100 * ((better == "b").sum() - (better == "a").sum()) / 40)
     assert (agreed["agreement"], agreed["n"]) == (100, 36)
     pd.DataFrame({**rows, "preferred": "left"}).to_csv(folder / "choices.csv", index=False)
     with pytest.raises(StudyError, match=r"row 1: preferred is 'left'. Allowed: a, b, tie"):
-        by_choices(folder / "choices.csv", ratings, TEXTS, CONFIG)
+        by_choices(folder / "choices.csv", ratings, TEXTS, LABELLED)
 
 
 def test_a_choice_at_a_seed_that_the_study_does_not_have_is_refused(study):
@@ -174,7 +165,7 @@ def test_a_choice_at_a_seed_that_the_study_does_not_have_is_refused(study):
     row = {"axis": "helpfulness", "prompt_id": "helpfulness-000", "seed": 7, "policy_a": "base", "policy_b": "sft", "preferred": "b"}
     pd.DataFrame([row | {"seed": 42}, row]).to_csv(folder / "choices.csv", index=False)
     with pytest.raises(StudyError, match=r"row 2: seed 7 is none of the study's. Allowed: 42, and 0"):
-        by_choices(folder / "choices.csv", read_ratings(path).ratings, TEXTS, CONFIG)
+        by_choices(folder / "choices.csv", read_ratings(path).ratings, TEXTS, LABELLED)
 
 
 def texts_of(frame):
@@ -205,7 +196,7 @@ def test_choices_between_texts_that_the_study_has_no_more_are_left_out(study, ca
     rows = [{**about, "prompt_id": name, "item": texts.pair(name, ("sft", 42), ("base", 0))} for name in names]
     rows[0]["item"] = item_of("helpfulness", "another prompt", "sft to it", "base to it")
     pd.DataFrame([*rows, {**rows[1], "policy_b": "ppo"}]).to_csv(folder / "choices.csv", index=False)
-    (gold,), _ = by_choices(folder / "choices.csv", read_ratings(path).ratings, texts, CONFIG)
+    (gold,), _ = by_choices(folder / "choices.csv", read_ratings(path).ratings, texts, LABELLED)
     assert gold["labelled"] == 39
     assert "2 of 41 rows are left out" in capsys.readouterr().out
 
@@ -219,7 +210,7 @@ def test_the_step_writes_both_tables(study):
         rows = [{"prompt_id": name, "response": text} for (who, _, name), text in texts.responses.items() if who == policy]
         write_table(folder / f"{policy}-{seed}.parquet", rows, RESPONSES, {})
     frame.to_csv(folder / "labels.csv", index=False)
-    sys.argv = ["correct_by_labels", "--config", json.dumps(CONFIG | {"sample": 20}), "--ratings", str(ratings)]
+    sys.argv = ["correct_by_labels", "--config", json.dumps(LABELLED | {"sample": 20}), "--ratings", str(ratings)]
     sys.argv += ["--labels", str(folder / "labels.csv"), "--prompts", str(folder / "prompts.parquet")]
     sys.argv += ["--responses", str(folder / "base-0.parquet"), str(folder / "sft-42.parquet")]
     sys.argv += ["--output", str(folder / "gold.parquet"), "--agreement", str(folder / "agreement.parquet")]

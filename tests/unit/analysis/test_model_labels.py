@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from command_line import call
 from rated import table_of
+from small_analysis import ONE_JUDGE, three_policies
 
 from hh_align.analysis import model_labels
 from hh_align.analysis.compare_policies import COMPARISONS, compare_policies
@@ -14,8 +15,6 @@ from hh_align.analysis.ratings import split
 from hh_align.core.artifacts import read_table, write_table
 from hh_align.core.axes import AXES
 from hh_align.core.tables import RATINGS
-
-LIMITS = {"one": {"harmless_min": 0.0, "helpful_above": 0.0}}
 
 
 def labels_from(blocks, clusters=None):
@@ -120,15 +119,6 @@ def test_of_few_prompts_or_clusters_or_equal_labels_nothing_is_modelled():
 # --- the table
 
 
-def config_of(seeds):
-    parents = {"base": None, "sft": "base", "dpo": "base"}
-    return {
-        "judges": LIMITS, "policies": {name: {"parent": parent} for name, parent in parents.items()}, "order": list(parents), "seeds": seeds,
-        "contrasts": [["sft", "base"], ["dpo", "sft"]], "all_pairs": True, "primary": ["dpo", "sft"], "equivalence_margin": 5.0,
-        "bootstrap": {"samples": 50, "seed": 1}, "examined": [],
-    }  # fmt: skip
-
-
 def rated_by_chance(config, n, shift):
     """Ratings in which sft is better than base by `shift` standard deviations, and dpo is like sft."""
     stream, shifts = np.random.default_rng(3), {"base": 0.0, "sft": shift, "dpo": shift}
@@ -139,12 +129,12 @@ def rated_by_chance(config, n, shift):
         for policy in config["order"]
         for seed in ([0] if policy == "base" else config["seeds"])
     }
-    return table_of(rewards, LIMITS)
+    return table_of(rewards, ONE_JUDGE)
 
 
 @pytest.mark.parametrize("seeds", [[7], [7, 8, 9]])
 def test_the_step_stands_beside_the_exact_tests_and_gives_the_same_bytes_again(tmp_path, seeds):
-    config = config_of(seeds)
+    config = three_policies(seeds)
     write_table(tmp_path / "ratings.parquet", rated_by_chance(config, 150, 1.0), RATINGS, {})
     rated = model_labels.read_ratings(tmp_path / "ratings.parquet")
     write_table(tmp_path / "comparisons.parquet", compare_policies(rated.ratings, rated.clusters, config), COMPARISONS, {})
@@ -164,7 +154,7 @@ def test_the_step_stands_beside_the_exact_tests_and_gives_the_same_bytes_again(t
 
 
 def test_too_few_prompts_leave_the_model_out_and_a_judge_below_chance_has_no_agreement():
-    config = config_of([7])
+    config = three_policies([7])
     few, many = (split(rated_by_chance(config, n, 0.5)) for n in (10, 40))
     rows = compare_policies(few.ratings, few.clusters, config)
     assert {row["modelled"] for row in model_labels.model_labels(few, config, rows)} == {None}

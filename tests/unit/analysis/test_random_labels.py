@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from rated import rated_of
 from scipy.stats import hypergeom
+from small_analysis import LABELLED
 
 from hh_align.analysis import ppi
 from hh_align.analysis.correct_by_labels import by_labels
@@ -14,16 +15,6 @@ from hh_align.analysis.random_labels import ALPHA, unlike
 from hh_align.core.errors import StudyError
 
 AXES = ("harmlessness", "helpfulness")
-CONFIG = {
-    "judges": {"j": {"harmless_min": 0.0, "helpful_above": 0.0}},
-    "policies": {"base": {"parent": None}, "sft": {"parent": "base"}},
-    "order": ["base", "sft"],
-    "seeds": [42],
-    "contrasts": [["sft", "base"]],
-    "primary": [],
-    "equivalence_margin": 5.0,
-    "seed": 1,
-}
 
 
 def p_of(n, labelled, good, inside, clusters=None, chances=None):
@@ -69,14 +60,14 @@ def study(tmp_path):
         for policy in where
         for number, (axis, name) in enumerate(ids)
     ]
-    return tmp_path / "labels.csv", rated_of(rewards, CONFIG["judges"]), pd.DataFrame(rows)
+    return tmp_path / "labels.csv", rated_of(rewards, LABELLED["judges"]), pd.DataFrame(rows)
 
 
 def judged_good(frame):
     return frame["good"] != (frame["prompt_id"].str[-3:].astype(int) % 5 == 0)
 
 
-def told(study, frame, config=CONFIG):
+def told(study, frame, config=LABELLED):
     path, rated, _ = study
     frame.to_csv(path, index=False)
     rows, _ = by_labels(read_labels(path, rated.ratings, None), path, rated, config)
@@ -165,7 +156,7 @@ def test_seeds_that_say_the_same_say_it_for_new_seeds(study, seeds):
     ratings = {(j, policy, at, axis): part for (j, policy, seed, axis), part in rated.ratings.items() for at in (seeds if seed else (0,))}
     both = pd.concat([frame[frame["seed"] == 0], *(frame[frame["seed"] == 42].assign(seed=seed) for seed in seeds)])
     where = (study[0], rated._replace(ratings=ratings), both)
-    rows = told(where, both, CONFIG | {"seeds": list(seeds)})  # of a key the last rows, which are over the seeds
+    rows = told(where, both, LABELLED | {"seeds": list(seeds)})  # of a key the last rows, which are over the seeds
     single = told(study, frame)
     contrast, one = rows["sft", "base", "HmR"], single["sft", "base", "HmR"]
     assert contrast["seed"] is None and one["seed"] == 42

@@ -3,14 +3,12 @@
 import json
 import sys
 from contextlib import contextmanager
-from functools import partial
-from threading import Thread
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from command_line import assert_refused, call
-from label_page import ask
+from label_page import running
 
 from hh_align.analysis.labels import read_labels
 from hh_align.analysis.ratings import read_ratings
@@ -59,13 +57,10 @@ def study(tmp_path):
 def asking(folder, annotator="me", seed=None, **more):
     answers = Answers(folder / "labels/answers.jsonl", annotator)
     made = Asking(read_study(folder), CONTRAST, folder, answers, seed, more.get("judge"))
-    server = serve(made.items(), answers, read_study(folder), folder / "labels", 0, made)
-    Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield partial(ask, server.server_port)
+        with running(serve(made.items(), answers, read_study(folder), folder / "labels", 0, made)) as get:
+            yield get
     finally:
-        server.shutdown()
-        server.server_close()
         made.close()
 
 

@@ -3,26 +3,23 @@
 Razin et al. 2024 (arXiv 2410.08847): training on pairs with a high score lowers the probability of the chosen replies.
 """
 
-import math
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 
 from hh_align.core.artifacts import provenance, say, write_table
 from hh_align.core.code_hash import code_hash
 from hh_align.core.command import parse, run
-from hh_align.core.errors import StudyError
-from hh_align.core.plan import token_batches
-from hh_align.core.progress import Progress
 from hh_align.core.state import fingerprint, state_folder
-from hh_align.data.preferences import KEY, row_name
+from hh_align.data.preferences import KEY
 from hh_align.data.selection import SIMILARITIES, selected_pairs
-from hh_align.models.batches import Parts, by_batches
+from hh_align.models.batches import Parts
 from hh_align.models.compute import use_device, write_timing
 from hh_align.models.folders import load_policy
-from hh_align.models.packing import Tree, pack, reply_states, tree_size, use_packing
-from hh_align.training.pairs import check_pairs, pair_tree, pairs_as_read
+from hh_align.models.packing import Tree, pack, reply_states, use_packing
+from hh_align.training.pairs import check_pairs, pairs_as_read, per_pair
 
 
 def centered_similarity(chosen: torch.Tensor, rejected: torch.Tensor) -> torch.Tensor:
@@ -58,19 +55,8 @@ def main() -> None:
     rows = selected_pairs(args.preferences, args.prompts, config)
     pairs = [pair for _, pair in pairs_as_read(rows, tokenizer, config["max_length"], config["max_prompt_length"])]
     check_pairs(model.config, pairs, "datasets.*.ches")
-    trees = [pair_tree(pair) for pair in pairs]
-    sizes = [tree_size(tree) for tree in trees]
-
-    def compute(batch: Sequence[int]) -> list[list[float]]:
-        scores = ches_scores(model, [trees[number] for number in batch])
-        for number, both in zip(batch, scores, strict=True):
-            if not all(map(math.isfinite, both)):
-                raise StudyError(f"{row_name(rows[number])}: the CHES scores are {both}. The weights are damaged.")
-        return scores
-
     with state_folder(args.state, fingerprint(made_by, code_hash("hh_align.training.compute_ches")), started) as state:
-        batches = token_batches(sizes, config["batch_tokens"])
-        scores = by_batches(batches, sizes, compute, Parts(state), Progress(len(rows), "pair"))
+        scores = per_pair(rows, pairs, partial(ches_scores, model), config["batch_tokens"], Parts(state), "the CHES scores")
         table = [
             {**{key: row[key] for key in KEY}, "ches": ches, "normalized_ches": normalized}
             | {"chosen_tokens": len(pair.chosen_ids), "rejected_tokens": len(pair.rejected_ids)}

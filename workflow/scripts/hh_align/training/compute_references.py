@@ -1,26 +1,21 @@
 """Log-probabilities of chosen and rejected replies under a reference policy, for the token view of one method."""
 
-import math
 import time
-from collections.abc import Sequence
 
 import pyarrow as pa
 
 from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.code_hash import code_hash
 from hh_align.core.command import parse, run
-from hh_align.core.errors import StudyError
-from hh_align.core.plan import token_batches
-from hh_align.core.progress import Progress
 from hh_align.core.state import fingerprint, state_folder
-from hh_align.data.preferences import KEY, SCHEMA, row_name
-from hh_align.models.batches import Parts, by_batches
+from hh_align.data.preferences import KEY, SCHEMA
+from hh_align.models.batches import Parts
 from hh_align.models.compute import use_device, write_timing
 from hh_align.models.folders import load_policy
-from hh_align.models.packing import tree_size, use_packing
+from hh_align.models.packing import Tree, use_packing
 from hh_align.models.precision import is_emulated
 from hh_align.models.tokens import Pair
-from hh_align.training.pairs import check_pairs, pair_logps, pair_tree, usable_pairs
+from hh_align.training.pairs import check_pairs, pair_logps, per_pair, usable_pairs
 
 REFERENCES = pa.schema(
     [
@@ -63,19 +58,11 @@ def main() -> None:
     check_pairs(model.config, pairs)
     say(f"{len(rows):,} pairs; prompt cut in {sum(pair.cut_prompt > 0 for pair in pairs):,}")
 
-    trees = [pair_tree(pair) for pair in pairs]
-    sizes = [tree_size(tree) for tree in trees]
-    batches = token_batches(sizes, args.config["batch_tokens"])
-
-    def compute(batch: Sequence[int]) -> list[list[float]]:
-        logps = pair_logps(model, [trees[row] for row in batch], view["precision"])
-        for row, both in zip(batch, logps, strict=True):
-            if not all(map(math.isfinite, both)):
-                raise StudyError(f"{row_name(rows[row])}: the reference's log-probabilities are {both}. The weights are damaged.")
-        return logps
+    def logps_of(trees: list[Tree]) -> list[list[float]]:
+        return pair_logps(model, trees, view["precision"])
 
     with state_folder(args.state, fingerprint(made_by, code_hash("hh_align.training.compute_references")), started) as state:
-        logps = by_batches(batches, sizes, compute, Parts(state), Progress(len(rows), "pair"))
+        logps = per_pair(rows, pairs, logps_of, args.config["batch_tokens"], Parts(state), "the reference's log-probabilities")
         write_table(args.output, reference_rows(rows, pairs, logps), REFERENCES, made_by)
     write_timing(args.timing, state.started, state.continuations, pairs=len(rows), tokens=state.tokens)
 

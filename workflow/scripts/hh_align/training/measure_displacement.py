@@ -3,27 +3,22 @@
 A loss on the margin alone may lower both (Pal et al. 2024, arXiv 2402.13228; Razin et al. 2024, arXiv 2410.08847: likelihood displacement).
 """
 
-import math
 import time
-from collections.abc import Sequence
 
 import pyarrow as pa
 
 from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.code_hash import code_hash
 from hh_align.core.command import parse, run
-from hh_align.core.errors import StudyError
-from hh_align.core.plan import token_batches
-from hh_align.core.progress import Progress
 from hh_align.core.state import fingerprint, state_folder
-from hh_align.data.preferences import KEY, SCHEMA, row_name, training_rows
+from hh_align.data.preferences import KEY, SCHEMA, training_rows
 from hh_align.data.transcripts import cluster_of
-from hh_align.models.batches import Parts, by_batches
+from hh_align.models.batches import Parts
 from hh_align.models.compute import use_device, write_timing
 from hh_align.models.folders import load_policy
-from hh_align.models.packing import tree_size, use_packing
+from hh_align.models.packing import Tree, use_packing
 from hh_align.models.tokens import Pair
-from hh_align.training.pairs import check_pairs, pair_logps, pair_tree, usable_pairs
+from hh_align.training.pairs import check_pairs, pair_logps, per_pair, usable_pairs
 
 DISPLACEMENT = pa.schema(
     [
@@ -76,20 +71,13 @@ def main() -> None:
         models.append(model)
     rows, pairs = read_pairs(read_table(args.preferences, SCHEMA).to_pylist(), tokenizer, config)
     check_pairs(models[0].config, pairs)
-    trees = [pair_tree(pair) for pair in pairs]
-    sizes = [tree_size(tree) for tree in trees]
 
-    def compute(batch: Sequence[int]) -> list[list[float]]:
-        before, after = (pair_logps(model, [trees[row] for row in batch], config["view"]["precision"]) for model in models)
-        logps = [start + end for start, end in zip(before, after, strict=True)]
-        for row, values in zip(batch, logps, strict=True):
-            if not all(map(math.isfinite, values)):
-                raise StudyError(f"{row_name(rows[row])}: the log-probabilities are {values}. The weights are damaged.")
-        return logps
+    def before_and_after(trees: list[Tree]) -> list[list[float]]:
+        before, after = (pair_logps(model, trees, config["view"]["precision"]) for model in models)
+        return [start + end for start, end in zip(before, after, strict=True)]
 
     with state_folder(args.state, fingerprint(made_by, code_hash("hh_align.training.measure_displacement")), started) as state:
-        batches = token_batches(sizes, config["batch_tokens"])
-        logps = by_batches(batches, sizes, compute, Parts(state), Progress(len(rows), "pair"))
+        logps = per_pair(rows, pairs, before_and_after, config["batch_tokens"], Parts(state), "the log-probabilities")
         table = [
             {**{key: row[key] for key in KEY}, "cluster": cluster_of(row["prompt"]), "trained": row["split"] == config["train_split"]}
             | dict(zip(LOGPS, values, strict=True))

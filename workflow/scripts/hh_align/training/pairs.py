@@ -1,14 +1,19 @@
 """The pairs of a training: which rows of the preferences, what of them is read, how they are packed, and what a model says of them."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 
 from hh_align.core.artifacts import say
+from hh_align.core.errors import StudyError
+from hh_align.core.plan import token_batches
+from hh_align.core.progress import Progress
 from hh_align.data.preferences import row_name, training_rows
+from hh_align.models.batches import Parts, by_batches
 from hh_align.models.chat import as_read
 from hh_align.models.folders import check_length
-from hh_align.models.packing import MULTIPLE, Tree, pack, reply_logps
+from hh_align.models.packing import MULTIPLE, Tree, pack, reply_logps, tree_size
 from hh_align.models.tokens import Pair, check_boundaries, encoder, pair_view, published_pair_view
 
 
@@ -48,6 +53,26 @@ def check_pairs(config, pairs: list[Pair], key: str = "the method") -> None:
 def pair_tree(pair: Pair) -> Tree:
     """The pair's prompt with both replies, chosen first."""
     return Tree(pair.prompt_ids, [pair.chosen_ids, pair.rejected_ids])
+
+
+def per_pair(
+    rows: list[dict], pairs: list[Pair], numbers_of: Callable[[list[Tree]], list[list[float]]], batch_tokens: int, parts: Parts, what: str
+) -> list[list[float]]:
+    """The numbers of each pair, a batch of packed trees at a time; what `parts` holds is not computed again.
+
+    what: how a message calls the numbers. Raises StudyError, naming the row, where one is not finite.
+    """
+    trees = [pair_tree(pair) for pair in pairs]
+    sizes = [tree_size(tree) for tree in trees]
+
+    def compute(batch: Sequence[int]) -> list[list[float]]:
+        numbers = numbers_of([trees[number] for number in batch])
+        for number, values in zip(batch, numbers, strict=True):
+            if not all(map(math.isfinite, values)):
+                raise StudyError(f"{row_name(rows[number])}: {what} are {values}. The weights are damaged.")
+        return numbers
+
+    return by_batches(token_batches(sizes, batch_tokens), sizes, compute, parts, Progress(len(rows), "pair"))
 
 
 def published_trees(pair: Pair) -> list[Tree]:
