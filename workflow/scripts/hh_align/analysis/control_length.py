@@ -23,7 +23,7 @@ from statsmodels.genmod.generalized_linear_model import GLM
 from hh_align.analysis.choices import SIGNS, Choices, read_choices, seed_of_pair
 from hh_align.analysis.effective import Mean, crossed_mean, prompt_mean, t_interval, too_few
 from hh_align.analysis.families import ALPHA, FAMILY, grouped
-from hh_align.analysis.ratings import Rated, read_ratings, seed_of
+from hh_align.analysis.ratings import Rated, by_seed, read_ratings, seed_of
 from hh_align.analysis.statistics import NEW_SEEDS, holm
 from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.axes import METRIC_AXES, RATE_METRICS, WINS
@@ -154,10 +154,7 @@ def signs_of(rated: Rated, config: dict, row: dict, axis: str, seeds: list[int],
         told = [choices[judge, b, a, seed_of_pair(config, b, a, seed), axis]["outcome"] for seed in seeds]
         return np.column_stack([outcome.map(SIGNS).fillna(0.0) for outcome in told])
     column = "label" if row["metric"] in RATE_METRICS else "reward"
-    ours, theirs = (
-        np.column_stack([rated.ratings[judge, policy, seed_of(config, policy, seed), axis][column].to_numpy(float) for seed in seeds])
-        for policy in (b, a)
-    )
+    ours, theirs = (by_seed(rated.ratings, config, seeds, (judge, policy, axis), column) for policy in (b, a))
     return np.sign(np.round(ours - theirs, 9))
 
 

@@ -15,7 +15,7 @@ from scipy.stats import nct
 
 from hh_align.analysis.effective import effective_number, freedom_of, prompt_terms, rest_variance, satterthwaite, spread_of, too_few
 from hh_align.analysis.families import ALPHA
-from hh_align.analysis.ratings import Rated, seed_of
+from hh_align.analysis.ratings import Rated, by_seed
 from hh_align.analysis.statistics import detectable_difference, mcnemar_power, pairs_needed
 from hh_align.analysis.verdict import declared
 from hh_align.core.axes import METRIC_AXES
@@ -128,9 +128,7 @@ def designs_of(rated: Rated, rows: pd.DataFrame, config: dict, judge: str) -> li
     """The design of every contrast of these rows of comparisons."""
 
     def labels(policy: str, axis: str) -> np.ndarray:
-        return np.column_stack(
-            [rated.ratings[judge, policy, seed_of(config, policy, seed), axis]["label"].to_numpy(float) for seed in config["seeds"]]
-        )
+        return by_seed(rated.ratings, config, config["seeds"], (judge, policy, axis), "label")
 
     return [
         design(
