@@ -153,6 +153,18 @@ def test_detectable_difference_and_pairs_needed_are_each_others_inverse():
     assert st.detectable_difference(5, 0.3) is None
 
 
+@pytest.mark.parametrize("discordance", [0.05, 0.3, 1.0])
+@pytest.mark.parametrize("alpha", [0.05, 0.05 / 7])
+def test_pairs_needed_are_those_of_a_search_one_by_one(discordance, alpha):
+    for difference in discordance * np.array([0.2, 0.45, 0.9, 1.0]):
+        n = found = st.pairs_needed(difference, discordance, alpha=alpha)
+        if n < 800:  # beyond, one by one takes long
+            n = 2 * n + 30
+            while st.mcnemar_power(n - 1, discordance, difference, alpha) >= 0.8:
+                n -= 1
+        assert n == found
+
+
 def test_simultaneous_level_lies_between_one_and_bonferroni():
     stream = np.random.default_rng(0)
     one, other = stream.normal(size=(2, 400))

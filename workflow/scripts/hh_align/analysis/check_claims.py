@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from hh_align.analysis.contrasts import contrasts_of
-from hh_align.analysis.ratings import Ratings, judged_axes, read_ratings, seed_of
+from hh_align.analysis.ratings import Ratings, by_seed, judged_axes, read_ratings
 from hh_align.analysis.reliability import read_reliability
 from hh_align.analysis.spreads import compare_spreads
 from hh_align.analysis.statistics import CONFIDENCE, NEW_SEEDS, THESE_CHECKPOINTS, holm
@@ -52,20 +52,14 @@ def parts_of(claim: dict, order: list[str]) -> list[Part]:
     return parts
 
 
-def rewards_of(ratings: Ratings, config: dict, judge: str, policy: str, axis: str, column: str = "reward") -> np.ndarray:
-    """(prompts, seeds)"""
-    frames = (ratings[judge, policy, seed_of(config, policy, seed), axis] for seed in config["seeds"])
-    return np.column_stack([frame[column].to_numpy(float) for frame in frames])
-
-
 def level(ratings: Ratings, config: dict, judge: str, policy: str, metric: str) -> float:
     """The metric's value, mean over the seeds; rates and CAS in percent."""
     if metric == CAS:
         return float(np.mean([level(ratings, config, judge, policy, RATES[axis]) for axis in AXES]))
     (axis,) = METRIC_AXES[metric]
     if metric == RATES[axis]:
-        return 100 * float(rewards_of(ratings, config, judge, policy, axis, "label").mean())
-    rewards = rewards_of(ratings, config, judge, policy, axis)
+        return 100 * float(by_seed(ratings, config, config["seeds"], (judge, policy, axis), "label").mean())
+    rewards = by_seed(ratings, config, config["seeds"], (judge, policy, axis), "reward")
     return float(rewards.mean()) if metric == MEANS[axis] else float(rewards.std(0, ddof=1).mean() if len(rewards) > 1 else 0.0)
 
 
@@ -189,7 +183,7 @@ def differences(
     parts = {(row["policy_b"], row["policy_a"], row["metric"]): row for row in rows}
     for policy, against in pairs:
         for axis in judged_axes(config["judges"][judge]):
-            both = (rewards_of(ratings, config, judge, name, axis) for name in (against, policy))
+            both = (by_seed(ratings, config, seeds, (judge, name, axis), "reward") for name in (against, policy))
             parts[policy, against, SPREADS[axis]] = compare_spreads(*both, clusters[axis], config["bootstrap"])
     return parts
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from hh_align.analysis.facts import MISSING, Found, files_of, look, numeral
+from hh_align.analysis.facts import MISSING, Found, as_list, files_of, look, numeral
 from hh_align.core.artifacts import provenance, say, write_table
 from hh_align.core.command import parse, run
 
@@ -47,10 +47,6 @@ def looked_at(fact: dict) -> str:
     each = f" of each {fact['each']}" if "each" in fact else ""
     where = " and ".join(f"{column} is {' or '.join(map(listed, as_list(value)))}" for column, value in fact.get("where", {}).items())
     return f"{what}{each}" + (f" where {where}" if where else "")
-
-
-def as_list(value: object) -> list:
-    return value if isinstance(value, list) else [value]
 
 
 def stated(fact: dict) -> str:

@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from hh_align.analysis.choices import Choices, preferred, read_choices
 from hh_align.analysis.contrasts import Pair, compare_wins, contrasts_of
-from hh_align.analysis.families import is_primary, settled
+from hh_align.analysis.families import FAMILY, is_primary, settled
 from hh_align.analysis.ratings import Ratings, judged_axes, read_ratings, seed_of
-from hh_align.analysis.reliability import read_reliability
+from hh_align.analysis.reliability import on_all, read_reliability
 from hh_align.analysis.statistics import THESE_CHECKPOINTS
 from hh_align.analysis.text_gate import Examined, caveat_of, read_text
 from hh_align.core.artifacts import provenance, read_table, say, write_table
@@ -60,7 +60,7 @@ def adjust(rows: list[dict], primary: list[str], margin: float | None = None) ->
     for row in rows:
         if row["family"] == "declared" and is_primary((row["policy_b"], row["policy_a"]), row["metric"], primary):
             row["family"] = "primary"
-    return settled(rows, ("judge", "seed", "metric", "family", "estimand"), margin)
+    return settled(rows, FAMILY, margin)
 
 
 def families(config: dict) -> dict[str, list[Pair]]:
@@ -112,7 +112,7 @@ def compare_policies(
     known = reliable or {}
     for row in rows:
         flags = [known.get((row["judge"], axis)) for axis in METRIC_AXES[row["metric"]]]
-        row["judge_above_chance"] = False if False in flags else None if None in flags else True
+        row["judge_above_chance"] = on_all(flags)
         seeds = config["seeds"] if row["seed"] is None else [row["seed"]]
         row |= {f"caveat_{side}": caveat_of(examined or {}, config, row[f"policy_{side}"], seeds) for side in "ab"}
     if config["primary"] and tuple(config["primary"][:2]) not in families(config)["declared"]:

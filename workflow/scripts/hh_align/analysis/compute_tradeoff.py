@@ -15,7 +15,7 @@ import pyarrow as pa
 from hh_align.analysis.effective import crossed_mean, effective_number, score_interval, too_few
 from hh_align.analysis.rank_sets import pairs_above
 from hh_align.analysis.ratings import Rated, judged_axes, read_ratings, seeds_of
-from hh_align.analysis.reliability import read_reliability
+from hh_align.analysis.reliability import on_all, read_reliability
 from hh_align.analysis.statistics import CONFIDENCE, wilson
 from hh_align.analysis.text_gate import Examined, caveat_of, read_text
 from hh_align.analysis.verdict import some
@@ -97,8 +97,7 @@ def compute_tradeoff(
             ]
             for axis in AXES
         ]
-        known = [(reliable or {}).get((judge, axis)) for axis in AXES]
-        above_chance = False if False in known else None if None in known else True
+        above_chance = on_all([(reliable or {}).get((judge, axis)) for axis in AXES])
         told = pareto(labels, [rated.clusters[axis] for axis in AXES]) if above_chance is not False else [(None, [])] * len(order)
         for number, (policy, (status, above)) in enumerate(zip(order, told, strict=True)):
             row = {"judge": judge, "policy": policy, "parent": config["policies"][policy]["parent"], "n_seeds": labels[0][number].shape[1]}

@@ -17,7 +17,7 @@ from hh_align.analysis.effective import (
 )
 from hh_align.analysis.equivalence import mean_p, pooled_p
 from hh_align.analysis.families import ALPHA, is_primary
-from hh_align.analysis.ratings import Ratings, judged_axes, judged_rates, seed_of
+from hh_align.analysis.ratings import Ratings, by_seed, judged_axes, judged_rates
 from hh_align.analysis.statistics import (
     CONFIDENCE,
     NEW_SEEDS,
@@ -162,7 +162,7 @@ def contrasts_of(
     """Every metric of every pair at one seed, or over several: differences of labels, of rewards, and who wins prompt by prompt."""
 
     def values(policy: str, axis: str, column: str) -> np.ndarray:
-        return np.column_stack([ratings[judge, policy, seed_of(config, policy, seed), axis][column].to_numpy() for seed in seeds])
+        return by_seed(ratings, config, seeds, (judge, policy, axis), column)
 
     margin, rows = config["equivalence_margin"], []
     judged, rates = judged_axes(config["judges"][judge]), judged_rates(config["judges"][judge])

@@ -22,8 +22,8 @@ from statsmodels.genmod.generalized_linear_model import GLM
 
 from hh_align.analysis.choices import SIGNS, Choices, read_choices, seed_of_pair
 from hh_align.analysis.effective import Mean, crossed_mean, prompt_mean, t_interval, too_few
-from hh_align.analysis.families import ALPHA
-from hh_align.analysis.ratings import Rated, read_ratings, seed_of
+from hh_align.analysis.families import ALPHA, FAMILY, grouped
+from hh_align.analysis.ratings import Rated, by_seed, read_ratings, seed_of
 from hh_align.analysis.statistics import NEW_SEEDS, holm
 from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.axes import METRIC_AXES, RATE_METRICS, WINS
@@ -154,10 +154,7 @@ def signs_of(rated: Rated, config: dict, row: dict, axis: str, seeds: list[int],
         told = [choices[judge, b, a, seed_of_pair(config, b, a, seed), axis]["outcome"] for seed in seeds]
         return np.column_stack([outcome.map(SIGNS).fillna(0.0) for outcome in told])
     column = "label" if row["metric"] in RATE_METRICS else "reward"
-    ours, theirs = (
-        np.column_stack([rated.ratings[judge, policy, seed_of(config, policy, seed), axis][column].to_numpy(float) for seed in seeds])
-        for policy in (b, a)
-    )
+    ours, theirs = (by_seed(rated.ratings, config, seeds, (judge, policy, axis), column) for policy in (b, a))
     return np.sign(np.round(ours - theirs, 9))
 
 
@@ -175,11 +172,7 @@ def change(row: dict) -> str | None:
 
 def decide(rows: list[dict]) -> None:
     """Add Holm's p over the contrasts of each family, as those of comparisons, the verdict at equal length, and what has changed."""
-    families: dict[tuple, list[dict]] = {}
-    for row in rows:
-        if row["controlled"] is not None:
-            families.setdefault(tuple(row[name] for name in ("judge", "seed", "metric", "family", "estimand")), []).append(row)
-    for group in families.values():
+    for group in grouped([row for row in rows if row["controlled"] is not None], FAMILY):
         for row, p in zip(group, holm([row["p"] for row in group]), strict=True):
             found = p < ALPHA and not row["outside"] and row["judge_above_chance"] is not False
             side = "better" if row["controlled"] > 0 else "worse"

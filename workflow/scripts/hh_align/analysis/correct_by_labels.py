@@ -117,10 +117,10 @@ def contrast_rows(group: Group, known: set[tuple[str, str]], config: dict) -> li
     asked = [((b, a), metric) for b, a in config["contrasts"] for metric in RATE_METRICS if {(a, metric), (b, metric)} <= known]
     parts = [part for claim in config.get("claim_parts", []) for part in parts_of({"parts": claim}, config["order"])]
     more = [((b, a), metric) for b, a, metric in dict.fromkeys(parts) if {(a, metric), (b, metric)} <= known]
-    told: dict[str, list[dict]] = {}
-    for name, fills in (("", (AS_LABELLED, AS_LABELLED)), ("low", (ALL_BAD, ALL_GOOD)), ("high", (ALL_GOOD, ALL_BAD))):
-        told[name] = decide(asked, group, config, fills)
-    rows = [with_skips(*triple) for triple in zip(*told.values(), strict=True)]
+    rows = decide(asked, group, config, (AS_LABELLED, AS_LABELLED))
+    if any(row["skipped"] for row in rows):
+        low, high = (decide(asked, group, config, fills) for fills in ((ALL_BAD, ALL_GOOD), (ALL_GOOD, ALL_BAD)))
+        rows = [with_skips(*triple) for triple in zip(rows, low, high, strict=True)]
     others = [contrast_row(*pair, group, config["equivalence_margin"]) for pair in more if pair not in asked]
     undeclared = dict.fromkeys(("p_holm", "verdict", "within_margin", "sim_low", "sim_high"))
     return rows + [row | undeclared for row in others]

@@ -15,7 +15,7 @@ from scipy.stats import nct
 
 from hh_align.analysis.effective import effective_number, freedom_of, prompt_terms, rest_variance, satterthwaite, spread_of, too_few
 from hh_align.analysis.families import ALPHA
-from hh_align.analysis.ratings import Rated, seed_of
+from hh_align.analysis.ratings import Rated, by_seed
 from hh_align.analysis.statistics import detectable_difference, mcnemar_power, pairs_needed
 from hh_align.analysis.verdict import declared
 from hh_align.core.axes import METRIC_AXES
@@ -128,9 +128,7 @@ def designs_of(rated: Rated, rows: pd.DataFrame, config: dict, judge: str) -> li
     """The design of every contrast of these rows of comparisons."""
 
     def labels(policy: str, axis: str) -> np.ndarray:
-        return np.column_stack(
-            [rated.ratings[judge, policy, seed_of(config, policy, seed), axis]["label"].to_numpy(float) for seed in config["seeds"]]
-        )
+        return by_seed(rated.ratings, config, config["seeds"], (judge, policy, axis), "label")
 
     return [
         design(
@@ -151,7 +149,7 @@ def power_of_contrasts(rated: Rated, comparisons: pd.DataFrame, config: dict) ->
         contrasts = declared(comparisons, judge)
         contrasts = contrasts.assign(design=pd.Series(designs_of(rated, contrasts, config, judge), contrasts.index, dtype=object))
         contrasts = contrasts[contrasts["design"].notna() & contrasts["judge_above_chance"].ne(False)]
-        rows += [row for metric, group in contrasts.groupby("metric", sort=False) for row in detected(judge, metric, group)]
+        rows += [detected(judge, metric, group) for metric, group in contrasts.groupby("metric", sort=False)]
         for _, family in contrasts.groupby(["metric", "family"], sort=False):
             open_ = family[family["p_holm"] >= ALPHA]
             for row in open_[open_["verdict"] == "undecided"].itertuples():
@@ -159,26 +157,22 @@ def power_of_contrasts(rated: Rated, comparisons: pd.DataFrame, config: dict) ->
     return rows
 
 
-def detected(judge: str, metric: str, group: pd.DataFrame) -> list[dict]:
+def detected(judge: str, metric: str, group: pd.DataFrame) -> dict:
     """The difference that the study finds of a metric, at the level of Holm's first step: the mean over the contrasts, in points."""
     alpha = ALPHA / group["family_size"].max()
     found = [each.detectable(alpha) for each in group["design"]]
-    if not found:
-        return []
     first = group["design"].iloc[0]
-    return [
-        {
-            "question": "detectable by this study",
-            "judge": judge,
-            "metric": metric,
-            "n": first.n,
-            "seeds": first.seeds,
-            "alpha": 100 * alpha,
-            "discordance": 100 * float(np.mean([each.discordance for each in group["design"]])),
-            "difference": None if None in found else 100 * float(np.mean(found)),
-            "power": 100 * AIM,
-        }
-    ]
+    return {
+        "question": "detectable by this study",
+        "judge": judge,
+        "metric": metric,
+        "n": first.n,
+        "seeds": first.seeds,
+        "alpha": 100 * alpha,
+        "discordance": 100 * float(np.mean([each.discordance for each in group["design"]])),
+        "difference": None if None in found else 100 * float(np.mean(found)),
+        "power": 100 * AIM,
+    }
 
 
 def needed(judge: str, row: NamedTuple, alpha: float, margin: float) -> list[dict]:

@@ -1,6 +1,7 @@
 """One fact and the artifact that it is held against: what is found there, and whether it is as stated."""
 
 import json
+import operator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -16,8 +17,8 @@ MISSING = "not measured here"
 SOME_UNKNOWN = ", and some unknown"
 SHOWN = 8  # values named of a column of texts
 LETTERS = 40  # characters shown of a value
-LOWER = {"above": lambda value, bound: value > bound, "at_least": lambda value, bound: value >= bound}
-UPPER = {"below": lambda value, bound: value < bound, "at_most": lambda value, bound: value <= bound}
+LOWER = {"above": operator.gt, "at_least": operator.ge}
+UPPER = {"below": operator.lt, "at_most": operator.le}
 Values = list[object]
 
 
@@ -58,7 +59,7 @@ def read_rows(fact: dict, files: list[Path], *more: str) -> pd.DataFrame:
     rows = rows.assign(unsure=False)
     for column, wanted in fact.get("where", {}).items():
         unknown = rows[column].isna()
-        rows = rows[rows[column].isin(wanted if isinstance(wanted, list) else [wanted]) | unknown].assign(unsure=rows["unsure"] | unknown)
+        rows = rows[rows[column].isin(as_list(wanted)) | unknown].assign(unsure=rows["unsure"] | unknown)
     return rows
 
 
@@ -71,6 +72,10 @@ def read_file(path: Path, columns: list[str], looked_at: str | None) -> pd.DataF
     if lists := [name for name in columns if name != looked_at and pa.types.is_list(table.schema.field(name).type)]:
         raise StudyError(f"{path}: column {lists[0]} holds lists: name it as column, not in count, each or where.")
     return table.to_pandas()
+
+
+def as_list(value: object) -> list:
+    return value if isinstance(value, list) else [value]
 
 
 def plain(value: object) -> Values:
@@ -166,8 +171,7 @@ def nothing(fact: dict) -> str:
 def is_so(fact: dict, group: Values) -> bool:
     """Whether known values are as stated: all of them the one, together exactly those of a list, each within the bounds. Raises StudyError."""
     if "is" in fact:
-        wanted = fact["is"] if isinstance(fact["is"], list) else [fact["is"]]
-        return {(isinstance(value, bool), value) for value in group} == {(isinstance(value, bool), value) for value in wanted}
+        return {(isinstance(value, bool), value) for value in group} == {(isinstance(value, bool), value) for value in as_list(fact["is"])}
     if texts := [str(value) for value in group if isinstance(value, bool | str)]:
         what = fact.get("column") or fact["setting"]
         raise StudyError(f"{fact['artifact']}: {what} holds {texts[0][:LETTERS]!r}, which is no number: no bound can be put on it. Use is.")
@@ -179,14 +183,14 @@ def by_interval(fact: dict, rows: pd.DataFrame) -> Found:
     known = rows[~rows["unsure"]].dropna(subset=[fact["column"], "ci_low", "ci_high"])
     if known.empty:
         return Found(nothing(fact), MISSING)
-    open_ones, rows = len(known) < len(rows), known
+    open_ones = len(known) < len(rows)
     within, beyond = True, False
-    for low, high in rows[["ci_low", "ci_high"]].itertuples(index=False):
+    for low, high in known[["ci_low", "ci_high"]].itertuples(index=False):
         within &= is_so(fact, [low]) and is_so(fact, [high])
         beyond |= any(not test(high, fact[name]) for name, test in LOWER.items() if name in fact)
         beyond |= any(not test(low, fact[name]) for name, test in UPPER.items() if name in fact)
     told = [
-        f"{value:.4g} [{low:.4g}, {high:.4g}]" for value, low, high in rows[[fact["column"], "ci_low", "ci_high"]].itertuples(index=False)
+        f"{value:.4g} [{low:.4g}, {high:.4g}]" for value, low, high in known[[fact["column"], "ci_low", "ci_high"]].itertuples(index=False)
     ]
     verdict = "contradicted" if beyond else MISSING if open_ones else "supported" if within else "undecided"
     return Found(few(told) + SOME_UNKNOWN * open_ones, verdict)

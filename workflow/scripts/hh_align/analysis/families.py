@@ -6,6 +6,8 @@ from hh_align.analysis.statistics import CONFIDENCE, holm
 from hh_align.core.axes import CAS, RATE_METRICS
 
 ALPHA = 1 - CONFIDENCE
+FAMILY = ("judge", "seed", "metric", "family", "estimand")
+"""The columns of comparisons in which contrasts are alike whose tests are corrected together."""
 BEYOND = 1e-6
 """Points (or rewards) beyond 0, or inside the margin, of an interval's end that a test has put there."""
 
@@ -22,15 +24,20 @@ def add_holm(rows: list[dict]) -> None:
             row |= {f"{name}_holm": p, "family_size": len(rows)}
 
 
+def grouped(rows: list[dict], names: Sequence[str]) -> list[list[dict]]:
+    """The rows that are alike in these columns, together."""
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+    return list(groups.values())
+
+
 def settled(rows: list[dict], family: Sequence[str], margin: float | None) -> list[dict]:
     """The rows with Holm's p over those that are alike in the columns `family`, the verdict, and a simultaneous interval that agrees with it.
 
     margin: of equivalence, in points; only rates have one.
     """
-    groups: dict[tuple, list[dict]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[name] for name in family), []).append(row)
-    for group in groups.values():
+    for group in grouped(rows, family):
         add_holm(group)
     return [agreeing(decided(row), margin if row["metric"] in RATE_METRICS else None) for row in rows]
 

@@ -23,7 +23,7 @@ from statsmodels.genmod.bayes_mixed_glm import BayesMixedGLMResults, BinomialBay
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from hh_align.analysis.effective import are_single, too_few, variance_of_mean
-from hh_align.analysis.families import add_holm
+from hh_align.analysis.families import FAMILY, add_holm, grouped
 from hh_align.analysis.families import verdict as verdict_of
 from hh_align.analysis.ratings import Rated, read_ratings, seeds_of
 from hh_align.analysis.statistics import CONFIDENCE
@@ -216,11 +216,7 @@ def decide(rows: list[dict]) -> None:
 
     A judge that is not above chance decides nothing by either: no agreement.
     """
-    families: dict[tuple, list[dict]] = {}
-    for row in rows:
-        if row["modelled"] is not None:
-            families.setdefault(tuple(row[name] for name in ("judge", "seed", "metric", "family", "estimand")), []).append(row)
-    for group in families.values():
+    for group in grouped([row for row in rows if row["modelled"] is not None], FAMILY):
         add_holm(group)
         for row in group:
             said = verdict_of(row | {"difference": row["modelled"]})

@@ -105,7 +105,17 @@ def serves_every_seed(policy: dict) -> bool:
     return policy["parent"] is None or policy.get("fixed", False)
 
 
+def by_seed(ratings: Ratings, config: dict, seeds: list[int], of: tuple[str, str, str], column: str) -> np.ndarray:
+    """One column of the ratings of (judge, policy, axis) at these seeds, as floats, shape (prompts, seeds)."""
+    judge, policy, axis = of
+    return np.column_stack([ratings[judge, policy, seed_of(config, policy, seed), axis][column].to_numpy(float) for seed in seeds])
+
+
+def to_show(rows: pd.DataFrame, alike: list[str]) -> pd.DataFrame:
+    """The row to show of those that are alike in these columns: over the seeds where there are several (for new seeds), else of the first seed."""
+    return rows.sort_values("seed", na_position="first", kind="stable").drop_duplicates(alike)
+
+
 def headline(metrics: pd.DataFrame, judge: str) -> pd.DataFrame:
     """The row to show of each (policy, metric), the table's index: over the seeds where there are several, else of the one seed."""
-    rows = metrics[metrics["judge"] == judge].sort_values("seed", na_position="first", kind="stable")
-    return rows.drop_duplicates(["policy", "metric"]).set_index(["policy", "metric"])
+    return to_show(metrics[metrics["judge"] == judge], ["policy", "metric"]).set_index(["policy", "metric"])

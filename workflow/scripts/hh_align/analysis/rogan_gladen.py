@@ -6,10 +6,11 @@ It takes both from the labels of all policies together, so it holds where the ju
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import norm
 
-from hh_align.analysis.statistics import mover_mean
+from hh_align.analysis.statistics import CONFIDENCE, mover_mean
 
-Z = 1.959963984540054
+Z = float(norm.ppf((1 + CONFIDENCE) / 2))
 
 
 class Errors(NamedTuple):

@@ -38,10 +38,10 @@ def over_clusters(a: np.ndarray, b: np.ndarray, clusters: np.ndarray, difference
 
     Of the difference without a cluster each; at least the variance of the jackknife over prompts.
     """
-    test, count = "jackknife over clusters, t", int(clusters.max()) + 1
-    variance = max(jackknife(a, b, groups) for groups in (clusters, np.arange(len(a)))) if not too_few(clusters) else 0.0
+    test, unknown = "jackknife over clusters, t", too_few(clusters)
+    variance = 0.0 if unknown else max(jackknife(a, b, groups) for groups in (clusters, np.arange(len(a))))
     if not variance:
-        return {"ci_low": None, "ci_high": None, "p": None, "test": test if count >= 5 else f"{test}: too few clusters"}
+        return {"ci_low": None, "ci_high": None, "p": None, "test": f"{test}: too few clusters" if unknown else test}
     mean = Mean(difference, variance, freedom_of(clusters))
     low, high = t_interval(mean)
     return {"ci_low": low, "ci_high": high, "p": t_test(mean), "test": test}

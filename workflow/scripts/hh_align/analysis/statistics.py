@@ -234,7 +234,18 @@ def pairs_needed(difference: float, discordance: float, power: float = 0.8, alph
     guess = (z[0] * math.sqrt(discordance) + z[1] * math.sqrt(discordance - difference**2)) ** 2 / difference**2
     if guess > EXACT_PAIRS:
         return math.ceil(guess / 4 * (1 + math.sqrt(1 + 4 / (guess * difference))) ** 2)
-    n = math.ceil(guess * 1.3) + 30
-    while mcnemar_power(n - 1, discordance, difference, alpha) >= power:
-        n -= 1
-    return n
+    powers = _powers(math.ceil(guess * 1.3) + 29, discordance, difference, alpha)
+    return int(np.flatnonzero(powers < power)[-1]) + 1
+
+
+def _powers(most: int, discordance: float, difference: float, alpha: float) -> np.ndarray:
+    """mcnemar_power for 0 to `most` pairs: the distribution of the discordant ones is carried from each number of pairs to the next."""
+    rejected = _rejected(1 << most.bit_length(), (discordance + difference) / 2 / discordance, alpha)
+    mass, powers = np.zeros(most + 1), np.zeros(most + 1)
+    mass[0] = 1.0
+    for n in range(1, most + 1):
+        moved = discordance * mass[:n]
+        mass[:n] -= moved
+        mass[1 : n + 1] += moved
+        powers[n] = mass[1 : n + 1] @ rejected[:n]
+    return powers

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from hh_align.analysis.ratings import to_show
 from hh_align.core.axes import RATE_TITLES
 
 UNRANKED = "nothing is ranked, for the judge is not above chance here"
@@ -23,8 +24,7 @@ RELATIONS = {"better": "above", "worse": "below", "equivalent": "equivalent to",
 def declared(comparisons: pd.DataFrame, judge: str) -> pd.DataFrame:
     """The declared contrasts' rates: over the seeds where there are several (for new seeds), else of the one seed."""
     rows = comparisons[(comparisons["judge"] == judge) & comparisons["family"].isin(["primary", "declared"])]
-    rows = rows[rows["metric"].isin(RATE_TITLES)].sort_values("seed", na_position="first", kind="stable")
-    return rows.drop_duplicates(["policy_a", "policy_b", "metric"])
+    return to_show(rows[rows["metric"].isin(RATE_TITLES)], ["policy_a", "policy_b", "metric"])
 
 
 def error_rates(rows: pd.DataFrame) -> list[str]:
@@ -175,6 +175,12 @@ def relations(rows: pd.DataFrame) -> str:
             clauses += clauses_of(rows[(rows["verdict"] == verdict) & (rows["within_margin"] == inside)], relation, words)
     left = sum(contrasts for _, contrasts in clauses[CLAUSES:])
     return "; ".join([clause for clause, _ in clauses[:CLAUSES]] + ([f"and {left} more contrasts"] if left else []))
+
+
+def clauses_in_short(clauses: list[str], more: str = "more") -> str:
+    """The first clauses, and how many more there are."""
+    left = len(clauses) - CLAUSES
+    return "; ".join(clauses[:CLAUSES] + ([f"and {left} {more}"] if left > 0 else []))
 
 
 def clauses_of(rows: pd.DataFrame, relation: str, words: str) -> list[tuple[str, int]]:

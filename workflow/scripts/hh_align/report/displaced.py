@@ -2,13 +2,13 @@
 
 import pandas as pd
 
+from hh_align.analysis.ratings import to_show
 from hh_align.analysis.verdict import listed
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
     """Of displacement.parquet a row per policy and set of pairs: over the seeds where there are several, else of the one seed."""
-    rows = table.sort_values("seed", na_position="first", kind="stable")
-    return rows.drop_duplicates(["policy", "pairs"]).sort_index(kind="stable")
+    return to_show(table, ["policy", "pairs"]).sort_index(kind="stable")
 
 
 def displacement_sentence(table: pd.DataFrame) -> str | None:

@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from hh_align.analysis.verdict import CLAUSES, listed
+from hh_align.analysis.ratings import to_show
+from hh_align.analysis.verdict import clauses_in_short, listed
 from hh_align.core.axes import METRIC_AXES, PROMPT_NAMES, RATE_METRICS
 from hh_align.report.lines import marked
 from hh_align.report.pages import plain
@@ -20,8 +21,7 @@ OUTSIDE = " (of the two, one always writes more: equal length was not seen)"
 def shown(lengths: pd.DataFrame, judge: str) -> pd.DataFrame:
     """A judge's rows of length.parquet but those of all pairs: over the seeds where there are several (for new seeds), else of the one seed."""
     rows = lengths[(lengths["judge"] == judge) & (lengths["family"] != "all pairs") & lengths["controlled"].notna()]
-    rows = rows.sort_values("seed", na_position="first", kind="stable")
-    return rows.drop_duplicates(["policy_b", "policy_a", "metric"])
+    return to_show(rows, ["policy_b", "policy_a", "metric"])
 
 
 def metric_name(metric: str) -> str:
@@ -41,10 +41,7 @@ def length_sentence(rows: pd.DataFrame, judge: str, told: dict[str, str]) -> str
         ):
             words = {"b": marked(b, told), "a": marked(a, told), "before": SIDES.get(verdict), "after": SIDES.get(controlled)}
             clauses.append(form.format(**words, metrics=listed(list(map(metric_name, group["metric"])))) + (OUTSIDE if outside else ""))
-    if not clauses:
-        return None
-    left = len(clauses) - CLAUSES
-    return f"At equal length, by judge {judge}: {'; '.join(clauses[:CLAUSES] + ([f'and {left} more'] if left > 0 else []))}."
+    return f"At equal length, by judge {judge}: {clauses_in_short(clauses)}." if clauses else None
 
 
 def lengths_of(lengths: pd.DataFrame | None, judges: list[str]) -> list[dict]:

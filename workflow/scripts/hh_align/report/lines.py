@@ -3,7 +3,8 @@
 import pandas as pd
 
 from hh_align.analysis.facts import MISSING
-from hh_align.analysis.verdict import CLAUSES
+from hh_align.analysis.ratings import to_show
+from hh_align.analysis.verdict import clauses_in_short
 from hh_align.core.axes import PROMPT_NAMES, RATES, WINS
 
 MARK = " !"
@@ -37,8 +38,7 @@ def label_lines(agreement: pd.DataFrame, judge: str) -> list[str]:
 
 def skip_lines(gold: pd.DataFrame, judge: str) -> list[str]:
     """What annotators skipped, per policy and axis, and the verdicts that hang on it; nothing where nothing was."""
-    rows = gold[(gold["judge"] == judge) & gold["skipped"].gt(0)].sort_values("seed", na_position="first", kind="stable")
-    rows = rows.drop_duplicates(["policy_b", "policy_a", "metric"])
+    rows = to_show(gold[(gold["judge"] == judge) & gold["skipped"].gt(0)], ["policy_b", "policy_a", "metric"])
     levels = rows[rows["policy_a"].isna() & rows["metric"].isin(list(RATES.values()))]
     counts = [f"{row.policy_b} {row.skipped:.0f} of {row.skipped + row.labelled:.0f} ({row.metric})" for row in levels.itertuples()]
     lines = [f"Skipped by the annotators, and in no rate: {', '.join(counts)}."] if counts else []
@@ -59,8 +59,7 @@ def power_lines(power: pd.DataFrame, judge: str) -> list[str]:
     open_ = rows[rows["policy_b"].notna()]
     for metric, group in open_.groupby("metric", sort=False):
         clauses = [deciding(pair, part) for pair, part in group.groupby(["policy_b", "policy_a"], sort=False)]
-        left = len(clauses) - CLAUSES
-        lines.append(f"What would decide {metric}: {'; '.join(clauses[:CLAUSES])}{f'; and {left} more contrasts' if left > 0 else ''}.")
+        lines.append(f"What would decide {metric}: {clauses_in_short(clauses, 'more contrasts')}.")
     if len(open_) and (open_["seeds"] == 1).all():
         lines.append("How many seeds it would take is not known from one.")
     return lines
@@ -95,7 +94,7 @@ def either(numbers: list[str]) -> str:
 
 def claim_lines(claims: pd.DataFrame, judge: str) -> list[str]:
     """Each sentence with its verdict and the first of the numbers that decide it."""
-    rows = claims[claims["judge"] == judge].sort_values("seed", na_position="first", kind="stable").drop_duplicates("claim")
+    rows = to_show(claims[claims["judge"] == judge], ["claim"])
     lines = []
     for row in rows.itertuples():
         caveat = f"{row.caveat}; " if isinstance(row.caveat, str) else ""
@@ -120,8 +119,7 @@ def ends(low: float, high: float) -> str:
 
 def pairwise_lines(comparisons: pd.DataFrame, pairwise: pd.DataFrame, judge: str, told: dict[str, str]) -> list[str]:
     """Of a pairwise judge who wins, axis by axis, how often its answers contradict each other, and how often they prefer the first place."""
-    rows = comparisons[comparisons["judge"] == judge].sort_values("seed", na_position="first", kind="stable")
-    rows, lines = rows.drop_duplicates(["policy_b", "policy_a", "metric"]), []
+    rows, lines = to_show(comparisons[comparisons["judge"] == judge], ["policy_b", "policy_a", "metric"]), []
     for total in pairwise[(pairwise["judge"] == judge) & pairwise["policy_b"].isna()].itertuples():
         won = [
             f"{marked(row.policy_b, told)} against {marked(row.policy_a, told)} {row.difference:+.0f} {ends(row.sim_low, row.sim_high)}, {row.verdict}"

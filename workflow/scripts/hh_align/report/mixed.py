@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from hh_align.analysis.verdict import CLAUSES
+from hh_align.analysis.verdict import clauses_in_short
 from hh_align.report.lines import marked
 from hh_align.report.pages import plain
 
@@ -26,10 +26,8 @@ def model_sentence(rows: pd.DataFrame, judge: str, told: dict[str, str]) -> str 
         f"{marked(row.policy_b, told)} against {marked(row.policy_a, told)} in {row.metric} is {row.modelled_verdict}, not {row.verdict}"
         for row in differ.itertuples()
     ]
-    left = len(clauses) - CLAUSES
-    clauses = clauses[:CLAUSES] + ([f"and {left} more"] if left > 0 else [])
     said = f"A hierarchical model of all labels of judge {judge} calls {len(compared) - len(differ)} of {len(compared)} verdicts the same"
-    return f"{said}; by it {'; '.join(clauses)}." if clauses else f"{said}."
+    return f"{said}; by it {clauses_in_short(clauses)}." if clauses else f"{said}."
 
 
 def models_of(rows: pd.DataFrame | None, judges: list[str]) -> list[dict]:

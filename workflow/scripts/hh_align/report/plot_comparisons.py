@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from hh_align.analysis.ratings import shown_judge
+from hh_align.analysis.ratings import shown_judge, to_show
 from hh_align.analysis.verdict import in_words
 from hh_align.core.artifacts import read_table
 from hh_align.core.axes import AXES, PROMPT_NAMES, RATE_LABELS, WINS
@@ -13,8 +13,7 @@ from hh_align.report.figures import PLAIN, colours, save
 
 def shown(comparisons: pd.DataFrame, judge: str) -> pd.DataFrame:
     """One row per contrast and metric: over the seeds where there are several (for new seeds), else the first seed's; declared before others."""
-    rows = comparisons[comparisons["judge"] == judge].sort_values("seed", na_position="first", kind="stable")
-    return rows.drop_duplicates(["policy_b", "policy_a", "metric"])
+    return to_show(comparisons[comparisons["judge"] == judge], ["policy_b", "policy_a", "metric"])
 
 
 def plot_forest(rows: pd.DataFrame, order: list[str], margin: float) -> plt.Figure:

@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from hh_align.analysis.compute_tradeoff import tradeoff_sentences
-from hh_align.analysis.ratings import headline, judged_axes, judged_rates
+from hh_align.analysis.ratings import headline, judged_axes, judged_rates, to_show
 from hh_align.analysis.text_gate import FLAGS, SHORT, caveat_over_seeds
 from hh_align.analysis.verdict import corrected_by_labels, declared, error_rates, unranked, verdict_sentences
 from hh_align.core.artifacts import logical_name, read_provenance, read_table, say, write_text
@@ -63,8 +63,7 @@ def pairwise(tables: dict[str, pd.DataFrame], judges: list[str]) -> list[dict]:
     """Per pairwise judge its name, and `contrasts`: the declared contrasts' win rates with their axis, over the seeds where there are several."""
     lines = []
     for judge in judges if {"pairwise", "comparisons"} <= set(tables) else []:
-        rows = tables["comparisons"][tables["comparisons"]["judge"] == judge].sort_values("seed", na_position="first", kind="stable")
-        rows = plain(rows.drop_duplicates(["policy_b", "policy_a", "metric"]))
+        rows = plain(to_show(tables["comparisons"][tables["comparisons"]["judge"] == judge], ["policy_b", "policy_a", "metric"]))
         lines.append({"judge": judge, "contrasts": [row | {"axis": METRIC_AXES[row["metric"]][0]} for row in rows]})
     return lines
 
@@ -73,8 +72,7 @@ def sweeps(tables: dict[str, pd.DataFrame], judge: str) -> list[dict]:
     """Per swept policy its name, `keys` and `arms`: of each its name, `settings`: key -> row of sweep, and `by_metric`: metric -> row to show."""
     if "sweep" not in tables:
         return []
-    rows = tables["sweep"][tables["sweep"]["judge"] == judge].sort_values("seed", na_position="first", kind="stable")
-    rows = rows.drop_duplicates(["policy", "key", "metric"]).sort_values("key", kind="stable")
+    rows = to_show(tables["sweep"][tables["sweep"]["judge"] == judge], ["policy", "key", "metric"]).sort_values("key", kind="stable")
     arms = [
         {
             "swept": swept,
@@ -93,8 +91,7 @@ def claims(tables: dict[str, pd.DataFrame], judge: str) -> list[dict]:
     """One row per sentence: over the seeds where there are several, else of the one seed."""
     if "claims" not in tables:
         return []
-    rows = tables["claims"][tables["claims"]["judge"] == judge].sort_values("seed", na_position="first", kind="stable")
-    return plain(rows.drop_duplicates("claim"))
+    return plain(to_show(tables["claims"][tables["claims"]["judge"] == judge], ["claim"]))
 
 
 def corrected(tables: dict[str, pd.DataFrame]) -> list[dict]:

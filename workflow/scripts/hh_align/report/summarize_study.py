@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from hh_align.analysis.ratings import headline, judged_axes, judged_rates
+from hh_align.analysis.ratings import headline, judged_axes, judged_rates, to_show
 from hh_align.analysis.text_gate import FLAGS, caveat_of
 from hh_align.analysis.verdict import (
     at_once,
@@ -141,8 +141,7 @@ def corrected_table(gold: pd.DataFrame, judge: str, seed: int, rates: Iterable[s
     rows = gold[
         (gold["judge"] == judge) & (gold["seed"].isna() | (gold["seed"] == seed)) & gold["policy_a"].notna() & gold["verdict"].notna()
     ]
-    rows = rows[rows["metric"].isin(list(rates))]
-    rows = rows.sort_values("seed", na_position="first", kind="stable").drop_duplicates(["policy_b", "policy_a", "metric"])
+    rows = to_show(rows[rows["metric"].isin(list(rates))], ["policy_b", "policy_a", "metric"])
     if rows.empty:
         return None
     labelled = f"{rows['labelled'].min()} to {rows['labelled'].max()} labels"
