@@ -213,7 +213,7 @@ def label_config(wildcards):
     labels = config["analysis"].get("labels", {})
     sample = {"sample": labels["sample"]} if "sample" in labels else {}
     primary = config["analysis"].get("primary", [])
-    parts = [claim["parts"] for claim in config["claims"] if "parts" in claim]
+    parts = [claim["parts"] for claim in COMPARISONS]
     return analysis_config("contrasts", "equivalence_margin", primary=primary, seed=labels.get("seed", 1), claim_parts=parts, **sample)
 
 

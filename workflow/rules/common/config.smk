@@ -17,9 +17,8 @@ for key in set(config) - set(resolved):
 
 STUDY = f"results/{config['study']}"
 HUB = "results/hub"
-shell.prefix(
-    PREFIX + f"export HH_ALIGN_BUILDS={STUDY}:{HUB}; "
-)  # what a step may move aside where it is damaged: the next run makes it again
+# what a step may move aside where it is damaged: the next run makes it again
+shell.prefix(f"{PREFIX}export {BUILDS}={STUDY}:{HUB}; ")
 JUDGES = config["judges"]
 PAIRWISE = config.get("pairwise", {})  # judges that say which of two responses is better; those of JUDGES give each a reward
 IMPORTED_RESPONSES = config.get("responses", {})

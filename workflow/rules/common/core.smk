@@ -31,6 +31,7 @@ from hh_align.config.resolve import download_folder, resolve
 from hh_align.config.selection import given_source, hub_selection, manifest_name, model_selection, named_files
 from hh_align.config.subsets import subset_axes
 from hh_align.config.suites import asked_suites, raters
+from hh_align.core.artifacts import BUILDS
 from hh_align.core.axes import AXES, THRESHOLD_KEYS
 from hh_align.core.code_hash import code_hash
 from hh_align.core.errors import StudyError

@@ -29,8 +29,8 @@ def held_out_subsets():
 
 def seen_files(wildcards):
     """Preferences of the evaluation's own split that something of this study trains on: none of their rows is held out."""
-    scratch = [source for source in (BASE, *JUDGES.values()) if source["source"] in JUDGES_MADE_HERE]
-    trained = {data_of(policy) for policy in TRAINED} | {scratch_data(source) for source in scratch}
+    made_here = [source for source in (BASE, *JUDGES.values()) if source["source"] in JUDGES_MADE_HERE]
+    trained = {data_of(policy) for policy in TRAINED} | {scratch_data(source) for source in made_here}
     splits = {held_out["split"] for held_out in held_out_subsets().values()}
     return [f"<results>/data/{name}/preferences.parquet" for name in sorted(trained) if DATASETS[name]["train_split"] in splits]
 

@@ -7,8 +7,22 @@ from hh_align.core.errors import StudyError
 
 NAME = r"[^/]+"
 TABLES = (
-    *("ratings", "metrics", "text", "comparisons", "sweep", "snapshots", "retention", "changed_prompts", "thresholds", "threshold_leads"),
-    *("threshold_flips", "power", "judge", "judge_calibration", "judge_roc", "judge_agreement", "pairwise", "overrefusal", "suites"),
+    *("ratings", "metrics", "text", "comparisons", "length", "mixed_model", "sweep", "snapshots", "retention", "changed_prompts"),
+    *(
+        "tradeoff",
+        "thresholds",
+        "threshold_leads",
+        "threshold_flips",
+        "power",
+        "judge",
+        "judge_calibration",
+        "judge_roc",
+        "judge_agreement",
+        "pairwise",
+        "overrefusal",
+        "suites",
+        "displacement",
+    ),
     *("claims", "agreement", "drift", "gold", "label_agreement", "reproduction", "reproduction_summary", "rescoring", "oracle", "noise"),
 )
 ARTIFACTS = {

@@ -42,8 +42,8 @@ def class_in(answer: str | None, classes: dict[str, float]) -> float | None:
 def main() -> None:
     started = time.monotonic()
     args = parse(
-        __doc__, config="config", timeout="int", tries="int", price="text", key_env="text?", answers="path", rubrics="paths", prompts="path", responses="path", state="path",
-        output="path", quarantine="path", timing="path",
+        __doc__, config="config", timeout="int", tries="int", price="text", key_env="text?", answers="path", rubrics="paths",
+        prompts="path", responses="path", state="path", output="path", quarantine="path", timing="path",
     )  # fmt: skip
     config, inputs = args.config, [*args.rubrics, args.prompts, args.responses]
     if "classes" in config:

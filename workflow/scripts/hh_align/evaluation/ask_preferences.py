@@ -64,8 +64,8 @@ def decided(row: dict, answers: list[dict]) -> dict:
 def main() -> None:
     started = time.monotonic()
     args = parse(
-        __doc__, config="config", timeout="int", tries="int", price="text", key_env="text?", answers="path", rubrics="paths", prompts="path", policy="path", against="path",
-        state="path", output="path", quarantine="path", timing="path",
+        __doc__, config="config", timeout="int", tries="int", price="text", key_env="text?", answers="path", rubrics="paths",
+        prompts="path", policy="path", against="path", state="path", output="path", quarantine="path", timing="path",
     )  # fmt: skip
     config, inputs = args.config, [*args.rubrics, args.prompts, args.policy, args.against]
     endpoint = Endpoint(config, args.key_env, letter_in, args.timeout, args.tries)

@@ -73,7 +73,8 @@ def seconds_to_wait(header: str | None, tries: int) -> float:
 
 
 class Endpoint:
-    """One chat endpoint: `requests` counts what was sent. key_env: the variable that holds the key; read: the value that an answer is, None for an unreadable one."""
+    """One chat endpoint: `requests` counts what was sent. key_env: the variable that holds the key, None where it wants none; read: the value
+    that an answer is, None for an unreadable one."""
 
     def __init__(
         self,
@@ -84,15 +85,8 @@ class Endpoint:
         tries: int,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.config, self.key_env, self.read, self.timeout, self.tries, self.wait, self.requests = (
-            config,
-            key_env,
-            read,
-            timeout,
-            tries,
-            wait,
-            0,
-        )
+        self.config, self.key_env, self.read = config, key_env, read
+        self.timeout, self.tries, self.wait, self.requests = timeout, tries, wait, 0
         self.key: str | None = None
         self.url = config["url"].rstrip("/") + "/chat/completions"
         self.headers = {"Content-Type": "application/json"}

@@ -22,6 +22,7 @@ from hh_align.tools.asked import Study, draw, pair_items, read_study, single_ite
 from hh_align.tools.until import Asking, Contrast, contrast_of
 
 PAGE = Path(__file__).with_name("annotate.html")
+PORT = 8765
 LONGEST = 10_000
 """Bytes of an answer that is taken."""
 SILENCE = 30.0
@@ -194,15 +195,15 @@ def ask_until(args: Namespace, study: Study, answers: Answers) -> None:
     say(f"\n{asking.sentence()}\nLabels so far, each with its chance: {asking.table}")
 
 
-def opened(port: int | None, *about: object) -> ThreadingHTTPServer:
-    """`serve` at a port, 8765 where none is given. Raises StudyError where it is taken."""
-    items, answers, study, folder, *asking = about
+def opened(
+    port: int | None, items: list[dict], answers: Answers, study: Study, folder: Path, asking: Asking | None = None
+) -> ThreadingHTTPServer:
+    """`serve` at a port, PORT where none is given. Raises StudyError where it is taken, or is no port."""
+    port = PORT if port is None else port
     try:
-        return serve(items, answers, study, folder, 8765 if port is None else port, *asking)
+        return serve(items, answers, study, folder, port, asking)
     except (OSError, OverflowError) as error:
-        raise StudyError(
-            f"port {8765 if port is None else port}: {getattr(error, 'strerror', None) or error}. Give another one with PORT=…"
-        ) from None
+        raise StudyError(f"port {port}: {getattr(error, 'strerror', None) or error}. Give another one with PORT=…") from None
 
 
 def until_stopped(server: ThreadingHTTPServer) -> None:

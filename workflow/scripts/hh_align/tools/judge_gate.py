@@ -11,6 +11,7 @@ from hh_align.analysis.correct_by_labels import AGREEMENT, GOLD, by_labels
 from hh_align.analysis.labels import LABELS, item_of, read_labels
 from hh_align.analysis.ratings import Rated, judged_axes
 from hh_align.analysis.statistics import wilson
+from hh_align.config.check_facts import comparing
 from hh_align.core.axes import AXES
 from hh_align.core.errors import StudyError
 from hh_align.core.tables import columns_of
@@ -73,7 +74,7 @@ def examine(settings: dict, labels: Path | None, frame: pd.DataFrame, rated: Rat
     """
     judge, gold, agreement = said_rows(settings, config), [], []
     if labels:
-        parts = [claim["parts"] for claim in config["claims"] if "parts" in claim]
+        parts = [claim["parts"] for claim in comparing(config["claims"])]
         read = read_labels(labels, rated.ratings, items_of(frame, config["order"][0]))
         if read["good"].isna().all():
             raise StudyError(

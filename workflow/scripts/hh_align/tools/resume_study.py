@@ -38,13 +38,10 @@ def unlock(study: str) -> None:
 def command(study: str, cores: str, options: list[str], tuned: str | None) -> list[str]:
     """Snakemake's command line: that of the last run, then `options`, whose config files and targets stand in the place of its."""
     record = read_run(Path("results") / study)
-    words = (
-        command_of(record)
-        if "command" in record
-        else []
-        if "--configfile" in options
-        else written_command(study, Path(f"config/{study}.yaml"))
-    )
+    if "command" in record:
+        words = command_of(record)
+    else:
+        words = [] if "--configfile" in options else written_command(study, Path(f"config/{study}.yaml"))
     targets = (record.get("command") or {}).get("--", [])
     if tuned:
         targets, options = [f"results/{study}/timings/tune_training/{tuned}.json"], [*options, "--forcerun", "tune_training"]

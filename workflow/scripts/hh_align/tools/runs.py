@@ -35,12 +35,10 @@ def is_record(value: object) -> bool:
     if not isinstance(value, dict) or not all(isinstance(value.get(key, {}), dict) for key in ("settings", "steps")):
         return False
     command = value.get("command") or {}
-    lists = (
-        [value.get("files", []), *(command[key] for key in ("--profile", "--config", "--") if key in command)]
-        if isinstance(command, dict)
-        else [None]
-    )
-    return all(is_texts(each) for each in lists) and is_texts([command.get("--snakefile", ""), *value.get("steps", {}).values()])
+    if not isinstance(command, dict):
+        return False
+    words = [each for option, each in command.items() if option != "--snakefile"]
+    return all(map(is_texts, [value.get("files", []), *words, [command.get("--snakefile", "")], [*value.get("steps", {}).values()]]))
 
 
 def is_texts(value: object) -> bool:

@@ -92,8 +92,8 @@ def rows_of(study: Study, contrast: Contrast, folder: Path, judge: str | None) -
         raise StudyError(f"{path} is not there: which replies to ask for is chosen by a judge's rewards. Run the study first.")
     rated, axis = read_ratings(path), contrast.axis
     names = {key[0] for key in rated.ratings if key[3] == axis}
-    if judge not in names | {None} or not names:
-        raise StudyError(f"--judge {judge}: rates nothing on {axis}. Judges that do: {', '.join(sorted(names)) or 'none'}.")
+    if judge not in names | {None}:
+        raise StudyError(f"--judge {judge}: rates nothing on {axis}. Judges that do: {', '.join(sorted(names))}.")
     judge = judge or min(names)
     seeds = {name: {at for policy, at in study.replies if policy == name} for name in contrast[:2]}
     clusters = dict(zip(rated.prompts[axis]["prompt_id"], rated.clusters[axis], strict=True))
