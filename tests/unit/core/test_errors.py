@@ -2,10 +2,11 @@
 
 import pytest
 from command_line import call
+from study_folder import REPOSITORY
 
 from hh_align.core.artifacts import say
 from hh_align.core.errors import StudyError
-from hh_align.tools import annotate
+from hh_align.tools import annotate, verdict
 
 SIGNS = ["\x1b[31m", "\x07", "\x9b2J", "\u202e", "\0", "\r"]
 
@@ -24,3 +25,11 @@ def test_control_characters_are_shown_and_not_obeyed(capsys, sign):
 def test_a_command_line_that_cannot_be_read_is_one_line(more, said):
     status, printed = call(annotate, **more)
     assert status == 2 and printed.startswith("error: ") and printed.count("\n") == 1 and said in printed
+
+
+@pytest.mark.parametrize(("name", "said"), [("gone.yaml", "No such file or directory"), ("folder", "Is a directory")])
+def test_a_path_that_is_no_file_is_named_and_to_be_checked(tmp_path, name, said):
+    (tmp_path / "folder").mkdir()
+    files = {"responses": tmp_path / "r.csv", "defaults": REPOSITORY / "config/config.yaml", "output": tmp_path / "out"}
+    status, printed = call(verdict, **files, settings=tmp_path / name)
+    assert status == 1 and printed.splitlines()[-1] == f"error: {tmp_path / name}: {said}. Check the path."

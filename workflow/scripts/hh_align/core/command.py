@@ -41,8 +41,10 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
         leave_group()
-    except (StudyError, OSError) as error:
+    except StudyError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {printable(f'{error.filename}: {error.strerror}')}. Check the path." if error.filename else f"error: {error}")
     except RuntimeError as error:
         if "use_deterministic_algorithms" not in str(error):
             raise
