@@ -34,9 +34,9 @@ def test_every_key_of_the_schema_is_tried():
     def tried(path):
         return any(len(keys) == len(path) and all(key in ("*", own) for key, own in zip(path, keys, strict=True)) for keys in ENTRIES)
 
-    # controls and snapshots are written out as policies, the name of a suite as what the table says, the studies of a claim as its being there:
-    # test_short_forms.py, test_snapshots.py, test_suites.py and test_claims.py try them
-    written_out = {"controls", "snapshots", "name", "studies"}
+    # controls and snapshots are written out as policies, like as the other method's keys, the name of a suite as what the table says, the studies
+    # of a claim as its being there: test_short_forms.py, test_snapshots.py, test_likes.py, test_suites.py and test_claims.py try them
+    written_out = {"controls", "snapshots", "like", "name", "studies"}
     assert [dotted(path) for path in dict.fromkeys(schema_paths(DEFINITION)) if not written_out & set(path) and not tried(path)] == []
 
 

@@ -1,8 +1,8 @@
 """Checks of a config's claims: what each holds, and the form of a fact that is held against an artifact."""
 
 import re
-from difflib import get_close_matches
 
+from hh_align.config.graph import did_you_mean
 from hh_align.core.errors import StudyError
 
 NAME = r"[^/]+"
@@ -79,10 +79,9 @@ def _check_fact(key: str, fact: dict) -> None:
 
 def _check_artifact(key: str, artifact: str, look: str) -> None:
     if not any(re.fullmatch(shape, artifact) for shape in ARTIFACTS.values()):
-        near = get_close_matches(artifact, [*ARTIFACTS, *(f"analysis/{table}.parquet" for table in TABLES)], 1)
-        meant = f" Did you mean {near[0]}?" if near else ""
+        known = [*ARTIFACTS, *(f"analysis/{table}.parquet" for table in TABLES)]
         raise StudyError(
-            f"{key} is {artifact}, which is no artifact that a fact can be held against.{meant} Allowed: {', '.join(ARTIFACTS)}; "
+            f"{key} is {artifact}, which is no artifact that a fact can be held against.{did_you_mean(artifact, known)} Allowed: {', '.join(ARTIFACTS)}; "
             "* stands for any name."
         )
     if artifact.endswith(".json") and look in ("column", "count"):

@@ -15,7 +15,7 @@ from hh_align.config.check_judges import take_pairwise
 from hh_align.config.check_weights import write_parents
 from hh_align.config.checks import check_references
 from hh_align.config.layers import leave_behind, sources_with
-from hh_align.config.short_forms import write_controls, write_snapshots, write_sweeps
+from hh_align.config.short_forms import write_controls, write_likes, write_snapshots, write_sweeps
 from hh_align.config.suites import write_suites
 from hh_align.core.errors import StudyError
 
@@ -38,13 +38,14 @@ RULES = {
 
 
 def resolve(config: dict, schema: Path, layers: Sequence[Mapping] = ()) -> dict:
-    """The config that the workflow reads: controls, sweeps, snapshots and known suites written out, `sweeps` and `snapshots` say what has become of
-    them; judges that are asked for preferences stand in `pairwise`.
+    """The config that the workflow reads: methods like others, controls, sweeps, snapshots and known suites written out, `sweeps` and `snapshots` say
+    what has become of them; judges that are asked for preferences stand in `pairwise`.
 
     layers: the files that `config` was merged of, the first one first: an entry does not inherit what belongs to another source. Raises
     StudyError with one message that names the key and shows what is allowed.
     """
     leave_behind(config, layers, read_schema(Path(schema)))
+    write_likes(config)  # before the nulls go: one takes a key of the other method away
     config = without_nulls(config)
     write_suites(config)
     write_controls(config)

@@ -1,4 +1,5 @@
-"""What the short forms of a config stand for: controls, sweeps and snapshots, written out as datasets, methods and policies before the config is checked.
+"""What the short forms of a config stand for: methods like others, controls, sweeps and snapshots, written out as datasets, methods and policies before
+the config is checked.
 
 Where an entry is not what the schema wants, it is left as it is: the check that follows names it.
 """
@@ -9,6 +10,7 @@ from itertools import product
 
 import yaml
 
+from hh_align.config.graph import require_known
 from hh_align.core.errors import StudyError
 
 LABELS = ("coin", "reversed")
@@ -18,6 +20,43 @@ def entries(config: dict, section: str) -> dict[str, dict]:
     """The entries of a section that are mappings."""
     content = config.get(section)
     return {name: entry for name, entry in content.items() if isinstance(entry, dict)} if isinstance(content, dict) else {}
+
+
+def write_likes(config: dict) -> None:
+    """Write out in `config` every method that is `like` another one: all keys of the other, refined by its own, null where it takes one away.
+
+    Raises StudyError where the other does not exist, leads back to the method, or has another trainer.
+    """
+    methods = entries(config, "methods")
+    for name in methods:
+        config["methods"][name] = _written_out(name, methods)
+
+
+def _written_out(name: str, methods: dict[str, dict], behind: tuple[str, ...] = ()) -> dict:
+    like = methods[name].get("like")
+    if not isinstance(like, str) or like == "null":
+        return methods[name]
+    require_known(f"methods.{name}.like", like, methods)
+    if like in (name, *behind):
+        raise StudyError(
+            f"config: methods.{name}.like leads back to {like}: one of these must be written out ({' -> '.join([*behind, name, like])})."
+        )
+    other = _written_out(like, methods, (*behind, name))
+    own = {key: value for key, value in methods[name].items() if key != "like"}
+    if own.get("trainer", other.get("trainer")) != other.get("trainer"):
+        raise StudyError(
+            f"config: methods.{name} is like {like}, whose trainer is {other.get('trainer')}, but its own is {own['trainer']}. A method of another "
+            "trainer is written out without like."
+        )
+    return _refined(other, own)
+
+
+def _refined(method: dict, own: dict) -> dict:
+    """A copy of `method` with `own` laid over it, as a config file is laid over another: mappings key by key, all else replaced."""
+    refined = deepcopy(method)
+    for key, value in own.items():
+        refined[key] = _refined(refined[key], value) if isinstance(value, dict) and isinstance(refined.get(key), dict) else deepcopy(value)
+    return refined
 
 
 def write_controls(config: dict) -> None:
@@ -118,7 +157,7 @@ def _read(value: object) -> object:
 
 def _arms(name: str, method: dict, lists: set[str]) -> dict[str, tuple[dict, dict]]:
     """Suffix -> (method with one value for each swept key, {key: value}); empty where nothing is swept."""
-    flat = {(key,): value for key, value in method.items() if key != "trainer"}
+    flat = {(key,): value for key, value in method.items() if key not in ("trainer", "like")}
     flat |= {(key, inner): value for (key,), part in flat.items() if isinstance(part, dict) for inner, value in part.items()}
     swept = {path: values for path, values in flat.items() if path[-1] not in lists and _is_sweep(values)}
     for path, values in swept.items():
