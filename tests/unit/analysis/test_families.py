@@ -87,12 +87,6 @@ def test_a_primary_without_a_metric_is_meant_on_cas():
     assert not is_primary(("a", "b"), "CAS", ["b", "a"]) and not is_primary(("b", "a"), "CAS", [])
 
 
-def test_a_primary_that_is_no_declared_contrast_is_said(capsys):
-    rows = compared((0.5, 0.5, 0.5, 0.5), 10, ["sft", "sft_dpo", "HmR"])
-    assert not any(row["family"] == "primary" for row in rows)
-    assert "analysis.primary: sft - sft_dpo is none of analysis.contrasts, so no contrast is tested by itself" in capsys.readouterr().out
-
-
 def test_error_rates_are_said_with_and_without_a_primary():
     assert pytest.approx(ALPHA * 100) == LEVEL
 

@@ -73,4 +73,5 @@ def test_the_demo_of_noise_is_planned_with_its_series(tmp_path):
         f"sft_{name}{noise}" for name in ("dpo", "robust", "smoothed") for noise in ("", "_20", "_40")
     }
     shown = folder.run("--dry-run", "--printshellcmds", "results/noise_demo/analysis/noise.parquet").stdout
+    assert shown.count("In no entry of analysis.contrasts, so that no verdict is given: base, sft.\n") == 1
     assert '"noise": 40.0, "plain": "sft_dpo", "policy": "sft_robust_40", "series": "sft_robust"' in shown

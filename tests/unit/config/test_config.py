@@ -6,7 +6,7 @@ import pytest
 from configs import SCHEMA, load
 from study_folder import REPOSITORY
 
-from hh_align.config.graph import policy_order
+from hh_align.config.graph import policy_order, uncompared
 from hh_align.config.resolve import resolve
 from hh_align.core.errors import StudyError
 
@@ -55,9 +55,11 @@ def test_policies_of_a_file_stand_behind_those_of_the_graph():
     # and may be contrasted with any of them
     responses = {"api": {"path": "a.csv"}, "sft": {"path": "s.csv"}, "tuned": {"path": "t-{seed}.csv", "parent": "api"}}
     config = load("config") | {"responses": responses}
-    config["analysis"]["contrasts"] = [["tuned", "api"], ["api", "sft_dpo"]]
+    config["analysis"] |= {"contrasts": [["tuned", "api"], ["api", "sft_dpo"]], "primary": None}
     config = resolve(config, SCHEMA)
     assert policy_order(config) == ["base", "sft", "dpo", "sft_dpo", "api", "tuned"]
+    assert uncompared(config) == ["base", "sft", "dpo"]
+    assert uncompared(config | {"analysis": config["analysis"] | {"all_pairs": True}}) == []
     with pytest.raises(StudyError, match=r"responses.sft.path needs \{seed\} in it: sft has 2 seeds"):
         resolve(config | {"seeds": [1, 2]}, SCHEMA)
     with pytest.raises(StudyError, match="cannot stand beside a release"):
@@ -98,6 +100,8 @@ def set_at(config, path, value):
         ("judges.x", {"source": "released", "harmless_min": 0, "helpful_above": 0}, r"judges.x.source is released, but"),
         ("judges.deberta.harmless_min", None, r"judges.deberta lacks the key harmless_min"),
         ("analysis.contrasts", [["dpo", "nope"]], r"analysis.contrasts.0 is nope"),
+        ("analysis.contrasts", [["dpo", "base"]], r"analysis.primary is \[sft_dpo, sft\], which is none of analysis.contrasts. Add"),
+        ("analysis.primary", ["sft", "sft_dpo"], r"analysis.primary is \[sft, sft_dpo\], which is none of .* or set primary to null\.$"),
         ("responses", {"x": {"path": "x.txt"}}, r"responses.x.path is x.txt.*Allowed: .csv, .tsv, .json, "),
         ("responses", {"x": {"path": "x.csv", "parent": "nope"}}, r"responses.x.parent is nope.*Allowed: base, dpo, sft, sft_dpo, x"),
         (

@@ -24,6 +24,13 @@ def study(tmp_path_factory):
     return made
 
 
+def test_a_policy_without_a_contrast_is_named_beside_the_verdict(study):
+    without = "<p>In no declared contrast, and so without a verdict: sft, dpo.</p>"
+    verdict = study.render_report(uncompared=["sft", "dpo"]).read_text().split('<section id="rates">')[0]
+    assert verdict.count(without) == 1
+    assert "In no declared contrast" not in study.render_report().read_text()
+
+
 def rows(study, table):
     return pq.read_table(study.folder / f"analysis/{table}.parquet").to_pylist()
 

@@ -26,6 +26,10 @@ SNAPSHOTS = config.get("snapshots", {})  # arm -> {of, step}: weights that anoth
 GRAPH = graph(config)
 POLICIES = policy_order(config)
 ROOT = POLICIES[0]
+UNCOMPARED = uncompared(config)
+if UNCOMPARED and workflow.exec_mode == ExecMode.DEFAULT:  # once, and not by every job
+    more = f" and {len(UNCOMPARED) - LISTED} more" if len(UNCOMPARED) > LISTED else ""
+    logger.info(f"In no entry of analysis.contrasts, so that no verdict is given: {', '.join(UNCOMPARED[:LISTED])}{more}.")
 
 # A study of released responses has no data, weights or trainings of its own: what follows from these lists is empty then.
 RELEASED = "release" in config

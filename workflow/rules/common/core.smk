@@ -25,7 +25,7 @@ sys.path.insert(0, str(SCRIPTS))
 
 from hh_align.config.check_facts import comparing, stating
 from hh_align.config.check_weights import has_weights, template_key
-from hh_align.config.graph import JUDGES_MADE_HERE, JUDGES_WITH_WEIGHTS, graph, policy_order
+from hh_align.config.graph import JUDGES_MADE_HERE, JUDGES_WITH_WEIGHTS, graph, policy_order, uncompared
 from hh_align.config.lineage import asked_otherwise, differences, other_weights
 from hh_align.config.resolve import download_folder, resolve
 from hh_align.config.selection import given_source, hub_selection, manifest_name, model_selection, named_files

@@ -31,6 +31,7 @@ def report_config(wildcards=None):
         same_source=same_source(),
         options=config_option(),
         **({"stored": True} if IN_BUCKET else {}),
+        **({"uncompared": UNCOMPARED} if UNCOMPARED else {}),
     )
 
 

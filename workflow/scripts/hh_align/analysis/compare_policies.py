@@ -115,8 +115,6 @@ def compare_policies(
         row["judge_above_chance"] = on_all(flags)
         seeds = config["seeds"] if row["seed"] is None else [row["seed"]]
         row |= {f"caveat_{side}": caveat_of(examined or {}, config, row[f"policy_{side}"], seeds) for side in "ab"}
-    if config["primary"] and tuple(config["primary"][:2]) not in families(config)["declared"]:
-        say(f"analysis.primary: {' - '.join(config['primary'][:2])} is none of analysis.contrasts, so no contrast is tested by itself")
     return adjust(rows, config["primary"], config["equivalence_margin"]) if rows else []
 
 

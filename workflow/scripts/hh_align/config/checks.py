@@ -82,12 +82,19 @@ def check_policies(config: dict) -> None:
 
 
 def check_contrasts(config: dict) -> None:
-    """Raise StudyError where a contrast names a policy that does not exist."""
+    """Raise StudyError where a contrast names a policy that does not exist, or the primary is none of the contrasts."""
+    analysis = config["analysis"]
+    primary = analysis.get("primary", [])[:2]
     policies = {**config["policies"], **config.get("responses", {})}
-    for number, contrast in enumerate([config["analysis"].get("primary", [])[:2], *config["analysis"]["contrasts"]]):
+    for number, contrast in enumerate([primary, *analysis["contrasts"]]):
         key = f"analysis.contrasts.{number - 1}" if number else "analysis.primary"
         for policy in contrast:
             require_known(key, policy, policies)
+    if primary and primary not in analysis["contrasts"]:
+        pair = f"[{', '.join(primary)}]"
+        raise StudyError(
+            f"config: analysis.primary is {pair}, which is none of analysis.contrasts. Add {pair} there, or set primary to null."
+        )
 
 
 def check_reproduction(config: dict) -> None:

@@ -55,6 +55,14 @@ def ancestors(name: str, policies: dict, section: str = "policies") -> list[str]
     return lineage
 
 
+def uncompared(config: dict) -> list[str]:
+    """The policies of which no contrast says anything, in their order. Snapshots count as compared: they stand along their training."""
+    if config["analysis"]["all_pairs"]:
+        return []
+    named = {policy for contrast in config["analysis"]["contrasts"] for policy in contrast}
+    return [policy for policy in policy_order(config) if policy not in named and policy not in config.get("snapshots", {})]
+
+
 def policy_order(config: dict) -> list[str]:
     """Policies by depth in the graph, then by trainer (SFT, DPO, KTO), then by name, and behind them those of `responses` alone.
 
