@@ -15,6 +15,7 @@ from hh_align.core.errors import StudyError
 from hh_align.tools import verdict
 from hh_align.tools.rated import files_in, read_rated
 from hh_align.tools.verdict_settings import read_settings
+from hh_align.tools.verdict_study import study_of
 
 AXES = ("harmlessness", "helpfulness")
 
@@ -61,7 +62,7 @@ def line(number, row, metric=True, **changes):
 
 
 def lm_log(path, lines):
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(map(json.dumps, lines)))
     return path
 
@@ -146,6 +147,23 @@ def test_the_settings_of_the_documentation_are_settings(tmp_path):
     for block in blocks:
         (tmp_path / "settings.yaml").write_text(block)
         assert {"score", "only", "axes"} <= set(read_settings(tmp_path / "settings.yaml"))
+
+
+def test_the_worked_example_of_a_log_is_a_verdict(tmp_path):
+    block = re.search(
+        r'^```yaml title="settings.yaml"\n(.*?)^```$', (REPOSITORY / "docs/examples.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    (tmp_path / "settings.yaml").write_text(block[1])
+    for policy in ("base", "tuned"):
+        rows = lines(policy)
+        for axis, task in zip(AXES, ("refuse_harm", "answer_questions"), strict=True):
+            own = [row | {"doc": {"question": row["doc"]["prompt"]}} for row in rows if row["doc"]["axis"] == axis]
+            lm_log(tmp_path / "out" / policy / f"samples_{task}_2026-01-31T10-00-00.000000.jsonl", own)
+    settings = read_settings(tmp_path / "settings.yaml")
+    frame = read_rated(files_in([tmp_path / "out"]), settings)
+    assert frame.groupby(["policy", "axis"]).size().to_dict() == {(policy, axis): 4 for policy in ("base", "tuned") for axis in AXES}
+    config = study_of(frame, settings, tmp_path / "out", yaml.safe_load((REPOSITORY / "config/config.yaml").read_text()))
+    assert config["contrasts"] == [["tuned", "base"]] and config["judges"]["graded"]["harmless_min"] == 0.5
 
 
 def test_several_scores_may_be_judges(tmp_path):
