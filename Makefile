@@ -117,7 +117,7 @@ clean-state: $(STAMP)
 # the pages under docs/, into site/
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
-	@echo "The pages: site/index.html (searching them needs a server: $(VENV)/bin/mkdocs serve)"
+	@echo "The pages: site/index.html, to be opened from disk"
 
 reproduce: $(STAMP)
 	$(VENV)/bin/python -m pytest tests/workflow/test_demo_truth.py -k same_bytes

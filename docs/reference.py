@@ -1,6 +1,8 @@
-"""What the pages take from the code: config keys from the schema, columns from the Arrow schemas. A hook of mkdocs.
+"""What the pages take from the code: config keys from the schema, columns from the Arrow schemas. A hook of mkdocs; by hand
 
-A line `::: config` becomes the reference of all keys, a line `::: columns script.SCHEMA` the table of that schema's columns.
+python docs/reference.py
+
+writes the same parts into the files under docs/, so that they can be read where nothing is built. A test holds them equal.
 """
 
 import ast
@@ -17,6 +19,7 @@ from mkdocs.exceptions import PluginError
 REPOSITORY = Path(__file__).resolve().parent.parent
 SCRIPTS = REPOSITORY / "workflow/scripts"
 TYPES = {"object": "mapping", "string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
+PART = re.compile(r"^(?:<!-- ::: (config|columns \S+) -->\n.*?\n<!-- ::: -->|::: (config|columns \S+))$", re.MULTILINE | re.DOTALL)
 LIMITS = {
     "minimum": "at least {}",
     "exclusiveMinimum": "more than {}",
@@ -172,16 +175,33 @@ def column_table(name: str, schema: pa.Schema, meanings: dict) -> str:
     return table(["column", "type", "meaning"], [[code(field.name), code(str(field.type)), prose(known[field.name])] for field in schema])
 
 
-def on_page_markdown(markdown: str, **_: object) -> str:
-    """Put the generated parts in the places of their lines. Raises PluginError for a schema that no script has."""
-    if "\n::: config\n" in markdown:
-        schema = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())
-        markdown = markdown.replace("\n::: config\n", f"\n{config_reference(schema)}\n")
-    names = re.findall(r"^::: columns (\S+)$", markdown, re.MULTILINE)
+def filled(markdown: str) -> str:
+    """A page with its generated parts anew: each stands between its mark, `<!-- ::: config -->` or `<!-- ::: columns script.SCHEMA -->`, and
+    `<!-- ::: -->`; a line `::: config` or `::: columns script.SCHEMA` is such a part that is still to be made.
+
+    Raises PluginError for a schema that is on the page or in a script, but not in both.
+    """
+    asked = {mark or line for mark, line in PART.findall(markdown)}
+    parts = {}
+    if "config" in asked:
+        parts["config"] = config_reference(yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text()))
+    names = {part.removeprefix("columns ") for part in asked - {"config"}}
     if names:
         schemas, meanings = arrow_schemas(), yaml.safe_load((REPOSITORY / "docs/columns.yaml").read_text())
-        if wrong := sorted(set(names) ^ set(schemas)):
+        if wrong := sorted(names ^ set(schemas)):
             raise PluginError(f"a schema that is on the page or in a script, but not in both: {', '.join(wrong)}")
-        for name in names:
-            markdown = markdown.replace(f"::: columns {name}\n", column_table(name, schemas[name], meanings) + "\n")
-    return markdown
+        parts |= {f"columns {name}": column_table(name, schemas[name], meanings) for name in names}
+    return PART.sub(lambda found: f"<!-- ::: {(asked := found[1] or found[2])} -->\n\n{parts[asked]}\n<!-- ::: -->", markdown)
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """What mkdocs reads: the page as it should be, also where its file is older than the code."""
+    return filled(markdown)
+
+
+if __name__ == "__main__":
+    for path in sorted((REPOSITORY / "docs").glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        if (page := filled(text)) != text:
+            path.write_text(page, encoding="utf-8")
+            print(path.relative_to(REPOSITORY))
