@@ -7,7 +7,7 @@ import pytest
 
 from hh_align.core.progress import Progress
 from hh_align.tools import console
-from hh_align.tools.console import Board, Step, cause, told
+from hh_align.tools.console import NOISE, Board, Step, cause, own_message, told
 
 
 class Terminal(io.StringIO):
@@ -120,3 +120,32 @@ def test_a_failure_ends_with_its_cause_its_log_and_what_to_do(tmp_path, clock):
         "1 of 3 steps are done and stay. The same command goes on from here.",
     ]
     assert shown.failure([]).splitlines()[0] == "demo was stopped."
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            'WorkflowError in file "/x/config.smk", line 14:\nconfig: no key a.\n  File "/x/config.smk", line 14, in <module>',
+            "config: no key a.",
+        ),
+        ('WorkflowError in rule other in file "/x/tools.smk", line 3:\nno study\n  File "/x/tools.smk", line 14, in f', "no study"),
+        (
+            'InputFunctionException in rule other in file "/x/tools.smk", line 28:\nError:\n  WorkflowError:\n    of study b. Add c\nWildcards:\n  path=x\nTraceback:\n  File "y"',
+            "of study b. Add c",
+        ),
+        ("WorkflowError:\nAt least one job did not complete successfully.", None),
+        ('NameError in file "/x/config.smk", line 14:\nname x is not defined', None),
+    ],
+)
+def test_a_message_of_the_rules_is_shown_alone(text, said):
+    assert own_message(text) == said
+
+
+def test_what_snakemake_says_to_the_user_is_no_noise():
+    kept = [
+        "Nothing to be done (all requested files are present and up to date).",
+        "Unlocked working directory.",
+        "MissingOutputException in rule x",
+    ]
+    assert [text for text in kept if NOISE.match(text)] == [] and NOISE.match("Select jobs to execute...")

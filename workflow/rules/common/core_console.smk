@@ -4,22 +4,14 @@
 import logging
 import threading
 
-from hh_align.tools.console import Board, Step, watch
+from hh_align.tools.console import NOISE, Board, Step, own_message, watch
 from hh_align.tools.expected import seconds_before
 from snakemake.logging import DefaultFormatter
 from snakemake_interface_executor_plugins.settings import ExecMode as Mode
 from snakemake_interface_logger_plugins.common import LogEvent
 
 SHOWN_BY_US = {event for event in LogEvent if event not in (LogEvent.ERROR, LogEvent.DEBUG_DAG)}
-NOISE = re.compile(
-    "Using shell|Config file .* is extended|Assuming unrestricted|Conda environments: ignored|Group jobs: inactive|Select jobs|Complete log"
-    "|Elapsed time|Shutting down|Removing output files of failed job|Exiting because a job execution failed|RuleException:\nCalledProcessError"
-)
 FAILED = "At least one job did not complete successfully."
-OF_OURS = [
-    re.compile(r'WorkflowError in (?:rule .*?in )?file ".*?", line \d+:\n(.*?)(?:\n  File ".*", line \d+, in .*)*', re.DOTALL),
-    re.compile(r"InputFunctionException in rule .*?\n  WorkflowError:\n    (.*?)\nWildcards:.*", re.DOTALL),
-]
 
 
 class Console(logging.Handler):
@@ -37,8 +29,8 @@ class Console(logging.Handler):
             return self.board.say(self.said)
         if not self.whole and (event in SHOWN_BY_US or NOISE.match(text)):
             return
-        if match := next(filter(None, (pattern.fullmatch(text) for pattern in OF_OURS)), None):
-            record = logging.makeLogRecord({**record.__dict__, "msg": f"error: {match[1]}"})
+        if message := own_message(text):
+            record = logging.makeLogRecord({**record.__dict__, "msg": f"error: {message}"})
         if self.board is None:
             self.usual.handle(record)
         else:

@@ -15,6 +15,16 @@ from hh_align.tools.expected import Expectation, Task, rule_of, time_left
 
 PROGRESS = re.compile(r"(.+) ([\d,]+/[\d,]+), [\d,.]+/s(?:, [\d,]+ tokens/s)?, (\d+):(\d\d):(\d\d) left(?:, (.*))?")
 """A line of core.progress: unit, done/total, what is left, note."""
+NOISE = re.compile(
+    "Using shell|Config file .* is extended|Assuming unrestricted|Conda environments: ignored|Group jobs: inactive|Select jobs|Complete log"
+    "|Elapsed time|Shutting down|Removing output files of failed job|Exiting because a job execution failed|RuleException:\nCalledProcessError"
+)
+"""How messages of Snakemake begin that say nothing to who runs a study."""
+OF_OURS = [
+    re.compile(r'WorkflowError in (?:rule .*?in )?file ".*?", line \d+:\n(.*?)(?:\n  File ".*", line \d+, in .*)*', re.DOTALL),
+    re.compile(r"InputFunctionException in rule .*?\n  WorkflowError:\n    (.*?)\nWildcards:.*", re.DOTALL),
+]
+"""How Snakemake shows an error that the rules raise: our message in the middle."""
 TAIL = 8192
 """Bytes of a log that are read from its end."""
 SHOWN = 3
@@ -55,6 +65,11 @@ def told(line: str) -> tuple[str, float | None]:
     unit, count, hours, minutes, seconds, note = match.groups()
     left = 3600 * int(hours) + 60 * int(minutes) + int(seconds)
     return ", ".join(part for part in (f"{unit} {count}", f"{clock(left)} left", note) if part), float(left)
+
+
+def own_message(text: str) -> str | None:
+    """Our message in what Snakemake prints of an error that the rules raise; None for any other text."""
+    return next((match[1] for pattern in OF_OURS if (match := pattern.fullmatch(text))), None)
 
 
 def cause(log: Path) -> list[str]:
