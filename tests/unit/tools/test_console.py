@@ -42,7 +42,8 @@ def test_a_progress_line_of_a_step_is_read(capsys):
     printed = capsys.readouterr().out.splitlines()
     assert told("step 119/3,750, 1.5/s, 900 tokens/s, 00:40:21 left, loss 2.3100") == ("step 119/3,750, 00:40:21 left, loss 2.3100", 2421.0)
     assert told(printed[-1]) == ("prompt 1/1, 00:00:00 left", 0.0)
-    assert told("reading") == ("reading", None)
+    assert told("reading 40 of 200 pairs") == ("", None)
+    assert told("    model.safetensors: 1.2 MB of 1.7 GB") == ("model.safetensors: 1.2 MB of 1.7 GB", None)
 
 
 def test_a_file_gets_few_lines_and_no_control_character(tmp_path, clock):

@@ -15,6 +15,8 @@ from hh_align.tools.expected import Expectation, Task, rule_of, time_left
 
 PROGRESS = re.compile(r"(.+) ([\d,]+/[\d,]+), [\d,.]+/s(?:, [\d,]+ tokens/s)?, (\d+):(\d\d):(\d\d) left(?:, (.*))?")
 """A line of core.progress: unit, done/total, what is left, note."""
+DOWNLOAD = re.compile(r"    .+: [\d.]+ \w+ of [\d.]+ \w+")
+"""A line of data.hub while a file comes."""
 NOISE = re.compile(
     "Using shell|Config file .* is extended|Assuming unrestricted|Conda environments: ignored|Group jobs: inactive|Select jobs|Complete log"
     "|Elapsed time|Shutting down|Removing output files of failed job|Exiting because a job execution failed|RuleException:\nCalledProcessError"
@@ -32,9 +34,8 @@ SHOWN = 3
 RECKONED = 10.0
 """Seconds between two estimates."""
 SHORTEST, LONGEST, SHARE = 10.0, 300.0, 0.05
-"""Of the lines in a file: seconds between two at least and at most and, between these, the share of the whole run."""
-NOTABLE = 0.02
-"""Share of the whole run from which a step is named when it is done, if it took SHORTEST seconds too."""
+"""Of the lines in a file: seconds between two at least and at most and, between these, the share of the whole run. A step that took so long
+is named when it is done."""
 
 
 class Step(NamedTuple):
@@ -59,9 +60,9 @@ def last_lines(log: Path, since: float = 0.0) -> list[str]:
 
 
 def told(line: str) -> tuple[str, float | None]:
-    """What a step's last line says in short, and the seconds that are left by it where it is one of progress."""
+    """What a step's last line says of its progress, in short, and the seconds that are left by it; a download says how much is there."""
     if not (match := PROGRESS.fullmatch(line)):
-        return line.strip(), None
+        return line.strip() if DOWNLOAD.fullmatch(line) else "", None
     unit, count, hours, minutes, seconds, note = match.groups()
     left = 3600 * int(hours) + 60 * int(minutes) + int(seconds)
     return ", ".join(part for part in (f"{unit} {count}", f"{clock(left)} left", note) if part), float(left)
@@ -135,7 +136,7 @@ class Board:
                 self.left, self.reckoned = self.reckon(done, lefts), now
             if self.live:
                 self.draw(now)
-            elif now - self.shown >= min(LONGEST, max(SHORTEST, SHARE * self.whole(now))):
+            elif now - self.shown >= self.interval(now):
                 self.say("; ".join(self.lines(now)))
                 self.shown = now
 
@@ -143,12 +144,15 @@ class Board:
         """Seconds that the run is expected to take, from its start to its end."""
         return now - self.began + self.remaining(now)
 
+    def interval(self, now: float) -> float:
+        return min(LONGEST, max(SHORTEST, SHARE * self.whole(now)))
+
     def remaining(self, now: float) -> float:
         return max(1.0, self.left - (now - self.reckoned))
 
     def finish(self, name: str, seconds: float) -> None:
         self.expectation.saw(name, seconds)
-        if seconds >= max(SHORTEST, NOTABLE * self.whole(time.monotonic())):
+        if seconds >= self.interval(time.monotonic()):
             self.say(f"  {clock(seconds)}  {name}")
 
     def read(self, now: float) -> dict[str, float]:

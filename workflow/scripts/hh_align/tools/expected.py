@@ -5,6 +5,7 @@ import heapq
 from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import geometric_mean
 from typing import NamedTuple
 
 ON_TWO_CORES = {
@@ -23,6 +24,8 @@ ON_TWO_CORES = {
 """Rule -> seconds of one of its steps in the demo, where its length depends on models and rows."""
 OTHER = 2.0
 """Seconds of any other rule's step: reading, analysing, drawing."""
+SHORTEST = 0.1
+"""Seconds that a step is taken to last at least."""
 
 
 class Task(NamedTuple):
@@ -55,8 +58,7 @@ class Expectation:
     """What each step takes, corrected by those that have run.
 
     A step is expected to take what it took before, else as long as others of its rule took before, else as long as in the demo. Steps of
-    this run scale that: those of the same rule or, where there are none and nothing was measured before, all whose length depends on
-    models and rows.
+    this run scale that: those of the same rule or, where there are none and nothing was measured before, those of the other rules.
     """
 
     def __init__(self, before: Mapping[str, float]) -> None:
@@ -76,13 +78,14 @@ class Expectation:
         self.seen[name] = seconds
 
     def factors(self) -> dict[str, float]:
-        """Rule -> how much longer its steps take than was expected; "" for all whose length depends on models and rows."""
+        """Rule -> how much longer its steps take than was expected; "" for a rule whose steps depend on models and rows and that has not run:
+        the geometric mean of what those have that have run, and of 1."""
         sums = defaultdict(lambda: [0.0, 0.0])
         for name, seconds in self.seen.items():
-            for key in (rule_of(name), "") if rule_of(name) in ON_TWO_CORES else (rule_of(name),):
-                sums[key][0] += seconds
-                sums[key][1] += self.first(name)
-        return {key: taken / expected for key, (taken, expected) in sums.items()}
+            sums[rule_of(name)][0] += max(seconds, SHORTEST)
+            sums[rule_of(name)][1] += self.first(name)
+        factors = {rule: taken / expected for rule, (taken, expected) in sums.items()}
+        return {"": geometric_mean([1.0, *(factor for rule, factor in factors.items() if rule in ON_TWO_CORES)]), **factors}
 
     def of(self, names: Iterable[str]) -> dict[str, float]:
         """Name -> expected seconds, from its start to its end."""
@@ -91,7 +94,7 @@ class Expectation:
         for name in names:
             rule = rule_of(name)
             unknown = rule in ON_TWO_CORES and rule not in self.of_rule
-            expected[name] = self.first(name) * factors.get(rule, factors.get("", 1.0) if unknown else 1.0)
+            expected[name] = self.first(name) * factors.get(rule, factors[""] if unknown else 1.0)
         return expected
 
 
