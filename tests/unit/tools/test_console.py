@@ -118,7 +118,7 @@ def test_a_failure_ends_with_its_cause_its_log_and_what_to_do(tmp_path, clock):
         "train_sft/sft has failed:",
         "error: out of memory: set micro_batch to 2.",
         f"Its log: {path}",
-        "1 of 3 steps are done and stay. The same command goes on from here.",
+        "Done, and kept: 1 of 3 steps. The same command goes on from here.",
     ]
     assert shown.failure([]).splitlines()[0] == "demo was stopped."
 

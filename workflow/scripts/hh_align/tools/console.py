@@ -213,7 +213,7 @@ class Board:
             log = self.steps[name].log
             texts += [f"{name} has failed:", *cause(log), f"Its log: {log}"]
         head = [] if texts else [f"{self.study} was stopped."]
-        stay = f"{len(self.done):,} of {counted(len(self.steps))} are done and stay. The same command goes on from here."
+        stay = f"Done, and kept: {len(self.done):,} of {counted(len(self.steps))}. The same command goes on from here."
         return "\n".join([*head, *texts, stay])
 
 
