@@ -10,9 +10,9 @@ from hh_align.core.errors import StudyError
 @pytest.mark.parametrize(
     ("name", "allowed", "said"),
     [
-        ("methdos", ["methods", "models"], "Allowed: methods, models. Did you mean methods?"),
-        ("lr", ["learning_rate"], "Allowed: learning_rate."),
-        ("x", [], "Allowed: nothing is defined there."),
+        ("methdos", ["methods", "models"], "methods, models. Did you mean methods?"),
+        ("lr", ["learning_rate"], "learning_rate."),
+        ("x", [], "nothing is defined there."),
     ],
 )
 def test_the_nearest_name_is_offered(name, allowed, said):

@@ -14,7 +14,7 @@ JUDGES_WITH_WEIGHTS = ("hub", "local", *JUDGES_MADE_HERE)
 def require_known(key: str, name: str | None, allowed: Collection[str]) -> None:
     """Raise StudyError where the config refers, at `key`, to a name that is not among those allowed; None refers to nothing."""
     if name is not None and name not in allowed:
-        raise StudyError(f"config: {key} is {name}, which does not exist. {choices(name, allowed)}")
+        raise StudyError(f"config: {key} is {name}, which does not exist. Allowed: {choices(name, allowed)}")
 
 
 def require_reply_room(key: str, settings: dict) -> None:
@@ -41,7 +41,7 @@ def ancestors(name: str, policies: dict, section: str = "policies") -> list[str]
             )
         if policy not in policies:
             raise StudyError(
-                f"config: policies.{lineage[-1] if lineage else name}.parent is {policy}, which does not exist. {choices(policy, policies)}"
+                f"config: policies.{lineage[-1] if lineage else name}.parent is {policy}, which does not exist. Allowed: {choices(policy, policies)}"
             )
         lineage.append(policy)
     return lineage

@@ -5,6 +5,6 @@ from collections.abc import Collection
 
 
 def choices(name: str, allowed: Collection[str], nothing: str = "nothing is defined there") -> str:
-    """The end of a message about an unknown name: all that are allowed and, last, the one that is nearest in spelling."""
+    """The end of a message about an unknown name, behind `Allowed:`: all that are and, last, the one that is nearest in spelling."""
     near = difflib.get_close_matches(name, allowed, n=1)
-    return f"Allowed: {', '.join(sorted(allowed)) or nothing}." + "".join(f" Did you mean {other}?" for other in near)
+    return f"{', '.join(sorted(allowed)) or nothing}." + "".join(f" Did you mean {other}?" for other in near)

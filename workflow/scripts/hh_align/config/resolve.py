@@ -150,7 +150,7 @@ def explain(error: ValidationError, whole: str = "the config") -> str:
                 f"{where} has {unknown[0]}, which belongs to source: {' or '.join(others)}, but {own}. Write source: {others[-1]} beside it, or "
                 f"take {unknown[0]} out."
             )
-        return f"{where} has no key {', '.join(unknown)}. {choices(unknown[0], known)}"
+        return f"{where} has no key {', '.join(unknown)}. Allowed: {choices(unknown[0], known)}"
     if error.validator == "required":
         return f"{where} lacks the key {', '.join(sorted(set(allowed) - set(value)))}."
     if error.validator == "anyOf":
