@@ -102,4 +102,4 @@ def end_console(failed=False):
         return CONSOLE.board.succeed()
     CONSOLE.board.end()
     names = [name_of(each) for job in workflow.scheduler.failed for each in (job if job.is_group() else [job])]
-    CONSOLE.said = CONSOLE.board.failure(filter(None, names))
+    CONSOLE.said = CONSOLE.board.failure(CONSOLE.board.steps.keys() & names)
