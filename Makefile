@@ -10,6 +10,8 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)/workflow/scripts
 export GOMP_SPINCOUNT ?= 10000
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+# of what pip prints: files of 10 MB or more, and that it unpacks
+LARGE := awk "/(Downloading|Using cached) .*[(]([0-9][0-9]+[.0-9]* MB|[.0-9]+ GB)[)]/ {print; fflush()} /^Installing collected/ {print \"  unpacking …\"; fflush()}"
 
 .PHONY: help env demo check study published test test-long test-slurm slurm test-s3 s3 fetch lint format lock verify compare resume clean-state reproduce faults docs verdict annotate tune check-gpu bench-training bench-training-gpu bench-evaluation bench-analysis
 
@@ -37,8 +39,10 @@ help:
 env: $(STAMP)
 $(STAMP): requirements.lock
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --no-deps -r requirements.lock
-	$(PIP) install --quiet -r requirements.in -c requirements.lock
+	@echo "Installing the $$(grep -c == requirements.lock) packages of requirements.lock into $(VENV), in 2 to 10 minutes. The large ones, as they come:"
+	@bash -o pipefail -c '$(PIP) install --no-deps -r requirements.lock | $(LARGE)'
+	@echo "What torch needs on this machine, where it is built for a GPU some 3 GB:"
+	@bash -o pipefail -c '$(PIP) install -r requirements.in -c requirements.lock | $(LARGE)'
 	$(PIP) check
 	touch $@
 

@@ -55,7 +55,15 @@ def small_study(folder: Path) -> StudyFolder:
 
 def by_slurm(study: StudyFolder, *arguments: str) -> subprocess.Popen:
     """Snakemake with the Slurm profile; what it prints goes to slurm.log."""
-    command = [str(Path(sys.executable).parent / "snakemake"), "--workflow-profile", "profiles/slurm", *SOON, *arguments, *study.options]
+    command = [
+        str(Path(sys.executable).parent / "snakemake"),
+        "--printshellcmds",
+        "--workflow-profile",
+        "profiles/slurm",
+        *SOON,
+        *arguments,
+        *study.options,
+    ]
     with open(study.path / "slurm.log", "w") as log:
         return subprocess.Popen(command, cwd=study.path, stdout=log, stderr=log)
 

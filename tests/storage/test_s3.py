@@ -166,6 +166,6 @@ def test_the_whole_study_in_a_bucket_is_the_local_one(bucket, environment, tmp_p
     responses = "results/small/responses/sft/seed-42.parquet"
     bucket.Object(f"hh-align/{responses}").delete()
     shutil.rmtree(study.path / "results/small/state", ignore_errors=True)
-    printed = study.succeed(*PROFILE, responses, **environment)
+    printed = study.succeed(*PROFILE, "--printshellcmds", responses, **environment)
     assert "rule generate_responses" in printed and "rule train_sft" not in printed
     assert stored(bucket)[responses] == local(plain)[responses]

@@ -45,8 +45,8 @@ def demo(tmp_path_factory):
 def test_the_demo_ends_with_its_table(demo):
     results = demo.path / "results/demo"
     table = (results / "report/summary.txt").read_text()
-    ending, _, logs = demo.printed.rpartition("Complete log(s):")
-    assert ending.endswith("steps (100%) done\n" + table) and len(logs.splitlines()) < 4
+    ending = re.search(r"^demo: \d+ steps done in [\d:]+\.\n", demo.printed, re.MULTILINE)
+    assert demo.printed[ending.end() :] == table
     assert demo.printed.count(table.splitlines()[0]) == 1  # and nowhere before
     assert "say nothing about OPT-350M" in table
     named = re.match(r"The report: (\S+);", table.splitlines()[-1])[1]
@@ -57,6 +57,13 @@ def test_the_demo_ends_with_its_table(demo):
     for policy in ("sft_dpo", "sft_dpo_coin"):
         log = pq.read_table(results / f"policies/{policy}/seed-42/train_log.parquet").to_pylist()
         assert abs(log[0]["loss"] - 0.693147) < 1e-4
+
+
+def test_a_run_prints_few_lines_which_name_its_steps(demo):
+    assert re.search(r"^demo: \d+ % of the time, \d+ of \d+ steps, [\d:]+ gone, about [\d:]+ left; \w+", demo.printed, re.MULTILINE)
+    lines = demo.printed.partition(" steps done in ")[0].splitlines()
+    assert len(lines) < 80 and "".join(lines).isprintable()
+    assert not [line for line in lines if re.match(r"(local)?rule |Shell command|fit for SFT", line)]
 
 
 def test_the_report_says_what_the_artifacts_say(demo):
@@ -93,7 +100,7 @@ def test_the_tables_have_their_columns(demo):
 
 def test_who_asks_for_one_artifact_is_shown_no_table(demo):
     printed = demo.succeed("--force", "results/demo/analysis/power.parquet")
-    assert "1 of 1 steps" in printed and "The report:" not in printed
+    assert "demo: 1 step done in" in printed and "The report:" not in printed
 
 
 def test_after_a_failure_a_partial_report_names_what_is_missing(demo):
@@ -106,6 +113,9 @@ def test_after_a_failure_a_partial_report_names_what_is_missing(demo):
     done = demo.run("--keep-going")
     partial = report / "partial.html"
     assert done.returncode != 0 and "analysis/power.parquet" in partial.read_text()
+    assert "compute_power has failed:\nerror: no power\nIts log: results/demo/logs/compute_power.log\n" in "\n".join(
+        done.stdout.splitlines()[-4:]
+    )
     assert untrue(partial) == [] and (report / "index.html").read_bytes() == before
     demo.edit(script, "    raise OSError('no power')\n", "")
     demo.succeed()

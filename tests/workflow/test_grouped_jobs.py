@@ -61,7 +61,7 @@ def test_what_a_job_reads_of_another_of_its_group_has_not_changed_meanwhile(grou
     study, options = grouped
     target = "results/paper/report/drift.csv"
     assert {"summarize_drift", "export_csv drift"} <= study.planned(target)
-    printed = study.succeed(*options, "--", target, **(os.environ | {"PYTHONPATH": str(study.path / "plugins")}))
+    printed = study.succeed(*options, "--printshellcmds", "--", target, **(os.environ | {"PYTHONPATH": str(study.path / "plugins")}))
     assert "Group job one" in printed and "has changed while" not in printed
     assert (study.path / target).read_text() == "made"
     receipt = json.loads((study.path / "results/paper/receipts/report/drift.csv.json").read_text())

@@ -80,7 +80,7 @@ def analyse_own_responses(tmp_path, server):
         for name, text in texts.items()
     ]
     (tmp_path / "api.json").write_text(json.dumps(said))
-    printed = folder.succeed()
+    printed = folder.succeed("--printshellcmds")
     assert not [line for line in printed.splitlines() if "rule train_sft" in line or "generate_responses" in line]
     results = tmp_path / "results/demo"
     rows = pq.read_table(results / "responses/api/seed-0.parquet").to_pylist()

@@ -118,6 +118,6 @@ def test_a_training_of_two_processes_starts_two_on_two_gpus(tmp_path):
     manifest = "results/paper/policies/sft/seed-42/manifest.json"
     (folder.path / manifest).unlink()
     away = os.environ | {"CUDA_VISIBLE_DEVICES": "4,5,6,7", "TMPDIR": str(tmp_path)}
-    printed = folder.succeed("--resources", "gpu=4", "--", manifest, **away)
+    printed = folder.succeed("--printshellcmds", "--resources", "gpu=4", "--", manifest, **away)
     assert set(re.findall(r"process \d of .*", printed)) == {"process 0 of 2 on 4,5", "process 1 of 2 on 4,5"}
     assert len(list(tmp_path.glob("hh-align-gpus-*/*"))) == 2

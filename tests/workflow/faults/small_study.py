@@ -49,7 +49,8 @@ class Study:
         """`make resume`, or another command, in a process group of its own."""
         with open(self.log, "ab") as log:
             words = command or ("make", "resume", "STUDY=small", "CORES=2")
-            return subprocess.Popen(words, cwd=self.folder, stdout=log, stderr=log, start_new_session=True)
+            whole = os.environ | {"OPTIONS": "--printshellcmds"}  # Snakemake's own blocks, and all that steps print
+            return subprocess.Popen(words, cwd=self.folder, env=whole, stdout=log, stderr=log, start_new_session=True)
 
     def said(self, since: int) -> str:
         """What the runs have printed from this byte on."""

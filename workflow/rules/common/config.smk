@@ -18,7 +18,8 @@ for key in set(config) - set(resolved):
 STUDY = f"results/{config['study']}"
 HUB = "results/hub"
 # what a step may move aside where it is damaged: the next run makes it again
-shell.prefix(f"{PREFIX}export {BUILDS}={STUDY}:{HUB}; ")
+TRACKED = "" if config["tracking"] == "none" else f"{config['tracking']}:{STUDY}/tracking"
+shell.prefix(f"{PREFIX}export {BUILDS}={STUDY}:{HUB} {TRACKING}={TRACKED}; ")
 JUDGES = config["judges"]
 PAIRWISE = config.get("pairwise", {})  # judges that say which of two responses is better; those of JUDGES give each a reward
 IMPORTED_RESPONSES = config.get("responses", {})

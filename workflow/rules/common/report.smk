@@ -19,7 +19,7 @@ def report_config(wildcards=None):
     used = {policy.get("method") for policy in config["policies"].values()}
     methods = {name: method for name, method in config["methods"].items() if name in used}
     return as_json(
-        study={**{key: value for key, value in config.items() if key not in ("compute", "export")}, "methods": methods},
+        study={**{key: value for key, value in config.items() if key not in ("compute", "export", "tracking")}, "methods": methods},
         order=POLICIES,
         tables=analysis_tables(),
         figures=figure_names(),

@@ -27,6 +27,15 @@ def begin_run():
         print(said, file=sys.stderr, flush=True)
 
 
+def check_tracking():
+    """Raises WorkflowError where trainings are to be shown by what is not installed."""
+    if TRACKED and any("train" in job.rule.name for job in workflow.dag.needrun_jobs()):
+        try:
+            require_package(config["tracking"])
+        except StudyError as error:
+            raise WorkflowError(str(error)) from None
+
+
 def check_cluster():
     """Raises WorkflowError where jobs are to go to Slurm and it is not there, has no partition of that name, or would be asked for no GPU of some model."""
     if workflow.executor_plugin.name != "slurm":

@@ -2,7 +2,7 @@
 
 import re
 
-from hh_align.config.graph import did_you_mean
+from hh_align.config.meant import did_you_mean
 from hh_align.core.errors import StudyError
 
 NAME = r"[^/]+"

@@ -1,8 +1,8 @@
 """The names of a config: what refers to what, and the policies in the order of their graph."""
 
 from collections.abc import Collection
-from difflib import get_close_matches
 
+from hh_align.config.meant import choices
 from hh_align.core.errors import StudyError
 
 TRAINERS = ("sft", "dpo", "kto")
@@ -14,15 +14,7 @@ JUDGES_WITH_WEIGHTS = ("hub", "local", *JUDGES_MADE_HERE)
 def require_known(key: str, name: str | None, allowed: Collection[str]) -> None:
     """Raise StudyError where the config refers, at `key`, to a name that is not among those allowed; None refers to nothing."""
     if name is not None and name not in allowed:
-        raise StudyError(
-            f"config: {key} is {name}, which does not exist. Allowed: {', '.join(sorted(allowed)) or 'nothing is defined there'}.{did_you_mean(name, allowed)}"
-        )
-
-
-def did_you_mean(name: str, allowed: Collection[str]) -> str:
-    """A sentence that asks whether the name closest to a wrong one is meant; empty where none is close."""
-    close = get_close_matches(str(name), allowed, 1)
-    return f" Did you mean {close[0]}?" if close else ""
+        raise StudyError(f"config: {key} is {name}, which does not exist. Allowed: {choices(name, allowed)}")
 
 
 def require_reply_room(key: str, settings: dict) -> None:
@@ -49,7 +41,7 @@ def ancestors(name: str, policies: dict, section: str = "policies") -> list[str]
             )
         if policy not in policies:
             raise StudyError(
-                f"config: policies.{lineage[-1] if lineage else name}.parent is {policy}, which does not exist. Allowed: {', '.join(sorted(policies))}.{did_you_mean(policy, policies)}"
+                f"config: policies.{lineage[-1] if lineage else name}.parent is {policy}, which does not exist. Allowed: {choices(policy, policies)}"
             )
         lineage.append(policy)
     return lineage

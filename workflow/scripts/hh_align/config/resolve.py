@@ -15,6 +15,7 @@ from hh_align.config.check_judges import take_pairwise
 from hh_align.config.check_weights import write_parents
 from hh_align.config.checks import check_references
 from hh_align.config.layers import leave_behind, sources_with
+from hh_align.config.meant import choices
 from hh_align.config.short_forms import write_controls, write_likes, write_snapshots, write_sweeps
 from hh_align.config.suites import write_suites
 from hh_align.core.errors import StudyError
@@ -150,7 +151,7 @@ def explain(error: ValidationError, whole: str = "the config") -> str:
                 f"{where} has {unknown[0]}, which belongs to source: {' or '.join(others)}, but {own}. Write source: {others[-1]} beside it, or "
                 f"take {unknown[0]} out."
             )
-        return f"{where} has no key {', '.join(unknown)}. Allowed: {', '.join(known)}."
+        return f"{where} has no key {', '.join(unknown)}. Allowed: {choices(unknown[0], known)}"
     if error.validator == "required":
         return f"{where} lacks the key {', '.join(sorted(set(allowed) - set(value)))}."
     if error.validator == "anyOf":

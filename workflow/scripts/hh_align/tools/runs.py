@@ -18,7 +18,7 @@ from hh_align.core.state import read_json
 RECORD = "run.json"
 REPLACE, YES = "HH_ALIGN_REPLACE", "yes"
 """Set by who means to run another config into a study's folder."""
-MACHINE = ("compute", "export")
+MACHINE = ("compute", "export", "tracking")
 """Sections of the config that change no result."""
 SHOWN = 6
 PATTERNS = ("**/*.parquet", "**/manifest.json")

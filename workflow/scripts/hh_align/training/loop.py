@@ -24,6 +24,7 @@ from hh_align.models.folders import writing
 from hh_align.models.precision import is_emulated
 from hh_align.training.plan import Plan
 from hh_align.training.throughput import matmul_peak
+from hh_align.training.tracking import reporters
 
 # TRL 1.16 still reads the name that transformers 5 renamed
 warnings.filterwarnings("ignore", message=".*gradient_checkpointing` is deprecated", category=FutureWarning)
@@ -125,7 +126,7 @@ def trl_arguments(settings: dict, session: Session, planned: bool = True) -> dic
         "logging_nan_inf_filter": False,
         "save_strategy": "no",
         "save_total_limit": 2,
-        "report_to": "none",
+        **reporters(session.state.folder),
         "disable_tqdm": True,
         "max_length": None,
     }

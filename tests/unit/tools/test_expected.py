@@ -1,0 +1,59 @@
+"""How long a run is expected to take: known answers."""
+
+import pytest
+
+from hh_align.tools.expected import ON_TWO_CORES, OTHER, Expectation, Task, seconds_before, time_left
+
+CORES = {"_cores": 2, "gpu": 1}
+
+
+def task(seconds, *after, cores=1, gpu=0):
+    return Task(seconds, after, (("_cores", cores), ("gpu", gpu)))
+
+
+@pytest.mark.parametrize(
+    ("tasks", "seconds"),
+    [
+        ({}, 0),
+        ({"a": task(5)}, 5),
+        ({"a": task(5), "b": task(4), "c": task(3)}, 7),  # two at once
+        ({"a": task(5), "b": task(4, "a"), "c": task(3)}, 9),  # one after the other
+        ({"a": task(5, gpu=1), "b": task(4, gpu=1), "c": task(3)}, 9),  # one GPU
+        ({"a": task(5, cores=2), "b": task(4, cores=2)}, 9),
+        ({"a": task(5, cores=8), "b": task(4)}, 9),  # more than there is: all
+        ({"a": task(5, "gone"), "b": task(4, "gone")}, 5),  # what it waits for is done
+        ({"b": task(9), "c": task(9), "a": task(5)._replace(running=True)}, 14),  # what is at work goes on
+        ({f"step {i}": task(2) for i in range(101)}, 102),
+    ],
+)
+def test_the_time_left_of_a_graph(tasks, seconds):
+    assert time_left(tasks, CORES) == seconds
+
+
+def test_without_limits_the_longest_chain_counts():
+    chain = {f"s{i}": task(1, f"s{i - 1}") for i in range(50)}
+    assert time_left(chain | {f"t{i}": task(3) for i in range(50)}, {}) == 50
+
+
+def test_a_step_takes_what_it_took_before_else_what_its_rule_took_else_what_the_demo_takes():
+    expectation = Expectation({"train_sft/sft-seed-1": 100.0, "train_sft/sft-seed-2": 200.0})
+    names = ["train_sft/sft-seed-1", "train_sft/sft-seed-9", "train_dpo/dpo-seed-1", "plot_figures"]
+    assert expectation.of(names) == dict(zip(names, [100.0, 150.0, ON_TWO_CORES["train_dpo"], OTHER], strict=True))
+
+
+def test_steps_of_this_run_scale_what_is_to_come():
+    expectation = Expectation({"score_responses/small/sft": 10.0})
+    expectation.saw("train_sft/sft", 10 * ON_TWO_CORES["train_sft"])
+    now = expectation.of(["train_sft/other", "train_dpo/dpo", "score_responses/small/dpo", "plot_figures"])
+    assert now["train_sft/other"] == 10 * ON_TWO_CORES["train_sft"] and now["train_dpo/dpo"] == pytest.approx(
+        10**0.5 * ON_TWO_CORES["train_dpo"]
+    )
+    assert now["score_responses/small/dpo"] == 10.0 and now["plot_figures"] == OTHER  # measured before; no matter of models
+
+
+def test_benchmarks_are_read_by_name_and_damaged_ones_left_out(tmp_path):
+    (tmp_path / "train_sft").mkdir()
+    (tmp_path / "train_sft/sft-seed-42.tsv").write_text("s\th:m:s\n12.5\t0:00:12\n")
+    for name, text in {"empty": "", "head": "s\th:m:s\n", "words": "s\nNA\n"}.items():
+        (tmp_path / f"{name}.tsv").write_text(text)
+    assert seconds_before(tmp_path) == {"train_sft/sft-seed-42": 12.5} and seconds_before(tmp_path / "none") == {}

@@ -1,0 +1,133 @@
+"""How long the steps of a run are expected to take: what they took before, what others of their rule took in this run, or in the demo."""
+
+import csv
+import heapq
+from collections import defaultdict, deque
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import geometric_mean
+from typing import NamedTuple
+
+ON_TWO_CORES = {
+    "pretrain_base": 174.0,
+    "train_judge": 194.0,
+    "train_sft": 13.0,
+    "train_dpo": 24.0,
+    "train_kto": 24.0,
+    "compute_references": 15.0,
+    "generate_responses": 10.0,
+    "score_responses": 9.0,
+    "score_pairs": 11.0,
+    "measure_drift": 14.0,
+    "ask_endpoint": 20.0,
+}
+"""Rule -> seconds of one of its steps in the demo, where its length depends on models and rows."""
+OTHER = 2.0
+"""Seconds of any other rule's step: reading, analysing, drawing."""
+SHORTEST = 0.1
+"""Seconds that a step is taken to last at least."""
+
+
+class Task(NamedTuple):
+    """A step that is not done yet: seconds that are left of it, the steps that it waits for, what it takes of each resource."""
+
+    seconds: float
+    after: tuple[Hashable, ...] = ()
+    needs: tuple[tuple[str, int], ...] = ()
+    running: bool = False
+
+
+def rule_of(name: str) -> str:
+    """'train_sft/sft-seed-42' -> 'train_sft'."""
+    return name.partition("/")[0]
+
+
+def seconds_before(benchmarks: Path) -> dict[str, float]:
+    """Name -> seconds of each step that has run in a study before, from Snakemake's benchmarks; a file that cannot be read is left out."""
+    found = {}
+    for path in sorted(benchmarks.rglob("*.tsv")):
+        try:
+            with open(path, encoding="utf-8") as file:
+                found[path.relative_to(benchmarks).with_suffix("").as_posix()] = float([*csv.DictReader(file, delimiter="\t")][-1]["s"])
+        except (OSError, ValueError, LookupError, TypeError):
+            pass
+    return found
+
+
+class Expectation:
+    """What each step takes, corrected by those that have run.
+
+    A step is expected to take what it took before, else as long as others of its rule took before, else as long as in the demo. Steps of
+    this run scale that: those of the same rule or, where there are none and nothing was measured before, those of the other rules.
+    """
+
+    def __init__(self, before: Mapping[str, float]) -> None:
+        by_rule = defaultdict(list)
+        for name, seconds in before.items():
+            by_rule[rule_of(name)].append(seconds)
+        self.before, self.of_rule = dict(before), {rule: sum(all_of) / len(all_of) for rule, all_of in by_rule.items()}
+        self.seen: dict[str, float] = {}
+
+    def first(self, name: str) -> float:
+        """Seconds that a step was expected to take before the run."""
+        rule = rule_of(name)
+        return self.before.get(name) or self.of_rule.get(rule) or ON_TWO_CORES.get(rule, OTHER)
+
+    def saw(self, name: str, seconds: float) -> None:
+        """A step of this run has taken so long, or is on the way to."""
+        self.seen[name] = seconds
+
+    def factors(self) -> dict[str, float]:
+        """Rule -> how much longer its steps take than was expected; "" for a rule whose steps depend on models and rows and that has not run:
+        the geometric mean of what those have that have run, and of 1."""
+        sums = defaultdict(lambda: [0.0, 0.0])
+        for name, seconds in self.seen.items():
+            sums[rule_of(name)][0] += max(seconds, SHORTEST)
+            sums[rule_of(name)][1] += self.first(name)
+        factors = {rule: taken / expected for rule, (taken, expected) in sums.items()}
+        return {"": geometric_mean([1.0, *(factor for rule, factor in factors.items() if rule in ON_TWO_CORES)]), **factors}
+
+    def of(self, names: Iterable[str]) -> dict[str, float]:
+        """Name -> expected seconds, from its start to its end."""
+        factors = self.factors()
+        expected = {}
+        for name in names:
+            rule = rule_of(name)
+            unknown = rule in ON_TWO_CORES and rule not in self.of_rule
+            expected[name] = self.first(name) * factors.get(rule, factors[""] if unknown else 1.0)
+        return expected
+
+
+def time_left(tasks: Mapping[Hashable, Task], limits: Mapping[str, int]) -> float:
+    """Seconds until all tasks are done, each started as soon as what it waits for is done and the resources allow.
+
+    limits: how much there is of each resource; one that is not named is not limited. A task that asks for more than there is gets all.
+    """
+    waits = {key: sum(name in tasks for name in task.after) for key, task in tasks.items()}
+    followers, ready, free, running, now = defaultdict(list), defaultdict(deque), dict(limits), [], 0.0
+    for key, task in tasks.items():
+        for name in task.after:
+            followers[name].append(key)
+        if not waits[key]:
+            queue = ready[within(task.needs, limits)]
+            queue.appendleft(key) if task.running else queue.append(key)
+    while any(ready.values()) or running:
+        for needs, queue in ready.items():
+            while queue and all(free[name] >= amount for name, amount in needs):
+                key = queue.popleft()
+                free.update({name: free[name] - amount for name, amount in needs})
+                heapq.heappush(running, (now + tasks[key].seconds, len(running), key, needs))
+        if not running:
+            return now
+        now, _, key, needs = heapq.heappop(running)
+        free.update({name: free[name] + amount for name, amount in needs})
+        for name in followers[key]:
+            waits[name] -= 1
+            if not waits[name]:
+                ready[within(tasks[name].needs, limits)].append(name)
+    return now
+
+
+def within(needs: Sequence[tuple[str, int]], limits: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+    """The needs that a limit speaks of, at most that limit."""
+    return tuple((name, min(amount, limits[name])) for name, amount in needs if name in limits and amount)
