@@ -235,7 +235,7 @@ def versions(provenances: dict[str, dict]) -> dict[str, dict[str, list[str]]]:
     return artifacts_by_version
 
 
-def page(config: dict, folder: Path, templates: Path) -> str:
+def page(config: dict, folder: Path, templates: Path, template: str = "index.html") -> str:
     """The page as HTML; what the study should have and lacks is named in it."""
     study, tables = config["study"], read_tables(folder, config["tables"])
     captions = {name: caption(templates, name, study) for name in config["figures"]}
@@ -246,7 +246,7 @@ def page(config: dict, folder: Path, templates: Path) -> str:
     libraries = versions(provenances)
     return render(
         templates,
-        "index.html",
+        template,
         config=config,
         study=study,
         folder=logical_name(folder),

@@ -1,0 +1,108 @@
+"""What a verdict on ratings is read in: the terminal's text, a page as a study has, and the responses where the files hold their texts."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from hh_align.analysis.ratings import Ratings, checkpoints
+from hh_align.core.artifacts import write_text
+from hh_align.core.axes import AXES, CAS, PROMPT_NAMES, RATES
+from hh_align.report import render_browser, render_report, summarize_study
+from hh_align.tools.verdict_thresholds import threshold_lines
+
+TEMPLATES = Path(render_report.__file__).with_name("templates")  # a link to workflow/report, so that they are installed with the package
+LOOK = "The page: {{folder}}/index.html; beside it {browser}figures/ and every table as CSV."
+PLAIN = ("equivalence_margin", "discordance")
+
+
+class Verdict(NamedTuple):
+    """What the pages say beside the tables."""
+
+    folder: Path
+    config: dict
+    frame: pd.DataFrame
+    """The rows of the files."""
+    ratings: Ratings
+    unknown: list[str]
+    """A sentence for each judge of which nothing is known."""
+    made_by: dict
+    command: str
+
+
+def write_pages(verdict: Verdict, tables: dict[str, pd.DataFrame]) -> str:
+    """Write summary.txt, browser.html where there are texts, and index.html. Returns the summary."""
+    report, told = verdict.folder / "report", notes(verdict)
+    browser = texts_of(verdict.frame, verdict.config)
+    about = verdict.config | {
+        "study": verdict.folder.name,
+        "folder": str(verdict.folder),
+        "synthetic": False,
+        "same_source": [],
+        "unknown_judges": verdict.unknown,
+    }
+    if browser:
+        data = render_browser.collect(about, *browser, verdict.ratings)
+        write_text(report / "browser.html", render_browser.page(about, data, TEMPLATES))
+    empty = {name: summarize_study.frame(None, columns) for name, columns in summarize_study.COLUMNS.items()}
+    look = LOOK.format(browser="browser.html (the responses), " if browser else "")
+    summary = summarize_study.summary(about, empty | tables | {"leads": tables["threshold_leads"]}, {}, look)
+    text = "".join(f"{line}\n" for line in told) + "\n" + summary
+    write_text(report / "summary.txt", text)
+    config = page_config(verdict, tables, [*told, *verdict.unknown], bool(browser))
+    write_text(report / "index.html", render_report.page(config, verdict.folder, TEMPLATES, "verdict.html"))
+    return text
+
+
+def notes(verdict: Verdict) -> list[str]:
+    """Whose thresholds the labels follow, and which axis is not there."""
+    there = {axis for *_, axis in verdict.ratings}
+    alone = [f"No reward on {axis}: there is no {RATES[axis]}, and no {CAS}, which is of both axes." for axis in AXES if axis not in there]
+    return threshold_lines(verdict.config["thresholds"]) + alone
+
+
+def texts_of(frame: pd.DataFrame, config: dict) -> tuple[list[dict], dict[tuple[str, int], list[dict]]] | None:
+    """The prompts, and per (policy, seed) its responses; None where the files do not hold a text of every policy to every prompt."""
+    if "response" not in frame or frame["response"].isna().any():
+        return None
+    root = config["order"][0]
+    rows = frame.reindex(columns=[*frame, *({"prompt", "finish", "tokens"} - set(frame))])
+    rows = rows.drop_duplicates(["policy", "seed", "axis", "prompt_id"]).assign(seed=rows["seed"].where(rows["policy"] != root, 0))
+    rows = rows.assign(response_tokens=rows["tokens"], prompt=rows["prompt"].fillna(rows["prompt_id"]).astype(str))
+    rows = rows.astype({"finish": object, "response_tokens": object}).where(lambda each: each.notna(), None)
+    prompts = rows.drop_duplicates(["axis", "prompt_id"]).sort_values(["axis", "prompt_id"])[["axis", "prompt_id", "prompt"]]
+    given = {key: part.to_dict("records") for key, part in rows.groupby(["policy", "seed"])}
+    if any(len(given.get(checkpoint, ())) != len(prompts) for checkpoint in checkpoints(config)):
+        return None
+    return prompts.to_dict("records"), {(policy, int(seed)): part for (policy, seed), part in given.items()}
+
+
+def page_config(verdict: Verdict, tables: dict[str, pd.DataFrame], told: list[str], browser: bool) -> dict:
+    """What render_report reads, as it would of a study."""
+    config = verdict.config
+    asked = verdict.frame.drop_duplicates(["axis", "prompt_id"]).groupby("axis").size()
+    study = {
+        "study": verdict.folder.name,
+        "seeds": config["seeds"],
+        "judges": {judge: thresholds | {"source": "imported"} for judge, thresholds in config["judges"].items()},
+        "analysis": {key: config[key] for key in PLAIN} | {"contrasts": config["contrasts"], "primary": config["primary"]},
+        "parents": {policy: entry["parent"] for policy, entry in config["policies"].items()},
+    }
+    return {
+        "study": study,
+        "order": config["order"],
+        "tables": [name for name, rows in tables.items() if len(rows)],
+        "figures": sorted(path.stem for path in (verdict.folder / "report/figures").glob("*.svg")),
+        "logs": [],
+        "differs": {},
+        "synthetic": False,
+        "origins": [],
+        "same_source": [],
+        "unlike_training": {},
+        "options": None,
+        "told": told,
+        "files": verdict.made_by["inputs"],
+        "command": verdict.command,
+        "browser": browser,
+        "prompts": [f"{asked[axis]:,} {PROMPT_NAMES[axis]}" for axis in AXES if axis in asked],
+    }
