@@ -62,9 +62,10 @@ def notes(verdict: Verdict) -> list[str]:
 
 
 def texts_of(frame: pd.DataFrame, config: dict) -> tuple[list[dict], dict[tuple[str, int], list[dict]]] | None:
-    """The prompts, and per (policy, seed) its responses; None where the files do not hold a text of every policy to every prompt."""
-    if "response" not in frame or frame["response"].isna().any():
+    """The prompts, and per (policy, seed) its responses; None where a policy has no text on an axis, or prompts that others lack."""
+    if "response" not in frame or not frame.groupby(["policy", "seed", "axis"])["response"].count().all():
         return None
+    frame = frame.assign(response=frame["response"].fillna(""))  # an empty text is an empty reply
     root = config["order"][0]
     rows = frame.reindex(columns=[*frame, *({"prompt", "finish", "tokens"} - set(frame))])
     rows = rows.drop_duplicates(["policy", "seed", "axis", "prompt_id"]).assign(seed=rows["seed"].where(rows["policy"] != root, 0))
