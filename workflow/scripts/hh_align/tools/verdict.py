@@ -51,8 +51,8 @@ from hh_align.core.tables import RATINGS
 from hh_align.report.export_csv import as_csv
 from hh_align.tools import judge_gate
 from hh_align.tools.rated import files_in, read_rated
-from hh_align.tools.verdict_figures import draw
-from hh_align.tools.verdict_page import Verdict, write_pages
+from hh_align.tools.verdict_drawers import drawers, start
+from hh_align.tools.verdict_page import Decided, write_page, write_texts
 from hh_align.tools.verdict_settings import defaults, joined, read_settings, settings_in
 from hh_align.tools.verdict_study import require_known, study_of
 from hh_align.tools.verdict_table import replies_of, say_relabelled, table_of
@@ -129,6 +129,24 @@ def give_verdict(
     flags = given_by_flags(harmless_min, helpful_above, paper_judge)
     told = read_settings(settings) if settings else {}
     files, folder = files_in(responses), output or folder_of(responses)
+    asked = asked_again(responses, settings, labels, output, flags)
+    with drawers() as pool:
+        decided = decide(files, told, labels, folder, flags)
+        clear(folder)
+        tables = write_tables(decided)
+        drawn = start(pool, tables, decided.rated.ratings, decided.config, folder / "report/figures")
+        for name in tables:
+            written = read_table(folder / f"analysis/{name}.parquet")
+            write_text(folder / f"report/{name}.csv", as_csv(written.to_pylist(), written.schema.names))
+        text = write_texts(decided, tables)
+        for figure in drawn:
+            figure.result()
+        write_page(decided, tables, asked)
+    say(text.rstrip())
+
+
+def decide(files: list[Path], told: dict, labels: Path | None, folder: Path, flags: dict[str, Threshold]) -> Decided:
+    """Read and analyse the files; told: the settings."""
     label, frame = ", ".join(map(str, files)), read_rated(files, told)
     for what, named in (("judge", "judges"), ("policy", "parents")):
         require_known(label, what, set(told.get(named, {})), sorted(set(frame[what])))
@@ -145,35 +163,29 @@ def give_verdict(
     say(f"{len(config['order'])} policies, {prompts}")
     gate = judge_gate.examine(told, labels, frame, rated, config)
     tables = analyse(rated, config, replies_of(frame, config), gate)
-    clear(folder)
-    write_table(folder / "analysis/ratings.parquet", table, RATINGS, rated_by)
-    written = write_tables(folder, tables, config, made_by)
-    draw(written, rated.ratings, config, folder / "report/figures")
-    asked = asked_again(responses, settings, labels, output, flags)
-    text = write_pages(Verdict(folder, config, frame, rated.ratings, gate.unknown, rated_by, asked), written)
-    say(text.rstrip())
+    return Decided(folder, config, frame, table, rated, tables, gate.unknown, rated_by, made_by)
 
 
 def clear(folder: Path) -> None:
     """Take away what an earlier verdict on these files may have had, and this one may lack."""
     for left in ("report/summary.txt", "report/index.html", "report/browser.html", "report/facts.csv", "analysis/facts.parquet"):
         (folder / left).unlink(missing_ok=True)
+    for figure in folder.glob("report/figures/*.svg"):
+        figure.unlink()
 
 
-def write_tables(folder: Path, tables: dict[str, tuple[list[dict], pa.Schema]], config: dict, made_by: dict) -> dict[str, pd.DataFrame]:
-    """Write each table as Parquet and as CSV, claims of fact last, and return them as they are read back."""
-    frames = {}
+def write_tables(decided: Decided) -> dict[str, pd.DataFrame]:
+    """Write the ratings and each table, claims of fact last, and return the tables as they are read back."""
+    folder, frames = decided.folder / "analysis", {}
 
     def write(name: str, rows: list[dict], schema: pa.Schema) -> None:
-        path = folder / "analysis" / f"{name}.parquet"
-        write_table(path, rows, schema, made_by)
-        written = read_table(path)
-        write_text(folder / "report" / f"{name}.csv", as_csv(written.to_pylist(), written.schema.names))
-        frames[name] = written.to_pandas()
+        write_table(folder / f"{name}.parquet", rows, schema, decided.made_by)
+        frames[name] = read_table(folder / f"{name}.parquet").to_pandas()
 
-    for name, each in tables.items():
+    write_table(folder / "ratings.parquet", decided.table, RATINGS, decided.rated_by)
+    for name, each in decided.tables.items():
         write(name, *each)
-    if facts := check_facts.check_facts(stating(config["claims"]), sorted(folder.glob("analysis/*.parquet"))):
+    if facts := check_facts.check_facts(stating(decided.config["claims"]), sorted(folder.glob("*.parquet"))):
         write("facts", facts, check_facts.FACTS)
     return frames
 

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+import pyarrow as pa
 
-from hh_align.analysis.ratings import Ratings, checkpoints
+from hh_align.analysis.ratings import Rated, checkpoints
 from hh_align.core.artifacts import write_text
 from hh_align.core.axes import AXES, CAS, PROMPT_NAMES, RATES
 from hh_align.report import render_browser, render_report, summarize_study
@@ -16,49 +17,56 @@ LOOK = "The page: {{folder}}/index.html; beside it {browser}figures/ and every t
 PLAIN = ("equivalence_margin", "discordance")
 
 
-class Verdict(NamedTuple):
-    """What the pages say beside the tables."""
+class Decided(NamedTuple):
+    """A verdict before it is written."""
 
     folder: Path
     config: dict
     frame: pd.DataFrame
     """The rows of the files."""
-    ratings: Ratings
+    table: pa.Table
+    """The same as a table of ratings."""
+    rated: Rated
+    tables: dict[str, tuple[list[dict], pa.Schema]]
     unknown: list[str]
     """A sentence for each judge of which nothing is known."""
+    rated_by: dict
     made_by: dict
-    command: str
+    """The provenance of the table of ratings, and of the others."""
 
 
-def write_pages(verdict: Verdict, tables: dict[str, pd.DataFrame]) -> str:
-    """Write summary.txt, browser.html where there are texts, and index.html. Returns the summary."""
-    report, told = verdict.folder / "report", notes(verdict)
-    browser = texts_of(verdict.frame, verdict.config)
-    about = verdict.config | {
-        "study": verdict.folder.name,
-        "folder": str(verdict.folder),
+def write_texts(decided: Decided, tables: dict[str, pd.DataFrame]) -> str:
+    """Write browser.html where there are texts, and summary.txt. Returns the summary."""
+    report = decided.folder / "report"
+    about = decided.config | {
+        "study": decided.folder.name,
+        "folder": str(decided.folder),
         "synthetic": False,
         "same_source": [],
-        "unknown_judges": verdict.unknown,
+        "unknown_judges": decided.unknown,
     }
-    if browser:
-        data = render_browser.collect(about, *browser, verdict.ratings)
+    if texts := texts_of(decided.frame, decided.config):
+        data = render_browser.collect(about, *texts, decided.rated.ratings)
         write_text(report / "browser.html", render_browser.page(about, data, TEMPLATES))
     empty = {name: summarize_study.frame(None, columns) for name, columns in summarize_study.COLUMNS.items()}
-    look = LOOK.format(browser="browser.html (the responses), " if browser else "")
+    look = LOOK.format(browser="browser.html (the responses), " if texts else "")
     summary = summarize_study.summary(about, empty | tables | {"leads": tables["threshold_leads"]}, {}, look)
-    text = "".join(f"{line}\n" for line in told) + "\n" + summary
+    text = "".join(f"{line}\n" for line in notes(decided)) + "\n" + summary
     write_text(report / "summary.txt", text)
-    config = page_config(verdict, tables, [*told, *verdict.unknown], bool(browser))
-    write_text(report / "index.html", render_report.page(config, verdict.folder, TEMPLATES, "verdict.html"))
     return text
 
 
-def notes(verdict: Verdict) -> list[str]:
+def write_page(decided: Decided, tables: dict[str, pd.DataFrame], command: str) -> None:
+    """Write index.html; command: what gives this verdict again."""
+    page = render_report.page(page_config(decided, tables, command), decided.folder, TEMPLATES, "verdict.html")
+    write_text(decided.folder / "report/index.html", page)
+
+
+def notes(decided: Decided) -> list[str]:
     """Whose thresholds the labels follow, and which axis is not there."""
-    there = {axis for *_, axis in verdict.ratings}
+    there = {axis for *_, axis in decided.rated.ratings}
     alone = [f"No reward on {axis}: there is no {RATES[axis]}, and no {CAS}, which is of both axes." for axis in AXES if axis not in there]
-    return threshold_lines(verdict.config["thresholds"]) + alone
+    return threshold_lines(decided.config["thresholds"]) + alone
 
 
 def texts_of(frame: pd.DataFrame, config: dict) -> tuple[list[dict], dict[tuple[str, int], list[dict]]] | None:
@@ -78,12 +86,12 @@ def texts_of(frame: pd.DataFrame, config: dict) -> tuple[list[dict], dict[tuple[
     return prompts.to_dict("records"), {(policy, int(seed)): part for (policy, seed), part in given.items()}
 
 
-def page_config(verdict: Verdict, tables: dict[str, pd.DataFrame], told: list[str], browser: bool) -> dict:
+def page_config(decided: Decided, tables: dict[str, pd.DataFrame], command: str) -> dict:
     """What render_report reads, as it would of a study."""
-    config = verdict.config
-    asked = verdict.frame.drop_duplicates(["axis", "prompt_id"]).groupby("axis").size()
+    config = decided.config
+    asked = decided.frame.drop_duplicates(["axis", "prompt_id"]).groupby("axis").size()
     study = {
-        "study": verdict.folder.name,
+        "study": decided.folder.name,
         "seeds": config["seeds"],
         "judges": {judge: thresholds | {"source": "imported"} for judge, thresholds in config["judges"].items()},
         "analysis": {key: config[key] for key in PLAIN} | {"contrasts": config["contrasts"], "primary": config["primary"]},
@@ -93,7 +101,7 @@ def page_config(verdict: Verdict, tables: dict[str, pd.DataFrame], told: list[st
         "study": study,
         "order": config["order"],
         "tables": [name for name, rows in tables.items() if len(rows)],
-        "figures": sorted(path.stem for path in (verdict.folder / "report/figures").glob("*.svg")),
+        "figures": sorted(path.stem for path in (decided.folder / "report/figures").glob("*.svg")),
         "logs": [],
         "differs": {},
         "synthetic": False,
@@ -101,9 +109,9 @@ def page_config(verdict: Verdict, tables: dict[str, pd.DataFrame], told: list[st
         "same_source": [],
         "unlike_training": {},
         "options": None,
-        "told": told,
-        "files": verdict.made_by["inputs"],
-        "command": verdict.command,
-        "browser": browser,
+        "told": [*notes(decided), *decided.unknown],
+        "files": decided.rated_by["inputs"],
+        "command": command,
+        "browser": (decided.folder / "report/browser.html").is_file(),
         "prompts": [f"{asked[axis]:,} {PROMPT_NAMES[axis]}" for axis in AXES if axis in asked],
     }
