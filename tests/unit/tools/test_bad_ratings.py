@@ -121,6 +121,23 @@ def test_settings_that_mean_nothing_are_one_error(tmp_path, text, said):
     assert not (tmp_path / "verdict").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("judges: {judge: {harmless_min: low}}", "judges.judge.harmless_min is 'low'. Allowed: number"),
+        ("judges: {judge: {safe_min: 0}}", "judges.judge has no key safe_min. Allowed: accuracy, axis, harmless_min, helpful_above"),
+        ("contrasts: [[sft]]", r"contrasts.0 is \['sft'\].*at least 2 entries"),
+        ("treshold: 1", "the file has no key treshold. Allowed: all_pairs, axes, bootstrap"),
+        ("- sft", "the file is .*Allowed: object"),
+        ("root: [", "no readable YAML"),
+    ],
+)
+def test_a_settings_file_is_checked_against_the_schema(tmp_path, text, said):
+    (tmp_path / "settings.yaml").write_text(text)
+    with pytest.raises(StudyError, match=said):
+        read_settings(tmp_path / "settings.yaml")
+
+
 def test_a_claim_may_lack_its_source_and_a_bootstrap_its_seed(tmp_path):
     texts = (f"bootstrap: {{samples: 1000}}\nclaims: [{{claim: a, parts: [{PART}]}}]", f"bootstrap: {{samples: 1000, seed: 1}}\nclaims: [{{claim: a, source: '', parts: [{PART}]}}]")  # fmt: skip
     written = []

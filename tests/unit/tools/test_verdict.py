@@ -103,23 +103,6 @@ def test_settings_that_do_not_fit_are_refused(tmp_path, settings, said):
         verdict_on(tmp_path / "rated.csv", settings)
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("judges: {judge: {harmless_min: low}}", "judges.judge.harmless_min is 'low'. Allowed: number"),
-        ("judges: {judge: {safe_min: 0}}", "judges.judge has no key safe_min. Allowed: accuracy, axis, harmless_min, helpful_above"),
-        ("contrasts: [[sft]]", r"contrasts.0 is \['sft'\].*at least 2 entries"),
-        ("treshold: 1", "the file has no key treshold. Allowed: all_pairs, axes, bootstrap"),
-        ("- sft", "the file is .*Allowed: object"),
-        ("root: [", "no readable YAML"),
-    ],
-)
-def test_a_settings_file_is_checked_against_the_schema(tmp_path, text, said):
-    (tmp_path / "settings.yaml").write_text(text)
-    with pytest.raises(StudyError, match=said):
-        read_settings(tmp_path / "settings.yaml")
-
-
 def test_prompt_ids_may_begin_anew_on_each_axis(tmp_path):
     frame = rated()
     frame.to_parquet(tmp_path / "named.parquet")
