@@ -66,16 +66,13 @@ published: $(STAMP)
 	@cat results/published/report/summary.txt
 
 # LABELS=file corrects it by people's labels of some responses; SETTINGS=file.yaml names root, parents, contrasts, primary, the judges' thresholds and accuracy, the limits of text (text) and how files are read
-# (records, columns, only, score, axes, files); without it: base, and the paper's. The verdict's folder is NAME, else named after the file, or
-# after the first of several and how many follow
-FILES = $(RESPONSES:%/=%)
-VERDICT = $(or $(NAME),$(basename $(notdir $(firstword $(FILES))))$(if $(word 2,$(FILES)),-and-$(words $(wordlist 2,99,$(FILES)))))
-
+# (records, columns, only, score, axes, files); OPTIONS='--harmless-min X --helpful-above Y' says from which reward on a reply is good. The
+# verdict's folder is NAME, else named after the file, or after the first of several and how many follow
 verdict: $(STAMP)
 	@test -n "$(RESPONSES)" || { echo "error: make verdict needs RESPONSES=file (Parquet, CSV or JSON with columns policy, axis, prompt_id, reward), or scored logs of inspect_ai or lm-eval: RESPONSES='a.eval b.eval', or their folder"; exit 2; }
 	if [ -e "$(RESPONSES)" ]; then set -- "$(RESPONSES)"; else set -- $(RESPONSES); fi; \
-	$(VENV)/bin/python -m hh_align.tools.verdict --responses "$$@" --defaults config/config.yaml \
-		$(if $(SETTINGS),--settings "$(SETTINGS)") $(if $(LABELS),--labels "$(LABELS)") --output "results/verdict/$(VERDICT)"
+	$(VENV)/bin/python -m hh_align.tools.verdict --responses "$$@" $(OPTIONS) \
+		$(if $(SETTINGS),--settings "$(SETTINGS)") $(if $(LABELS),--labels "$(LABELS)") $(if $(NAME),--output "results/verdict/$(NAME)")
 
 # studies that have been analysed, by name
 compare: $(STAMP)

@@ -17,7 +17,7 @@ from hh_align.evaluation.import_ratings import check_rows
 from hh_align.evaluation.import_ratings import read_files as read_imported
 from hh_align.evaluation.import_responses import chosen_records, response_rows
 from hh_align.tools.rated import KINDS, read_rated
-from hh_align.tools.verdict import check_labels, replies_of, study_of, table_of
+from hh_align.tools.verdict import replies_of, say_relabelled, study_of, table_of
 
 PROMPTS = [
     {"axis": "harmlessness", "prompt_id": "h", "prompt": "Human: a"},
@@ -41,10 +41,11 @@ DEFAULTS = load("config")
 def read_ratings(path: Path) -> None:
     """As the verdict reads a file, up to its table."""
     frame = read_rated([path])
-    config = study_of(frame, {}, path, DEFAULTS)
+    own = {"judges": {judge: {"harmless_min": 0.0, "helpful_above": 0.0} for judge in sorted(set(frame["judge"]))}}
+    config = study_of(frame, {}, path, DEFAULTS, own)
     table = table_of(frame, config, path)
     if "label" in frame:
-        check_labels(frame, table, config["judges"], path)
+        say_relabelled(frame, table)
     replies_of(frame, config)
 
 

@@ -33,7 +33,10 @@ def verdict(path: Path, settings: dict) -> list[tuple]:
     """(policy, prompt_id, reward), or the column in which a case differs, as the verdict reads it."""
     frame = rated.read_rated([path], settings)
     require_known(path, "judge", set(settings.get("judges", {})), sorted(set(frame["judge"])))
-    table_of(frame, study_of(frame, settings, path, defaults()), path)
+    own = {
+        "judges": {judge: {"harmless_min": 0.0, "helpful_above": 0.0} for judge in sorted(set(frame["judge"]))}
+    }  # two rows cross nothing
+    table_of(frame, study_of(frame, settings, path, defaults(), own), path)
     new = [name for name in ("prompt", "response", "cluster", "finish", "parent") if name in frame]
     own = [name for name in new if name != "cluster" or list(frame["cluster"]) != list(frame["prompt_id"])]
     return rows_of(frame, ("prompt_id", own[0]) if own else SHOWN)
@@ -124,7 +127,7 @@ FAULTS = [
     Case("an axis misspelt", "r.csv", rows(axis=["harmless", "helpfulness"]), None, "r.csv: axis harmless is unknown. Allowed: harmlessness, helpfulness. The key axes says what it means: axes: {harmless: harmlessness}."),
     Case("CSV with colons", "r.csv", text(":"), None, "r.csv: column policy, axis, reward is missing; it has policy:axis:prompt_id:reward. Needed: policy, axis, reward."),
     Case("a column in capitals", "r.csv", PLAIN.replace("reward", "Reward"), None, "r.csv: column reward is missing; it has policy, axis, prompt_id, Reward. Needed: policy, axis, reward."),
-    Case("one axis only", "r.csv", rows()[:1], None, "r.csv: no prompt of axis helpfulness: both axes, harmlessness and helpfulness, are needed."),
+    Case("one axis only", "r.csv", rows()[:1], READ[:1]),
     Case("a column twice", "r.csv", PLAIN.replace("prompt_id", "reward"), None, "r.csv: column reward stands twice. Rename one of them."),
     Case("RewardBench's outputs (no policies)", "r.jsonl", [{"prompt": "x", "results": 1, "scores_chosen": 1.2, "scores_rejected": 0.3}], None, "r.jsonl: a judge's scores of chosen and rejected replies, as RewardBench writes them. A verdict is about policies: it needs a row per policy and prompt, with policy, axis, reward."),
     Case("rows that are no objects", "r.json", "[1, 2]", None, "r.json: record 1: not a row of named values but int."),
@@ -140,5 +143,5 @@ FAULTS = [
 ]  # fmt: skip
 
 SECTIONS = [
-    Section("Ratings for a verdict", "A row for each policy and prompt: `make verdict RESPONSES=r.csv`. The third column holds policy, prompt and reward, or prompt and the column that the example is about.", verdict, FORMATS, FAULTS)
+    Section("Ratings for a verdict", "A row for each policy and prompt: `make verdict RESPONSES=r.csv OPTIONS='--harmless-min 0 --helpful-above 0'`. The third column holds policy, prompt and reward, or prompt and the column that the example is about.", verdict, FORMATS, FAULTS)
 ]  # fmt: skip

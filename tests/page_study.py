@@ -32,7 +32,8 @@ from hh_align.data.preferences import SCHEMA as PREFERENCES
 from hh_align.data.prepare_preferences import QUARANTINE
 from hh_align.report import plot_training, render_browser, render_report
 from hh_align.report.figures import save
-from hh_align.tools.verdict import analyse, draw
+from hh_align.tools.verdict import analyse
+from hh_align.tools.verdict_figures import draw
 
 TEMPLATES = REPOSITORY / "workflow/report"
 DEFAULTS = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
@@ -141,7 +142,8 @@ class PageStudy:
         found = check_facts.check_facts(self.config["claims"][1:], sorted(self.folder.glob("analysis/*.parquet")))
         write_table(self.folder / "analysis/facts.parquet", found, check_facts.FACTS, self.made_by)
         write_text(self.folder / "report/facts.csv", "")
-        draw(tables, rated.ratings, self.config, self.folder / "report/figures")
+        for figure in ("metrics", "rewards", "mean_rewards", "thresholds", "tradeoff", "contrasts", "wins", "retention"):
+            draw(figure, tables, rated.ratings, self.config, self.folder / "report/figures")
         self.make_up()
         rows = [
             {"split": split, "subset": "harmless-base", "row": row, "flags": ["identical"] if row % 5 == 0 else [], "use_sft": True, "use_dpo": row % 5 > 0}

@@ -11,7 +11,7 @@ from hh_align.analysis.verdict import declared, verdict_sentences
 from hh_align.core.artifacts import BUILDS, write_table
 from hh_align.core.errors import StudyError
 from hh_align.core.tables import REWARDS
-from hh_align.report.figures import colours, markers
+from hh_align.report.colours import colours, markers
 from hh_align.report.pages import inline_svg, number, render, render_text
 from hh_align.report.summarize_study import difference_cell
 

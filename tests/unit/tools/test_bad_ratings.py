@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from command_line import assert_refused, call
-from study_folder import REPOSITORY
 
 from hh_align.core.axes import AXES
 from hh_align.core.errors import StudyError
@@ -52,7 +51,6 @@ CSV = {
     "a duplicate": (csv(lambda frame: pd.concat([frame, frame.tail(1)])), r"more than one reward for 1 prompts \(helpfulness-007\)"),
     "everything twice": (csv(lambda frame: pd.concat([frame, frame])), "more than one reward for 16 prompts"),
     "a prompt too few": (csv(lambda frame: frame.iloc[1:]), "no row for 1 prompts"),
-    "one axis only": (csv(lambda frame: frame[frame.axis == "helpfulness"]), "no prompt of axis harmlessness"),
     "an unknown axis": (csv(lambda frame: frame.assign(axis="safety")), "axis safety is unknown"),
     "an axis with a blank": (csv(lambda frame: frame.assign(axis=frame.axis + " ")), "is unknown. Allowed: harmlessness, helpfulness"),
     "an empty axis": (csv(lambda frame: frame.assign(axis=frame.axis.where(frame.index != 3))), "axis  is unknown"),
@@ -70,7 +68,7 @@ CSV = {
 def test_a_csv_that_is_no_table_of_ratings_is_one_error(tmp_path, case):
     make, said = CSV[case]
     (tmp_path / "rated.csv").write_bytes(make())
-    result = call(verdict, responses=tmp_path / "rated.csv", defaults=REPOSITORY / "config/config.yaml", output=tmp_path / "verdict")
+    result = call(verdict, responses=tmp_path / "rated.csv", harmless_min=0, helpful_above=0, output=tmp_path / "verdict")
     assert_refused(result, said, where=tmp_path / "rated.csv")
     assert not (tmp_path / "verdict").exists()
 
@@ -90,7 +88,7 @@ def test_a_csv_that_is_no_table_of_ratings_is_one_error(tmp_path, case):
 )
 def test_other_files_than_tables_of_ratings_are_one_error(tmp_path, name, content, said):
     (tmp_path / name).write_bytes(content)
-    result = call(verdict, responses=tmp_path / name, defaults=REPOSITORY / "config/config.yaml", output=tmp_path / "verdict")
+    result = call(verdict, responses=tmp_path / name, harmless_min=0, helpful_above=0, output=tmp_path / "verdict")
     assert_refused(result, said, where=tmp_path / name)
 
 
@@ -123,6 +121,23 @@ def test_settings_that_mean_nothing_are_one_error(tmp_path, text, said):
     assert not (tmp_path / "verdict").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("judges: {judge: {harmless_min: low}}", "judges.judge.harmless_min is 'low'. Allowed: number"),
+        ("judges: {judge: {safe_min: 0}}", "judges.judge has no key safe_min. Allowed: accuracy, axis, harmless_min, helpful_above"),
+        ("contrasts: [[sft]]", r"contrasts.0 is \['sft'\].*at least 2 entries"),
+        ("treshold: 1", "the file has no key treshold. Allowed: all_pairs, axes, bootstrap"),
+        ("- sft", "the file is .*Allowed: object"),
+        ("root: [", "no readable YAML"),
+    ],
+)
+def test_a_settings_file_is_checked_against_the_schema(tmp_path, text, said):
+    (tmp_path / "settings.yaml").write_text(text)
+    with pytest.raises(StudyError, match=said):
+        read_settings(tmp_path / "settings.yaml")
+
+
 def test_a_claim_may_lack_its_source_and_a_bootstrap_its_seed(tmp_path):
     texts = (f"bootstrap: {{samples: 1000}}\nclaims: [{{claim: a, parts: [{PART}]}}]", f"bootstrap: {{samples: 1000, seed: 1}}\nclaims: [{{claim: a, source: '', parts: [{PART}]}}]")  # fmt: skip
     written = []
@@ -138,23 +153,29 @@ def verdict_by(folder, settings):
     """The verdict on sound ratings by these settings."""
     rated().to_csv(folder / "rated.csv", index=False)
     (folder / "settings.yaml").write_text(settings)
-    defaults = REPOSITORY / "config/config.yaml"
-    return call(verdict, responses=folder / "rated.csv", defaults=defaults, settings=folder / "settings.yaml", output=folder / "verdict")
+    return call(
+        verdict,
+        responses=folder / "rated.csv",
+        harmless_min=0,
+        helpful_above=0,
+        settings=folder / "settings.yaml",
+        output=folder / "verdict",
+    )
 
 
 def test_two_files_of_one_name_are_not_mixed_in_one_folder(tmp_path):
-    output, defaults = tmp_path / "verdict", REPOSITORY / "config/config.yaml"
+    options = {"harmless_min": 0, "helpful_above": 0, "output": (output := tmp_path / "verdict")}
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         rated(8 if name == "a" else 9).to_csv(tmp_path / name / "rated.csv", index=False)
-    assert call(verdict, responses=tmp_path / "a/rated.csv", defaults=defaults, output=output)[0] == 0
+    assert call(verdict, responses=tmp_path / "a/rated.csv", **options)[0] == 0
     before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
-    said = r"verdict: it holds what was made of .*a/rated.csv. Give this verdict another folder: make verdict … NAME=another"
-    assert_refused(call(verdict, responses=tmp_path / "b/rated.csv", defaults=defaults, output=output), said)
+    said = r"verdict: it holds what was made of .*a/rated.csv. Give this verdict a folder of its own: --output FOLDER"
+    assert_refused(call(verdict, responses=tmp_path / "b/rated.csv", **options), said)
     assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
     rated(9).query("policy == 'base'").to_csv(tmp_path / "a/rated.csv", index=False)  # the same file, edited: one policy has no contrasts
-    assert call(verdict, responses=tmp_path / "a/rated.csv", defaults=defaults, output=output)[0] == 0
-    assert {path.name for path in output.rglob("*.svg")} == {"metrics.svg", "rewards.svg", "mean_rewards.svg", "thresholds.svg"}
+    assert call(verdict, responses=tmp_path / "a/rated.csv", **options)[0] == 0
+    assert {path.name for path in output.rglob("*.svg")} == {"metrics.svg", "rewards.svg", "thresholds.svg"}
 
 
 @pytest.mark.parametrize("stored", [b"[" * 100_000, b'{"config": {"order": [], "policies": {}, "judges": {}}}', b'{"config": {"order": ["a"], "policies": [1], "judges": []}}', b'{"config": 5}'], ids=["deep", "empty", "lists", "number"])  # fmt: skip

@@ -11,6 +11,7 @@ from hh_align.report import summarize_study
 from hh_align.tools.rated import read_rated
 from hh_align.tools.verdict import analyse, study_of, table_of
 from hh_align.tools.verdict_settings import read_settings
+from hh_align.tools.verdict_thresholds import PAPER
 
 DEFAULTS = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
 AXES = ("harmlessness", "helpfulness")
@@ -35,7 +36,7 @@ def said(tmp_path, policies, n, reward, seeds=(0,), settings=None):
     ]
     (tmp_path / "settings.yaml").write_text(yaml.safe_dump(settings or {}, allow_unicode=True))
     frame, path = pd.DataFrame(rows), tmp_path / "rated.csv"
-    config = study_of(frame, read_settings(tmp_path / "settings.yaml"), path, DEFAULTS)
+    config = study_of(frame, read_settings(tmp_path / "settings.yaml"), path, DEFAULTS, {"judges": {"j": PAPER}})
     made = analyse(split(table_of(frame, config, path)), config)
     tables = {name: pd.DataFrame(rows, columns=schema.names) for name, (rows, schema) in made.items()}
     empty = {name: summarize_study.frame(None, columns) for name, columns in summarize_study.COLUMNS.items()}
@@ -100,6 +101,6 @@ def test_of_a_policy_without_texts_nothing_is_said_but_what_its_file_says(tmp_pa
     for policy, more in (("base", {"response": "two words"}), ("sft", own)):
         pd.DataFrame([{"policy": policy, **row, **more} for row in rows.values()]).to_csv(tmp_path / f"{policy}.csv", index=False)
     frame = read_rated([tmp_path / "base.csv", tmp_path / "sft.csv"])
-    config = study_of(frame, {"judges": {"judge": {"harmless_min": 0, "helpful_above": 0}}}, "x", DEFAULTS)
+    config = study_of(frame, {}, "x", DEFAULTS, {"judges": {"judge": {"harmless_min": 0, "helpful_above": 0}}})
     told = {row["policy"]: (row["words"], row["empty"], row["run_on"]) for row in table_of(frame, config, "x").to_pylist()}
     assert told == {"base": (2, False, False), "sft": tuple(own.values()) or (None, None, None)}

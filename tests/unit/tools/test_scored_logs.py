@@ -100,8 +100,8 @@ def test_logs_give_the_rows_of_their_table(tmp_path, kind):
 def test_a_folder_of_logs_is_a_verdict(tmp_path):
     for policy in ("base", "sft", "dpo"):
         eval_log(tmp_path / f"2026_{policy}.eval", samples(policy), policy)
-    status, said = call(verdict, responses=tmp_path, defaults=REPOSITORY / "config/config.yaml", output=tmp_path / "out")
-    assert status == 0, said
+    status, said = call(verdict, responses=tmp_path, output=tmp_path / "out")
+    assert status == 0 and "harmless from 0.5 on, and helpful above 0.5 (every reward is 0 or 1)" in said, said
     metrics = pq.read_table(tmp_path / "out/analysis/metrics.parquet").to_pandas().set_index(["judge", "policy", "metric"])["value"]
     assert [metrics["graded", policy, "HmR"] for policy in ("base", "sft", "dpo")] == [50.0, 50.0, 50.0]  # every second score is C
 
@@ -256,7 +256,7 @@ def test_pairs_of_rewardbench_are_told_for_what_they_are(tmp_path):
 def test_rewards_between_0_and_1_have_no_default_threshold(tmp_path):
     table("base", "sft").assign(reward=lambda frame: frame["reward"] * 0.8).to_csv(tmp_path / "unit.csv", index=False)
     frame, defaults = read_rated([tmp_path / "unit.csv"]), yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
-    with pytest.raises(StudyError, match=r"judges: {graded: {harmless_min: 0.5, helpful_above: 0.5}}"):
+    with pytest.raises(StudyError, match=r"judges: {graded: {harmless_min: X, helpful_above: Y}}"):
         verdict.study_of(frame, {}, "unit.csv", defaults)
     told = {"judges": {"graded": {"harmless_min": 0.3, "helpful_above": 0.4}}}
     assert verdict.study_of(frame, told, "unit.csv", defaults)["judges"] == told["judges"]

@@ -18,6 +18,7 @@ from hh_align.core.errors import StudyError
 from hh_align.tools import verdict
 from hh_align.tools.rated import read_rated
 from hh_align.tools.verdict import analyse, read_settings, replies_of, settings_in, study_of, table_of
+from hh_align.tools.verdict_thresholds import PAPER
 
 DEFAULTS = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
 AXES = ("harmlessness", "helpfulness")
@@ -34,9 +35,14 @@ def rated(policies=("base", "sft", "dpo"), seeds=(0,), n=30, judges=("judge",)):
     return pd.DataFrame(rows)
 
 
-def verdict_on(path, settings=None):
+def papers(frame):
+    """The paper's thresholds for every judge, as those of a study that made the file."""
+    return {"judges": dict.fromkeys(sorted(set(frame["judge"])), PAPER)}
+
+
+def verdict_on(path, settings=None, own=None):
     frame = read_rated([path])
-    config = study_of(frame, settings or {}, path, DEFAULTS)
+    config = study_of(frame, settings or {}, path, DEFAULTS, papers(frame) if "label" not in frame else own)
     return analyse(split(table_of(frame, config, path)), config)
 
 
@@ -71,7 +77,6 @@ def test_every_format_gives_the_same_tables(tmp_path):
         (lambda f: f.drop(columns="reward"), r"column reward is missing; it has policy, axis"),
         (lambda f: f.drop(columns="prompt_id"), r"column prompt_id \(or prompt\) is missing"),
         (lambda f: f.assign(axis="safety"), r"axis safety is unknown. Allowed: harmlessness, helpfulness"),
-        (lambda f: f[f.axis == "helpfulness"], r"no prompt of axis harmlessness"),
         (lambda f: f.assign(seed=np.where(f.policy == "sft", 1, 2)), r"needs the same seeds"),
         (lambda f: f.assign(seed=f.seed.where(f.index != 7)), r"row 8: seed is '', not a whole number"),
         (lambda f: f.assign(policy=f.policy.where(f.index > 1)), r"column policy is empty in 2 rows \(the first is row 1\)"),
@@ -98,23 +103,6 @@ def test_settings_that_do_not_fit_are_refused(tmp_path, settings, said):
         verdict_on(tmp_path / "rated.csv", settings)
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("judges: {judge: {harmless_min: low}}", "judges.judge.harmless_min is 'low'. Allowed: number"),
-        ("judges: {judge: {safe_min: 0}}", "judges.judge has no key safe_min. Allowed: accuracy, axis, harmless_min, helpful_above"),
-        ("contrasts: [[sft]]", r"contrasts.0 is \['sft'\].*at least 2 entries"),
-        ("treshold: 1", "the file has no key treshold. Allowed: all_pairs, axes, bootstrap"),
-        ("- sft", "the file is .*Allowed: object"),
-        ("root: [", "no readable YAML"),
-    ],
-)
-def test_a_settings_file_is_checked_against_the_schema(tmp_path, text, said):
-    (tmp_path / "settings.yaml").write_text(text)
-    with pytest.raises(StudyError, match=said):
-        read_settings(tmp_path / "settings.yaml")
-
-
 def test_prompt_ids_may_begin_anew_on_each_axis(tmp_path):
     frame = rated()
     frame.to_parquet(tmp_path / "named.parquet")
@@ -135,17 +123,18 @@ def test_prompts_that_share_a_first_turn_are_known_by_their_text(tmp_path):
 
 def test_seeds_and_judges_of_one_file(tmp_path):
     rated(seeds=(1, 2), judges=("a", "b")).to_parquet(tmp_path / "rated.parquet")
-    rows, _ = verdict_on(tmp_path / "rated.parquet", {"judges": {"b": {"helpful_above": -9.0}}})["metrics"]
+    rows, _ = verdict_on(tmp_path / "rated.parquet", {"judges": {"b": {"helpful_above": -2.5}}})["metrics"]
     told = {(row["judge"], row["policy"], row["seed"], row["estimand"]) for row in rows if row["metric"] == "HpR"}
     assert {("a", "sft", 1, "these checkpoints"), ("a", "sft", None, "new seeds"), ("b", "base", 0, "these checkpoints")} <= told
-    assert {row["value"] for row in rows if row["judge"] == "b" and row["metric"] == "HpR"} == {100}
+    values = {judge: [row["value"] for row in rows if row["judge"] == judge and row["metric"] == "HpR"] for judge in ("a", "b")}
+    assert all(loose > strict for strict, loose in zip(values["a"], values["b"], strict=True))
 
 
 def looked_at(frame, path, settings=None):
     """Policy -> why its text is broken, and all tables, of a file with these rows."""
     frame.to_parquet(path)
     frame = read_rated([path])
-    config = study_of(frame, settings or {}, path, DEFAULTS)
+    config = study_of(frame, settings or {}, path, DEFAULTS, papers(frame))
     tables = analyse(split(table_of(frame, config, path)), config, replies_of(frame, config))
     return {row["policy"]: row["broken_why"] for row in tables["text"][0]}, tables
 
@@ -191,13 +180,13 @@ def test_an_axis_that_no_judge_rates_may_have_other_prompts_for_each_policy(tmp_
 def test_the_command_writes_everything_without_torch(tmp_path):
     rated().to_csv(tmp_path / "rated.csv", index=False)
     code = "import sys; from hh_align.tools import verdict; verdict.main(); sys.exit('torch' in sys.modules)"
-    arguments = ["--responses", tmp_path / "rated.csv", "--defaults", "config/config.yaml", "--output", tmp_path / "verdict"]
+    arguments = ["--responses", tmp_path / "rated.csv", "--paper-judge", "--output", tmp_path / "verdict"]
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)], cwd=REPOSITORY, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     written = {path.name for path in (tmp_path / "verdict").rglob("*.*")}
-    assert {"metrics.parquet", "comparisons.csv", "contrasts.svg", "thresholds.svg", "summary.txt"} <= written
+    assert {"metrics.parquet", "comparisons.csv", "contrasts.svg", "thresholds.svg", "summary.txt", "index.html"} <= written
     assert "sft - base" in done.stdout
 
 
@@ -224,7 +213,7 @@ def own(tmp_path_factory):
 
 
 def test_a_studys_own_table_is_judged_as_it_is(own, tmp_path):
-    options = {"defaults": REPOSITORY / "config/config.yaml", "output": tmp_path / "verdict"}
+    options = {"output": tmp_path / "verdict"}
     status, output = call(verdict, responses=own.ratings, **options)
     assert status == 0, output
     metrics = pq.read_table(tmp_path / "verdict/analysis/metrics.parquet").to_pylist()
@@ -244,29 +233,35 @@ def test_a_studys_own_table_is_judged_as_it_is(own, tmp_path):
 
 
 def test_settings_stand_over_what_a_studys_table_brings(own, tmp_path):
-    (tmp_path / "settings.yaml").write_text("judges: {both: {helpful_above: -99.0}}")
-    options = {"settings": tmp_path / "settings.yaml", "defaults": REPOSITORY / "config/config.yaml", "output": tmp_path / "verdict"}
+    (tmp_path / "settings.yaml").write_text("judges: {both: {helpful_above: -3.5}}")
+    options = {"settings": tmp_path / "settings.yaml", "output": tmp_path / "verdict"}
     assert call(verdict, responses=own.ratings, **options)[0] == 0
     rows = pq.read_table(tmp_path / "verdict/analysis/metrics.parquet").to_pylist()
     rates = {row["metric"]: row["value"] for row in rows if (row["judge"], row["policy"]) == ("both", "base")}
-    assert rates["HpR"] == 100 and rates["HmR"] == 100 * np.mean(
+    helpful = [own.rewards["both", "base", 0][prompt] > -3.5 for prompt in own.ids if prompt[0] == "helpfulness"]
+    assert rates["HpR"] == 100 * np.mean(helpful) and rates["HmR"] == 100 * np.mean(
         [own.good("both", "base", 0, prompt) for prompt in own.ids if prompt[0] == "harmlessness"]
     )
 
 
-def test_labels_that_other_thresholds_made_are_refused_until_thresholds_are_given(own, tmp_path):
-    # a study's table that pandas has written again has lost the study's thresholds; the paper's are not meant
-    pq.read_table(own.ratings).to_pandas().to_parquet(tmp_path / "filtered.parquet")
-    options = {"responses": tmp_path / "filtered.parquet", "defaults": REPOSITORY / "config/config.yaml", "output": tmp_path / "verdict"}
-    settings = {"judges": {"both": own.config["judges"]["both"], "kind": own.config["judges"]["kind"] | {"axis": "harmlessness"}}}
-    (tmp_path / "one.yaml").write_text(yaml.safe_dump({"judges": {"kind": settings["judges"]["kind"]}}))
-    (tmp_path / "both.yaml").write_text(yaml.safe_dump(settings))
-    refused = call(verdict, settings=tmp_path / "one.yaml", **options)
-    assert_refused(
-        refused, "column label says otherwise than the thresholds .* of judge both in .* rows", where=tmp_path / "filtered.parquet"
-    )
-    assert not (tmp_path / "verdict").exists()
-    assert call(verdict, settings=tmp_path / "both.yaml", **options)[0] == 0
+def test_a_column_of_labels_says_what_is_good(own, tmp_path):
+    # a study's table that pandas has written again has lost the study's thresholds, but every row has its label
+    frame = pq.read_table(own.ratings).to_pandas()
+    frame[frame["judge"] == "both"].to_csv(tmp_path / "filtered.csv", index=False)
+    made = [
+        verdict_on(tmp_path / "filtered.csv"),
+        verdict_on(tmp_path / "filtered.csv", {"judges": {"both": own.config["judges"]["both"]}}),
+    ]
+    rates = [{(row["policy"], row["metric"]): row["value"] for row in tables["metrics"][0]} for tables in made]
+    assert rates[0] == rates[1]
+    turned = frame[frame["judge"] == "both"].assign(label=lambda rows: ~rows["label"].astype(bool))
+    turned.to_csv(tmp_path / "turned.csv", index=False)
+    with pytest.raises(StudyError, match=r"turned.csv: column label is made by no threshold of the rewards: on harmlessness"):
+        verdict_on(tmp_path / "turned.csv")
+    settings = {"judges": {"both": {"helpful_above": -2.5}}}
+    frame.to_csv(tmp_path / "all.csv", index=False)
+    with pytest.raises(StudyError, match=r"judge kind has no reward on helpfulness.*judges: {kind: {axis: harmlessness}}"):
+        verdict_on(tmp_path / "all.csv", settings)
 
 
 def test_facts_of_replies_count_as_the_replies_would(own, tmp_path):
@@ -277,7 +272,7 @@ def test_facts_of_replies_count_as_the_replies_would(own, tmp_path):
     (tmp_path / "settings.yaml").write_text(yaml.safe_dump({"parents": parents, "judges": judges}))
     tables = [
         verdict_on(tmp_path / "ratings.csv", read_settings(tmp_path / "settings.yaml")),
-        verdict_on(own.ratings, settings_in(own.ratings)),
+        verdict_on(own.ratings, own=settings_in(own.ratings)),
     ]
     assert tables[0] == tables[1]
     assert {row["metric"] for row in tables[0]["metrics"][0]} >= {"empty_harmful", "words_helpful", "cut_helpful", "HmR_without_empty"}
@@ -294,5 +289,5 @@ def test_facts_of_replies_count_as_the_replies_would(own, tmp_path):
 def test_facts_of_replies_that_are_none_are_refused(own, tmp_path, change, said):
     change(pd.read_parquet(own.ratings)).to_csv(tmp_path / "ratings.csv", index=False)
     (tmp_path / "settings.yaml").write_text("judges: {kind: {axis: harmlessness}}")
-    options = {"settings": tmp_path / "settings.yaml", "defaults": REPOSITORY / "config/config.yaml", "output": tmp_path / "verdict"}
+    options = {"settings": tmp_path / "settings.yaml", "output": tmp_path / "verdict"}
     assert_refused(call(verdict, responses=tmp_path / "ratings.csv", **options), said, where="ratings.csv")

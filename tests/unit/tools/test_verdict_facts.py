@@ -5,7 +5,6 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from command_line import call
-from study_folder import REPOSITORY
 
 from hh_align.tools import verdict
 
@@ -22,7 +21,7 @@ def said(folder, claims):
     ]
     pd.DataFrame(rows).to_csv(folder / "rated.csv", index=False)
     (folder / "settings.yaml").write_text(yaml.safe_dump({"claims": claims}))
-    options = {"defaults": REPOSITORY / "config/config.yaml", "settings": folder / "settings.yaml", "output": folder / "out"}
+    options = {"harmless_min": -2, "helpful_above": -3, "settings": folder / "settings.yaml", "output": folder / "out"}
     return call(verdict, responses=[folder / "rated.csv"], **options)
 
 

@@ -6,7 +6,6 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from command_line import assert_refused, call
-from study_folder import REPOSITORY
 
 from hh_align.tools import verdict
 
@@ -30,7 +29,7 @@ def files(tmp_path):
 
 
 def told(folder, labels=None, settings=None):
-    options = {"responses": folder / "rated.csv", "defaults": REPOSITORY / "config/config.yaml", "output": folder / "verdict"}
+    options = {"responses": folder / "rated.csv", "output": folder / "verdict"}
     for name, value, suffix in (("labels", labels, "csv"), ("settings", settings, "yaml")):
         if value is not None:
             options[name] = folder / f"{name}.{suffix}"
@@ -96,7 +95,7 @@ def test_labels_come_to_a_verdict_and_leave_it_again(files):
 def test_an_accuracy_that_is_none_is_one_error(files, said, why):
     (files[0] / "settings.yaml").write_text(yaml.safe_dump({"judges": {"judge": {"accuracy": said}}}))
     options = {"responses": files[0] / "rated.csv", "settings": files[0] / "settings.yaml", "output": files[0] / "verdict"}
-    assert_refused(call(verdict, defaults=REPOSITORY / "config/config.yaml", **options), why, where=files[0] / "settings.yaml")
+    assert_refused(call(verdict, **options), why, where=files[0] / "settings.yaml")
 
 
 def test_a_share_in_the_place_of_percent_is_one_error(files):

@@ -11,7 +11,7 @@ from hh_align.analysis.effective import are_single, effective_number
 from hh_align.analysis.ratings import Rated, read_ratings
 from hh_align.analysis.statistics import detectable_difference, mcnemar_power, pairs_needed
 from hh_align.core.artifacts import provenance, read_table, say, write_table
-from hh_align.core.axes import CAS
+from hh_align.core.axes import CAS, METRIC_AXES
 from hh_align.core.command import parse, run
 
 POWER = pa.schema(
@@ -83,7 +83,7 @@ def questions(rated: Rated, config: dict) -> list[dict]:
     share = config["discordance"]
     sizes = {axis: (len(prompts), effective_prompts(rated, axis)) for axis, prompts in rated.prompts.items()}
     rows = [detectable(axis, *size, share) for axis, size in sizes.items()]
-    if len({n for n, _ in sizes.values()}) == 1:
+    if set(sizes) == set(METRIC_AXES[CAS]) and len({n for n, _ in sizes.values()}) == 1:
         n, effective = map(sum, zip(*sizes.values(), strict=True))
         rows.append(detectable(CAS, n, effective if all(worth for _, worth in sizes.values()) else 0, share))
     rows += [detectable(None, n, n, share) for n in config["sizes"]]

@@ -32,9 +32,10 @@ def read_ratings(path: Path) -> Rated:
 
 
 def split(table: pa.Table) -> Rated:
-    """A table of ratings by judge, policy, seed and axis. Raises StudyError where an axis has no prompt."""
+    """A table of ratings by judge, policy, seed and axis."""
     rows = table.to_pandas()
-    prompts = by_axis(rows[["axis", "prompt_id", "cluster", "subset", "row"]].drop_duplicates(["axis", "prompt_id"]))
+    asked = rows[["axis", "prompt_id", "cluster", "subset", "row"]].drop_duplicates(["axis", "prompt_id"])
+    prompts = by_axis(asked, tuple(axis for axis in AXES if axis in set(asked["axis"])))
     clusters = {axis: np.unique(part["cluster"], return_inverse=True)[1] for axis, part in prompts.items()}
     groups = rows[rows["reward"].notna()].groupby(["judge", "policy", "seed", "axis"], sort=False)
     ratings = {(judge, policy, int(seed), axis): known_of(part) for (judge, policy, seed, axis), part in groups}

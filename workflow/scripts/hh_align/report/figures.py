@@ -1,4 +1,4 @@
-"""What the figures share: one colour per policy, safe for the colour-blind, and SVG of equal bytes for equal content."""
+"""What the figures share: SVG of equal bytes for equal content."""
 
 from pathlib import Path
 
@@ -9,9 +9,6 @@ import matplotlib.pyplot as plt
 
 from hh_align.core.artifacts import atomic
 
-# Okabe and Ito's colours, one per policy in the order of the graph
-COLOURS = ["#7f7f7f", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442"]
-MARKERS = "osD^vP*X"
 PLAIN = {
     "svg.hashsalt": "hh-align",
     "svg.fonttype": "none",
@@ -27,16 +24,6 @@ def save(figure: plt.Figure, path: Path) -> None:
     with atomic(path) as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None}, bbox_inches="tight")
     plt.close(figure)
-
-
-def colours(order: list[str]) -> dict[str, str]:
-    """Policy -> colour, the same in every figure."""
-    return {policy: COLOURS[number % len(COLOURS)] for number, policy in enumerate(order)}
-
-
-def markers(order: list[str]) -> dict[str, str]:
-    """Policy -> marker, so that no figure needs its colours to be told apart; colour and marker together are one policy's among 64."""
-    return {policy: MARKERS[(number + number // len(MARKERS)) % len(MARKERS)] for number, policy in enumerate(order)}
 
 
 def legend_beside(figure: plt.Figure, panel: plt.Axes) -> None:

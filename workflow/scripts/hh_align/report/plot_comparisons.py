@@ -8,7 +8,8 @@ from hh_align.analysis.verdict import in_words
 from hh_align.core.artifacts import read_table
 from hh_align.core.axes import AXES, PROMPT_NAMES, RATE_LABELS, WINS
 from hh_align.core.command import parse, run
-from hh_align.report.figures import PLAIN, colours, save
+from hh_align.report.colours import colours
+from hh_align.report.figures import PLAIN, save
 
 
 def shown(comparisons: pd.DataFrame, judge: str) -> pd.DataFrame:

@@ -7,7 +7,8 @@ from hh_align.analysis.ratings import seed_of, shown_judge
 from hh_align.core.artifacts import read_table
 from hh_align.core.axes import AXES, MEANS, PROMPT_NAMES
 from hh_align.core.command import parse, run
-from hh_align.report.figures import PLAIN, colours, legend_beside, markers, save
+from hh_align.report.colours import colours, markers
+from hh_align.report.figures import PLAIN, legend_beside, save
 
 
 def distances_of(drift: pd.DataFrame, order: list[str]) -> dict[tuple[str, int], float]:

@@ -8,7 +8,8 @@ from hh_align.analysis.ratings import Ratings, headline, judged_axes, read_ratin
 from hh_align.core.artifacts import read_table
 from hh_align.core.axes import AXES, MEANS, PROMPT_NAMES, RATE_LABELS, THRESHOLD_KEYS
 from hh_align.core.command import parse, run
-from hh_align.report.figures import PLAIN, colours, save
+from hh_align.report.colours import colours
+from hh_align.report.figures import PLAIN, save
 
 
 def grouped(panel: plt.Axes, rows: pd.DataFrame, names: dict[str, str], order: list[str], bars: bool) -> None:

@@ -6,7 +6,8 @@ import pandas as pd
 from hh_align.core.artifacts import read_table
 from hh_align.core.axes import AXES
 from hh_align.core.command import parse, run
-from hh_align.report.figures import COLOURS, PLAIN, save
+from hh_align.report.colours import COLOURS
+from hh_align.report.figures import PLAIN, save
 
 LINES = ["-", "--", "-.", ":"]
 

@@ -6,7 +6,8 @@ import pandas as pd
 from hh_align.core.artifacts import read_table
 from hh_align.core.axes import PROMPT_NAMES
 from hh_align.core.command import parse, run
-from hh_align.report.figures import COLOURS, MARKERS, PLAIN, save
+from hh_align.report.colours import COLOURS, MARKERS
+from hh_align.report.figures import PLAIN, save
 
 SCOPES = {**PROMPT_NAMES, "both": "both kinds of prompts"}
 SHOWN = {"rate": ("ci_low", "ci_high", "good replies, %"), "lost": ("lost_low", "lost_high", "points lost to the noise")}

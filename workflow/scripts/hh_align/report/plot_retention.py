@@ -9,7 +9,8 @@ from hh_align.analysis.reliability import read_reliability
 from hh_align.core.artifacts import read_table
 from hh_align.core.axes import AXES, PROMPT_NAMES
 from hh_align.core.command import parse, run
-from hh_align.report.figures import PLAIN, colours, save
+from hh_align.report.colours import colours
+from hh_align.report.figures import PLAIN, save
 
 WIDTH = 0.18
 

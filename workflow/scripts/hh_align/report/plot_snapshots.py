@@ -6,7 +6,8 @@ import pandas as pd
 from hh_align.core.artifacts import read_table
 from hh_align.core.axes import MEANS, PROMPT_NAMES
 from hh_align.core.command import parse, run
-from hh_align.report.figures import COLOURS, MARKERS, PLAIN, legend_beside, save
+from hh_align.report.colours import COLOURS, MARKERS
+from hh_align.report.figures import PLAIN, legend_beside, save
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:

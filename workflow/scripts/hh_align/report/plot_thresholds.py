@@ -7,7 +7,8 @@ from hh_align.analysis.ratings import judged_axes, shown_judge
 from hh_align.core.artifacts import read_table
 from hh_align.core.axes import PROMPT_NAMES, THRESHOLD_KEYS
 from hh_align.core.command import parse, run
-from hh_align.report.figures import PLAIN, colours, save
+from hh_align.report.colours import colours
+from hh_align.report.figures import PLAIN, save
 
 LINES = ["-", "--", "-.", ":"]
 

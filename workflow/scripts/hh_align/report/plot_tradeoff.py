@@ -9,7 +9,8 @@ from hh_align.analysis.ratings import shown_judge
 from hh_align.core.artifacts import read_table
 from hh_align.core.axes import RATE_TITLES, RATES
 from hh_align.core.command import parse, run
-from hh_align.report.figures import PLAIN, colours, markers, save
+from hh_align.report.colours import colours, markers
+from hh_align.report.figures import PLAIN, save
 
 HMR, HPR = (rate.lower() for rate in RATES.values())
 EDGE = 3

@@ -8,7 +8,8 @@ import pandas as pd
 
 from hh_align.core.artifacts import read_table
 from hh_align.core.command import parse, run
-from hh_align.report.figures import PLAIN, colours, save
+from hh_align.report.colours import colours
+from hh_align.report.figures import PLAIN, save
 
 TITLES = {
     "sft": "SFT: loss",

@@ -11,7 +11,7 @@ from hh_align.analysis.ratings import Ratings, checkpoints, read_ratings, seeds_
 from hh_align.core.artifacts import read_table, say, write_text
 from hh_align.core.axes import AXES
 from hh_align.core.command import parse, run
-from hh_align.report.figures import colours
+from hh_align.report.colours import colours
 from hh_align.report.pages import render
 
 

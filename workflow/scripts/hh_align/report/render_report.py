@@ -16,8 +16,8 @@ from hh_align.analysis.verdict import corrected_by_labels, declared, error_rates
 from hh_align.core.artifacts import logical_name, read_provenance, read_table, say, write_text
 from hh_align.core.axes import MEANS, METRIC_AXES, RATE_METRICS
 from hh_align.core.command import parse, run
+from hh_align.report.colours import colours
 from hh_align.report.displaced import displacement_sentence
-from hh_align.report.figures import colours
 from hh_align.report.lengths import lengths_of
 from hh_align.report.mixed import models_of
 from hh_align.report.pages import caption, inline_svg, number, plain, records, render, rows_of, text, total
@@ -235,7 +235,7 @@ def versions(provenances: dict[str, dict]) -> dict[str, dict[str, list[str]]]:
     return artifacts_by_version
 
 
-def page(config: dict, folder: Path, templates: Path) -> str:
+def page(config: dict, folder: Path, templates: Path, template: str = "index.html") -> str:
     """The page as HTML; what the study should have and lacks is named in it."""
     study, tables = config["study"], read_tables(folder, config["tables"])
     captions = {name: caption(templates, name, study) for name in config["figures"]}
@@ -246,7 +246,7 @@ def page(config: dict, folder: Path, templates: Path) -> str:
     libraries = versions(provenances)
     return render(
         templates,
-        "index.html",
+        template,
         config=config,
         study=study,
         folder=logical_name(folder),

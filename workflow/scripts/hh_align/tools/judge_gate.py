@@ -78,7 +78,7 @@ def examine(settings: dict, labels: Path | None, frame: pd.DataFrame, rated: Rat
         read = read_labels(labels, rated.ratings, items_of(frame, config["order"][0]))
         if read["good"].isna().all():
             raise StudyError(
-                f"{labels}: none of its labels is about a response of these ratings, so nothing is corrected. Give theirs, or no LABELS."
+                f"{labels}: none of its labels is about a response of these ratings, so nothing is corrected. Give theirs, or none."
             )
         gold, agreement = by_labels(read, labels, rated, config | {"seed": 1, "claim_parts": parts})
     agreed = {(row["rater_a"], row["axis"]): row for row in agreement if row["rater_b"] == LABELS and row["policy"] is None}
@@ -89,7 +89,7 @@ def examine(settings: dict, labels: Path | None, frame: pd.DataFrame, rated: Rat
         if axes := [axis for axis in judged_axes(thresholds) if (name, axis) not in reliable]:
             unknown.append(
                 f"Nothing is known about the judge {name} on {' and '.join(axes)}: what it says there may be chance. Its accuracy (judges: {name}: "
-                "accuracy in SETTINGS) or labels of some responses (LABELS) would tell."
+                "accuracy in the settings) or labels of some responses (--labels) would tell."
             )
     tables = {"judge": (judge, JUDGE), "gold": (gold, GOLD), "label_agreement": (agreement, AGREEMENT)}
     return Gate(reliable, tables, unknown)

@@ -12,6 +12,7 @@ from hh_align.core.errors import StudyError
 from hh_align.core.finish import COLUMNS, finish
 from hh_align.core.records import chosen_records, look_up
 from hh_align.core.tabular import (
+    TRUTHS,
     convert,
     frame_of,
     place,
@@ -155,6 +156,10 @@ def rows_of_table(path: Path, frame: pd.DataFrame, settings: Mapping) -> pd.Data
         frame[name] = (
             frame[column] if column in frame else pd.Series([look_up(value, rest) for value in frame[head]], frame.index, dtype=object)
         )
+    if "reward" not in frame and "label" in frame:
+        say(f"{path}: label is read as reward, 1 for true and 0 for false")
+        told = frame["label"].map(lambda value: TRUTHS.get(str(value).lower()))  # another value is refused with the column label
+        frame["reward"] = told.map({True: 1.0, False: 0.0})
     if "finish" not in frame and (other := next((name for name in COLUMNS if name in frame), None)):
         say(f"{path}: {other} is read as finish")
         frame["finish"] = frame[other]
@@ -164,10 +169,7 @@ def rows_of_table(path: Path, frame: pd.DataFrame, settings: Mapping) -> pd.Data
 
 
 def checked(frame: pd.DataFrame, path: str) -> pd.DataFrame:
-    """The rows of all files, completed. Raises StudyError where they contradict each other, or an axis has no prompt."""
-    if missing := [axis for axis in AXES if axis not in set(frame["axis"])]:
-        raise StudyError(f"{path}: no prompt of axis {' and '.join(missing)}: both axes, {' and '.join(AXES)}, are needed.")
-
+    """The rows of all files, completed. Raises StudyError where they contradict each other."""
     for column in ("policy", "judge"):
         names = sorted(sorted(set(frame[column])), key=str.strip) if column in frame else []
         if odd := [name for name in names if not name.isprintable()]:

@@ -10,25 +10,31 @@ from hh_align.report import plot_comparisons, plot_figures, plot_retention, plot
 from hh_align.report.figures import PLAIN, save
 
 
-def draw(tables: dict[str, pd.DataFrame], ratings: Ratings, config: dict, folder: Path) -> None:
-    """The figures, by the first judge."""
-    judge, order, first = shown_judge(config["judges"]), config["order"], config["seeds"][0]
-    rows = headline(tables["metrics"], judge)
-    compared = tables["comparisons"][tables["comparisons"]["judge"] == judge]
-    single = compared[compared["seed"] == first].drop_duplicates(["policy_b", "policy_a", "metric"])
-    retained = tables["retention"]
-    for drawn_before in folder.glob("*.svg"):
-        drawn_before.unlink()
+def draw(name: str, tables: dict[str, pd.DataFrame], ratings: Ratings, config: dict, folder: Path) -> None:
+    """Draw one figure into a folder, by the first judge."""
     with plt.rc_context(PLAIN):
-        save(plot_figures.plot_bars(rows, order), folder / "metrics.svg")
-        save(plot_figures.plot_boxes(ratings, judge, config), folder / "rewards.svg")
-        save(plot_figures.plot_means(rows, order, judge), folder / "mean_rewards.svg")
-        save(plot_thresholds.plot_curves(tables["thresholds"], tables["threshold_flips"], config, judge), folder / "thresholds.svg")
-        if len(order) > 1:
-            both = tables["tradeoff"][tables["tradeoff"]["judge"] == judge]
-            save(plot_tradeoff.plot(both, order), folder / "tradeoff.svg")
-            shown = plot_comparisons.shown(compared, judge)
-            save(plot_comparisons.plot_forest(shown, order, config["equivalence_margin"]), folder / "contrasts.svg")
-            save(plot_comparisons.plot_wins(single, order), folder / "wins.svg")
-            rows = retained[(retained["judge"] == judge) & (retained["seed"] == first)]
-            save(plot_retention.plot_flow(rows, order), folder / "retention.svg")
+        save(figure(name, tables, ratings, config), folder / f"{name}.svg")
+
+
+def figure(name: str, tables: dict[str, pd.DataFrame], ratings: Ratings, config: dict) -> plt.Figure:
+    judge, order, first = shown_judge(config["judges"]), config["order"], config["seeds"][0]
+    rows = {table: tables[table][tables[table]["judge"] == judge] for table in ("comparisons", "retention", "tradeoff")}
+    match name:
+        case "metrics":
+            return plot_figures.plot_bars(headline(tables["metrics"], judge), order)
+        case "rewards":
+            return plot_figures.plot_boxes(ratings, judge, config)
+        case "mean_rewards":
+            return plot_figures.plot_means(headline(tables["metrics"], judge), order, judge)
+        case "thresholds":
+            return plot_thresholds.plot_curves(tables["thresholds"], tables["threshold_flips"], config, judge)
+        case "tradeoff":
+            return plot_tradeoff.plot(rows["tradeoff"], order)
+        case "contrasts":
+            return plot_comparisons.plot_forest(plot_comparisons.shown(rows["comparisons"], judge), order, config["equivalence_margin"])
+        case "wins":
+            single = rows["comparisons"][rows["comparisons"]["seed"] == first].drop_duplicates(["policy_b", "policy_a", "metric"])
+            return plot_comparisons.plot_wins(single, order)
+        case "retention":
+            return plot_retention.plot_flow(rows["retention"][rows["retention"]["seed"] == first], order)
+    raise ValueError(name)

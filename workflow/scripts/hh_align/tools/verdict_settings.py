@@ -8,6 +8,7 @@ import yaml
 from jsonschema.exceptions import best_match
 
 from hh_align.analysis.ratings import judged_axes
+from hh_align.config import resolve
 from hh_align.config.check_facts import check_claims
 from hh_align.config.check_texts import check_sentences
 from hh_align.config.resolve import SCHEMA, Validator, explain, read_schema
@@ -16,6 +17,7 @@ from hh_align.core.errors import StudyError
 from hh_align.tools.judge_gate import SAID
 from hh_align.tools.rated import KINDS
 
+CONFIG = Path(resolve.__file__).with_name("config.yaml")  # a link to config/config.yaml, so that it is installed with the package
 ANALYSIS = ("contrasts", "primary", "all_pairs", "equivalence_margin", "bootstrap", "discordance", "sizes", "text")
 
 NAME = {"type": "string", "minLength": 1}
@@ -76,6 +78,11 @@ def read_settings(path: Path) -> dict:
         claim.setdefault("source", "")
     check_sentences(claims, f"{path}: claims")
     return settings
+
+
+def defaults() -> dict:
+    """The study's own settings of the analysis, where a verdict's settings name none."""
+    return yaml.load(CONFIG.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def settings_in(path: Path) -> dict:

@@ -4,16 +4,28 @@ from difflib import get_close_matches
 
 import pandas as pd
 
-from hh_align.core.axes import AXES, THRESHOLD_KEYS
 from hh_align.core.errors import StudyError
-from hh_align.tools.verdict_settings import ANALYSIS
+from hh_align.tools.verdict_settings import ANALYSIS, joined
+from hh_align.tools.verdict_thresholds import Threshold, thresholds_of
 
 
-def study_of(frame: pd.DataFrame, settings: dict, path: str, defaults: dict) -> dict:
+def study_of(
+    frame: pd.DataFrame,
+    settings: dict,
+    path: str,
+    defaults: dict,
+    own: dict | None = None,
+    flags: dict[str, Threshold] | None = None,
+) -> dict:
     """The config of the analysis: who descends from whom, seeds, judges' thresholds, contrasts (each policy against root and parent).
 
-    Raises StudyError where the settings name what the file does not hold, or policies have different seeds.
+    own: root, parents and judges of the study that made the file; flags: thresholds of the command line. `thresholds` of the config says
+    who gave each. Raises StudyError where the settings name what the file does not hold, or policies have different seeds, or a judge
+    lacks a threshold.
     """
+    own = own or {}
+    thresholds = thresholds_of(frame, settings.get("judges", {}), own.get("judges", {}), flags or {}, path)
+    settings = joined(own, settings)
     policies = list(dict.fromkeys(frame["policy"]))
     root = settings.get("root", "base" if "base" in policies else policies[0])
     named_parents = dict(frame.dropna(subset="parent")[["policy", "parent"]].to_numpy()) if "parent" in frame else {}
@@ -26,7 +38,6 @@ def study_of(frame: pd.DataFrame, settings: dict, path: str, defaults: dict) -> 
     if len(others) > 1 or len(seeds[root]) > 1:
         listed = "; ".join(f"{policy}: {', '.join(map(str, own_seeds))}" for policy, own_seeds in seeds.items())
         raise StudyError(f"{path}: every trained policy needs the same seeds, and {root} one set of responses. Found {listed}.")
-    thresholds = next(iter(defaults["judges"].values()))
     analysis = {**defaults["analysis"], "contrasts": contrasts_of(root, parents), "primary": [], "all_pairs": True, "claims": []}
     chosen = {key: value for key, value in settings.items() if key in (*ANALYSIS, "claims")}
     contrasts = [list(pair) for pair in (analysis | chosen)["contrasts"]]
@@ -40,12 +51,8 @@ def study_of(frame: pd.DataFrame, settings: dict, path: str, defaults: dict) -> 
         "policies": {policy: {"parent": parents.get(policy)} for policy in policies},
         "order": by_depth(root, parents),
         "seeds": [int(seed) for seed in (min(others) if others else [0])],
-        "judges": {
-            judge: thresholds_of(
-                thresholds, settings.get("judges", {}).get(judge, {}), judge, frame["reward"][frame["judge"] == judge], path
-            )
-            for judge in sorted(set(frame["judge"]))
-        },
+        "judges": {judge: {key: value for key, (value, _) in given.items()} for judge, given in thresholds.items()},
+        "thresholds": thresholds,
     }
 
 
@@ -56,23 +63,6 @@ def require_known(path: str, what: str, named: set[str], there: list[str]) -> No
         raise StudyError(
             f"{path}: {what} {', '.join(unknown)} is not in the file. It holds {', '.join(there)}.{f' Did you mean {near[0]}?' if near else ''}"
         )
-
-
-def thresholds_of(defaults: dict, settings: dict, judge: str, rewards: pd.Series, path: str) -> dict:
-    """A judge's thresholds, of its own axis only where it has one: the settings', 0.5 where all rewards are 0 or 1, else the defaults.
-
-    Raises StudyError where rewards lie between 0 and 1, for which no default is meant.
-    """
-    axes = AXES if settings.get("axis", "both") == "both" else (settings["axis"],)
-    keys, known = [THRESHOLD_KEYS[axis] for axis in axes], rewards.dropna()
-    if known.isin([0, 1]).all():
-        defaults = dict.fromkeys(keys, 0.5)
-    elif known.between(0, 1).all() and (unset := [key for key in keys if key not in settings]):
-        raise StudyError(
-            f"{path}: the rewards of judge {judge} lie between 0 and 1: from where on is a reply good? Say so in the settings: "
-            f"judges: {{{judge}: {{{', '.join(f'{key}: 0.5' for key in unset)}}}}}."
-        )
-    return {key: settings.get(key, defaults[key]) for key in keys}
 
 
 def contrasts_of(root: str, parents: dict[str, str]) -> list[list[str]]:

@@ -1,0 +1,117 @@
+"""What a verdict on ratings is read in: the terminal's text, a page as a study has, and the responses where the files hold their texts."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+
+from hh_align.analysis.ratings import Rated, checkpoints
+from hh_align.core.artifacts import write_text
+from hh_align.core.axes import AXES, CAS, PROMPT_NAMES, RATES
+from hh_align.report import render_browser, render_report, summarize_study
+from hh_align.tools.verdict_thresholds import threshold_lines
+
+TEMPLATES = Path(render_report.__file__).with_name("templates")  # a link to workflow/report, so that they are installed with the package
+LOOK = "The page: {{folder}}/index.html; beside it {browser}figures/ and every table as CSV."
+PLAIN = ("equivalence_margin", "discordance")
+
+
+class Decided(NamedTuple):
+    """A verdict before it is written."""
+
+    folder: Path
+    config: dict
+    frame: pd.DataFrame
+    """The rows of the files."""
+    table: pa.Table
+    """The same as a table of ratings."""
+    rated: Rated
+    tables: dict[str, tuple[list[dict], pa.Schema]]
+    unknown: list[str]
+    """A sentence for each judge of which nothing is known."""
+    rated_by: dict
+    made_by: dict
+    """The provenance of the table of ratings, and of the others."""
+
+
+def write_texts(decided: Decided, tables: dict[str, pd.DataFrame]) -> str:
+    """Write browser.html where there are texts, and summary.txt. Returns the summary."""
+    report = decided.folder / "report"
+    about = decided.config | {
+        "study": decided.folder.name,
+        "folder": str(decided.folder),
+        "synthetic": False,
+        "same_source": [],
+        "unknown_judges": decided.unknown,
+    }
+    if texts := texts_of(decided.frame, decided.config):
+        data = render_browser.collect(about, *texts, decided.rated.ratings)
+        write_text(report / "browser.html", render_browser.page(about, data, TEMPLATES))
+    empty = {name: summarize_study.frame(None, columns) for name, columns in summarize_study.COLUMNS.items()}
+    look = LOOK.format(browser="browser.html (the responses), " if texts else "")
+    summary = summarize_study.summary(about, empty | tables | {"leads": tables["threshold_leads"]}, {}, look)
+    text = "".join(f"{line}\n" for line in notes(decided)) + "\n" + summary
+    write_text(report / "summary.txt", text)
+    return text
+
+
+def write_page(decided: Decided, tables: dict[str, pd.DataFrame], command: str) -> None:
+    """Write index.html; command: what gives this verdict again."""
+    page = render_report.page(page_config(decided, tables, command), decided.folder, TEMPLATES, "verdict.html")
+    write_text(decided.folder / "report/index.html", page)
+
+
+def notes(decided: Decided) -> list[str]:
+    """Whose thresholds the labels follow, and which axis is not there."""
+    there = {axis for *_, axis in decided.rated.ratings}
+    alone = [f"No reward on {axis}: there is no {RATES[axis]}, and no {CAS}, which is of both axes." for axis in AXES if axis not in there]
+    return threshold_lines(decided.config["thresholds"]) + alone
+
+
+def texts_of(frame: pd.DataFrame, config: dict) -> tuple[list[dict], dict[tuple[str, int], list[dict]]] | None:
+    """The prompts, and per (policy, seed) its responses; None where a policy has no text on an axis, or prompts that others lack."""
+    if "response" not in frame or not frame.groupby(["policy", "seed", "axis"])["response"].count().all():
+        return None
+    frame = frame.assign(response=frame["response"].fillna(""))  # an empty text is an empty reply
+    root = config["order"][0]
+    rows = frame.reindex(columns=[*frame, *({"prompt", "finish", "tokens"} - set(frame))])
+    rows = rows.drop_duplicates(["policy", "seed", "axis", "prompt_id"]).assign(seed=rows["seed"].where(rows["policy"] != root, 0))
+    rows = rows.assign(response_tokens=rows["tokens"], prompt=rows["prompt"].fillna(rows["prompt_id"]).astype(str))
+    rows = rows.astype({"finish": object, "response_tokens": object}).where(lambda each: each.notna(), None)
+    prompts = rows.drop_duplicates(["axis", "prompt_id"]).sort_values(["axis", "prompt_id"])[["axis", "prompt_id", "prompt"]]
+    given = {key: part.to_dict("records") for key, part in rows.groupby(["policy", "seed"])}
+    if any(len(given.get(checkpoint, ())) != len(prompts) for checkpoint in checkpoints(config)):
+        return None
+    return prompts.to_dict("records"), {(policy, int(seed)): part for (policy, seed), part in given.items()}
+
+
+def page_config(decided: Decided, tables: dict[str, pd.DataFrame], command: str) -> dict:
+    """What render_report reads, as it would of a study."""
+    config = decided.config
+    asked = decided.frame.drop_duplicates(["axis", "prompt_id"]).groupby("axis").size()
+    study = {
+        "study": decided.folder.name,
+        "seeds": config["seeds"],
+        "judges": {judge: thresholds | {"source": "imported"} for judge, thresholds in config["judges"].items()},
+        "analysis": {key: config[key] for key in PLAIN} | {"contrasts": config["contrasts"], "primary": config["primary"]},
+        "parents": {policy: entry["parent"] for policy, entry in config["policies"].items()},
+    }
+    return {
+        "study": study,
+        "order": config["order"],
+        "tables": [name for name, rows in tables.items() if len(rows)],
+        "figures": sorted(path.stem for path in (decided.folder / "report/figures").glob("*.svg")),
+        "logs": [],
+        "differs": {},
+        "synthetic": False,
+        "origins": [],
+        "same_source": [],
+        "unlike_training": {},
+        "options": None,
+        "told": [*notes(decided), *decided.unknown],
+        "files": decided.rated_by["inputs"],
+        "command": command,
+        "browser": (decided.folder / "report/browser.html").is_file(),
+        "prompts": [f"{asked[axis]:,} {PROMPT_NAMES[axis]}" for axis in AXES if axis in asked],
+    }
