@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 LIBRARIES = {
-    "snakemake": ("snakemake.cli", "jsonschema", "pyarrow.parquet", "smart_open"),
+    "snakemake": ("snakemake.cli", "snakemake.executors.touch", "jsonschema", "pyarrow.parquet", "smart_open"),
     "step": (
         *("pandas", "pyarrow.parquet", "scipy.stats", "scipy.optimize", "statsmodels.stats.multitest", "statsmodels.stats.proportion"),
         *("matplotlib.figure", "matplotlib.backends.backend_svg", "jinja2", "rich.console", "rich.table", "psutil", "yaml"),
@@ -86,6 +86,7 @@ def serve(kind: str, path: str) -> None:
         import_module(name)
     if kind == "snakemake":
         sys.modules["snakemake.cli"].get_argument_parser()  # loads the plugins
+        sys.modules["snakemake.executors.touch"].Executor.SLEEPING_TIME = 0.001  # per job: its dates still follow each other
         read_package()
     gc.freeze()  # what is loaded stays: no fork looks through it for garbage
     listener = socket.socket(socket.AF_UNIX)
