@@ -1,5 +1,8 @@
 """A made-up study on disk for the tests of its pages."""
 
+import fcntl
+import hashlib
+import shutil
 from itertools import product
 from pathlib import Path
 
@@ -7,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from fork_server import home
 from study_folder import REPOSITORY
 
 from hh_align.analysis import (
@@ -129,7 +133,24 @@ class PageStudy:
         return split(gather(self.folder / "prompts/prompts.parquet", responses, rewards, judges))
 
     def analyse(self) -> None:
-        """The tables and figures, a dataset, a training log and what the steps cost."""
+        """The tables and figures, a dataset, a training log and what the steps cost; of equal studies in a run of the tests the first makes them."""
+        told = [
+            self.config,
+            self.prompts,
+            sorted(self.responses.items()),
+            [(key, sorted(of.items())) for key, of in sorted(self.rewards.items())],
+        ]
+        made = home() / "analysed" / hashlib.sha256(repr(told).encode()).hexdigest()
+        made.mkdir(parents=True, exist_ok=True)
+        with open(made / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (made / "whole").exists():
+                self.make_all()
+                shutil.copytree(self.folder, made / "whole")
+        shutil.copytree(made / "whole", self.folder, dirs_exist_ok=True)
+
+    def make_all(self) -> None:
+        """What analyse says."""
         rated, tables = self.rated(), {}
         replies = {
             (policy, seed): examine_text.read_replies(self.folder / f"responses/{policy}/seed-{seed}.parquet")

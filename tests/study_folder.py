@@ -77,7 +77,6 @@ class StudyFolder:
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text(row[0])
         self.succeed("--touch", "--forceall")
-        assert self.planned() == set()
         return self
 
     def copy(self, path: Path) -> "StudyFolder":

@@ -7,7 +7,9 @@ from study_folder import StudyFolder
 @pytest.fixture(scope="session")
 def paper(tmp_path_factory):
     """The paper's study, pretended to be complete: edited within `with paper.edited(…)` only."""
-    return StudyFolder(tmp_path_factory.mktemp("paper")).pretend_done()
+    study = StudyFolder(tmp_path_factory.mktemp("paper")).pretend_done()
+    assert study.planned() == set()
+    return study
 
 
 @pytest.fixture

@@ -19,12 +19,13 @@ from hh_align.models.judging import pair_ids, reward_batch
 from hh_align.training.train_judge import build_model as build_judge
 
 
-def test_published_gives_the_papers_table(tmp_path):
+@pytest.mark.parametrize("own", [False, pytest.param(True, marks=pytest.mark.long)], ids=["forks", "each step a process of its own"])
+def test_published_gives_the_papers_table(tmp_path, own):
     release = SHARED / "paper-release"
     if not release.is_dir():
         pytest.skip("needs the paper's release in ../shared/paper-release")
     folder = StudyFolder(tmp_path, "--configfile", "config/published.yaml")
-    printed = folder.succeed("--config", f"release={{path: {release}}}", **os.environ)  # each step of the analysis a process of its own
+    printed = folder.succeed("--config", f"release={{path: {release}}}", **(os.environ if own else {}))
     rows = pq.read_table(tmp_path / "results/published/analysis/metrics.parquet").to_pylist()
     values = {metric: [round(row["value"], 9) for row in rows if row["metric"] == metric] for metric in ("HmR", "HpR", "CAS")}
     assert values == {"HmR": [42, 48, 36, 44], "HpR": [22, 56, 46, 66], "CAS": [32, 52, 41, 55]}

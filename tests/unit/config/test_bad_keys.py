@@ -100,7 +100,7 @@ NEEDED = {
 @pytest.mark.parametrize("null", [False, True], ids=["absent", "null"])
 @pytest.mark.parametrize("path", [(*path, key) for path, needed in NEEDED.items() for key in needed], ids=dotted)
 def test_a_key_that_is_needed_and_missing_is_named(path, null):
-    name = ENTRIES[path[:-1]][0] if len(path) > 1 else "config"
+    name = ENTRIES[path][0] if len(path) > 1 else "config"
 
     def change(holder):
         holder[path[-1]] = None

@@ -168,7 +168,7 @@ MORE = {
         "claims": [of_fact(FACT, not_measured="the rest")],
     },
     "published": {"release": {"path": "somewhere"}, "claims": [of_fact(BOUNDED)]},
-    "made_of": {"claims": [of_fact(FILES)]},
+    "made_of": {"claims": [of_fact(FILES)], "methods": {"dpo": {"lora": {"alpha": 16.5}}}},
     "some": {"claims": [of_fact(SOME)]},
     "local": {
         "claims": [of_fact(SETTING)],
@@ -202,8 +202,8 @@ def walk(value, path=()):
         yield from walk(part, (*path, key))
 
 
-ENTRIES = {}  # path -> (config that has it, value)
-for _name, _config in WHOLE.items():
+ENTRIES = {}  # path -> (config that has it, value), of the smallest: it is the soonest checked
+for _name, _config in sorted(WHOLE.items(), key=lambda entry: len(str(entry[1]))):
     for _path, _value in walk(_config):
         if _path:
             ENTRIES.setdefault(_path, (_name, _value))

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -71,16 +71,24 @@ def without_nulls(value: object) -> object:
     return [without_nulls(entry) for entry in value] if isinstance(value, list) else value
 
 
-def _fill_defaults(validator, properties, instance, schema) -> Iterator[ValidationError]:
-    if isinstance(instance, dict):
-        for key, subschema in properties.items():
-            target = validator._resolver.lookup(subschema["$ref"]).contents if "$ref" in subschema else subschema
-            default = subschema.get("default", target.get("default"))
-            if default is not None:
-                instance.setdefault(key, default.copy() if isinstance(default, dict | list) else default)
-            if key in instance:
-                instance[key] = _typed(instance[key], target)
-    yield from Draft202012Validator.VALIDATORS["properties"](validator, properties, instance, schema)
+def _follow(parts: Mapping[str, dict], subschema: dict) -> dict:
+    """What a subschema refers to, one of the schema's `$defs`; itself where it does not refer."""
+    return parts[subschema["$ref"].removeprefix("#/$defs/")] if "$ref" in subschema else subschema
+
+
+def _filling(parts: Mapping[str, dict]) -> Callable[..., Iterator[ValidationError]]:
+    def fill_defaults(validator, properties, instance, schema) -> Iterator[ValidationError]:
+        if isinstance(instance, dict):
+            for key, subschema in properties.items():
+                target = _follow(parts, subschema)
+                default = subschema.get("default", target.get("default"))
+                if default is not None:
+                    instance.setdefault(key, default.copy() if isinstance(default, dict | list) else default)
+                if key in instance:
+                    instance[key] = _typed(instance[key], target)
+                    yield from validator.descend(instance[key], subschema, key, key, validator._resolver)
+
+    return fill_defaults
 
 
 def _typed_items(validator, items, instance, schema) -> Iterator[ValidationError]:
@@ -112,7 +120,6 @@ Validator = extend(
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many({"number": _is_number, "integer": _is_integer}),
 )
 """A number is finite, and true and false are none."""
-_DefaultsValidator = extend(Validator, {"properties": _fill_defaults, "items": _typed_items})
 
 
 @cache
@@ -123,7 +130,14 @@ def read_schema(schema: Path) -> dict:
 
 @cache
 def _validator(schema: Path) -> Draft202012Validator:
-    return _DefaultsValidator(read_schema(schema))
+    """It follows a reference to one of the `$defs` by its name: to look each of them up by its address takes a third of the time."""
+    whole = read_schema(schema)
+    parts = whole["$defs"]
+
+    def follow(validator, reference, instance, schema) -> Iterator[ValidationError]:
+        yield from validator.descend(instance, _follow(parts, schema), resolver=validator._resolver)
+
+    return extend(Validator, {"properties": _filling(parts), "items": _typed_items, "$ref": follow})(whole)
 
 
 @cache
