@@ -127,12 +127,21 @@ def test_a_second_run_has_nothing_to_do(demo):
 def test_every_artifact_verifies_until_one_is_changed(demo):
     status, printed = verify(demo.path)
     assert status == 0 and "all as they were made" in printed and "holds a sum" not in printed, printed  # of every file one is known
+    assert "not known" not in printed and "config asks" not in printed
     responses = demo.path / "results/demo/responses/sft/seed-42.parquet"
     before = responses.read_bytes()
     shutil.copy(demo.path / "results/demo/responses/sft_dpo/seed-42.parquet", responses)
     status, printed = verify(demo.path)
     responses.write_bytes(before)
     assert status == 1 and "responses/sft/seed-42.parquet: damaged, or changed since its job ended" in printed and "error: 1 of" in printed
+
+
+def test_the_status_of_a_study_that_has_ended(demo):
+    command = [sys.executable, "-m", "hh_align.tools.status", "--study", "demo"]
+    told = subprocess.run(command, cwd=demo.path, capture_output=True, text=True, check=True).stdout
+    done, jobs = re.match(r"demo: (\d+) of (\d+) jobs done\n", told).groups()
+    assert done == jobs and "nothing is left to do" in " ".join(told.split()) and "not known" not in told and "stale" not in told
+    assert re.search(r"train_dpo +\d+ +- +00:00:\d\d +-", told) and re.search(r"sft_dpo +1/1 +", told)
 
 
 @pytest.mark.parametrize("number", range(10))
