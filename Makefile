@@ -11,7 +11,7 @@ export PYTHONPATH := $(CURDIR)/workflow/scripts
 export GOMP_SPINCOUNT ?= 10000
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: help env demo check study published test test-long test-slurm slurm test-s3 s3 fetch lint format lock verify compare resume clean-state reproduce faults docs verdict annotate tune check-gpu bench-training bench-training-gpu bench-evaluation bench-analysis
+.PHONY: help env demo check study published test test-long test-slurm slurm test-s3 s3 fetch lint format lock verify status compare resume clean-state reproduce faults docs verdict annotate tune check-gpu bench-training bench-training-gpu bench-evaluation bench-analysis
 
 help:
 	@echo "make demo       offline, minutes on a CPU: the whole study on synthetic data, and its report"
@@ -124,6 +124,9 @@ reproduce: $(STAMP)
 
 faults: $(STAMP)
 	$(VENV)/bin/python tests/workflow/faults/faults.py
+
+status: $(STAMP)
+	@$(VENV)/bin/python -m hh_align.tools.status --study "$(STUDY)"
 
 verify: $(STAMP)
 	@test -n "$(STUDY)" || { echo "error: make verify needs STUDY=name"; exit 2; }
