@@ -199,7 +199,9 @@ use rule step as export_csv with:
 use rule step as summarize_study with:
     input:
         **tables_of_summary(),
+        judge=judge_examination(),
         gold=gold_files("gold"),
+        label_agreement=gold_files("label_agreement"),
         published=local(of_workflow("resources/published.yaml")),
     output:
         report("<results>/report/summary.txt", caption="../report/summary.rst", category="Tables", labels={"table": "summary"}),

@@ -10,6 +10,7 @@ from page_study import PageStudy
 from hh_align.analysis.correct_by_labels import GOLD
 from hh_align.analysis.verdict import corrected_by_labels, error_rates, verdict_sentences
 from hh_align.core.artifacts import read_table, write_table
+from hh_align.report.lines import judge_lines, label_lines
 
 ABOUT = {"judge": "one", "seed": 42, "family": "declared", "policy_a": "base", "policy_b": "sft", "within_margin": False}
 LABELS = {"judge_value": 1.0, "corrected": 12.5, "ci_low": 3.0, "ci_high": 22.0, "sim_low": -0.2, "sim_high": 25.2}
@@ -49,6 +50,19 @@ def test_error_rates_count_the_families_of_the_labels_and_of_the_judge():
         "over its 1 or 2 contrasts), over 2 metrics together in at most 15 %. Equivalence likewise."
     ]
     assert error_rates(corrected_by_labels(pd.DataFrame(), None, "one")) == []
+
+
+def test_a_judge_that_is_not_above_chance_ranks_nothing_by_itself():
+    row = {"judge": "one", "format": "as evaluated", "part": "all", "own_subset": True, "axis": "helpfulness", "subset": "s", "n": 9}
+    (line,) = judge_lines(pd.DataFrame([{**row, "accuracy": 50.0, "ci_low": 40.0, "ci_high": 60.0}]), "one")
+    assert line.endswith(": not above chance, so by itself it ranks nothing on helpfulness.")
+
+
+def test_an_agreement_without_a_kappa_is_said_to_have_none():
+    row = {"rater_a": "one", "rater_b": "labels", "policy": None, "n": 5, "agreement": 100.0, "axis": "helpfulness", "kappa": None}
+    assert label_lines(pd.DataFrame([row]), "one") == [
+        "Its labels of 5 responses are the true ones in 100 % on helpfulness (kappa undefined)."
+    ]
 
 
 def test_labels_of_one_axis_and_skips_stand_on_the_page(tmp_path):

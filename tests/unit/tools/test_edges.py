@@ -76,7 +76,8 @@ def test_many_policies_are_told_in_few_words(tmp_path, arms):
     stream = np.random.default_rng(0)
     names = ["base", *(f"arm {number}" for number in range(arms))]
     _, text = said(tmp_path, names, 12, lambda policy, _: stream.normal(-6 + 5 * (policy > 0)))
-    assert f"arm 0, arm 1, arm 2, arm 3, arm 4 and {arms - 5} more are above base" in " ".join(text.split())
+    told = f"arm 0, arm 1, arm 2, arm 3, arm 4 and {arms - 5} more are above base" if arms < 20 else "more policies: the report has them."
+    assert told in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 100 and len(text.splitlines()) <= 25
 
 

@@ -47,6 +47,27 @@ def count_line(decided: pd.DataFrame) -> str:
     return f"of {len(rows)} {'others' if len(rows) < len(decided) else 'verdicts'} {counts}" if counts else ""
 
 
+def judge_lines(examined: pd.DataFrame, judge: str) -> list[str]:
+    """How good the judge is where people have decided, on the subsets that the prompts come from."""
+    rows = examined[(examined["judge"] == judge) & (examined["format"] == "as evaluated") & (examined["part"] == "all")]
+    lines = []
+    for row in rows[rows["own_subset"]].itertuples():
+        accuracy = f"{row.accuracy:.1f} % [{row.ci_low:.1f}, {row.ci_high:.1f}] of {row.n:,} held-out pairs of {row.subset}"
+        refused = "" if row.ci_low > 50 else f": not above chance, so by itself it ranks nothing on {row.axis}"
+        lines.append(f"The judge {judge} prefers the chosen reply in {accuracy}{refused}.")
+    return lines
+
+
+def label_lines(agreement: pd.DataFrame, judge: str) -> list[str]:
+    """How the judge's labels of the responses agree with the true ones."""
+    rows = agreement[(agreement["rater_a"] == judge) & (agreement["rater_b"] == "labels") & agreement["policy"].isna()]
+    lines = []
+    for row in rows.itertuples():
+        kappa = "undefined" if pd.isna(row.kappa) else f"{row.kappa:.2f}"
+        lines.append(f"Its labels of {row.n} responses are the true ones in {row.agreement:.0f} % on {row.axis} (kappa {kappa}).")
+    return lines
+
+
 def kept_lines(retention: pd.DataFrame, judge: str, seed: int) -> list[str]:
     """How many of each reference's good helpful prompts stay good, and how many would by chance."""
     rows = retention[(retention["judge"] == judge) & (retention["seed"] == seed) & (retention["axis"] == "helpfulness")]

@@ -55,6 +55,8 @@ COLUMNS = {
         *("judge", "seed", "policy_a", "policy_b", "metric", "labelled", "skipped", "judge_value", "corrected"),
         *("ci_low", "ci_high", "sim_low", "sim_high", "verdict", "within_margin", "skip_low", "skip_high", "skip_verdicts"),
     ],
+    "judge": ["judge", "axis", "subset", "format", "part", "own_subset", "n", "accuracy", "ci_low", "ci_high"],
+    "label_agreement": ["rater_a", "rater_b", "axis", "policy", "n", "agreement", "kappa"],
     "pairwise": ["judge", "policy_b", "axis", "inconsistency", "decided", "first", "first_low", "first_high"],
     "text": ["policy", "seed", *FLAGS, *(why for why, _ in FLAGS.values())],
 }
@@ -62,7 +64,8 @@ COLUMNS = {
 
 def main() -> None:
     required = dict.fromkeys(("metrics", "comparisons", "retention", "published", "output"), "path")
-    args = parse(__doc__, config="config", **required, gold="path?", pairwise="path?", text="path?")
+    optional = dict.fromkeys(("judge", "gold", "label_agreement", "pairwise", "text"), "path?")
+    args = parse(__doc__, config="config", **required, **optional)
     tables = {name: frame(getattr(args, name), columns) for name, columns in COLUMNS.items()}
     published = yaml.safe_load(args.published.read_text())["policies"] if args.config["compare_published"] else {}
     write_text(args.output, summary(args.config, tables, published))

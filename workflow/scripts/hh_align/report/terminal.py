@@ -15,7 +15,17 @@ from rich.table import Table
 from hh_align.analysis.ratings import headline, judged_rates, shown_judge
 from hh_align.analysis.verdict import corrected_by_labels, declared, error_rates, verdict_sentences
 from hh_align.core.numbers import digits
-from hh_align.report.lines import closing_lines, count_line, in_short, kept_lines, marked, pairwise_lines, primary_line
+from hh_align.report.lines import (
+    closing_lines,
+    count_line,
+    in_short,
+    judge_lines,
+    kept_lines,
+    label_lines,
+    marked,
+    pairwise_lines,
+    primary_line,
+)
 
 WIDTH, LINES = 100, 25
 
@@ -33,6 +43,8 @@ class Shape(NamedTuple):
     """How often a verdict may be false."""
     kept: bool = False
     """How many good prompts stay good."""
+    judged: bool = False
+    """How good that judge is where people have decided."""
     notes: bool = True
     """What speaks against policies and judges; else a mark in the table, and words in its title."""
     counts: bool = True
@@ -40,8 +52,10 @@ class Shape(NamedTuple):
 
 
 SHAPES = (
-    Shape(sentences=True, tables=True, errors=True, kept=True),
-    Shape(sentences=True, tables=True, kept=True),
+    Shape(sentences=True, tables=True, errors=True, kept=True, judged=True),
+    Shape(sentences=True, tables=True, kept=True, judged=True),
+    Shape(sentences=True, tables=True, judged=True),
+    Shape(sentences=True, judged=True),
     Shape(sentences=True, kept=True),
     Shape(sentences=True, tables=True),
     Shape(sentences=True),
@@ -113,6 +127,8 @@ def notes_of(study: Study) -> list[str]:
 def verdicts_of(study: Study, shape: Shape, first: str | None, opinions: dict[str, Opinion]) -> Iterator[str]:
     """What is decided, and last by the judge that the figures show."""
     config, tables, told = study.config, study.tables, study.told
+    if first and shape.judged:
+        yield from judge_lines(tables["judge"], first) + label_lines(tables["label_agreement"], first)
     if first and shape.kept and not is_unranked(tables["comparisons"], first, "HpR"):
         yield from kept_lines(tables["retention"], first, config["seeds"][0])
     for judge in sorted(config.get("pairwise", {})) if shape.others or not first else []:
