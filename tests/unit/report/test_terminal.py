@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 from hh_align.report.lines import SYNTHETIC, count_line, primary_line
 from hh_align.report.summarize_study import COLUMNS, frame, summary
-from hh_align.report.terminal import LINES, WIDTH, rate_cell
+from hh_align.report.terminal import LINES, MARKED, WIDTH, rate_cell
 
 METRICS = ("HmR", "HpR", "CAS")
 VERDICTS = ("better", "worse", "equivalent", "undecided")
@@ -119,6 +119,12 @@ def test_a_small_study_is_told_in_sentences_with_what_speaks_against_it():
         line for line in lines if line.startswith("arm_3")
     )
     assert flat.index("Primary CAS: arm_3 - arm_0") > flat.index(SYNTHETIC) and "Helpful prompts of arm_0 that stay good: arm_1 3/4" in flat
+
+
+def test_where_no_caveat_has_room_one_note_speaks_for_all_and_the_others_stay():
+    config, tables = study(7, broken=[f"arm_{number}" for number in range(7)], synthetic=True)
+    lines = fits(summary(config, tables, {}), config)
+    assert MARKED in lines and SYNTHETIC in lines and not any(BROKEN in line for line in lines)
 
 
 def test_of_many_policies_the_first_stand_and_the_others_are_counted():

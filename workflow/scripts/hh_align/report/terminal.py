@@ -28,6 +28,7 @@ from hh_align.report.lines import (
 )
 
 WIDTH, LINES = 100, 25
+MARKED = "! behind a policy: the report says what stands against its text."
 
 
 class Shape(NamedTuple):
@@ -45,6 +46,8 @@ class Shape(NamedTuple):
     """How many good prompts stay good."""
     judged: bool = False
     """How good that judge is where people have decided."""
+    caveats: bool = True
+    """Why the text of which policy is not to be trusted; else one note for all."""
     notes: bool = True
     """What speaks against policies and judges; else a mark in the table, and words in its title."""
     counts: bool = True
@@ -59,8 +62,10 @@ SHAPES = (
     Shape(sentences=True, kept=True),
     Shape(sentences=True, tables=True),
     Shape(sentences=True),
+    Shape(sentences=True, caveats=False),
     Shape(tables=True),
     Shape(),
+    Shape(caveats=False),
     Shape(others=False),
     Shape(notes=False),
     Shape(others=False, notes=False),
@@ -113,15 +118,16 @@ def in_shape(study: Study, shape: Shape, opinions: dict[str, Opinion]) -> list[s
     first = shown_judge(judges) if judges else None
     shown = [*([first] if first else []), *(sorted(set(judges) - {first}) if shape.tables else [])]
     blocks = [[*wrapped(title(study, judge, shape, opinions[judge].published)), *opinions[judge].table] for judge in shown]
-    notes = [line for text in notes_of(study) for line in wrapped(text)] if shape.notes else []
+    notes = [line for text in notes_of(study, shape) for line in wrapped(text)] if shape.notes else []
     verdicts = [line for text in verdicts_of(study, shape, first, opinions) for line in wrapped(text)]
     blocks += [notes, [*verdicts, *wrapped(study.look.format(folder=f"{config['folder']}/report"))]]
     blocks = [block for block in blocks if block]
     return [line for number, block in enumerate(blocks) for line in ([""] if number and shape.notes else []) + block]
 
 
-def notes_of(study: Study) -> list[str]:
-    return [*(f"! {policy}: {caveat}." for policy, caveat in study.told.items()), *closing_lines(study.config)]
+def notes_of(study: Study, shape: Shape) -> list[str]:
+    caveats = [f"! {policy}: {caveat}." for policy, caveat in study.told.items()]
+    return [*(caveats if shape.caveats else caveats[:1] and [MARKED]), *closing_lines(study.config)]
 
 
 def verdicts_of(study: Study, shape: Shape, first: str | None, opinions: dict[str, Opinion]) -> Iterator[str]:
