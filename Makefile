@@ -13,7 +13,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 # of what pip prints: files of 10 MB or more, and that it unpacks
 LARGE := awk "/(Downloading|Using cached) .*[(]([0-9][0-9]+[.0-9]* MB|[.0-9]+ GB)[)]/ {print; fflush()} /^Installing collected/ {print \"  unpacking …\"; fflush()}"
 
-.PHONY: help env demo check study published test test-long test-slurm slurm test-s3 s3 fetch lint format lock verify compare resume clean-state reproduce faults docs verdict annotate tune check-gpu bench-training bench-training-gpu bench-evaluation bench-analysis
+.PHONY: help env demo check study published test test-long test-slurm slurm test-s3 s3 fetch lint format lock verify status compare resume clean-state reproduce faults docs verdict annotate tune check-gpu bench-training bench-training-gpu bench-evaluation bench-analysis
 
 help:
 	@echo "make demo       offline, minutes on a CPU: the whole study on synthetic data, and its report"
@@ -125,6 +125,9 @@ reproduce: $(STAMP)
 
 faults: $(STAMP)
 	$(VENV)/bin/python tests/workflow/faults/faults.py
+
+status: $(STAMP)
+	@$(VENV)/bin/python -m hh_align.tools.status --study "$(STUDY)"
 
 verify: $(STAMP)
 	@test -n "$(STUDY)" || { echo "error: make verify needs STUDY=name"; exit 2; }

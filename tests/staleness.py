@@ -8,14 +8,15 @@ def made(step, *tables):
     return {step} | {f"export_csv {table}" for table in tables}
 
 
+PAGE = {"render_report"}
 SAID = {"summarize_study", "render_report"}
-CLAIMS = made("check_claims", "claims") | SAID
-FACTS = made("check_facts", "facts") | SAID
-POWER = made("compute_power", "power") | SAID
+CLAIMS = made("check_claims", "claims") | PAGE
+FACTS = made("check_facts", "facts") | PAGE
+POWER = made("compute_power", "power") | PAGE
 LENGTH_AND_MODEL = made("control_length", "length") | made("model_labels", "mixed_model")
-COMPARED = made("compare_policies", "comparisons") | LENGTH_AND_MODEL | {"plot_comparisons"} | POWER
-PUBLISHED = made("compare_published", "agreement") | SAID
-SWEPT = made("sweep_thresholds", "thresholds", "threshold_leads", "threshold_flips") | {"plot_thresholds"} | SAID
+COMPARED = made("compare_policies", "comparisons") | LENGTH_AND_MODEL | {"plot_comparisons"} | POWER | SAID
+PUBLISHED = made("compare_published", "agreement") | PAGE
+SWEPT = made("sweep_thresholds", "thresholds", "threshold_leads", "threshold_flips") | {"plot_thresholds"} | PAGE
 TRADEOFF = made("compute_tradeoff", "tradeoff") | {"plot_tradeoff", "render_report"}
 CARDS = {f"write_model_card {name}" for name in POLICIES - {"base 0"}}
 TEXT = made("examine_text", "text") | COMPARED | CLAIMS | PUBLISHED | SWEPT | TRADEOFF | CARDS

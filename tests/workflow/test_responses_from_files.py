@@ -104,7 +104,7 @@ def analyse_own_responses(tmp_path, server):
         if (row["judge"], row["metric"]) == ("referee", "win_rate_harmful") and row["n_seeds"] == 1
     }
     assert wins == dict.fromkeys([1, 2], harmful.count("against"))
-    summary = (results / "report/summary.txt").read_text()
+    summary = " ".join((results / "report/summary.txt").read_text().split())
     assert re.search(r"By judge referee, wins less losses in % of harmful prompts: api against base( !)? -\d", summary), summary
     assert 'id="pairwise"' in page.read_text() and "prefers the first" in page.read_text()
     assert not (results / "models/base").exists() and folder.planned() == set()

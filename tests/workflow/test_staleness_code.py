@@ -51,7 +51,7 @@ CODE_EDITS = {
     "the browser's script": ("workflow/report/browser.js", {"render_browser"}),
     "the pages' style": ("workflow/report/style.css", {"render_report", "render_browser"}),
     "a figure's caption": ("workflow/report/wins.rst", {"render_report"}),
-    "the report's numbers of the paper": ("resources/published.yaml", PUBLISHED),
+    "the report's numbers of the paper": ("resources/published.yaml", PUBLISHED | {"summarize_study"}),
     "the text outside": ("resources/outside.txt", drifted(*POLICIES)),
     "the environment": ("environment.yml", set()),
     "the config's checks": ("workflow/scripts/hh_align/config/resolve.py", set()),

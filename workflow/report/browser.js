@@ -13,8 +13,13 @@ let judge, seed, rewards, good, spread, searched;
 // the root has one seed's lists for all seeds
 const of = lists => lists[Math.min(seed, lists.length - 1)];
 const response = (policy, prompt) => of(data.responses[policy])[prompt];
-const signed = number => (number < 0 ? "−" : "+") + Math.abs(number).toFixed(2);
-const plain = number => (number < 0 ? "−" : "") + Math.abs(number).toFixed(2);
+// what rounds to zero has no sign
+const digits = (number, plus) => {
+  const text = Math.abs(number).toFixed(2);
+  return (Number(text) === 0 ? "" : number < 0 ? "−" : plus) + text;
+};
+const signed = number => digits(number, "+");
+const plain = number => digits(number, "");
 
 function load() {
   judge = data.judges[fields.judge.value];

@@ -199,7 +199,6 @@ use rule step as export_csv with:
 use rule step as summarize_study with:
     input:
         **tables_of_summary(),
-        leads="<results>/analysis/threshold_leads.parquet",
         judge=judge_examination(),
         gold=gold_files("gold"),
         label_agreement=gold_files("label_agreement"),

@@ -9,7 +9,7 @@ from hh_align.analysis.compute_retention import ceiling, changes
 from hh_align.analysis.effective import crossed_mean
 from hh_align.analysis.ratings import headline
 from hh_align.analysis.statistics import NEW_SEEDS, THESE_CHECKPOINTS, wilson
-from hh_align.report.summarize_study import rate_cell
+from hh_align.report.terminal import rate_cell
 
 CONFIG = {
     "judges": {"j": {"harmless_min": 0.0, "helpful_above": 0.0}},

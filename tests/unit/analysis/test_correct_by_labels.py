@@ -19,7 +19,6 @@ from hh_align.analysis.ratings import read_ratings
 from hh_align.core.artifacts import write_table
 from hh_align.core.errors import StudyError
 from hh_align.core.tables import PROMPTS, RESPONSES
-from hh_align.report.summarize_study import corrected_table
 
 AXES = ("harmlessness", "helpfulness")
 
@@ -219,17 +218,6 @@ def test_the_step_writes_both_tables(study):
     assert [row["metric"] for row in rows if row["policy_a"]] == ["HmR", "HpR", "CAS"]
     assert {row["labelled"] for row in rows} == {20, 40}
     assert pq.read_table(folder / "agreement.parquet").num_rows == 2 * 3
-
-
-def test_the_summary_carries_the_judges_error_into_the_contrasts():
-    columns = {"judge": "small", "seed": 42, "policy_a": "sft", "policy_b": "sft_dpo", "labelled": 60, "sim_low": -4.0, "sim_high": 9.0}
-    rows = [{**columns, "metric": metric, "corrected": 2.5, "verdict": "undecided", "within_margin": False} for metric in ("HmR", "HpR")]
-    gold = pd.DataFrame([*rows, {**columns, "policy_a": None, "metric": "HmR", "corrected": 50.0, "verdict": None}])
-    table = corrected_table(gold, "small", 42, ("HmR", "HpR", "CAS"), {})
-    assert [list(column.cells) for column in table.columns] == [
-        ["sft_dpo - sft"], ["+2.5 [-4, +9] undecided"], ["+2.5 [-4, +9] undecided"], ["-"],
-    ]  # fmt: skip
-    assert corrected_table(gold, "other", 42, ("HmR",), {}) is None and corrected_table(gold.iloc[2:], "small", 42, ("HmR",), {}) is None
 
 
 def test_a_row_is_named_as_in_the_file_where_others_are_left_out(study):

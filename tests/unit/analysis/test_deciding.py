@@ -5,14 +5,12 @@ from itertools import product
 from math import ceil, comb
 
 import numpy as np
-import pandas as pd
 import pytest
 from statsmodels.stats.power import TTestPower
 
 from hh_align.analysis.contrasts import over_seeds
 from hh_align.analysis.deciding import Crossed, Paired, design
 from hh_align.analysis.statistics import mcnemar, pairs_needed
-from hh_align.report.lines import power_lines
 
 HOLM = 0.0125
 p_of = cache(mcnemar)
@@ -82,19 +80,3 @@ def test_the_number_that_is_named_decides_as_often_as_it_says():
         block = difference + prompt * stream.normal(size=(n, 1)) + seed * stream.normal(size=(1, seeds)) + rest * stream.normal(size=shape)
         found += over_seeds([100 * block], [np.arange(n)], None, 0.95)[0]["p"] < HOLM
     assert 0.74 < found / 400 < 0.93
-
-
-def test_the_lines_name_prompts_and_seeds_or_say_that_no_number_would_do():
-    about = {"judge": "j", "policy_b": "dpo", "policy_a": "sft", "metric": "HmR"}
-    rows = [
-        {"judge": "j", "question": "detectable by this study", "metric": "HmR", "n": 50, "seeds": 3, "difference": 21.4},
-        {**about, "question": "prompts that find the observed difference", "n": None, "seeds": 3, "difference": 0.1},
-        {**about, "question": "seeds that find the observed difference", "n": 50, "seeds": None, "difference": 0.1},
-        {**about, "question": "prompts that find the margin", "n": 1900, "seeds": 3, "difference": 5.0},
-        {**about, "question": "seeds that find the margin", "n": 50, "seeds": 12, "difference": 5.0},
-    ]
-    assert power_lines(pd.DataFrame(rows), "j") == [
-        "Found with 80 % power, as often as the policies differ here and after Holm: 21 points in HmR (50 prompts, 3 seeds).",
-        "What would decide HmR: dpo - sft: not by any number if it is +0.1 points as here, 1,900 prompts or 12 seeds if it is 5.",
-    ]
-    assert power_lines(pd.DataFrame(rows), "other") == []

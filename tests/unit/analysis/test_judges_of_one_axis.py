@@ -88,14 +88,14 @@ def test_the_pages_of_judges_of_one_axis(mixed):
 
 
 def test_the_summary_of_judges_of_one_axis(mixed):
-    names = {"metrics", "comparisons", "retention", "power", "claims"}
-    tables = {name: table(mixed, name) for name in names} | {"leads": table(mixed, "threshold_leads")}
+    tables = {name: table(mixed, name) for name in ("metrics", "comparisons", "retention")}
     empty = {name: summarize_study.frame(None, columns) for name, columns in summarize_study.COLUMNS.items()}
-    text = summarize_study.summary(
-        mixed.config | {"study": "made", "folder": "results/made", "synthetic": False, "same_source": ["kind"]}, empty | tables, {}
-    )
-    kind = text.split("(judge kind)")[1].split("(judge")[0]
-    assert "HmR" in kind and "HpR" not in kind.split("Found with")[0] and "nan" not in text
+    about = mixed.config | {"study": "made", "folder": "results/made", "synthetic": False, "same_source": ["kind"]}
+    text = summarize_study.summary(about, empty | tables, {})
+    assert "(judge both)" in text and text.splitlines()[1].split() == ["policy", "HmR", "HpR", "CAS"] and "nan" not in text
+    assert {judge for judge in ("kind", "useful") if f"By judge {judge}: " in text} == {"kind", "useful"}
+    text = summarize_study.summary(about | {"judges": {"kind": mixed.config["judges"]["kind"]}}, empty | tables, {})
+    assert text.splitlines()[1].split() == ["policy", "HmR"] and "HpR" not in text and "nan" not in text
 
 
 def test_figures_of_a_study_with_a_judge_of_one_axis_only(tmp_path):

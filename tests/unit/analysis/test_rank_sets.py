@@ -7,7 +7,6 @@ from paper_release import CONFIG
 
 from hh_align.analysis.rank_sets import rank_sets
 from hh_align.analysis.sweep_thresholds import sweep
-from hh_align.analysis.verdict import rank_sentences
 from hh_align.core.axes import AXES
 
 
@@ -71,8 +70,7 @@ def test_a_judge_below_chance_ranks_nothing_and_broken_text_is_marked():
     examined = {("sft_dpo", 42): {"policy": "sft_dpo", "seed": 42, **text}}
     reliable = {("deberta", "harmlessness"): False, ("deberta", "helpfulness"): True}
     _, leads, _ = sweep(ratings_of([-2, 0, -2, 0.1]), clusters, config, reliable, examined)
-    none, some = rank_sentences(pd.DataFrame(leads), "deberta", " !")
-    assert none == "On harmlessness nothing is ranked, for the judge is not above chance here."
-    assert some.startswith("On helpfulness could be first: sft and sft_dpo !; over thresholds from -")
+    assert {row["policy"] for row in leads if row["axis"] == "helpfulness" and row["could_be_first"]} == {"sft", "sft_dpo"}
+    assert [bool(row["caveat"]) for row in leads if row["axis"] == "helpfulness"] == [row["policy"] == "sft_dpo" for row in leads[:4]]
     lost = [row for row in leads if row["axis"] == "harmlessness"]
     assert len(lost) == 4 and all(row["could_be_first"] is row["rank_low"] is row["first_share"] is None for row in lost)

@@ -11,7 +11,6 @@ from hh_align.analysis.correct_by_labels import GOLD
 from hh_align.analysis.verdict import corrected_by_labels, error_rates, verdict_sentences
 from hh_align.core.artifacts import read_table, write_table
 from hh_align.report.lines import judge_lines, label_lines
-from hh_align.report.summarize_study import corrected_table
 
 ABOUT = {"judge": "one", "seed": 42, "family": "declared", "policy_a": "base", "policy_b": "sft", "within_margin": False}
 LABELS = {"judge_value": 1.0, "corrected": 12.5, "ci_low": 3.0, "ci_high": 22.0, "sim_low": -0.2, "sim_high": 25.2}
@@ -28,7 +27,7 @@ def corrected(judge, labels, metrics=("HpR",), **more):
     ("judge", "labels", "ends", "said"),
     [
         ("better", "undecided", (-0.2, 25.2), "decide no declared contrast. The judge alone says otherwise: sft above base (+1.0; labels +12.5 [-0.2, +25], undecided)."),
-        ("equivalent", "better", (1e-6, 25.2), "sft is above base. The judge alone says otherwise: sft equivalent to base (+1.0; labels +12.5 [+0.0, +25], better)."),
+        ("equivalent", "better", (1e-6, 25.2), "sft is above base. The judge alone says otherwise: sft equivalent to base (+1.0; labels +12.5 [>0, +25], better)."),
         ("undecided", "better", (1e-6, 25.2), "sft is above base."),
         ("better", "better", (1e-6, 25.2), "sft is above base."),
     ],
@@ -64,11 +63,6 @@ def test_an_agreement_without_a_kappa_is_said_to_have_none():
     assert label_lines(pd.DataFrame([row]), "one") == [
         "Its labels of 5 responses are the true ones in 100 % on helpfulness (kappa undefined)."
     ]
-
-
-def test_choices_alone_correct_no_rate():
-    gold = pd.DataFrame([{**ABOUT, "metric": "win_rate_helpful", "labelled": 12, "corrected": None, "verdict": "better"}])
-    assert corrected_table(gold, "one", 42, ("HmR", "HpR", "CAS"), {}) is None
 
 
 def test_labels_of_one_axis_and_skips_stand_on_the_page(tmp_path):

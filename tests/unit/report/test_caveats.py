@@ -112,25 +112,17 @@ def test_a_partial_report_shows_tables_that_lack_the_columns(tmp_path):
 
 
 def test_the_summary_marks_them_and_says_why(study):
-    tables = {
-        name: pd.DataFrame(rows(study, "threshold_leads" if name == "leads" else name))
-        for name in summarize_study.COLUMNS
-        if name not in ("gold", "label_agreement", "pairwise")
-    }
+    tables = {name: pd.DataFrame(rows(study, name)) for name in summarize_study.COLUMNS if name not in ("gold", "pairwise")}
     empty = {name: summarize_study.frame(None, columns) for name, columns in summarize_study.COLUMNS.items()}
     about = study.config | {"study": "made", "folder": "results/made", "synthetic": False, "same_source": []}
     text = summarize_study.summary(about, empty | tables, {})
-    lines = [line.strip() for line in text.splitlines()]
-    assert sum(line.startswith("dpo !  ") for line in lines) == 2 and sum(line.startswith("sft_dpo !  ") for line in lines) == 2
+    lines = text.splitlines()
+    assert sum(line.startswith("dpo !  ") for line in lines) == 1 and sum(line.startswith("sft_dpo !  ") for line in lines) == 1
     assert not any(re.match(r"(base|sft) !", line) for line in lines)
-    contrasts = [line for line in lines if re.match(r"(sft|dpo|sft_dpo)( !)? - ", line)]
-    assert len(contrasts) > 2 and all(
-        len(re.findall(r"(?:better|worse|equivalent|undecided) !", line)) == 3 for line in contrasts if "dpo" in line
-    )
     flat = " ".join(text.split())
-    assert f"! dpo: {BROKEN}." in flat and f"! sft_dpo: {UNMOVED}." in flat
-    assert flat.count(f"dpo: {BROKEN}. ") >= 4  # and before each of the three sentences
-    assert '"SFT outperforms DPO": ' in flat and "(the text of dpo is broken; " in flat
+    assert f"! dpo: {BROKEN}." in flat and f"! sft_dpo: {UNMOVED}." in flat  # why, once
+    for title in ("Harmlessness (HmR)", "Helpfulness (HpR)", "Both together (CAS)"):
+        assert re.search(re.escape(title) + r": ((sft_)?dpo: its (text is broken|training changed almost nothing)\. ){2}", flat), flat
 
 
 def test_a_model_card_begins_with_it():

@@ -7,13 +7,12 @@ import pytest
 from page_reader import Numbers, elsewhere, mislabelled, tables_of, unsourced, untrue
 from page_study import HOSTILE, TEMPLATES, PageStudy
 
-from hh_align.analysis.verdict import declared, verdict_sentences
+from hh_align.analysis.verdict import at_once, declared, verdict_sentences
 from hh_align.core.artifacts import BUILDS, write_table
 from hh_align.core.errors import StudyError
 from hh_align.core.tables import REWARDS
 from hh_align.report.colours import colours, markers
 from hh_align.report.pages import inline_svg, number, render, render_text
-from hh_align.report.summarize_study import difference_cell
 
 
 def contrast(metric, b, a, verdict, **more):
@@ -64,12 +63,9 @@ def test_a_difference_inside_the_margin_is_said_to_be_so():
     assert said[0] == (
         "Harmlessness (HmR): dpo is above base; sft is above base, but within the margin; dpo is below sft, but within the margin."
     )
-    row = {"difference": 1.7, "sim_low": 0.2, "sim_high": 3.1, "verdict": "better"}
-    assert difference_cell(row | {"within_margin": True}) == "+1.7 [+0.2, +3] better, but within the margin"
-    assert difference_cell(row | {"within_margin": False, "sim_low": None}) == "+1.7 [-] better"
-    undecided = row | {"within_margin": False, "family": "primary", "verdict": "undecided"}
-    assert difference_cell(undecided | {"sim_low": 0.0}) == "+1.7 * [0, +3] undecided"
-    assert difference_cell(undecided | {"sim_low": -0.4}) == "+1.7 * [-0.4, +3] undecided"
+    assert [at_once({"sim_low": low, "sim_high": 3.1}) for low in (0.2, None, 0.0, -0.4, -0.04)] == [
+        "[+0.2, +3]", "[-]", "[0, +3]", "[-0.4, +3]", "[<0, +3]",
+    ]  # fmt: skip
 
 
 def test_many_contrasts_are_a_few_clauses():

@@ -48,19 +48,19 @@ def said(tmp_path, policies, n, reward, seeds=(0,), settings=None):
 def test_one_prompt_decides_nothing(tmp_path, seeds):
     tables, text = said(tmp_path, ["base", "sft", "dpo"], 1, lambda policy, _: -2.5 - policy, seeds)
     assert set(tables["comparisons"]["verdict"]) == {"undecided"} and tables["threshold_leads"]["could_be_first"].all()
-    assert "tied" not in text and "nan" not in text and "could be first: any policy." in text
+    assert "nan" not in text and "these prompts decide no declared contrast" in text
 
 
 def test_one_policy_has_rates_and_no_contrast(tmp_path):
     tables, text = said(tmp_path, ["only"], 20, lambda _, number: -3.5 + 2 * (number % 2))
-    assert tables["comparisons"].empty and "could be first" not in text and "50.0 [29.9, 70.1]" in text
+    assert tables["comparisons"].empty and "50.0 [29.9, 70.1]" in text
 
 
 @pytest.mark.parametrize("seeds", [(0,), (1, 2)])
 def test_policies_that_are_always_good_are_undecided_with_an_interval(tmp_path, seeds):
     tables, text = said(tmp_path, ["base", "sft"], 20, lambda *_: -1.0, seeds)
     rows = tables["comparisons"]
-    assert set(rows["verdict"]) == {"undecided"} and "+0.0 [-16, +16] undecided" in text and "100.0 [83.9, 100.0]" in text
+    assert set(rows["verdict"]) == {"undecided"} and "100.0 [83.9, 100.0]" in text
     assert set(rows["p"]) == {1.0} and (rows[rows["metric"].isin(["HmR", "HpR", "CAS"])]["p_equivalence"] > 0.05).all()
 
 
@@ -68,7 +68,7 @@ def test_policies_that_are_always_good_are_undecided_with_an_interval(tmp_path, 
 def test_a_difference_on_every_prompt_is_found_without_any_spread(tmp_path, seeds):
     tables, text = said(tmp_path, ["base", "sft"], 20, lambda policy, _: -9.0 + 8 * policy, seeds)
     rows = tables["comparisons"]
-    assert set(rows["verdict"]) == {"better"} and "0/0 (" not in text and "0/0" in text
+    assert set(rows["verdict"]) == {"better"} and "0/0" not in text
     assert rows[rows["metric"] == "HmR"]["p"].tolist() == pytest.approx([2**-19] * len(rows[rows["metric"] == "HmR"]))
 
 
@@ -77,8 +77,9 @@ def test_many_policies_are_told_in_few_words(tmp_path, arms):
     stream = np.random.default_rng(0)
     names = ["base", *(f"arm {number}" for number in range(arms))]
     _, text = said(tmp_path, names, 12, lambda policy, _: stream.normal(-6 + 5 * (policy > 0)))
-    assert f"arm 0, arm 1, arm 2, arm 3, arm 4 and {arms - 5} more are above base" in " ".join(text.split())
-    assert max(map(len, text.splitlines())) <= 115
+    told = f"arm 0, arm 1, arm 2, arm 3, arm 4 and {arms - 5} more are above base" if arms < 20 else "more policies: the report has them."
+    assert told in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= 100 and len(text.splitlines()) <= 25
 
 
 def test_names_of_any_text_stand_as_they_are(tmp_path):

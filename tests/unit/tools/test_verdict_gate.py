@@ -40,7 +40,7 @@ def told(folder, labels=None, settings=None):
 
 def test_without_a_word_about_the_judge_that_is_said(files):
     status, said = told(files[0])
-    assert status == 0 and "Harmlessness (HmR): dpo is above base." in said and "whatever the labels say" not in said
+    assert status == 0 and "Harmlessness (HmR): dpo is above base." in said
     assert "Nothing is known about the judge judge on harmlessness and helpfulness: what it says there may be chance." in said
 
 
@@ -60,7 +60,6 @@ def test_with_labels_the_verdict_is_by_them(files):
     assert (
         "Harmlessness (HmR), by labels: these prompts decide no declared contrast. The judge alone says otherwise: dpo above base (" in said
     )
-    assert said.index("By judge judge alone, whatever the labels say:") < said.index("On harmlessness could be first: ")
     gold = pq.read_table(folder / "verdict/analysis/gold.parquet").to_pylist()
     assert [row["metric"] for row in gold if row["policy_a"]] == ["HmR", "HpR", "CAS"]
 

@@ -46,7 +46,9 @@ class Receipts(FilePersistence):
         return receipts.known_differences(said, asked_of(job), receipts.summed(read_by(job), self.sums)) if said else []
 
     def end(self):
-        """Keep the sums, and say what nobody knows."""
+        """Keep the sums, and say what nobody knows; for `status` and `verify`, what each job is."""
+        if plan := os.environ.get("HH_ALIGN_PLAN"):
+            Path(plan).write_text(json.dumps([self.described(job) for job in self.dag.jobs if is_step(job)]), encoding="utf-8")
         self.sums.save()
         if unknown := list(self.unknown):
             print(
@@ -55,6 +57,22 @@ class Receipts(FilePersistence):
                 "--forceall makes all anew, --touch --forceall takes all as they are.",
                 file=sys.stderr,
             )
+
+    def described(self, job):
+        """A job as hh_align.tools.planned reads it."""
+        state = re.search(r"--state (\S+)", str(job.params.get("options", "")))
+        return {
+            "rule": job.rule.name,
+            "step": str(job.params.script),
+            "wildcards": dict(job.wildcards_dict),
+            "output": made_by(job)[0],
+            "log": str(job.log[0]) if job.log else "",
+            "benchmark": str(job.benchmark or ""),
+            "state": shlex.split(state[1])[0] if state else "",
+            "due": self.dag.needrun(job),
+            "changes": self.changes(job) or [],
+            "after": [made_by(other)[0] for other in self.dag.dependencies[job] if self.dag.needrun(other) and is_step(other)],
+        }
 
     def started(self, job, external_jobid=None):
         super().started(job, external_jobid)

@@ -118,9 +118,8 @@ def training_plot_config(wildcards):
 
 def tables_of_summary():
     """What the summary reads of the analysis under the table's own name."""
-    always = ["metrics", "comparisons", "retention", "power", "claims", "length", "mixed_model", "text"]
-    asked = [("pairwise", PAIRWISE), ("facts", FACTS), ("displacement", displacement_files())]
-    return {name: f"<results>/analysis/{name}.parquet" for name in always + [name for name, there in asked if there]}
+    names = ["metrics", "comparisons", "retention", "text", *(["pairwise"] if PAIRWISE else [])]
+    return {name: f"<results>/analysis/{name}.parquet" for name in names}
 
 
 def summary_config(wildcards):

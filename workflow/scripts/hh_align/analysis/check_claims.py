@@ -17,6 +17,7 @@ from hh_align.analysis.text_gate import Examined, in_short, read_text
 from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.axes import AXES, CAS, MEANS, METRIC_AXES, RATES, SPREADS
 from hh_align.core.command import parse, run
+from hh_align.core.numbers import digits
 
 CLAIMS = pa.schema(
     [
@@ -102,7 +103,7 @@ def in_words(part: Part, difference: dict, levels: dict, reliable: dict[str, boo
     sign = ">" if difference["difference"] > 0 else "<" if difference["difference"] < 0 else "="
     p = "" if difference["p"] is None else f"p {difference['p']:.2g}"
     beside = ", ".join(filter(None, (p, "by labels" if "levels" in difference else "")))
-    return f"{metric} of {policy} {at:.4g} {sign} {against} {against_at:.4g}" + (f" ({beside})" if beside else "")
+    return f"{metric} of {policy} {digits(at, '.4g')} {sign} {against} {digits(against_at, '.4g')}" + (f" ({beside})" if beside else "")
 
 
 def conclude(verdicts: list[str]) -> str:

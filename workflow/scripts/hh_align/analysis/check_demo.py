@@ -12,6 +12,7 @@ from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.axes import AXES
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
+from hh_align.core.numbers import digits
 from hh_align.data.grammar import Oracle, load_words
 from hh_align.data.preferences import KEY, SCHEMA
 from hh_align.data.transcripts import judged_prompt
@@ -102,7 +103,9 @@ def judge_against_oracle(path: Path) -> None:
     """Print how far the judge's rates are from the truth, policy by policy."""
     for row in read_table(path, ["judge", "policy", "seed", "axis", "oracle_rate", "judge_rate", "agreement"]).to_pylist():
         gap = row["judge_rate"] - row["oracle_rate"]
-        say(f"judge minus oracle, {row['policy']} seed {row['seed']}, {row['axis']}: {gap:+.1f} points, agreement {row['agreement']:.1f} %")
+        say(
+            f"judge minus oracle, {row['policy']} seed {row['seed']}, {row['axis']}: {digits(gap, '+.1f')} points, agreement {row['agreement']:.1f} %"
+        )
 
 
 def judge_on_pairs(judge: str, path: Path, preferences: Path, oracle: Oracle) -> None:
@@ -133,10 +136,10 @@ def main() -> None:
         judge_on_pairs(judge, path, args.preferences, Oracle(load_words(args.words)))
     judge_against_oracle(args.oracle)
     for row in rows:
-        interval = "" if row["ci_low"] is None else f" [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"
+        interval = "" if row["ci_low"] is None else f" [{digits(row['ci_low'], '+.1f')}, {digits(row['ci_high'], '+.1f')}]"
         against = f" against {row['against']}" if row["against"] else ""
         say(
-            f"{'ok  ' if row['holds'] else 'FAIL'} {row['check']}: {row['policy']}{against}, seed {row['seed']}: {row['value']:.1f}{interval}"
+            f"{'ok  ' if row['holds'] else 'FAIL'} {row['check']}: {row['policy']}{against}, seed {row['seed']}: {digits(row['value'])}{interval}"
         )
     failed = [row for row in rows if not row["holds"]]
     if failed:

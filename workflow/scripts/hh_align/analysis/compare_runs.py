@@ -13,6 +13,7 @@ from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.axes import AXES
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
+from hh_align.core.numbers import digits
 from hh_align.core.tables import PROMPTS, RESPONSES, columns_of
 
 REPRODUCTION = pa.schema(
@@ -136,7 +137,9 @@ def main() -> None:
     rows, summary = compare_runs(texts, ratings, keys, encode, args.config["bootstrap"])
     for row in summary:
         labels = f"labels differ {row['only_theirs_good']}/{row['only_ours_good']} (p {row['p']:.2g})"
-        say(f"{row['policy']}, {row['axis']}: {row['same_text']:.0f} % of texts equal, reward {row['reward_difference']:+.3f}, {labels}")
+        say(
+            f"{row['policy']}, {row['axis']}: {row['same_text']:.0f} % of texts equal, reward {digits(row['reward_difference'], '+.3f')}, {labels}"
+        )
     inputs = [args.ratings, args.our_prompts, args.their_prompts, *args.our_responses, *args.their_responses, *args.their_rewards]
     made_by = provenance(args.config, inputs)
     write_table(args.summary, summary, SUMMARY, made_by)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from hh_align.core.artifacts import logical_name, read_provenance, read_table, readable
 from hh_align.core.errors import StudyError
+from hh_align.core.numbers import digits
 
 MISSING = "not measured here"
 SOME_UNKNOWN = ", and some unknown"
@@ -198,7 +199,7 @@ def by_interval(fact: dict, rows: pd.DataFrame) -> Found:
 
 def numeral(value: float) -> str:
     """A whole number with all its digits, another with six."""
-    return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:.6g}"
+    return digits(value, ".0f") if float(value).is_integer() and abs(value) < 1e15 else f"{value:.6g}"
 
 
 def few(found: Values, counted: bool = False) -> str:

@@ -11,6 +11,7 @@ from hh_align.analysis.statistics import mcnemar, paired_difference, table_of, w
 from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
+from hh_align.core.numbers import digits
 from hh_align.core.tables import PROMPTS, RESPONSES, REWARDS, columns_of
 from hh_align.data.transcripts import HUMAN
 
@@ -134,7 +135,7 @@ def main() -> None:
     rows = measure(refusals, config)
     for row in rows:
         if row["category"] is None:
-            change = f", {row['difference']:+.1f} points against {row['against']} (p {row['p']:.2g})" if "against" in row else ""
+            change = f", {digits(row['difference'], '+.1f')} points against {row['against']} (p {row['p']:.2g})" if "against" in row else ""
             say(
                 f"{row['policy']}, {row['set']}, by {row['detector']}: {row['refused']} of {row['n']} refused ({row['rate']:.1f} %){change}"
             )

@@ -7,6 +7,7 @@ import pyarrow as pa
 from hh_align.analysis.effective import Mean, crossed_mean, prompt_mean, score_interval, t_interval, too_few
 from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.command import parse, run
+from hh_align.core.numbers import digits
 
 TABLE = pa.schema(
     [
@@ -104,7 +105,7 @@ def main() -> None:
     rows = displacement(tables, args.config["parents"])
     for row in rows:
         if row["displaced"]:
-            say(f"{row['policy']}, {row['pairs']} pairs: chosen {row['chosen']:+.2f} nats")
+            say(f"{row['policy']}, {row['pairs']} pairs: chosen {digits(row['chosen'], '+.2f')} nats")
     write_table(args.output, rows, TABLE, provenance(args.config, args.displacement))
 
 

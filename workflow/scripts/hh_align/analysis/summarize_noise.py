@@ -11,6 +11,7 @@ from hh_align.analysis.ratings import read_ratings
 from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.axes import AXES
 from hh_align.core.command import parse, run
+from hh_align.core.numbers import digits
 
 NOISE = pa.schema(
     [
@@ -95,7 +96,9 @@ def main() -> None:
     rows = summarize(labels, read_ratings(args.ratings).clusters, args.config["arms"])
     for row in rows:
         if row["axis"] == "both" and "lost" in row:
-            say(f"{row['policy']}, {row['noise']:.0f} % of the labels exchanged: {row['rate']:.1f} %, {row['lost']:+.1f} points lost")
+            say(
+                f"{row['policy']}, {row['noise']:.0f} % of the labels exchanged: {row['rate']:.1f} %, {digits(row['lost'], '+.1f')} points lost"
+            )
     write_table(args.output, rows, NOISE, provenance(args.config, [args.ratings, args.labels]))
 
 

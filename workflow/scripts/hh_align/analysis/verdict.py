@@ -1,4 +1,4 @@
-"""What the declared contrasts decide, for the terminal and for the report, one sentence per metric; and who could be first on each axis.
+"""What the declared contrasts decide, for the terminal and for the report, one sentence per metric.
 
 Where people's labels correct a contrast, it is the corrected one that is told, and what the judge alone would have said otherwise.
 """
@@ -9,6 +9,7 @@ import pandas as pd
 
 from hh_align.analysis.ratings import to_show
 from hh_align.core.axes import RATE_TITLES
+from hh_align.core.numbers import bound, digits
 
 UNRANKED = "nothing is ranked, for the judge is not above chance here"
 UNDECIDED = "these prompts decide no declared contrast"
@@ -96,23 +97,18 @@ class Sentence(NamedTuple):
     def __str__(self) -> str:
         """What stands against the text of a policy comes first, where the judge errs last."""
         caveats = "".join(f"{policy}: {row[column]}. " for policy, row, column in self.caveats)
-        said = [f"{judge} ({row['judge_value']:+.1f}; labels {in_numbers(row)})" for judge, row in self.conflicts]
+        said = [f"{judge} ({digits(row['judge_value'], '+.1f')}; labels {in_numbers(row)})" for judge, row in self.conflicts]
         return f"{self.title}: {caveats}{self.relations}." + (f" {NOT_BORNE_OUT} {listed(said)}." if said else "")
 
 
 def in_numbers(row: dict) -> str:
     """`+2.5 [-7, +12], undecided` of a row of gold."""
-    return f"{row['corrected']:+.1f} {at_once(row)}, {row['verdict']}"
+    return f"{digits(row['corrected'], '+.1f')} {at_once(row)}, {row['verdict']}"
 
 
 def at_once(row: dict | pd.Series) -> str:
     """The interval that holds for all contrasts of a metric, in whole points; `[-]` where there is none."""
     return "[-]" if pd.isna(row["sim_low"]) else f"[{bound(row['sim_low'])}, {bound(row['sim_high'])}]"
-
-
-def bound(value: float) -> str:
-    """An end of an interval in whole points; near 0, where its sign decides, with a decimal."""
-    return f"{value:+.0f}" if abs(value) >= 0.5 else f"{value:+.1f}" if value else "0"
 
 
 def verdict_sentences(contrasts: pd.DataFrame) -> list[Sentence]:
@@ -197,30 +193,6 @@ def clauses_of(rows: pd.DataFrame, relation: str, words: str) -> list[tuple[str,
 def unranked(leads: pd.DataFrame, judge: str) -> set[str]:
     """The axes on which a judge is not above chance, from threshold_leads."""
     return set(leads[(leads["judge"] == judge) & leads["judge_above_chance"].eq(False)]["axis"])
-
-
-def rank_sentences(leads: pd.DataFrame, judge: str, mark: str) -> list[str]:
-    """Who could be first on each axis, by the study's threshold and, where those are others, somewhere over the plausible ones.
-
-    leads: threshold_leads; mark: stands behind a policy whose text has a caveat.
-    """
-    sentences = []
-    for axis, group in leads[leads["judge"] == judge].groupby("axis", sort=False):
-        names = group["policy"].where(group["caveat"].isna(), group["policy"] + mark)
-        here, anywhere = group["could_be_first"].eq(True), group["first_share"].fillna(0).gt(0)
-        if axis in unranked(leads, judge):
-            sentences.append(f"On {axis} {UNRANKED}.")
-        elif len(group) > 1:
-            over = ""
-            if (anywhere & ~here).any():
-                low, high = group[["plausible_low", "plausible_high"]].iloc[0]
-                over = f"; over thresholds from {low:g} to {high:g}: {firsts(names, anywhere)}"
-            sentences.append(f"On {axis} could be first: {firsts(names, here)}{over}.")
-    return sentences
-
-
-def firsts(names: pd.Series, could_be: pd.Series) -> str:
-    return "any policy" if could_be.all() else some(list(names[could_be]))
 
 
 def some(names: list[str]) -> str:

@@ -13,6 +13,8 @@ FORMULA = tuple("=+-@\t\n＝＋－＠")
 def cell(value: object) -> object:
     """A value as it is written: a number as it is, a text that begins as a formula behind an apostrophe, as OWASP advises, and a carriage
     return, at which a reader could end the row, by its escape."""
+    if isinstance(value, float):
+        return value + 0.0  # no -0.0
     text = " ".join(value) if isinstance(value, list) else value
     if not isinstance(text, str):
         return text

@@ -1,18 +1,50 @@
-"""What the terminal says of a study in sentences: the judges, true labels, power, and published claims."""
+"""What the terminal says of a study in sentences: what is decided, in words or in numbers, wins, what stays good, and what speaks against it."""
+
+from collections import Counter
 
 import pandas as pd
 
-from hh_align.analysis.facts import MISSING
 from hh_align.analysis.ratings import to_show
-from hh_align.analysis.verdict import clauses_in_short
-from hh_align.core.axes import PROMPT_NAMES, RATES, WINS
+from hh_align.analysis.verdict import Sentence, at_once, in_words, listed
+from hh_align.core.axes import PROMPT_NAMES, WINS
+from hh_align.core.numbers import digits
 
 MARK = " !"
 """Behind a policy whose text has a caveat, and behind each verdict about it."""
+ENDINGS = ("better", "worse", "equivalent", "undecided")
+IN_TRAINING = {"lead": "the blank line that begins", "cue": 'the "Assistant:" that ends'}
+SYNTHETIC = "Synthetic data: these numbers test the workflow and say nothing about OPT-350M or any real model."
 
 
 def marked(policy: str, told: dict[str, str]) -> str:
     return policy + MARK if policy in told else policy
+
+
+def in_short(sentence: Sentence) -> str:
+    """A sentence of the verdict that says of a policy's text only which caveat it has: the notes say why."""
+    short = [(policy, {column: row[column].partition(":")[0]}, column) for policy, row, column in sentence.caveats]
+    return str(sentence._replace(caveats=short))
+
+
+def primary_line(decided: pd.DataFrame, told: dict[str, str]) -> str:
+    """`Primary CAS: sft_dpo - sft +6.5 [+3, +10] better` of the rows of corrected_by_labels; empty where no contrast is the primary."""
+    for row in decided[decided["family"] == "primary"].to_dict("records") if len(decided) else []:
+        own = row["gold"] or row
+        difference = f"{digits(own['corrected' if row['gold'] else 'difference'], '+.1f')} {at_once(own)}"
+        verdict = "not ranked" if row["judge_above_chance"] is False else in_words(row)
+        by_labels = ", by labels" if row["gold"] else ""
+        return (
+            f"Primary {row['metric']}: {marked(row['policy_b'], told)} - {marked(row['policy_a'], told)} {difference} {verdict}{by_labels}"
+        )
+    return ""
+
+
+def count_line(decided: pd.DataFrame) -> str:
+    """`of 53 others 12 better, 8 worse, 33 undecided`: the contrasts beside the primary; empty where there are none."""
+    rows = decided[decided["family"] != "primary"] if len(decided) else decided
+    found = Counter("not ranked" if row["judge_above_chance"] is False else row["verdict"] for row in rows.to_dict("records"))
+    counts = ", ".join(f"{found[ending]} {ending}" for ending in (*ENDINGS, "not ranked") if found[ending])
+    return f"of {len(rows)} {'others' if len(rows) < len(decided) else 'verdicts'} {counts}" if counts else ""
 
 
 def judge_lines(examined: pd.DataFrame, judge: str) -> list[str]:
@@ -36,85 +68,29 @@ def label_lines(agreement: pd.DataFrame, judge: str) -> list[str]:
     return lines
 
 
-def skip_lines(gold: pd.DataFrame, judge: str) -> list[str]:
-    """What annotators skipped, per policy and axis, and the verdicts that hang on it; nothing where nothing was."""
-    rows = to_show(gold[(gold["judge"] == judge) & gold["skipped"].gt(0)], ["policy_b", "policy_a", "metric"])
-    levels = rows[rows["policy_a"].isna() & rows["metric"].isin(list(RATES.values()))]
-    counts = [f"{row.policy_b} {row.skipped:.0f} of {row.skipped + row.labelled:.0f} ({row.metric})" for row in levels.itertuples()]
-    lines = [f"Skipped by the annotators, and in no rate: {', '.join(counts)}."] if counts else []
-    for row in rows[rows["skip_verdicts"].str.contains(" or ", na=False)].itertuples():
-        worst = f"between {row.skip_low:+.1f} and {row.skip_high:+.1f} points, {row.skip_verdicts}"
-        lines.append(f"If all that was skipped were bad or good, {row.policy_b} - {row.policy_a} on {row.metric} would be {worst}.")
+def kept_lines(retention: pd.DataFrame, judge: str, seed: int) -> list[str]:
+    """How many of each reference's good helpful prompts stay good, and how many would by chance."""
+    rows = retention[(retention["judge"] == judge) & (retention["seed"] == seed) & (retention["axis"] == "helpfulness")]
+    rows, lines = rows[rows["denominator"] > 0], []
+    for reference, group in rows.groupby("reference", sort=False):
+        kept = [f"{row.policy} {row.retained}/{row.denominator} (by chance {digits(row.chance, '.0f')} %)" for row in group.itertuples()]
+        lines.append(f"Helpful prompts of {reference} that stay good: {listed(kept)}.")
     return lines
 
 
-def power_lines(power: pd.DataFrame, judge: str) -> list[str]:
-    """The smallest difference that the study finds by a judge, and what would decide each undecided contrast, metric by metric."""
-    rows = power[power["judge"] == judge]
-    found = rows[(rows["question"] == "detectable by this study") & (rows["difference"] > 0)]
-    lines = []
-    if len(found):
-        told = [f"{row.difference:.0f} points in {row.metric} ({row.n:,.0f} prompts{over(row.seeds)})" for row in found.itertuples()]
-        lines.append(f"Found with 80 % power, as often as the policies differ here and after Holm: {', '.join(told)}.")
-    open_ = rows[rows["policy_b"].notna()]
-    for metric, group in open_.groupby("metric", sort=False):
-        clauses = [deciding(pair, part) for pair, part in group.groupby(["policy_b", "policy_a"], sort=False)]
-        lines.append(f"What would decide {metric}: {clauses_in_short(clauses, 'more contrasts')}.")
-    if len(open_) and (open_["seeds"] == 1).all():
-        lines.append("How many seeds it would take is not known from one.")
-    return lines
-
-
-def over(seeds: float) -> str:
-    return "" if seeds == 1 else f", {seeds:.0f} seeds"
-
-
-def deciding(pair: tuple[str, str], rows: pd.DataFrame) -> str:
-    """One undecided contrast: the prompts, or seeds, that its observed difference needs, and one of the margin."""
-    by_question = rows.set_index("question")
-    observed, margin = (
-        [
-            numbered(by_question.loc[f"{what} that find {named}"][column], what)
-            for what, column in (("prompts", "n"), ("seeds", "seeds"))
-            if f"{what} that find {named}" in by_question.index
-        ]
-        for named in ("the observed difference", "the margin")
-    )
-    first, last = (by_question.loc[f"prompts that find {named}"]["difference"] for named in ("the observed difference", "the margin"))
-    return f"{pair[0]} - {pair[1]}: {either(observed)} if it is {first:+.1f} points as here, {either(margin)} if it is {last:g}"
-
-
-def numbered(number: float, what: str) -> str:
-    return "" if pd.isna(number) else f"{number:,.0f} {what}"
-
-
-def either(numbers: list[str]) -> str:
-    return " or ".join(filter(None, numbers)) or "not by any number"
-
-
-def claim_lines(claims: pd.DataFrame, judge: str) -> list[str]:
-    """Each sentence with its verdict and the first of the numbers that decide it."""
-    rows = to_show(claims[claims["judge"] == judge], ["claim"])
-    lines = []
-    for row in rows.itertuples():
-        caveat = f"{row.caveat}; " if isinstance(row.caveat, str) else ""
-        lines.append(f'"{row.claim}": {row.verdict}, as stated: {row.as_stated} ({caveat}{row.reason.split("; ")[0]}).')
-    return lines
-
-
-def fact_lines(facts: pd.DataFrame) -> list[str]:
-    """Each claim of fact with its verdict and the first of what was found; those that the study cannot tell in one line, by their number."""
-    rows = facts.drop_duplicates("claim")
-    told = rows[rows["verdict"] != MISSING]
-    lines = [f'"{row.claim}": {row.verdict} ({row.evidence.split("; ")[0]}).' for row in told.itertuples()]
-    if left := len(rows) - len(told):
-        lines.append(f"{left} of {len(rows)} claims of fact are {MISSING}: report/facts.csv says why.")
-    return lines
+def closing_lines(config: dict) -> list[str]:
+    """What speaks against the judges, and what a study of synthetic data cannot say."""
+    lines = ["The intervals are about a judge's opinion, and it errs.", *config.get("unknown_judges", [])]
+    if config["same_source"]:
+        lines.append(f"Trained on data of the policies' own source: {', '.join(config['same_source'])}.")
+    for key, policies in config.get("unlike_training", {}).items():
+        lines.append(f"Asked without {IN_TRAINING[key]} every prompt in training (generation.{key}): {', '.join(policies)}.")
+    return [" ".join(lines), *([SYNTHETIC] if config["synthetic"] else [])]
 
 
 def ends(low: float, high: float) -> str:
     """An interval in whole numbers; `[-]` where there is none."""
-    return "[-]" if pd.isna(low) else f"[{low:.0f}, {high:.0f}]"
+    return "[-]" if pd.isna(low) else f"[{digits(low, '.0f')}, {digits(high, '.0f')}]"
 
 
 def pairwise_lines(comparisons: pd.DataFrame, pairwise: pd.DataFrame, judge: str, told: dict[str, str]) -> list[str]:
@@ -122,7 +98,7 @@ def pairwise_lines(comparisons: pd.DataFrame, pairwise: pd.DataFrame, judge: str
     rows, lines = to_show(comparisons[comparisons["judge"] == judge], ["policy_b", "policy_a", "metric"]), []
     for total in pairwise[(pairwise["judge"] == judge) & pairwise["policy_b"].isna()].itertuples():
         won = [
-            f"{marked(row.policy_b, told)} against {marked(row.policy_a, told)} {row.difference:+.0f} {ends(row.sim_low, row.sim_high)}, {row.verdict}"
+            f"{marked(row.policy_b, told)} against {marked(row.policy_a, told)} {digits(row.difference, '+.0f')} {ends(row.sim_low, row.sim_high)}, {row.verdict}"
             for row in rows[rows["metric"] == WINS[total.axis]].itertuples()
         ]
         lines.append(f"By judge {judge}, wins less losses in % of {PROMPT_NAMES[total.axis]}: {'; '.join(won)}.")

@@ -8,6 +8,8 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from hh_align.core.numbers import digits
+
 UNKNOWN = Markup('<span class="unknown" title="unknown">–</span>')
 LEGIBLE = 0.8  # of the width that a figure was drawn at
 DATA = Markup('<data value="{}" data-artifact="{}" data-at="{}" data-column="{}"{}>{}</data>')
@@ -57,7 +59,7 @@ def number(row: Mapping, column: str, form: str = ".1f") -> Markup:
     value = row[column]
     if pd.isna(value):
         return UNKNOWN
-    return DATA.format(repr(float(value)), row["_artifact"], row["_at"], column, "", format(value, form).replace("-", "−"))
+    return DATA.format(repr(float(value)), row["_artifact"], row["_at"], column, "", digits(value, form).replace("-", "−"))
 
 
 def text(row: Mapping, column: str) -> Markup:
@@ -69,7 +71,7 @@ def total(frame: pd.DataFrame, artifact: str, column: str, how: str, form: str =
     """The `how` (sum, mean, count, …) of a column over the rows that a pandas query keeps."""
     value = float((frame.query(query) if query else frame)[column].agg(how))
     beside = Markup(' data-how="{}" data-query="{}"').format(how, query)
-    return DATA.format(repr(value), artifact, "", column, beside, format(value, form).replace("-", "−"))
+    return DATA.format(repr(value), artifact, "", column, beside, digits(value, form).replace("-", "−"))
 
 
 def inline_svg(text: str, name: str, label: str) -> Markup:

@@ -22,6 +22,7 @@ from hh_align.analysis.sequential import Draw, Labelling, Pool, Standing
 from hh_align.core.artifacts import cannot_write, read_provenance, write_table
 from hh_align.core.axes import RATES
 from hh_align.core.errors import StudyError
+from hh_align.core.numbers import digits
 from hh_align.tools.answers import Answers, line_of, sum_of
 from hh_align.tools.asked import Study
 
@@ -278,7 +279,7 @@ def sentence(contrast: Contrast, standing: Standing, finished: bool) -> str:
     policy, against, metric = contrast
     if np.isnan(standing.value):
         return f"{standing.needed} more labels before anything is said of {policy} and {against} on {metric}."
-    span = f"{100 * standing.value:+.1f} points [{100 * standing.low:.1f}, {100 * standing.high:.1f}]"
+    span = f"{digits(100 * standing.value, '+.1f')} points [{digits(100 * standing.low)}, {digits(100 * standing.high)}]"
     if standing.verdict in ("better", "worse"):
         return f"Decided after {standing.labels:,} labels: {policy} is {standing.verdict} than {against} on {metric}, {span}."
     if standing.verdict == "equivalent":

@@ -1,4 +1,5 @@
-"""Check every file of a study that is meant to be kept: as it was when its job ended, readable, and made from the inputs that lie there. Changes nothing."""
+"""Check every file of a study that is meant to be kept: as it was when its job ended, readable, made from the inputs that lie there, and, where
+all of that holds, what the study's config asks for today. Changes nothing."""
 
 import json
 from pathlib import Path
@@ -10,10 +11,13 @@ from hh_align.core.artifacts import CHECKOUT, logical_name, read_provenance, say
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.core.receipts import FOLDER, receipts_of
+from hh_align.tools.planned import difference, dry_run, stale
 
 NOT_KEPT = ("state", "logs", "benchmarks", "labels", "answers", FOLDER)
 """Folders of a study that are not looked at: what a run leaves on its way, and answers, which carry a sum in every line."""
 SHOWN = 3
+LISTED = 10
+"""Artifacts of which it is said what the config asks for otherwise."""
 
 
 def kept_files(folder: Path) -> list[Path]:
@@ -142,6 +146,14 @@ def outside_faults(folder: Path) -> tuple[list[str], list[str]]:
     return faults, sorted(elsewhere)
 
 
+def asked_faults(folder: Path) -> tuple[list[str], str]:
+    """(artifacts that are not what the study's config asks for today, and what differs; why that is not known, if it is not)."""
+    if folder.resolve() != (Path.cwd() / "results" / folder.name).resolve():
+        return [], "the study lies in another folder than results/ here"
+    jobs = dry_run(folder.name)
+    return ([], jobs) if isinstance(jobs, str) else ([difference(job) for job in stale(jobs)], "")
+
+
 def some(names: list) -> str:
     """The first of many, to be read."""
     return f"{', '.join(map(str, names[:SHOWN]))}{', …' if names[SHOWN:] else ''}"
@@ -166,7 +178,13 @@ def main() -> None:
         say(f"{args.folder} has no receipts: files that are gone, and files of yours that have changed since, are not seen")
     if faults:
         raise StudyError(f"{len(faults)} of {count} artifacts are wrong. Delete them; the next run rebuilds them.")
-    say(f"{args.folder}: {count} artifacts, all as they were made")
+    differing, why = asked_faults(args.folder)
+    for text in differing[:LISTED]:
+        say(text)
+    if why:
+        say(f"whether the config asks for the same today is not known: {why}")
+    beside = f"; {len(differing)} jobs are not what the config asks for today: the next run makes them again" if differing else ""
+    say(f"{args.folder}: {count} artifacts, all as they were made{beside}")
 
 
 if __name__ == "__main__":

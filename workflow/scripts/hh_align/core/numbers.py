@@ -1,0 +1,16 @@
+"""How a number is written for people: in every table, sentence, page and figure by the one function `digits`."""
+
+
+def digits(value: float, form: str = ".1f") -> str:
+    """A number in Python's format `form`; what rounds to zero has no sign (never -0, nor +0.0)."""
+    text = format(value, form)
+    return text if any(digit in text for digit in "123456789") or text[:1] not in ("-", "+") else text[1:]
+
+
+def bound(value: float) -> str:
+    """An end of an interval of differences in whole points; near 0, where its sign decides, with a decimal, `>0` or `<0`."""
+    if abs(value) > 0.5:
+        return digits(value, "+.0f")
+    if abs(value) >= 0.05:
+        return digits(value, "+.1f")
+    return ">0" if value > 0 else "<0" if value < 0 else "0"

@@ -1,0 +1,222 @@
+"""How a study ends in the terminal: a row per policy, what is decided, and where the report lies, in 25 lines of 100 columns.
+
+Of what does not fit the least important is left out, and is in the report: first the error rates, last the policies beyond twenty.
+"""
+
+import io
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pandas as pd
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+
+from hh_align.analysis.ratings import headline, judged_rates, shown_judge
+from hh_align.analysis.verdict import corrected_by_labels, declared, error_rates, verdict_sentences
+from hh_align.core.numbers import digits
+from hh_align.report.lines import (
+    closing_lines,
+    count_line,
+    in_short,
+    judge_lines,
+    kept_lines,
+    label_lines,
+    marked,
+    pairwise_lines,
+    primary_line,
+)
+
+WIDTH, LINES = 100, 25
+MARKED = "! behind a policy: the report says what stands against its text."
+
+
+class Shape(NamedTuple):
+    """How much is said."""
+
+    sentences: bool = False
+    """Of the judge that the figures show what is decided in sentences, not in numbers."""
+    others: bool = True
+    """What the other judges say, in numbers."""
+    tables: bool = False
+    """Their rates."""
+    errors: bool = False
+    """How often a verdict may be false."""
+    kept: bool = False
+    """How many good prompts stay good."""
+    judged: bool = False
+    """How good that judge is where people have decided."""
+    caveats: bool = True
+    """Why the text of which policy is not to be trusted; else one note for all."""
+    notes: bool = True
+    """What speaks against policies and judges; else a mark in the table, and words in its title."""
+    counts: bool = True
+    """How the contrasts beside the primary end."""
+
+
+SHAPES = (
+    Shape(sentences=True, tables=True, errors=True, kept=True, judged=True),
+    Shape(sentences=True, tables=True, kept=True, judged=True),
+    Shape(sentences=True, tables=True, judged=True),
+    Shape(sentences=True, judged=True),
+    Shape(sentences=True, kept=True),
+    Shape(sentences=True, tables=True),
+    Shape(sentences=True),
+    Shape(sentences=True, caveats=False),
+    Shape(tables=True),
+    Shape(),
+    Shape(caveats=False),
+    Shape(others=False),
+    Shape(notes=False),
+    Shape(others=False, notes=False),
+    Shape(others=False, notes=False, counts=False),
+)
+"""From the most to the least."""
+
+
+class Study(NamedTuple):
+    """What the end is made of: the config, the analysis tables, policy -> metric -> the paper's value, what stands against policies' texts, and
+    what is said of the report, with {folder} in the place of its folder."""
+
+    config: dict
+    tables: dict[str, pd.DataFrame]
+    published: dict
+    told: dict[str, str]
+    look: str
+
+
+class Opinion(NamedTuple):
+    """One judge's rates, as lines of a table, whether the published values stand beside them, and the contrasts with their verdicts."""
+
+    table: list[str]
+    published: bool
+    decided: pd.DataFrame
+
+
+def ending(study: Study) -> list[str]:
+    """The lines: the first shape that fits, and of more than twenty policies the first ones."""
+    order, judges = study.config["order"], study.config["judges"]
+    opinions = {judge: opinion_of(study, judge, order) for judge in judges}
+    for shape in SHAPES:
+        if len(lines := in_shape(study, shape, opinions)) <= LINES:
+            return lines
+    kept = max(1, len(order) - (len(lines) - LINES) - 1)
+    for judge, opinion in opinions.items():
+        table = [*opinion_of(study, judge, order[:kept]).table, f"and {len(order) - kept} more policies: the report has them."]
+        opinions[judge] = opinion._replace(table=table)
+    return in_shape(study, SHAPES[-1], opinions)
+
+
+def opinion_of(study: Study, judge: str, order: list[str]) -> Opinion:
+    decided = corrected_by_labels(declared(study.tables["comparisons"], judge), study.tables["gold"], judge)
+    return Opinion(*rate_lines(study, judge, order), decided)
+
+
+def in_shape(study: Study, shape: Shape, opinions: dict[str, Opinion]) -> list[str]:
+    """Tables, notes, verdicts and the report's place, wrapped to WIDTH."""
+    config, judges = study.config, study.config["judges"]
+    first = shown_judge(judges) if judges else None
+    shown = [*([first] if first else []), *(sorted(set(judges) - {first}) if shape.tables else [])]
+    blocks = [[*wrapped(title(study, judge, shape, opinions[judge].published)), *opinions[judge].table] for judge in shown]
+    notes = [line for text in notes_of(study, shape) for line in wrapped(text)] if shape.notes else []
+    verdicts = [line for text in verdicts_of(study, shape, first, opinions) for line in wrapped(text)]
+    blocks += [notes, [*verdicts, *wrapped(study.look.format(folder=f"{config['folder']}/report"))]]
+    blocks = [block for block in blocks if block]
+    return [line for number, block in enumerate(blocks) for line in ([""] if number and shape.notes else []) + block]
+
+
+def notes_of(study: Study, shape: Shape) -> list[str]:
+    caveats = [f"! {policy}: {caveat}." for policy, caveat in study.told.items()]
+    return [*(caveats if shape.caveats else caveats[:1] and [MARKED]), *closing_lines(study.config)]
+
+
+def verdicts_of(study: Study, shape: Shape, first: str | None, opinions: dict[str, Opinion]) -> Iterator[str]:
+    """What is decided, and last by the judge that the figures show."""
+    config, tables, told = study.config, study.tables, study.told
+    if first and shape.judged:
+        yield from judge_lines(tables["judge"], first) + label_lines(tables["label_agreement"], first)
+    if first and shape.kept and not is_unranked(tables["comparisons"], first, "HpR"):
+        yield from kept_lines(tables["retention"], first, config["seeds"][0])
+    for judge in sorted(config.get("pairwise", {})) if shape.others or not first else []:
+        yield from pairwise_lines(tables["comparisons"], tables["pairwise"], judge, told)
+    others = [judge for judge in sorted(config["judges"]) if judge != first] if shape.others else []
+    for judge in [*others, *([first] if first else [])]:
+        decided = opinions[judge].decided
+        parts = [primary_line(decided, told), count_line(decided) if shape.counts else ""]
+        by = f"By judge {judge}: " if judge != first else ""
+        if judge == first and shape.sentences:
+            yield from [f"{parts[0]}."] if parts[0] else []
+            yield from map(in_short, verdict_sentences(decided))
+            yield from error_rates(decided) if shape.errors else []
+        elif any(parts):
+            said = "; ".join(filter(None, parts))
+            yield f"{by}{said[0].upper()}{said[1:]}."
+
+
+def is_unranked(comparisons: pd.DataFrame, judge: str, metric: str) -> bool:
+    """Whether the judge is not above chance where this metric is told."""
+    rows = comparisons[(comparisons["judge"] == judge) & (comparisons["metric"] == metric)]
+    return bool(rows["judge_above_chance"].eq(False).any())
+
+
+def wrapped(text: str) -> list[str]:
+    """Lines of WIDTH, broken at spaces only: a path or a name is never cut."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and cell_len(f"{lines[-1]} {word}") <= WIDTH:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def rate_lines(study: Study, judge: str, order: list[str]) -> tuple[list[str], bool]:
+    """(policies by the judge's rates (HmR, HpR, CAS) with 95 % intervals, whether the published values stand behind a `|`): in whole points,
+    and without the published values, where the names leave no room."""
+    theirs = {policy: rates for policy, rates in study.published.items() if policy in order}
+    for digit, published in ((1, theirs), (0, theirs), (1, {}), (0, {})):
+        lines = drawn(rate_table(study, judge, order, digit, published), 10 * WIDTH)
+        if max(map(cell_len, lines)) <= WIDTH:
+            return lines, bool(published)
+    return drawn(rate_table(study, judge, order, 0, {}), WIDTH), False
+
+
+def title(study: Study, judge: str, shape: Shape, published: bool) -> str:
+    """What the rates are; where the notes are left out, what they would say, in a word; the study's name, unless it leaves no room."""
+    config = study.config
+    seeds, judges = len(config["seeds"]), len(config["judges"])
+    who = f"judge {judge}" + (f" of {judges}" if judges > 1 and not shape.others else "")
+    about = [who, *([f"over {seeds} seeds"] if seeds > 1 else [])]
+    if not shape.notes:
+        about += [*(["synthetic data"] if config["synthetic"] else []), *(["! see the report"] if study.told else [])]
+    shown = f"95 % intervals{' | published' if published else ''} ({', '.join(about)})"
+    short = f"in % [95 %] ({', '.join(about)})".replace("over ", "").replace("synthetic data", "synthetic").replace("see the", "see")
+    texts = [f"{config['study']}: rates in %, {shown}", f"rates in %, {shown}", short]
+    return next((text for text in texts if cell_len(text) <= WIDTH), texts[0 if shape.notes else -1])
+
+
+def rate_table(study: Study, judge: str, order: list[str], digit: int, published: dict) -> Table:
+    rows, rates = headline(study.tables["metrics"], judge), list(judged_rates(study.config["judges"][judge]))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("policy", overflow="fold")
+    for metric in rates:
+        table.add_column(metric, justify="right", no_wrap=True)
+    for policy in order:
+        cells = [rate_cell(rows.loc[(policy, metric)], digit) for metric in rates]
+        theirs = published.get(policy, {})
+        beside = [f" | {digits(theirs[metric], '.0f')}" if metric in theirs else "" for metric in rates]
+        table.add_row(marked(policy, study.told), *(ours + other for ours, other in zip(cells, beside, strict=True)))
+    return table
+
+
+def rate_cell(row: pd.Series, digit: int = 1) -> str:
+    """`54.0 [46.8, 61.0]`, or `54 [47, 61]`; `[-]` where there is no interval."""
+    value, low, high = (digits(row[name], f".{digit}f") for name in ("value", "ci_low", "ci_high"))
+    return f"{value} [-]" if pd.isna(row["ci_low"]) else f"{value} [{low}, {high}]"
+
+
+def drawn(table: Table, width: int) -> list[str]:
+    """A table as lines of text."""
+    text = io.StringIO()
+    Console(file=text, width=width, color_system=None, markup=False, emoji=False, highlight=False).print(table)
+    return [line.rstrip() for line in text.getvalue().splitlines()]

@@ -1,0 +1,71 @@
+"""What a study's config asks for, job by job, as a dry run of Snakemake finds it by receipts: without its lock, so also while a run is at work."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from hh_align.core.errors import printable
+from hh_align.core.state import read_json
+from hh_align.tools.runs import RECORD, command_of, read_run
+
+PLAN = "HH_ALIGN_PLAN"
+"""Where a dry run writes its jobs: workflow/rules/common/core_receipts.smk."""
+
+
+class Job(NamedTuple):
+    """A job of the plan. changes: (before, now) of what its receipt says otherwise than the config, the files and the code of today; after: the
+    first outputs of the due jobs that it waits for; paths are as seen from the working directory, empty where there is none."""
+
+    rule: str
+    step: str
+    wildcards: dict[str, str]
+    output: str
+    log: str
+    benchmark: str
+    state: str
+    due: bool
+    changes: list[tuple[str, str]]
+    after: list[str]
+
+    @property
+    def name(self) -> str:
+        """The rule and what it is of, as in the names of its files."""
+        return Path(self.benchmark or self.output).with_suffix("").as_posix().partition("/benchmarks/")[2] or self.output
+
+
+def dry_run(study: str) -> list[Job] | str:
+    """The jobs of what the study's last run was asked for; or why that cannot be known here."""
+    record = read_run(Path("results") / study)
+    if not record:
+        return f"there is no results/{study}/{RECORD}, which names the config"
+    if not Path("Snakefile").is_file() or find_spec("snakemake") is None:
+        return "no workflow, or no Snakemake, is here"
+    if missing := [name for name in record.get("files", []) if not Path(name).is_file()]:
+        return f"its config {missing[0]} is not here"
+    targets = (record.get("command") or {}).get("--", [])
+    words = ["--dry-run", "--nolock", "--rerun-incomplete", "--quiet", "all", "--cores", "1", *command_of(record)]
+    with tempfile.TemporaryDirectory() as folder:
+        plan = Path(folder, "plan.json")
+        command = [sys.executable, "-m", "snakemake", *words, *(["--", *targets] if targets else [])]
+        done = subprocess.run(command, env=os.environ | {PLAN: str(plan)}, capture_output=True, text=True, check=False)
+        jobs = read_json(plan)
+    if done.returncode or not isinstance(jobs, list):
+        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        return f"its config cannot be planned ({printable(said[-1]) if said else f'status {done.returncode}'})"
+    return [Job(**job) for job in jobs]
+
+
+def stale(jobs: list[Job]) -> list[Job]:
+    """The jobs whose artifacts are there, and are not what the config asks for by today's files and code."""
+    return [job for job in jobs if job.changes]
+
+
+def difference(job: Job) -> str:
+    """`artifact: before -> now` of the first thing that differs, and how many more do."""
+    before, now = job.changes[0]
+    more = f" (and {len(job.changes) - 1} more)" if job.changes[1:] else ""
+    return printable(f"{job.output}: {before} -> {now}{more}")
