@@ -147,14 +147,14 @@ def some(names: list) -> str:
     return f"{', '.join(map(str, names[:SHOWN]))}{', …' if names[SHOWN:] else ''}"
 
 
-def main() -> None:
-    args = parse(__doc__, folder="path")
-    if not args.folder.is_dir():
+def verify(folder: Path) -> None:
+    """Say what is wrong with a study's files. Raises StudyError where something is."""
+    if not folder.is_dir():
         raise StudyError(
-            f"{args.folder}: no such study. Existing: {', '.join(sorted(path.name for path in Path('results').glob('*'))) or 'none'}."
+            f"{folder}: no such study. Existing: {', '.join(sorted(path.name for path in Path('results').glob('*'))) or 'none'}."
         )
-    count, faults, unknown = study_faults(args.folder)
-    others, elsewhere = outside_faults(args.folder)
+    count, faults, unknown = study_faults(folder)
+    others, elsewhere = outside_faults(folder)
     faults += others
     for fault in faults:
         say(fault)
@@ -162,11 +162,15 @@ def main() -> None:
         say(f"{len(elsewhere)} files of another place were not looked at ({some(elsewhere)}): snakemake -n holds them against the receipts")
     if unknown:
         say(f"of {len(unknown)} files no receipt holds a sum ({some(unknown)}): a changed byte may not be seen in them")
-    if not any((args.folder / FOLDER).rglob("*.json")):
-        say(f"{args.folder} has no receipts: files that are gone, and files of yours that have changed since, are not seen")
+    if not any((folder / FOLDER).rglob("*.json")):
+        say(f"{folder} has no receipts: files that are gone, and files of yours that have changed since, are not seen")
     if faults:
         raise StudyError(f"{len(faults)} of {count} artifacts are wrong. Delete them; the next run rebuilds them.")
-    say(f"{args.folder}: {count} artifacts, all as they were made")
+    say(f"{folder}: {count} artifacts, all as they were made")
+
+
+def main() -> None:
+    verify(parse(__doc__, folder="path").folder)
 
 
 if __name__ == "__main__":
