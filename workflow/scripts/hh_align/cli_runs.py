@@ -105,7 +105,7 @@ def published(cores: str, options: tuple[str, ...]) -> int:
 def run_configs(cores: str, words: tuple[str, ...]) -> int:
     """A study of your own, from one config or several.
 
-    Each refines the one before it, the first config/config.yaml. Reads the configs: YAML files, or names of config/NAME.yaml. Writes results/<study>/, where the key study says which.
+    Each refines the one before it, the first config/config.yaml. Reads the configs: YAML files, or names of config/<name>.yaml. Writes results/<study>/, where the key study says which.
 
     \b
     Example: hh-align run mine.yaml
