@@ -1,5 +1,6 @@
 """The command `hh-align`: what it calls with which words, where it works, and one message for whatever is wrong."""
 
+import json
 import os
 import re
 import signal
@@ -13,7 +14,6 @@ from command_line import command
 from study_folder import REPOSITORY
 
 from hh_align.core import artifacts
-from hh_align.core.artifacts import write_json, write_text
 from hh_align.tools import (
     annotate,
     clean_state,
@@ -28,6 +28,15 @@ from hh_align.tools import (
 )
 
 RECORD = {"files": ["config/demo.yaml", "mine.yaml"], "settings": {"methods": {"sft": {}, "sft_dpo": {}}}, "command": {"--": ["policies"]}}
+
+
+def write_text(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def write_json(path, value):
+    write_text(path, json.dumps(value))
 
 
 @pytest.fixture(autouse=True)
@@ -248,6 +257,23 @@ def test_a_file_that_may_not_be_read_is_one_message(monkeypatch):
 
     monkeypatch.setattr(verify_study, "verify", refused)
     assert command("verify", "demo") == (1, "error: results/demo/x.parquet: Permission denied. Check the path.\n")
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch):
+    def stopped(folder):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verify_study, "verify", stopped)
+    assert command("verify", "demo") == (130, "\nstopped\n")
+
+
+def test_an_unforeseen_fault_of_the_package_is_not_taken_for_a_light_install(monkeypatch):
+    def broken(folder):
+        raise ModuleNotFoundError("No module named 'hh_align.core.gone'", name="hh_align.core.gone")
+
+    monkeypatch.setattr(verify_study, "verify", broken)
+    with pytest.raises(ModuleNotFoundError):
+        command("verify", "demo")
 
 
 # --- its process
