@@ -33,7 +33,7 @@ One command for what one does with a study. It runs Snakemake and prints the wor
 {rows}
 
 **Installing.** `make env` sets up `.venv` with everything, and `.venv/bin/hh-align` in it; `. .venv/bin/activate` puts it on the path. `pip install .` gives
-the command without torch and Snakemake, 700 MB: `verdict`, `status`, `verify`, `annotate` and `compare` need no more. The others say what is missing;
+the command without torch and Snakemake, 700 MB: `verdict`, `status`, `verify`, `annotate`, `compare` and `clean` need no more. The others say what is missing;
 `pip install '.[study]'` brings it. Any Python from 3.11 to 3.13 will do.
 
 **Where it works.** Studies lie in `results/` of the working directory. The workflow is that of the working directory where it is a checkout; elsewhere that of

@@ -16,9 +16,9 @@ from study_folder import REPOSITORY
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 LIGHT_WINGS = ("core", "config", "analysis", "report")
-LIGHT_TOOLS = ("verdict", "verify_study", "compare_studies", "annotate", "places")
-LIGHT = {"click", "numpy", "pandas", "pyarrow", "scipy", "statsmodels", "matplotlib", "jinja2", "rich", "jsonschema", "pyyaml"}
-HEAVY = {"torch", "transformers", "trl", "datasets", "snakemake", "huggingface_hub", "psutil"}
+LIGHT_TOOLS = ("verdict", "verify_study", "compare_studies", "annotate", "clean_state", "runs")
+LIGHT = {"click", "numpy", "pandas", "pyarrow", "scipy", "statsmodels", "matplotlib", "jinja2", "rich", "jsonschema", "psutil", "pyyaml"}
+HEAVY = {"torch", "transformers", "trl", "datasets", "snakemake", "huggingface_hub", "boto3"}
 
 IMPORT_EVERY_MODULE = """
 import importlib, json, pkgutil, sys

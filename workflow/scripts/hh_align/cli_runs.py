@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+BEFORE = "The demo: four policies trained, asked, judged and compared on synthetic data, offline. 2 cores take about 5 minutes."
 AFTER = """
 Open results/demo/report/index.html. To try next:
   {command} demo -- check       the results against the planted truth
@@ -32,15 +33,19 @@ def running(command: Callable) -> Callable:
     return cores(words(command))
 
 
-def whole_study(study: str, config: str | None, cores: str, options: tuple[str, ...]) -> int:
-    """Run a study of the repository: all of it, with its table at the end, or what the options ask for."""
-    from hh_align.tools.launch import run_and_show, snakemake, words_for
+def whole_study(study: str, config: str | None, cores: str, options: tuple[str, ...], about: str = "") -> int:
+    """Run a study of the repository: all of it, with words about it before and its table at the end, or what the options ask for."""
+    from hh_align.tools.launch import require_study_install, run_and_show, snakemake, words_for
     from hh_align.tools.places import config_file, find_checkout
 
     checkout, targets = find_checkout(), click.get_current_context().meta["targets"]
     configs = [config_file(config, checkout)] if config else []
     words = words_for(checkout, configs, cores, options, targets)
-    return snakemake(words) if options or targets else run_and_show(study, words)
+    if options or targets:
+        return snakemake(words)
+    require_study_install()
+    click.echo(about, nl=bool(about))
+    return run_and_show(study, words)
 
 
 @click.command(cls=OfSnakemake)
@@ -55,11 +60,8 @@ def demo(cores: str, options: tuple[str, ...]) -> int:
              hh-align demo -n                 what there is to do, and nothing more
              hh-align demo -- check           the results against the planted truth
     """
-    whole = not options and not click.get_current_context().meta["targets"]
-    if whole:
-        click.echo("The demo: four policies trained, asked, judged and compared on synthetic data, offline. 2 cores take about 5 minutes.")
-    status = whole_study("demo", "demo", cores, options)
-    if whole and not status:
+    status = whole_study("demo", "demo", cores, options, BEFORE)
+    if not (status or options or click.get_current_context().meta["targets"]):
         click.echo(AFTER.format(command=os.path.relpath(Path(sys.executable).with_name("hh-align"))))
     return status
 
