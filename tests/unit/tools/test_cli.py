@@ -1,17 +1,12 @@
 """The command `hh-align`: what it calls with which words, where it works, and one message for whatever is wrong."""
 
 import json
-import os
 import re
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from command_line import command
-from study_folder import REPOSITORY
 
 from hh_align.core import artifacts
 from hh_align.tools import (
@@ -152,6 +147,12 @@ def test_a_tuning_is_not_remembered_but_checked(started):
     assert started[0][1] == {"HH_ALIGN_REMEMBER": "off"}
 
 
+def test_the_profile_of_a_run_is_repeated(started):
+    write_json(Path("results/demo/run.json"), RECORD | {"command": {"--profile": ["profiles/slurm"], "--": []}})
+    assert command("resume", "demo")[0] == 0
+    assert words_of(started)[2:4] == ["--profile", "profiles/slurm"]
+
+
 # --- what the others call
 
 
@@ -274,33 +275,3 @@ def test_an_unforeseen_fault_of_the_package_is_not_taken_for_a_light_install(mon
     monkeypatch.setattr(verify_study, "verify", broken)
     with pytest.raises(ModuleNotFoundError):
         command("verify", "demo")
-
-
-# --- its process
-
-
-def test_ctrl_c_waits_for_snakemake_and_its_status_is_the_commands(checkout):
-    # a terminal tells both; a stop of the command alone is handed on
-    snakemake = checkout / "bin/snakemake"
-    ready = checkout / "ready"
-    code = f"import pathlib, signal, sys, time\nfor s in (2, 15): signal.signal(s, lambda n, f: sys.exit(20 + n))\npathlib.Path({str(ready)!r}).touch()\ntime.sleep(30)\n"
-    write_text(snakemake, f"#!{sys.executable}\n{code}")
-    snakemake.chmod(0o755)
-    script = f"import sys; from hh_align.tools import launch; sys.executable = {str(snakemake.with_name('python'))!r}; sys.exit(launch.snakemake(['x']))"
-    for number, to in ((signal.SIGINT, os.killpg), (signal.SIGTERM, os.kill)):
-        ready.unlink(missing_ok=True)
-        environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "workflow/scripts")}
-        process = subprocess.Popen([sys.executable, "-c", script], env=environment, start_new_session=True, stderr=subprocess.PIPE)
-        until = time.monotonic() + 30
-        while not ready.exists() and time.monotonic() < until:
-            time.sleep(0.02)
-        time.sleep(0.1)  # the command hears signals a moment after it has started Snakemake
-        to(process.pid, number)
-        _, errors = process.communicate(timeout=30)
-        assert process.returncode == 20 + number and b"Traceback" not in errors
-
-
-def test_the_profile_of_a_run_is_repeated(started):
-    write_json(Path("results/demo/run.json"), RECORD | {"command": {"--profile": ["profiles/slurm"], "--": []}})
-    assert command("resume", "demo")[0] == 0
-    assert words_of(started)[2:4] == ["--profile", "profiles/slurm"]
