@@ -8,7 +8,8 @@ RUN useradd --create-home --uid 1000 study && cd /home/study && install --direct
 USER study
 WORKDIR /home/study/hh-align
 COPY --chown=study Makefile requirements.in requirements.lock ./
-RUN make env
+RUN make packages
 COPY --chown=study . .
+RUN make env
 ENV PATH=/home/study/hh-align/.venv/bin:$PATH
 CMD ["make", "demo"]

@@ -1,11 +1,15 @@
 # make demo | make test | make study. Everything is installed into .venv from requirements.lock.
 # torch==2.13.0 without a local label: pip takes a CPU build where one is configured on disk, else the registry's.
-PYTHON ?= python3.11
+# any Python 3.11 to 3.13: the first of these that is one
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
+	$$name -c 'import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2> /dev/null && echo $$name && break; done)
 VENV ?= .venv
 CORES ?= all
-space := $(subst ,, )
 STAMP := $(VENV)/.installed
+COMMAND := $(VENV)/bin/hh-align
 RUN := $(VENV)/bin/snakemake --cores $(CORES)
+# the command hh-align, with the package that lies here, installed or not
+HH_ALIGN := $(VENV)/bin/python -m hh_align.cli
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)/workflow/scripts
 export GOMP_SPINCOUNT ?= 10000
@@ -13,31 +17,34 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 # of what pip prints: files of 10 MB or more, and that it unpacks
 LARGE := awk "/(Downloading|Using cached) .*[(]([0-9][0-9]+[.0-9]* MB|[.0-9]+ GB)[)]/ {print; fflush()} /^Installing collected/ {print \"  unpacking …\"; fflush()}"
 
-.PHONY: help env demo check study published test test-long test-slurm slurm test-s3 s3 fetch lint format lock verify status compare resume clean-state reproduce faults docs verdict annotate tune check-gpu bench-training bench-training-gpu bench-evaluation bench-analysis
+.PHONY: help packages env demo check study published test test-long test-slurm slurm test-s3 s3 fetch lint format lock status verify compare resume clean-state reproduce faults docs verdict annotate tune check-gpu bench-training bench-training-gpu bench-evaluation bench-analysis
 
 help:
 	@echo "make demo       offline, minutes on a CPU: the whole study on synthetic data, and its report"
 	@echo "make check      the demo's results against the planted truth"
-	@echo "make study      the paper's study (downloads about 3 GB; a GPU is wanted)"
-	@echo "make published  the paper's released responses, analysed"
-	@echo "make verdict RESPONSES=rated.csv   the verdict on responses that you have rated elsewhere (columns: python -m hh_align.tools.verdict --help), or on scored logs of inspect_ai and lm-eval"
-	@echo "make compare STUDIES='a b'   studies side by side that differ in protocol"
+	@echo "make study      the paper's study (downloads about 3 GB; a GPU is wanted);  make published  its released responses, analysed"
+	@echo "make env        .venv, and in it the command .venv/bin/hh-align (docs/command-line.md; hh-align --help)"
+	@echo "These call it, too; what it takes beside them is given as OPTIONS='…':"
+	@echo "  make verdict RESPONSES=rated.csv   make compare STUDIES='a b'   make fetch ARTIFACT=results/demo/…"
+	@echo "  make resume | status | verify | annotate | clean-state STUDY=demo        make tune STUDY=demo METHOD=sft"
 	@echo "make test       all tests;  make test-long  the slow ones too"
 	@echo "make test-slurm   all of the cluster's tests, on a Slurm of one node that is started for them (as root; installs Debian's packages); DEMO=1: on the demo instead of a small study"
 	@echo "make test-s3   results in a bucket, on a server of its own on loopback (installs moto)"
-	@echo "make tune STUDY=demo METHOD=sft   which precision and micro_batch train fastest on this machine"
 	@echo "make check-gpu   is this machine's GPU fit for a study? About four minutes, without data or network; what it trains per second"
 	@echo "make bench-training   our training steps against the stock trainers;  make bench-training-gpu  their throughput on one GPU"
 	@echo "make bench-evaluation   generation and scoring against the author's loop, and against the machine's floor"
-	@echo "make resume STUDY=demo   after a kill, a full disk, a damaged file: the same study goes on"
-	@echo "make verify STUDY=demo   every file of a study against its checksums;  make clean-state STUDY=demo  leftovers of ended jobs"
-	@echo "make fetch ARTIFACT=results/demo/…   a file or a folder of a study whose results lie in a bucket (profiles/s3)"
 	@echo "make docs       the documentation, into site/"
 	@echo "make reproduce  the demo twice from nothing: is every artifact the same, byte for byte?"
 	@echo "make faults     kills, full disks and damage all over a small study: is anything lost?"
 
-env: $(STAMP)
+env: $(COMMAND)
+$(COMMAND): $(STAMP) pyproject.toml
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+packages: $(STAMP)
 $(STAMP): requirements.lock
+	@test -x $(VENV)/bin/python -o -n "$(PYTHON)" || { echo "error: Python 3.11, 3.12 or 3.13 with venv is needed, and none of python3.11, python3.12, python3.13 and python3 is one. Install one (Debian: apt-get install python3-venv), or name it: make env PYTHON=/path/to/python3.12"; exit 2; }
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the $$(grep -c == requirements.lock) packages of requirements.lock into $(VENV), in 2 to 10 minutes. The large ones, as they come:"
 	@bash -o pipefail -c '$(PIP) install --no-deps -r requirements.lock | $(LARGE)'
@@ -46,46 +53,45 @@ $(STAMP): requirements.lock
 	$(PIP) check
 	touch $@
 
-# a study whose table, which names the report, stands at the end also where nothing had to be done
-STUDY_RUN = HH_ALIGN_SUMMARY=off $(RUN)
-
-demo: $(STAMP)
-	$(STUDY_RUN) --configfile config/demo.yaml
-	@cat results/demo/report/summary.txt
+demo study published: env
+	@$(HH_ALIGN) $@ --cores $(CORES) $(OPTIONS)
 
 check: $(STAMP)
 	$(RUN) --configfile config/demo.yaml -- check
 
-study: $(STAMP)
-	$(VENV)/bin/python -m hh_align.tools.preflight --config config/config.yaml
-	$(STUDY_RUN)
-	@cat results/paper/report/summary.txt
-
-published: $(STAMP)
-	$(STUDY_RUN) --configfile config/published.yaml
-	@cat results/published/report/summary.txt
-
-# LABELS=file corrects it by people's labels of some responses; SETTINGS=file.yaml names root, parents, contrasts, primary, the judges' thresholds and accuracy, the limits of text (text) and how files are read
-# (records, columns, only, score, axes, files); OPTIONS='--harmless-min X --helpful-above Y' says from which reward on a reply is good. The
-# verdict's folder is NAME, else named after the file, or after the first of several and how many follow
+# SETTINGS=file.yaml, LABELS=file, NAME=the folder under results/verdict/, OPTIONS='--harmless-min 5 …'
 verdict: $(STAMP)
-	@test -n "$(RESPONSES)" || { echo "error: make verdict needs RESPONSES=file (Parquet, CSV or JSON with columns policy, axis, prompt_id, reward), or scored logs of inspect_ai or lm-eval: RESPONSES='a.eval b.eval', or their folder"; exit 2; }
-	if [ -e "$(RESPONSES)" ]; then set -- "$(RESPONSES)"; else set -- $(RESPONSES); fi; \
-	$(VENV)/bin/python -m hh_align.tools.verdict --responses "$$@" $(OPTIONS) \
-		$(if $(SETTINGS),--settings "$(SETTINGS)") $(if $(LABELS),--labels "$(LABELS)") $(if $(NAME),--output "results/verdict/$(NAME)")
+	@if [ -e "$(RESPONSES)" ]; then set -- "$(RESPONSES)"; else set -- $(RESPONSES); fi; \
+	$(HH_ALIGN) verdict "$$@" $(if $(SETTINGS),--settings "$(SETTINGS)") $(if $(LABELS),--labels "$(LABELS)") \
+		$(if $(NAME),--output "results/verdict/$(NAME)") $(OPTIONS)
 
-# studies that have been analysed, by name
 compare: $(STAMP)
-	@test -n "$(STUDIES)" || { echo "error: make compare needs STUDIES='a b', two or more folders of results/"; exit 2; }
-	@$(VENV)/bin/python -m hh_align.tools.compare_studies --folders $(addprefix results/,$(STUDIES)) --output "results/compare/$(subst $(space),-,$(strip $(STUDIES)))"
+	@$(HH_ALIGN) compare $(STUDIES) $(OPTIONS)
 
 # a study as it was last run: its config files, --config and targets (results/<study>/run.json); OPTIONS='…' are added
-AS_RUN = $(VENV)/bin/python -m hh_align.tools.resume_study --study "$(STUDY)" --cores "$(CORES)" --options="$$OPTIONS"
-resume tune: export OPTIONS := $(OPTIONS)
+resume: $(STAMP)
+	@$(HH_ALIGN) resume "$(STUDY)" --cores $(CORES) $(OPTIONS)
 
 tune: $(STAMP)
-	@test -n "$(STUDY)" -a -n "$(METHOD)" || { echo "error: make tune needs STUDY=name and METHOD=name of an entry of methods"; exit 2; }
-	@$(AS_RUN) --tune "$(METHOD)"
+	@$(HH_ALIGN) tune "$(STUDY)" "$(METHOD)" --cores $(CORES) $(OPTIONS)
+
+status: $(STAMP)
+	@$(HH_ALIGN) status "$(STUDY)"
+
+verify: $(STAMP)
+	@$(HH_ALIGN) verify "$(STUDY)"
+
+clean-state: $(STAMP)
+	@$(HH_ALIGN) clean "$(STUDY)"
+
+# CONTRAST=sft_dpo,sft  UNTIL=sft_dpo:sft:hpr  JUDGE  SAMPLE  SEED  ANNOTATOR  PORT  DISCARD: hh-align annotate --help
+annotate: $(STAMP)
+	@$(HH_ALIGN) annotate "$(STUDY)" $(if $(CONTRAST),--contrast "$(CONTRAST)") $(if $(UNTIL),--until "$(UNTIL)") $(if $(JUDGE),--judge "$(JUDGE)") \
+		$(if $(SAMPLE),--sample "$(SAMPLE)") $(if $(SEED),--seed "$(SEED)") $(if $(ANNOTATOR),--annotator "$(ANNOTATOR)") \
+		$(if $(PORT),--port "$(PORT)") $(if $(DISCARD),--discard "$(DISCARD)")
+
+fetch: $(STAMP)
+	@$(HH_ALIGN) fetch "$(ARTIFACT)"
 
 # on a bare CUDA machine, too: .venv's Python where there is one, else the machine's, with packages that lie in site-packages/
 check-gpu: export PYTHONPATH := $(CURDIR)/workflow/scripts:$(CURDIR)/site-packages
@@ -106,15 +112,6 @@ bench-evaluation: $(STAMP)
 bench-analysis: $(STAMP)
 	$(VENV)/bin/python tests/bench/bench_analysis.py
 
-# after whatever ended a run: refuse while something of it lives, take its lock away, run the same again
-resume: $(STAMP)
-	@test -n "$(STUDY)" || { echo "error: make resume needs STUDY=name"; exit 2; }
-	@$(AS_RUN)
-
-clean-state: $(STAMP)
-	@test -n "$(STUDY)" || { echo "error: make clean-state needs STUDY=name"; exit 2; }
-	$(VENV)/bin/python -m hh_align.tools.clean_state --folder "results/$(STUDY)"
-
 # the pages under docs/, into site/
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
@@ -126,14 +123,7 @@ reproduce: $(STAMP)
 faults: $(STAMP)
 	$(VENV)/bin/python tests/workflow/faults/faults.py
 
-status: $(STAMP)
-	@$(VENV)/bin/python -m hh_align.tools.status --study "$(STUDY)"
-
-verify: $(STAMP)
-	@test -n "$(STUDY)" || { echo "error: make verify needs STUDY=name"; exit 2; }
-	$(VENV)/bin/python -m hh_align.tools.verify_study --folder "results/$(STUDY)"
-
-lint: $(STAMP)
+lint: env
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/snakefmt --check Snakefile workflow/Snakefile workflow/rules
@@ -160,10 +150,6 @@ test-slurm: $(STAMP) slurm
 	$(VENV)/bin/python tests/cluster/cluster.py
 	$(VENV)/bin/python -m pytest tests/cluster
 
-fetch: $(STAMP)
-	@test -n "$(ARTIFACT)" || { echo "error: make fetch needs ARTIFACT=results/<study>/…"; exit 2; }
-	$(VENV)/bin/python -m hh_align.tools.fetch_stored --profile profiles/s3/config.yaml --artifact "$(ARTIFACT)"
-
 # a server that speaks S3, for its tests
 s3: $(STAMP)
 	$(PIP) install --quiet --no-deps -r requirements-s3.txt
@@ -183,12 +169,3 @@ lock:
 environment.yml: requirements.lock
 	printf 'name: hh-align\nchannels: [conda-forge, nodefaults]\ndependencies:\n  - python=3.11\n  - pip>=24\n  - pip:  # the lines of requirements.lock: an -r line would break when Snakemake copies this file\n' > $@
 	sed 's/^/      - /' requirements.lock >> $@
-
-# a page on 127.0.0.1 that collects true labels, blind: STUDY=demo [CONTRAST=sft_dpo,sft] [SAMPLE=50 prompts per axis] [ANNOTATOR=name] [PORT=8765];
-# with UNTIL=sft_dpo:sft:hpr [JUDGE=name] it asks where a label helps most, until the labels say which of the two has the higher rate;
-# DISCARD=name takes what an annotator has said so far out of the tables
-annotate: $(STAMP)
-	@test -n "$(STUDY)" || { echo "error: make annotate needs STUDY=name"; exit 2; }
-	$(VENV)/bin/python -m hh_align.tools.annotate --folder "results/$(STUDY)" $(if $(CONTRAST),--contrast "$(CONTRAST)") \
-		$(if $(UNTIL),--until "$(UNTIL)") $(if $(JUDGE),--judge "$(JUDGE)") $(if $(SAMPLE),--sample "$(SAMPLE)") $(if $(SEED),--seed "$(SEED)") \
-		$(if $(ANNOTATOR),--annotator "$(ANNOTATOR)") $(if $(PORT),--port "$(PORT)") $(if $(DISCARD),--discard "$(DISCARD)")

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +12,7 @@ from types import ModuleType
 
 import pytest
 
+from hh_align import cli
 from hh_align.core.command import run
 
 
@@ -19,19 +21,29 @@ def call(module: ModuleType, **options: object) -> tuple[int, str]:
 
     Any exception that a user would meet as a traceback leaves this function.
     """
-    words = [module.__file__]
+    words = []
     for name, value in options.items():
         values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
         words += ["--" + name.replace("_", "-"), *map(str, values)]
+    return ended(lambda: run(module.main), [module.__file__, *words])
+
+
+def command(*words: str) -> tuple[int, str]:
+    """(exit status, stdout and stderr) of `hh-align` with these words, as of `call`."""
+    return ended(cli.main, ["hh-align", *words])
+
+
+def ended(main: Callable[[], None], words: list[str]) -> tuple[int, str]:
+    """(exit status, stdout and stderr) of a program that is called with these words."""
     output = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(output), redirect_stderr(output):
         patch.setattr(sys, "argv", words)
         try:
-            run(module.main)
-        except SystemExit as ended:
-            if not isinstance(ended.code, str):
-                return ended.code, output.getvalue()
-            return 1, f"{output.getvalue()}{ended.code}\n"
+            main()
+        except SystemExit as end:
+            if not isinstance(end.code, str):
+                return end.code or 0, output.getvalue()
+            return 1, f"{output.getvalue()}{end.code}\n"
     return 0, output.getvalue()
 
 

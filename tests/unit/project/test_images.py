@@ -64,10 +64,11 @@ def test_what_the_image_copies_is_there():
 
 def test_the_image_installs_the_lock_and_no_names_of_its_own():
     assert not any({"pip", "pip3", "conda", "uv"} & set(command) for command in commands())
-    before = DOCKERFILE[: DOCKERFILE.index(("RUN", ["make", "env"]))]
+    before = DOCKERFILE[: DOCKERFILE.index(("RUN", ["make", "packages"]))]
+    assert ("RUN", ["make", "env"]) in DOCKERFILE[len(before) :]  # the command, once the package is there
     copied = {source for name, words in before if name == "COPY" for source in words[:-1]}
     recipe = subprocess.run(
-        ["make", "--dry-run", "--always-make", "env"],
+        ["make", "--dry-run", "--always-make", "packages"],
         cwd=REPOSITORY,
         env=os.environ | {"VENV": ".venv"},
         capture_output=True,

@@ -16,13 +16,14 @@ from study_folder import REPOSITORY
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 LIGHT_WINGS = ("core", "config", "analysis", "report")
-LIGHT = {"numpy", "pandas", "pyarrow", "scipy", "statsmodels", "matplotlib", "jinja2", "rich", "jsonschema", "pyyaml"}
-HEAVY = {"torch", "transformers", "trl", "datasets", "snakemake", "huggingface_hub", "psutil"}
+LIGHT_TOOLS = ("verdict", "verify_study", "compare_studies", "annotate", "clean_state", "runs")
+LIGHT = {"click", "numpy", "pandas", "pyarrow", "scipy", "statsmodels", "matplotlib", "jinja2", "rich", "jsonschema", "psutil", "pyyaml"}
+HEAVY = {"torch", "transformers", "trl", "datasets", "snakemake", "huggingface_hub", "boto3"}
 
 IMPORT_EVERY_MODULE = """
 import importlib, json, pkgutil, sys
 
-blocked, wings = map(json.loads, sys.argv[1:])
+blocked, wings, tools = map(json.loads, sys.argv[1:])
 
 
 class Refuse:
@@ -32,10 +33,14 @@ class Refuse:
 
 
 sys.meta_path.insert(0, Refuse())
+import hh_align.cli
+assert not {name.partition(".")[0] for name in sys.modules} & {"numpy", "pandas", "pyarrow", "rich"}, "the command itself loads no library but click"
 for wing in wings:
     package = importlib.import_module(f"hh_align.{wing}")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
+for tool in tools:
+    importlib.import_module(f"hh_align.tools.{tool}")
 print(package.__file__)
 """
 
@@ -85,7 +90,7 @@ def test_the_light_install_holds_what_the_analysis_and_the_report_import(install
     light = with_dependencies(Requirement(line).name for line in PROJECT["dependencies"])
     blocked = [module for module, names in packages_distributions().items() if not light & set(map(canonicalize_name, names))]
     assert set(blocked) >= HEAVY
-    command = [sys.executable, "-c", IMPORT_EVERY_MODULE, json.dumps(blocked), json.dumps(LIGHT_WINGS)]
+    command = [sys.executable, "-c", IMPORT_EVERY_MODULE, json.dumps(blocked), json.dumps(LIGHT_WINGS), json.dumps(LIGHT_TOOLS)]
     environment = os.environ | {"PYTHONPATH": str(installed), "MPLBACKEND": "agg"}
     done = subprocess.run(command, cwd=installed.parent, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

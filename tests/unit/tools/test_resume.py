@@ -26,8 +26,8 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def begin(files=("config/mine.yaml",), settings=SETTINGS, steps=None, command=None):
-    return runs.begin(runs.Path("results/mine"), command or {"--": []}, list(files), settings, steps or {})
+def begin(files=("config/mine.yaml",), settings=SETTINGS, steps=None, command=None, remember=True):
+    return runs.begin(runs.Path("results/mine"), command or {"--": []}, list(files), settings, steps or {}, remember)
 
 
 def changed(**sft):
@@ -183,6 +183,18 @@ def test_state_that_a_step_could_not_continue_is_not_replaced_unasked(monkeypatc
     assert begin(settings=SETTINGS, steps={}) and begin(steps=steps) == ""  # a run of something else between forgets nothing
     monkeypatch.setenv(runs.REPLACE, "yes")
     begin(**other)
+
+
+def test_a_tuning_replaces_no_state_and_is_not_the_studys_last_run():
+    steps = {STEP: json.dumps({"method": {"epochs": 1}})}
+    begin(steps=steps)
+    write_json(runs.Path(STEP, "fingerprint.json"), "mark")
+    before = runs.Path("results/mine/run.json").read_bytes()
+    assert "seeds" in begin(settings=SETTINGS | {"seeds": [2]}, steps=steps, remember=False)
+    other = {"settings": changed(epochs=2), "steps": {STEP: json.dumps({"method": {"epochs": 2}})}}
+    with pytest.raises(StudyError, match=r"had other settings \(method.epochs: 1, now 2\)"):
+        begin(**other, remember=False)
+    assert runs.Path("results/mine/run.json").read_bytes() == before
 
 
 # --- who is at work

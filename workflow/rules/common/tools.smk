@@ -9,9 +9,8 @@ def check_writable():
 
 
 def begin_run():
-    """Note what this run is, for `make resume`. Raises WorkflowError where the study is at work, or holds what another config has made."""
-    if os.environ.get("HH_ALIGN_REMEMBER") == "off":
-        return
+    """Note what this run is, for `make resume`; not of a tuning. Raises WorkflowError where the study is at work, or holds what another config
+    has made."""
     from hh_align.tools import runs
 
     jobs = [job for job in workflow.dag.needrun_jobs() if "--state " in str(job.params.get("options", ""))]
@@ -20,7 +19,7 @@ def begin_run():
     called = Path(sys.argv[0]).name == "snakemake" or Path(sys.argv[0]).parts[-2:] == ("snakemake", "__main__.py")  # python -m snakemake
     command = {**runs.words_of(sys.argv[1:]), **({} if HOME else {"--snakefile": of_workflow("Snakefile")})} if called else {}
     try:
-        said = runs.begin(Path(STUDY), command, files, config, steps)
+        said = runs.begin(Path(STUDY), command, files, config, steps, os.environ.get("HH_ALIGN_REMEMBER") != "off")
     except StudyError as error:
         raise WorkflowError(str(error)) from None
     if said:

@@ -140,10 +140,17 @@ def serve(items: list[dict], answers: Answers, study: Study, folder: Path, port:
 
 
 def main() -> None:
-    args = parse(
-        __doc__, folder="path", contrast="text?", annotator="text?", until="text?", judge="text?", sample="int?", seed="int?",
-        port="int?", discard="text?",
+    annotate(
+        parse(
+            __doc__, folder="path", contrast="text?", annotator="text?", until="text?", judge="text?", sample="int?", seed="int?",
+            port="int?", discard="text?",
+        )
     )  # fmt: skip
+
+
+def annotate(args: Namespace) -> None:
+    """Serve the page that is asked for, until Ctrl-C, or leave an annotator's answers out. args: the study's folder, and contrast, annotator,
+    until, judge, sample, seed, port and discard, each None where it is not given. Raises StudyError where they do not fit the study."""
     for option, least in (("sample", 1), ("seed", 0)):
         if (number := getattr(args, option)) is not None and number < least:
             raise StudyError(f"--{option} {number}: give a whole number of at least {least}.")

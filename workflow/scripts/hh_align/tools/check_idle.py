@@ -22,10 +22,15 @@ def at_work(folder: Path) -> list[tuple[int, str, str | None]]:
     runs = {run["pid"]: path.parent.name for path in folder.glob(f"results/*/{RECORD}") if is_alive(run := read_run(path.parent))}
     found = []
     for process, words in processes_in(folder):
-        names = [Path(word).name for word in words[:4] if word.endswith("snakemake") or word.startswith("hh_align.")]
+        names = [Path(word).name for word in words[:4] if word.endswith("snakemake") or is_step(word)]
         if names and process.pid not in mine:
             found.append((process.pid, names[0], study_of(process, words, runs)))
     return sorted(found)
+
+
+def is_step(word: str) -> bool:
+    """Whether a word of a command line names a step: `python -m hh_align.cli`, the command, waits for Snakemake or reads."""
+    return word.startswith("hh_align.") and word != "hh_align.cli"
 
 
 def processes_in(folder: Path) -> Iterator[tuple[psutil.Process, list[str]]]:

@@ -53,13 +53,17 @@ def forget_missing(folder: Path) -> int:
     return len(noted)
 
 
+def clean_study(folder: Path) -> None:
+    """Remove what is left over of a study, note what is gone, and say how much it was. Raises StudyError where there is no such folder."""
+    if not folder.is_dir():
+        raise StudyError(f"{folder}: no such study.")
+    states, files = clean(folder)
+    gone = forget_missing(folder)
+    say(f"{folder}: {states} state folders and {files} temporary files removed, {gone} files that are gone forgotten")
+
+
 def main() -> None:
-    args = parse(__doc__, folder="path")
-    if not args.folder.is_dir():
-        raise StudyError(f"{args.folder}: no such study.")
-    states, files = clean(args.folder)
-    gone = forget_missing(args.folder)
-    say(f"{args.folder}: {states} state folders and {files} temporary files removed, {gone} files that are gone forgotten")
+    clean_study(parse(__doc__, folder="path").folder)
 
 
 if __name__ == "__main__":

@@ -119,11 +119,11 @@ def cell(row: dict | None) -> str:
     return f"{row['value']:.1f}" + ("" if pd.isna(row["ci_low"]) else f" [{row['ci_low']:.1f}, {row['ci_high']:.1f}]")
 
 
-def main() -> None:
-    args = parse(__doc__, folders="paths", output="path")
-    metrics = read_metrics(args.folders)
+def compare(folders: list[Path], output: Path) -> None:
+    """Print the studies side by side, and write the tables into `output`. Raises StudyError where they are none, or share nothing."""
+    metrics = read_metrics(folders)
     rows = side_by_side(metrics)
-    changed, told = differing(args.folders), {folder.name: caveats(folder) for folder in args.folders}
+    changed, told = differing(folders), {folder.name: caveats(folder) for folder in folders}
     console = Console(width=max(110, 30 + 24 * len(metrics)), highlight=False)
     for judge in dict.fromkeys(row["judge"] for row in rows):
         console.print(table(rows, judge, told))
@@ -132,11 +132,16 @@ def main() -> None:
     console.print("What differs in " + ", ".join(metrics) + ":" if changed else "Prompts, generation and scoring are set alike.")
     for key, values in changed.items():
         console.print(f"  {key}: " + " | ".join(json.dumps(value) for value in values), markup=False)
-    inputs = [folder / "analysis/metrics.parquet" for folder in args.folders]
+    inputs = [folder / "analysis/metrics.parquet" for folder in folders]
     plain = [{name: None if pd.isna(row[name]) else row[name] for name in SCHEMA.names} for row in rows]
-    write_table(args.output / "metrics.parquet", plain, SCHEMA, provenance({"differs": changed}, inputs))
-    write_text(args.output / "metrics.csv", as_csv(plain, SCHEMA.names))
-    say(f"\nwritten: {args.output}/metrics.parquet and metrics.csv")
+    write_table(output / "metrics.parquet", plain, SCHEMA, provenance({"differs": changed}, inputs))
+    write_text(output / "metrics.csv", as_csv(plain, SCHEMA.names))
+    say(f"\nwritten: {output}/metrics.parquet and metrics.csv")
+
+
+def main() -> None:
+    args = parse(__doc__, folders="paths", output="path")
+    compare(args.folders, args.output)
 
 
 if __name__ == "__main__":

@@ -47,13 +47,21 @@ def fetch(bucket: str, folder: str, settings: dict, artifact: str) -> list[Path]
     return fetched
 
 
-def main() -> None:
-    args = parse(__doc__, profile="path", artifact="text")
-    fetched = fetch(*location(args.profile), os.path.normpath(args.artifact))
+def fetch_artifact(profile: Path, artifact: str) -> None:
+    """Fetch what lies below a path of results/, and check models against their manifests. Raises StudyError where there is no such artifact."""
+    name = os.path.normpath(artifact)
+    if not name.startswith(f"results{os.sep}"):
+        raise StudyError(f"{artifact or 'no artifact'}: the path of an artifact begins with results/, as results/demo/report/index.html.")
+    fetched = fetch(*location(profile), name)
     for path in fetched:
         if path.name == "manifest.json" and len(fetched) > 1:
             verify_manifest(path)
-    say(f"{len(fetched)} files fetched to {args.artifact}")
+    say(f"{len(fetched)} files fetched to {artifact}")
+
+
+def main() -> None:
+    args = parse(__doc__, profile="path", artifact="text")
+    fetch_artifact(args.profile, args.artifact)
 
 
 if __name__ == "__main__":

@@ -174,9 +174,9 @@ def require_room(needed: list[Need]) -> None:
             )
 
 
-def main() -> None:
-    args = parse(__doc__, config="text")
-    config = resolve(yaml.safe_load(Path(args.config).read_text()), SCHEMA)
+def require_fit_machine(path: Path) -> None:
+    """Say what the study of this config downloads, and what room it takes. Raises StudyError where hub, disk or GPU do not suffice."""
+    config = resolve(yaml.safe_load(path.read_text(encoding="utf-8")), SCHEMA)
     results = Path("results")
     sources = hub_sources(config)
     missing = [source for source in sources if absent(source, folder_of(source, results))]
@@ -200,6 +200,10 @@ def main() -> None:
             f"{gpu.name} has {gpu.total_memory / 1e9:.0f} GB; SFT needs about {GPU_GB} GB. Lower methods.sft.micro_batch to 2 and run snakemake."
         )
     say(f"{gpu.name}; the author's GPU took {PUBLISHED_GPU_HOURS:.1f} h to train the three policies")
+
+
+def main() -> None:
+    require_fit_machine(parse(__doc__, config="path").config)
 
 
 if __name__ == "__main__":

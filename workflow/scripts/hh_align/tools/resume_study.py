@@ -1,16 +1,16 @@
 """Run a study again as it was last run (config files, --config, targets), after a kill or whatever ended that run; or its tuning, by the same config."""
 
-import os
 import re
 import shlex
 import sys
 from collections import Counter
 from pathlib import Path
 
-from hh_align.core.artifacts import say
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.tools.check_idle import require_idle
+from hh_align.tools.launch import snakemake
+from hh_align.tools.places import did_you_mean
 from hh_align.tools.runs import command_of, read_run, written_command
 
 LOCKS = Path(".snakemake/locks")
@@ -44,9 +44,29 @@ def command(study: str, cores: str, options: list[str], tuned: str | None) -> li
         words = [] if "--configfile" in options else written_command(study, Path(f"config/{study}.yaml"))
     targets = (record.get("command") or {}).get("--", [])
     if tuned:
+        require_method(record, tuned, options)
         targets, options = [f"results/{study}/timings/tune_training/{tuned}.json"], [*options, "--forcerun", "tune_training"]
     asked = ["--", *targets] if targets and "--" not in options else []
     return ["--cores", cores, *words, *options, *asked]
+
+
+def require_method(record: dict, method: str, options: list[str]) -> None:
+    """Raise StudyError where the study's last run had no such method, and `options` bring no other config."""
+    methods = record.get("settings", {}).get("methods")
+    if isinstance(methods, dict) and method not in methods and not {"--configfile", "--config"} & set(options):
+        raise StudyError(f"no method {method}. {did_you_mean(method, methods)}The study has: {', '.join(methods)}.")
+
+
+def resume(study: str, cores: str, options: list[str]) -> int:
+    """Run a study as it was last run; Snakemake's exit status. Raises StudyError where there is none, or it is at work."""
+    words = command(study, cores, options, None)
+    unlock(study)
+    return snakemake(words)
+
+
+def tune(study: str, method: str, cores: str, options: list[str]) -> int:
+    """Measure a method by the config of a study's last run; Snakemake's exit status. Raises StudyError where there is no such study or method."""
+    return snakemake(command(study, cores, options, method), HH_ALIGN_REMEMBER="off")
 
 
 def main() -> None:
@@ -55,12 +75,7 @@ def main() -> None:
         options = shlex.split(args.options or "")
     except ValueError as error:
         raise StudyError(f"OPTIONS {args.options}: no words of a command line ({error}). Close what is quoted.") from None
-    words = command(args.study, args.cores, options, args.tune)
-    if not args.tune:
-        unlock(args.study)
-    say(shlex.join(["snakemake", *words]))
-    remember = {"HH_ALIGN_REMEMBER": "off"} if args.tune else {}
-    os.execve(Path(sys.executable).parent / "snakemake", ["snakemake", *words], os.environ | remember)
+    sys.exit(tune(args.study, args.tune, args.cores, options) if args.tune else resume(args.study, args.cores, options))
 
 
 if __name__ == "__main__":

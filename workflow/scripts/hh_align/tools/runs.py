@@ -14,6 +14,7 @@ from hh_align.core.artifacts import write_json
 from hh_align.core.errors import StudyError
 from hh_align.core.receipts import flat
 from hh_align.core.state import read_json
+from hh_align.tools.places import did_you_mean
 
 RECORD = "run.json"
 REPLACE, YES = "HH_ALIGN_REPLACE", "yes"
@@ -110,8 +111,9 @@ def conflict(folder: Path, before: dict, now: dict) -> str:
     return ""
 
 
-def begin(folder: Path, command: list[str] | None, files: list[str], settings: dict, steps: dict[str, str]) -> str:
-    """Write the record of the run that begins in this process; what is to be said of settings that differ from the last run's.
+def begin(folder: Path, command: dict | None, files: list[str], settings: dict, steps: dict[str, str], remember: bool = True) -> str:
+    """Write the record of the run that begins in this process, if it is to be remembered; what is to be said of settings that differ from the
+    last run's.
 
     Raises StudyError where another run of the study is at work, and for a conflict that nobody has agreed to.
     """
@@ -132,10 +134,13 @@ def begin(folder: Path, command: list[str] | None, files: list[str], settings: d
             f"{REPLACE}={YES} before the command; state is kept until the new one is further."
         )
     changed = differing(before["settings"], settings) if before.get("settings") else []
+    said = f"{folder}: settings that differ from the last run's: {listed(changed)}" if changed else ""
+    if not remember:
+        return said
     living = {state: config for state, config in before.get("steps", {}).items() if Path(state).is_dir()}
     process = {"pid": os.getpid(), "host": socket.gethostname(), "started": psutil.Process().create_time()}
     write_json(folder / RECORD, {**now, **process, "steps": living | steps, "command": command})
-    return f"{folder}: settings that differ from the last run's: {listed(changed)}" if changed else ""
+    return said
 
 
 def words_of(argv: list[str]) -> dict[str, list[str]]:
@@ -173,7 +178,7 @@ def written_command(study: str, config: Path) -> list[str]:
         written = sorted(path.stem for path in config.parent.glob("*.yaml") if path.stem != "config")
         raise StudyError(
             f"no study {study}: no run of it has begun here ({Path('results') / study / RECORD}), and there is no {config}. "
-            f"Begun here: {', '.join(ran) or 'none'}; configs: {', '.join(['paper', *written])}."
+            f"{did_you_mean(study, [*ran, 'paper', *written])}Begun here: {', '.join(ran) or 'none'}; configs: {', '.join(['paper', *written])}."
         )
     head = re.match(r"(?:#.*\n)*", config.read_text(encoding="utf-8"))[0]
     named = re.search(r"--configfile((?: config/[\w-]+\.yaml)+)", head)

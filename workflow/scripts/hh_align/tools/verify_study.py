@@ -159,14 +159,14 @@ def some(names: list) -> str:
     return f"{', '.join(map(str, names[:SHOWN]))}{', …' if names[SHOWN:] else ''}"
 
 
-def main() -> None:
-    args = parse(__doc__, folder="path")
-    if not args.folder.is_dir():
+def verify(folder: Path) -> None:
+    """Say what is wrong with a study's files. Raises StudyError where something is."""
+    if not folder.is_dir():
         raise StudyError(
-            f"{args.folder}: no such study. Existing: {', '.join(sorted(path.name for path in Path('results').glob('*'))) or 'none'}."
+            f"{folder}: no such study. Existing: {', '.join(sorted(path.name for path in Path('results').glob('*'))) or 'none'}."
         )
-    count, faults, unknown = study_faults(args.folder)
-    others, elsewhere = outside_faults(args.folder)
+    count, faults, unknown = study_faults(folder)
+    others, elsewhere = outside_faults(folder)
     faults += others
     for fault in faults:
         say(fault)
@@ -174,17 +174,21 @@ def main() -> None:
         say(f"{len(elsewhere)} files of another place were not looked at ({some(elsewhere)}): snakemake -n holds them against the receipts")
     if unknown:
         say(f"of {len(unknown)} files no receipt holds a sum ({some(unknown)}): a changed byte may not be seen in them")
-    if not any((args.folder / FOLDER).rglob("*.json")):
-        say(f"{args.folder} has no receipts: files that are gone, and files of yours that have changed since, are not seen")
+    if not any((folder / FOLDER).rglob("*.json")):
+        say(f"{folder} has no receipts: files that are gone, and files of yours that have changed since, are not seen")
     if faults:
         raise StudyError(f"{len(faults)} of {count} artifacts are wrong. Delete them; the next run rebuilds them.")
-    differing, why = asked_faults(args.folder)
+    differing, why = asked_faults(folder)
     for text in differing[:LISTED]:
         say(text)
     if why:
         say(f"whether the config asks for the same today is not known: {why}")
     beside = f"; {len(differing)} jobs are not what the config asks for today: the next run makes them again" if differing else ""
-    say(f"{args.folder}: {count} artifacts, all as they were made{beside}")
+    say(f"{folder}: {count} artifacts, all as they were made{beside}")
+
+
+def main() -> None:
+    verify(parse(__doc__, folder="path").folder)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,55 @@
+"""Snakemake, started for the user: with which words, in which environment, and what its end means."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from hh_align.core.artifacts import say
+from hh_align.core.errors import StudyError
+
+NEEDED = ("snakemake", "torch", "transformers", "trl")
+PLANS = {"-n", "--dry-run", "--dryrun"}
+"""Options with which Snakemake only says what it would do."""
+
+
+def require_study_install() -> None:
+    """Raise StudyError where what a study runs on is not installed."""
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        raise StudyError(
+            f"a study needs {', '.join(missing)}, and {sys.executable} has only the light install. In the checkout: make env, or "
+            f"{Path(sys.executable).name} -m pip install '.[study]'"
+        )
+
+
+def words_for(checkout: Path, configs: Sequence[str], cores: str, options: Sequence[str], targets: Sequence[str]) -> list[str]:
+    """Snakemake's words for these config files: options may begin with targets, too, as they do for Snakemake."""
+    elsewhere = [] if checkout == Path.cwd() else ["--snakefile", str(checkout / "Snakefile")]
+    files = ["--configfile", *configs] if configs else []
+    first = next((number for number, word in enumerate(options) if word.startswith("-")), len(options))
+    asked = [*options[:first], *targets]
+    return [*elsewhere, "--cores", cores, *files, *options[first:], *(["--", *asked] if asked else [])]
+
+
+def snakemake(words: Sequence[str], **variables: str) -> int:
+    """Run Snakemake to its end, and return its exit status; variables are added to the environment."""
+    require_study_install()
+    say(shlex.join(["snakemake", *words]))
+    with subprocess.Popen([Path(sys.executable).parent / "snakemake", *words], env=os.environ | variables) as process:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the terminal tells Snakemake itself, which ends its jobs first
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        status = process.wait()
+    return status if status >= 0 else 128 - status
+
+
+def run_and_show(study: str, words: Sequence[str]) -> int:
+    """Run a whole study; its table stands at the end also where nothing had to be done."""
+    status = snakemake(words, HH_ALIGN_SUMMARY="off")
+    summary = Path("results", study, "report/summary.txt")
+    if not status and summary.is_file():
+        say(summary.read_text(encoding="utf-8").rstrip())
+    return status
