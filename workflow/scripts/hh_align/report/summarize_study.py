@@ -27,6 +27,7 @@ from hh_align.core.artifacts import read_table, say, write_text
 from hh_align.core.axes import GOOD_WORDS, MEANS, METRIC_AXES
 from hh_align.core.command import parse, run
 from hh_align.core.errors import printable
+from hh_align.report import kept
 from hh_align.report.displaced import displacement_sentence
 from hh_align.report.lengths import length_sentence, shown
 from hh_align.report.lines import MARK, claim_lines, fact_lines, judge_lines, label_lines, marked, pairwise_lines, power_lines, skip_lines
@@ -179,6 +180,8 @@ def summary(config: dict, tables: dict[str, pd.DataFrame], published: dict, look
     for judge in sorted(config["judges"]):
         rates = list(judged_rates(config["judges"][judge]))
         rows, contrasts = headline(tables["metrics"], judge), declared(tables["comparisons"], judge)
+        for line in kept.kept_lines(tables["retention"], contrasts, tables["leads"], judge, told):
+            console.print(line)
         console.print(rate_table(rows, config, judge, published, told))
         if len(contrasts):
             console.print(contrast_table(contrasts, rates, told))
@@ -229,7 +232,7 @@ COLUMNS = {
         "caveat_a",
         "caveat_b",
     ],
-    "retention": ["judge", "seed", "policy", "reference", "axis", "retained", "denominator", "chance"],
+    "retention": kept.COLUMNS,
     "power": ["question", "judge", "policy_b", "policy_a", "metric", "n", "seeds", "difference"],
     "leads": [
         "judge",
