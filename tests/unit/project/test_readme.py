@@ -11,7 +11,7 @@ def sentences(page: str) -> list[str]:
     """The sentences of a Markdown page's paragraphs and lists: no code, tables, pictures or headings."""
     text = re.sub(r"^```.*?^```$|^\|.*?$|^!\[.*?$|^#.*?$", "\n", page, flags=re.MULTILINE | re.DOTALL)
     paragraphs = re.split(r"\n\s*\n|\n(?=- )", re.sub(r"\]\([^)]*\)", "]", text))
-    return [part for paragraph in paragraphs for part in re.split(r"(?<=[.?!:;])\*{0,2}\s+", " ".join(paragraph.split())) if part]
+    return [part for paragraph in paragraphs for part in re.split(r"(?<=[.?!])\*{0,2}\s+", " ".join(paragraph.split())) if part]
 
 
 def words(sentence: str) -> int:
