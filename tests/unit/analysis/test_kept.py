@@ -10,14 +10,12 @@ from hh_align.report.kept import kept_lines, kept_of, kept_rows
 
 @pytest.fixture
 def tables(released):
-    return {name: pq.read_table(released / f"{name}.parquet").to_pandas() for name in ("retention", "comparisons", "leads")}
+    return {name: pq.read_table(released / f"{name}.parquet").to_pandas() for name in ("retention", "comparisons")}
 
 
 def lines_of(tables, **changed):
     given = {**tables, **changed}
-    return kept_lines(
-        given["retention"], declared(given["comparisons"], "deberta"), given["leads"], "deberta", {"dpo": "its text is broken"}
-    )
+    return kept_lines(given["retention"], declared(given["comparisons"], "deberta"), "deberta", {"dpo": "its text is broken"})
 
 
 def test_the_released_ratings_answer_the_papers_follow_up_question(tables):
@@ -36,14 +34,14 @@ def test_the_released_ratings_answer_the_papers_follow_up_question(tables):
 def test_nothing_is_said_without_a_primary_or_where_the_judge_ranks_nothing(tables):
     comparisons = tables["comparisons"].assign(family=tables["comparisons"]["family"].replace("primary", "declared"))
     assert lines_of(tables, comparisons=comparisons) == []
-    assert lines_of(tables, leads=tables["leads"].assign(judge_above_chance=False)) == []
-    assert kept_of({"retention": tables["retention"]}, {"deberta": comparisons}) == []
+    assert lines_of(tables, comparisons=tables["comparisons"].assign(judge_above_chance=False)) == []
+    assert kept_of({}, {"deberta": declared(tables["comparisons"], "deberta")}) == []
 
 
 def test_a_reference_that_is_never_good_is_unknown_and_not_above_chance(tables):
     never = tables["retention"]["reference"] == "base"
     empty = {"retained": 0, "denominator": 0} | dict.fromkeys(("rate", "ci_low", "ci_high", "lift_p"))
     retention = pd.concat([tables["retention"][~never], tables["retention"][never].assign(**empty)])
-    rows = kept_rows(retention, declared(tables["comparisons"], "deberta"), tables["leads"], "deberta")
+    rows = kept_rows(retention, declared(tables["comparisons"], "deberta"), "deberta")
     assert set(rows[rows["above"]]["reference"]) == {"sft", "dpo"} and len(rows) == 5
     assert " base → sft       kept 0/0 = unknown; gained 19/39" in lines_of(tables, retention=retention)

@@ -28,8 +28,7 @@ def test_a_sentence_ends_where_a_reader_takes_breath():
     assert sentences("# no\n\nOne two.\nThree **four**? [Five](x.md): six\n- seven\n\n| a | b |\n") == [
         "One two.",
         "Three **four**?",
-        "[Five]:",
-        "six",
+        "[Five]: six",
         "- seven",
     ]
     assert words("a `b` 82 % [48, 98]") == 5

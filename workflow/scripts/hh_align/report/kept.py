@@ -3,7 +3,7 @@
 import pandas as pd
 
 from hh_align.analysis.statistics import holm
-from hh_align.analysis.verdict import listed, unranked
+from hh_align.analysis.verdict import listed
 from hh_align.report.lines import marked
 from hh_align.report.pages import plain
 
@@ -13,14 +13,14 @@ COLUMNS = [
 ]
 
 
-def kept_rows(retention: pd.DataFrame, contrasts: pd.DataFrame, leads: pd.DataFrame, judge: str) -> pd.DataFrame:
+def kept_rows(retention: pd.DataFrame, contrasts: pd.DataFrame, judge: str) -> pd.DataFrame:
     """A judge's rows of retention for helpfulness at the first seed: of the primary's policy, of those before it, and `above`: above chance.
 
-    above: Fisher's p, one-sided, is below 0.05 after Holm over the rows. contrasts: the judge's declared ones. leads: threshold_leads.
+    above: Fisher's p, one-sided, is below 0.05 after Holm over the rows. contrasts: the judge's declared ones, rows of comparisons.
     Without a primary contrast, or where the judge ranks nothing on helpfulness, there are no rows.
     """
     primary = contrasts[contrasts["family"] == "primary"]["policy_b"].unique() if len(contrasts) else []
-    if not len(primary) or "helpfulness" in unranked(leads, judge):
+    if not len(primary) or contrasts[contrasts["metric"] == "HpR"]["judge_above_chance"].eq(False).any():
         return retention.iloc[:0].assign(above=[])
     own = retention[(retention["judge"] == judge) & (retention["axis"] == "helpfulness") & (retention["seed"] == retention["seed"].min())]
     among = {primary[0], *own[own["policy"] == primary[0]]["reference"]}
@@ -43,9 +43,9 @@ def kept_sentence(rows: pd.DataFrame, told: dict[str, str]) -> str:
     return f"Above chance (Fisher's exact test, Holm over the {len(rows)}): {listed(above)}{rest}."
 
 
-def kept_lines(retention: pd.DataFrame, contrasts: pd.DataFrame, leads: pd.DataFrame, judge: str, told: dict[str, str]) -> list[str]:
+def kept_lines(retention: pd.DataFrame, contrasts: pd.DataFrame, judge: str, told: dict[str, str]) -> list[str]:
     """For the terminal: a title, a line per row, what is above chance; nothing where there are no rows."""
-    rows = kept_rows(retention, contrasts, leads, judge)
+    rows = kept_rows(retention, contrasts, judge)
     if rows.empty:
         return []
     width = max(len(step(row, told)) for row in rows.itertuples())
@@ -60,7 +60,7 @@ def kept_lines(retention: pd.DataFrame, contrasts: pd.DataFrame, leads: pd.DataF
 
 def kept_of(tables: dict[str, pd.DataFrame], contrasts: dict[str, pd.DataFrame]) -> list[dict]:
     """For the page: per judge with rows its name, `rows` and the `sentence`; contrasts: judge -> its declared ones."""
-    if not {"retention", "threshold_leads"} <= set(tables):
+    if "retention" not in tables:
         return []
-    found = {judge: kept_rows(tables["retention"], own, tables["threshold_leads"], judge) for judge, own in contrasts.items()}
+    found = {judge: kept_rows(tables["retention"], own, judge) for judge, own in contrasts.items()}
     return [{"judge": judge, "rows": plain(rows), "sentence": kept_sentence(rows, {})} for judge, rows in found.items() if len(rows)]

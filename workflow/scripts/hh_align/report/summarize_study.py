@@ -180,7 +180,7 @@ def summary(config: dict, tables: dict[str, pd.DataFrame], published: dict, look
     for judge in sorted(config["judges"]):
         rates = list(judged_rates(config["judges"][judge]))
         rows, contrasts = headline(tables["metrics"], judge), declared(tables["comparisons"], judge)
-        for line in kept.kept_lines(tables["retention"], contrasts, tables["leads"], judge, told):
+        for line in kept.kept_lines(tables["retention"], contrasts, judge, told):
             console.print(line)
         console.print(rate_table(rows, config, judge, published, told))
         if len(contrasts):
