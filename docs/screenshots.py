@@ -1,6 +1,6 @@
-"""Pictures of the demo's report and response browser, on a desk and on a phone, in headless Chromium: docs/images/report.png, report-phone.png, …
+"""Pictures of a report and of a response browser, on a desk and on a phone, in headless Chromium: docs/images/report.png, report-phone.png, …
 
-python docs/screenshots.py [FOLDER]     FOLDER: results/demo/report
+The report is that of the paper's released responses, the browser the demo's: HH-RLHF is offensive by nature. Both studies must have been run.
 """
 
 import shutil
@@ -10,8 +10,9 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 
 IMAGES = Path(__file__).resolve().parent / "images"
-PAGES = {"report": "index.html", "browser": "browser.html"}
-VIEWPORTS = {"": {"width": 1280, "height": 900}, "-phone": {"width": 390, "height": 844}}
+RESULTS = IMAGES.parents[1] / "results"
+PAGES = {"report": RESULTS / "published/report/index.html", "browser": RESULTS / "demo/report/browser.html"}
+VIEWPORTS = {"": {"width": 1160, "height": 900}, "-phone": {"width": 390, "height": 844}}
 
 
 def take(page: Page, source: Path, target: Path) -> None:
@@ -23,16 +24,15 @@ def take(page: Page, source: Path, target: Path) -> None:
 
 
 def main() -> None:
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "results/demo/report")
-    if missing := [name for name in PAGES.values() if not (folder / name).is_file()]:
-        sys.exit(f"error: {folder}: no {', '.join(missing)}. Run `make demo` first.")
+    if missing := [str(path) for path in PAGES.values() if not path.is_file()]:
+        sys.exit(f"error: no {', '.join(missing)}. Run `make demo` and `make published` first.")
     IMAGES.mkdir(exist_ok=True)
     with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for suffix, viewport in VIEWPORTS.items():
             page = browser.new_page(viewport=viewport)
             for name, source in PAGES.items():
-                take(page, folder / source, IMAGES / f"{name}{suffix}.png")
+                take(page, source, IMAGES / f"{name}{suffix}.png")
         browser.close()
 
 

@@ -1,11 +1,9 @@
 """A small demo with a control and snapshots, run for real from nothing to its report: what every whole study must hold."""
 
-import html
 import json
 import os
 import random
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -19,6 +17,7 @@ import yaml
 from command_line import call
 from flipped_bytes import flipped, one_of_each_kind, verify
 from page_reader import elsewhere, mislabelled, unsourced, untrue
+from printed_commands import ask_for_all, in_cards, in_page
 from small_studies import SHORT, SMALL_DEMO, small_study
 from study_folder import PARTS, REPOSITORY, run_snakemake
 
@@ -75,13 +74,14 @@ def test_the_report_says_what_the_artifacts_say(demo):
     assert not (report / "partial.html").exists() and (report / "browser.html").is_file()
 
 
-def test_the_commands_that_the_report_prints_can_be_given(demo):
-    page = html.unescape((demo.path / "results/demo/report/index.html").read_text())
-    commands = re.findall(r"snakemake (--cores all(?: results/\S+)+ --configfile [^<\n]*)", page)
-    assert len(commands) > 9
-    for words in map(shlex.split, (commands[0], commands[-1])):
-        done = run_snakemake(["--dry-run", *words], demo.path)
-        assert done.returncode == 0 and "Nothing to be done" in done.stdout, done.stdout[-2000:]
+def test_the_commands_that_report_and_cards_print_can_be_given(demo):
+    results = demo.path / "results/demo"
+    commands = in_page(results / "report/index.html") + in_cards(results)
+    words, number = ask_for_all(commands)
+    assert number > 15 and any("policies" in word for word in words) and any(word.endswith("preferences.parquet") for word in words)
+    done = run_snakemake(["--dry-run", *words], demo.path)
+    assert done.returncode == 0 and "Nothing to be done" in done.stdout, done.stdout[-2000:]
+    assert [command for command in commands if not command.startswith("snakemake --cores all")] == []
 
 
 def test_the_tables_have_their_columns(demo):

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from page_reader import elsewhere, mislabelled, unsourced, untrue
-from study_folder import REPOSITORY, SHARED, StudyFolder
+from printed_commands import ask_for_all, in_page
+from study_folder import REPOSITORY, SHARED, StudyFolder, run_snakemake
 
 from hh_align.models.bpe import train_tokenizer
 from hh_align.models.folders import save_model
@@ -32,6 +33,9 @@ def test_published_gives_the_papers_table(tmp_path, own):
     assert "sft_dpo 10/11 (by chance 66 %)" in " ".join(printed.split())
     page = tmp_path / "results/published/report/index.html"
     assert untrue(page) == [] and unsourced(page) == set() and elsewhere(page) == [] and mislabelled(page) == []
+    words, number = ask_for_all(in_page(page))  # with the --config of this run: without it the release would be fetched again
+    planned = run_snakemake(["--dry-run", *words], tmp_path)
+    assert number > 12 and planned.returncode == 0 and "Nothing to be done" in planned.stdout, planned.stdout[-2000:]
     assert "published" in page.read_text() and "these prompts decide no declared contrast" in page.read_text()
 
 

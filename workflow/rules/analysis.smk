@@ -47,7 +47,7 @@ use rule step as compute_retention with:
     benchmark:
         "<benchmarks>/compute_retention.tsv"
     params:
-        **runs("analysis.compute_retention", analysis_config()),
+        **runs("analysis.compute_retention", analysis_config("contrasts")),
 
 
 use rule step as examine_text with:

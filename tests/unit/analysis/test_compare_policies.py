@@ -109,6 +109,8 @@ def test_seeds_give_a_row_over_seeds_and_a_ceiling(tmp_path):
         "policies": {"base": {"parent": None}, "sft": {"parent": "base"}, "sft_dpo": {"parent": "sft"}},
         "order": ["base", "sft", "sft_dpo"],
         "seeds": [1, 2],
+        "contrasts": [["sft_dpo", "sft"], ["sft", "base"]],
+        "primary": ["sft_dpo", "sft"],
     }
     ids = [(axis, f"{axis}-{number:03d}") for axis in ("harmlessness", "helpfulness") for number in range(20)]
     rewards = {("deberta", "base", 0): dict(zip(ids, stream.normal(-2.5, 1, 40), strict=True))}
@@ -116,9 +118,8 @@ def test_seeds_give_a_row_over_seeds_and_a_ceiling(tmp_path):
         for seed in (1, 2):
             rewards["deberta", policy, seed] = dict(zip(ids, stream.normal(-2, 1, 40), strict=True))
     path = write_ratings(tmp_path / "ratings.parquet", rewards, config["judges"])
-    contrasts = {"contrasts": [["sft_dpo", "sft"], ["sft", "base"]], "primary": ["sft_dpo", "sft"]}
     ratings, clusters, _ = read_ratings(path)
-    compared = [row for row in compare_policies(ratings, clusters, config | contrasts) if row["metric"] == "CAS"]
+    compared = [row for row in compare_policies(ratings, clusters, config) if row["metric"] == "CAS"]
     assert [(row["policy_b"], row["seed"], row["n_seeds"], row["estimand"]) for row in compared] == [
         (policy, *seeds) for seeds in ((1, 1, "these checkpoints"), (2, 1, "these checkpoints")) for policy in ("sft_dpo", "sft")
     ] + [(policy, None, 2, estimand) for policy in ("sft_dpo", "sft") for estimand in ("new seeds", "these checkpoints")]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hh_align.analysis.compute_retention import retention
+from hh_align.analysis.compute_retention import references_of, retention
 
 
 def test_retention_known_answer():
@@ -19,3 +19,14 @@ def test_retention_of_nothing_is_unknown_not_zero():
     row = retention(np.zeros(4, bool), np.array([1, 0, 0, 0], bool))
     assert row["denominator"] == 0
     assert {key for key, value in row.items() if value is None} >= {"rate", "ci_low", "ci_high", "lift_p", "phi", "ratio", "ratio_ci_low"}
+
+
+def test_a_policy_is_held_against_root_parent_and_the_less_trained_of_its_contrasts():
+    # both sides of a contrast count, whichever is named first; two policies of as many trainings keep nothing of each other
+    parents = {"base": None, "sft": "base", "dpo": "base", "sft_dpo": "sft"}
+    graph = {"policies": {name: {"parent": parent} for name, parent in parents.items()}, "order": list(parents)}
+    for contrasts in ([["sft_dpo", "dpo"], ["dpo", "sft"]], [["dpo", "sft_dpo"], ["sft", "dpo"]]):
+        config = graph | {"contrasts": contrasts}
+        assert {name: references_of(config, name) for name in config["order"][1:]} == {
+            "sft": ["base"], "dpo": ["base"], "sft_dpo": ["base", "sft", "dpo"],
+        }  # fmt: skip

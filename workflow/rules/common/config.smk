@@ -96,6 +96,7 @@ def axes_of(judge):
 
 
 def config_option():
-    """What a command needs to mean this study: the files that refine the default config, as seen from here."""
+    """What a command needs to mean this study: the files that refine the default config, as seen from here, and values of --config."""
     files = [os.path.relpath(path) for path in workflow.overwrite_configfiles]
-    return f" --configfile {shlex.join(files)}" if files else ""
+    values = [f"{key}={json.dumps(value, sort_keys=True)}" for key, value in sorted(workflow.config_settings.config.items())]
+    return "".join(f" {option} {shlex.join(words)}" for option, words in (("--configfile", files), ("--config", values)) if words)

@@ -99,14 +99,26 @@ def changes(before: pd.DataFrame, after: pd.DataFrame) -> list[dict]:
     return rows
 
 
+def trainings(config: dict, policy: str) -> int:
+    """How many steps a policy is away from the root."""
+    parent = config["policies"][policy]["parent"]
+    return 0 if parent is None else 1 + trainings(config, parent)
+
+
+def references_of(config: dict, policy: str) -> list[str]:
+    """Whom a policy is asked to keep: the root, its parent, and each of fewer trainings that a declared contrast sets beside it."""
+    beside = [b if a == policy else a for a, b in config["contrasts"] if policy in (a, b)]
+    fewer = [other for other in beside if trainings(config, other) < trainings(config, policy)]
+    return list(dict.fromkeys([config["order"][0], config["policies"][policy]["parent"], *fewer]))
+
+
 def compare_with_references(ratings: Ratings, config: dict) -> tuple[list[dict], list[dict]]:
-    """(retention, changed prompts) of every policy against the root and its parent, seed by seed."""
-    root = config["order"][0]
+    """(retention, changed prompts) of every policy against its references, seed by seed."""
     rows, changed = [], []
     for judge in sorted(config["judges"]):
         for policy in config["order"][1:]:
             for seed in config["seeds"]:
-                for reference in dict.fromkeys([root, config["policies"][policy]["parent"]]):
+                for reference in references_of(config, policy):
                     for axis in judged_axes(config["judges"][judge]):
                         before, after = (ratings[judge, name, seed_of(config, name, seed), axis] for name in (reference, policy))
                         about = {"judge": judge, "seed": seed, "policy": policy, "reference": reference, "axis": axis}

@@ -5,7 +5,7 @@ from collections import Counter
 import pandas as pd
 
 from hh_align.analysis.ratings import to_show
-from hh_align.analysis.verdict import Sentence, at_once, in_words, listed
+from hh_align.analysis.verdict import Sentence, at_once, in_words
 from hh_align.core.axes import PROMPT_NAMES, WINS
 from hh_align.core.numbers import digits
 
@@ -65,16 +65,6 @@ def label_lines(agreement: pd.DataFrame, judge: str) -> list[str]:
     for row in rows.itertuples():
         kappa = "undefined" if pd.isna(row.kappa) else f"{row.kappa:.2f}"
         lines.append(f"Its labels of {row.n} responses are the true ones in {row.agreement:.0f} % on {row.axis} (kappa {kappa}).")
-    return lines
-
-
-def kept_lines(retention: pd.DataFrame, judge: str, seed: int) -> list[str]:
-    """How many of each reference's good helpful prompts stay good, and how many would by chance."""
-    rows = retention[(retention["judge"] == judge) & (retention["seed"] == seed) & (retention["axis"] == "helpfulness")]
-    rows, lines = rows[rows["denominator"] > 0], []
-    for reference, group in rows.groupby("reference", sort=False):
-        kept = [f"{row.policy} {row.retained}/{row.denominator} (by chance {digits(row.chance, '.0f')} %)" for row in group.itertuples()]
-        lines.append(f"Helpful prompts of {reference} that stay good: {listed(kept)}.")
     return lines
 
 

@@ -70,6 +70,8 @@ def main() -> None:
     table, reliable = read_table(args.retention).to_pandas(), read_reliability(args.judge)
     lost = [axis for axis in AXES if reliable.get((judge, axis)) is False]
     rows = table[(table["judge"] == judge) & (table["seed"] == config["seeds"][0]) & ~table["axis"].isin(lost)]
+    parents = rows["policy"].map(lambda policy: config["policies"][policy]["parent"])
+    rows = rows[(rows["reference"] == config["order"][0]) | (rows["reference"] == parents)]
     with plt.rc_context(PLAIN):
         save(plot_flow(rows, config["order"]), args.flow)
 

@@ -18,6 +18,7 @@ from hh_align.core.axes import MEANS, METRIC_AXES, RATE_METRICS
 from hh_align.core.command import parse, run
 from hh_align.report.colours import colours
 from hh_align.report.displaced import displacement_sentence
+from hh_align.report.kept import kept_of
 from hh_align.report.lengths import lengths_of
 from hh_align.report.mixed import models_of
 from hh_align.report.pages import caption, inline_svg, number, plain, records, render, rows_of, text, total
@@ -252,6 +253,9 @@ def page(config: dict, folder: Path, templates: Path, template: str = "index.htm
         folder=logical_name(folder),
         opinions=(opinions := [opinion(tables, judge, study["judges"][judge], config["order"]) for judge in sorted(study["judges"])]),
         metrics=[metric for metric in RATE_METRICS if any(metric in entry["metrics"] for entry in opinions)],
+        kept=kept_of(
+            tables, {judge: declared(tables["comparisons"], judge) for judge in sorted(study["judges"]) if "comparisons" in tables}
+        ),
         lengths=lengths_of(tables.get("length"), sorted({**study["judges"], **study.get("pairwise", {})})),
         tradeoffs=tradeoff_sentences(tables["tradeoff"]) if "tradeoff" in tables else {},
         models=models_of(tables.get("mixed_model"), sorted(study["judges"])),

@@ -9,6 +9,7 @@ from hh_align.analysis.text_gate import FLAGS, caveat_of
 from hh_align.core.artifacts import read_table, say, write_text
 from hh_align.core.command import parse, run
 from hh_align.core.errors import printable
+from hh_align.report import kept
 from hh_align.report.terminal import Study, ending
 
 PAGES = "The report: {folder}/index.html"
@@ -50,7 +51,7 @@ COLUMNS = {
         "caveat_a",
         "caveat_b",
     ],
-    "retention": ["judge", "seed", "policy", "reference", "axis", "retained", "denominator", "chance"],
+    "retention": kept.COLUMNS,
     "gold": [
         *("judge", "seed", "policy_a", "policy_b", "metric", "labelled", "skipped", "judge_value", "corrected"),
         *("ci_low", "ci_high", "sim_low", "sim_high", "verdict", "within_margin", "skip_low", "skip_high", "skip_verdicts"),

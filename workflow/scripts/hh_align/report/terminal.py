@@ -15,12 +15,12 @@ from rich.table import Table
 from hh_align.analysis.ratings import headline, judged_rates, shown_judge
 from hh_align.analysis.verdict import corrected_by_labels, declared, error_rates, verdict_sentences
 from hh_align.core.numbers import digits
+from hh_align.report.kept import kept_lines
 from hh_align.report.lines import (
     closing_lines,
     count_line,
     in_short,
     judge_lines,
-    kept_lines,
     label_lines,
     marked,
     pairwise_lines,
@@ -43,7 +43,7 @@ class Shape(NamedTuple):
     errors: bool = False
     """How often a verdict may be false."""
     kept: bool = False
-    """How many good prompts stay good."""
+    """What the primary's policy keeps of the helpful replies before it."""
     judged: bool = False
     """How good that judge is where people have decided."""
     caveats: bool = True
@@ -57,9 +57,11 @@ class Shape(NamedTuple):
 SHAPES = (
     Shape(sentences=True, tables=True, errors=True, kept=True, judged=True),
     Shape(sentences=True, tables=True, kept=True, judged=True),
+    Shape(sentences=True, tables=True, kept=True),
+    Shape(sentences=True, kept=True),
+    Shape(tables=True, kept=True),
     Shape(sentences=True, tables=True, judged=True),
     Shape(sentences=True, judged=True),
-    Shape(sentences=True, kept=True),
     Shape(sentences=True, tables=True),
     Shape(sentences=True),
     Shape(sentences=True, caveats=False),
@@ -117,7 +119,9 @@ def in_shape(study: Study, shape: Shape, opinions: dict[str, Opinion]) -> list[s
     config, judges = study.config, study.config["judges"]
     first = shown_judge(judges) if judges else None
     shown = [*([first] if first else []), *(sorted(set(judges) - {first}) if shape.tables else [])]
-    blocks = [[*wrapped(title(study, judge, shape, opinions[judge].published)), *opinions[judge].table] for judge in shown]
+    kept = kept_lines(study.tables["retention"], opinions[first].decided, first, study.told) if first and shape.kept else []
+    blocks = [[line for text in kept for line in ([text] if cell_len(text) <= WIDTH else wrapped(text))]]
+    blocks += [[*wrapped(title(study, judge, shape, opinions[judge].published)), *opinions[judge].table] for judge in shown]
     notes = [line for text in notes_of(study, shape) for line in wrapped(text)] if shape.notes else []
     verdicts = [line for text in verdicts_of(study, shape, first, opinions) for line in wrapped(text)]
     blocks += [notes, [*verdicts, *wrapped(study.look.format(folder=f"{config['folder']}/report"))]]
@@ -135,8 +139,6 @@ def verdicts_of(study: Study, shape: Shape, first: str | None, opinions: dict[st
     config, tables, told = study.config, study.tables, study.told
     if first and shape.judged:
         yield from judge_lines(tables["judge"], first) + label_lines(tables["label_agreement"], first)
-    if first and shape.kept and not is_unranked(tables["comparisons"], first, "HpR"):
-        yield from kept_lines(tables["retention"], first, config["seeds"][0])
     for judge in sorted(config.get("pairwise", {})) if shape.others or not first else []:
         yield from pairwise_lines(tables["comparisons"], tables["pairwise"], judge, told)
     others = [judge for judge in sorted(config["judges"]) if judge != first] if shape.others else []
@@ -151,12 +153,6 @@ def verdicts_of(study: Study, shape: Shape, first: str | None, opinions: dict[st
         elif any(parts):
             said = "; ".join(filter(None, parts))
             yield f"{by}{said[0].upper()}{said[1:]}."
-
-
-def is_unranked(comparisons: pd.DataFrame, judge: str, metric: str) -> bool:
-    """Whether the judge is not above chance where this metric is told."""
-    rows = comparisons[(comparisons["judge"] == judge) & (comparisons["metric"] == metric)]
-    return bool(rows["judge_above_chance"].eq(False).any())
 
 
 def wrapped(text: str) -> list[str]:
