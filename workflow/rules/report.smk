@@ -222,7 +222,17 @@ use rule step as render_report with:
         preference_files(),
         census_files(),
         stored_files(),
-        page_files("page.html", "index.html", "length.html", "mixed.html", "tradeoff.html", "macros.html", "style.css", "index.css"),
+        page_files(
+            "page.html",
+            "index.html",
+            "length.html",
+            "mixed.html",
+            "tradeoff.html",
+            "capability.html",
+            "macros.html",
+            "style.css",
+            "index.css",
+        ),
         page_files(*(f"{figure}.rst" for figure in figure_names())),
     output:
         report("<results>/report/index.html", caption="../report/page.rst", category="Pages", labels={"page": "The report"}),
