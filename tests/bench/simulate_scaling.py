@@ -23,6 +23,15 @@ sys.path.insert(0, str(REPOSITORY / "tests"))
 from study_folder import StudyFolder  # noqa: E402
 
 PARAMETERS = {"350M": 331_196_416, "1.3B": 1_315_758_080, "7B": 6_658_473_984}  # of OPT-350M, OPT-1.3B, OPT-6.7B
+LADDER = {  # rung of config/ladder -> parameters of its base, by its architecture
+    "opt-125m": 125_239_296,
+    "smollm2-135m": 134_515_008,
+    "pythia-160m": 162_322_944,
+    "opt-350m": 331_196_416,
+    "smollm2-360m": 361_821_120,
+    "pythia-410m": 405_334_016,
+    "opt-1.3b": 1_315_758_080,
+}
 JUDGE = 435_062_785  # parameters of DeBERTa-v3-large with one logit
 ROWS, SFT_EPOCHS, SFT_RATE, DPO_RATE = 160_800, 2, 29.5, 20.8  # the paper's rows, and its samples and pairs a second
 TOKENS, NEW = 230, 50  # tokens of a transcript (mean of 16 of helpful-base), and of a response
@@ -127,7 +136,7 @@ def plan(sweep: Sweep) -> tuple[list[str], list[list[int]]]:
 
 def seconds(sweep: Sweep) -> dict[str, float]:
     """Rule -> GPU seconds of one job; other rules take none. `prompts` counts both axes."""
-    parameters = PARAMETERS[sweep.size]
+    parameters = (PARAMETERS | LADDER)[sweep.size]
     relative = parameters / PARAMETERS["350M"]
     forward = 2 * parameters * (TOKENS + NEW) / FLOPS  # of one prompt and its response
     decode = NEW * 4 * parameters / BANDWIDTH / BATCH  # the weights are read once for each token of a batch
@@ -212,7 +221,7 @@ def play(rules: list[str], before: list[list[int]], spent: dict[str, float], gpu
 
 def disk(sweep: Sweep) -> dict[str, float]:
     """Bytes: weights in fp32 of every policy, the base and judges; the checkpoints of one SFT; responses, rewards."""
-    weights = 4 * PARAMETERS[sweep.size]
+    weights = 4 * (PARAMETERS | LADDER)[sweep.size]
     return {
         "weights": sweep.policies * weights + sweep.judges * 4 * JUDGE,
         "checkpoints": 3 * 3 * weights,
@@ -273,6 +282,21 @@ def disk_rows() -> Iterator[str]:
             yield row(size, f"{prompts:,}", *(f"{value / 1e9:,.1f} GB" for value in sizes.values()))
 
 
+def flops(sweep: Sweep) -> float:
+    """Operations of the trainings and references: 6 per parameter and token of a training, 2 of a reading; a pair has two transcripts."""
+    counts, token = jobs_by_formula(sweep), ROWS * TOKENS * (PARAMETERS | LADDER)[sweep.size]
+    return token * (6 * SFT_EPOCHS * counts["train_sft"] + 12 * counts["train_dpo"] + 4 * counts["compute_references"])
+
+
+def ladder_rows() -> Iterator[str]:
+    """What each rung of config/ladder takes: the paper's study of 100 prompts, one seed."""
+    for rung, parameters in LADDER.items():
+        sweep = Sweep(size=rung, prompts=100)
+        stored = disk(sweep)
+        sizes = (f"{stored[part] / 1e9:,.1f}" for part in ("weights", "checkpoints"))
+        yield row(f"`{rung}`", f"{parameters / 1e6:,.0f}", f"{flops(sweep) / 1e18:,.2f}", f"{gpu_seconds(sweep) / 3600:,.1f}", *sizes)
+
+
 def main() -> None:
     print("| sweep | GPUs | jobs | GPU h | wall h, formula | wall h, simulated | formula / simulated |\n|---|---|---|---|---|---|---|")
     for name in SWEEPS:
@@ -283,6 +307,8 @@ def main() -> None:
     print(*analysis_rows(), sep="\n")
     print("\n| size | prompts | weights | checkpoints | tables |\n|---|---|---|---|---|")
     print(*disk_rows(), sep="\n")
+    print("\n| rung | million parameters | EFLOP | GPU h | weights, GB | checkpoints, GB |\n|---|---|---|---|---|---|")
+    print(*ladder_rows(), sep="\n")
 
 
 if __name__ == "__main__":

@@ -67,6 +67,7 @@ def test_the_page_has_the_other_numbers_of_the_simulation():
     assert rows_under("The bottleneck") == list(simulation.step_rows())
     assert rows_under("The analysis") == list(simulation.analysis_rows())
     assert rows_under("Disk") == list(simulation.disk_rows())
+    assert rows_under("A ladder of sizes") == list(simulation.ladder_rows())
     ratios = [float(line.split(" | ")[-1].strip(" |")) for line in rows_under("Time")]
     assert f"{100 * (min(ratios) - 1):.0f} to {100 * (max(ratios) - 1):.0f} % above the schedule" in PAGE
     for size in ("1.3B", "7B"):

@@ -53,7 +53,9 @@ def test_known_counts():
         list(stats.binomtest(16, 20).proportion_ci(method="wilson"))
     )
     row = rows[(rows["task"] == "all") & (rows["policy"] == "sft_lora") & (rows["against"] == "sft")].iloc[0]
-    assert (row["difference"], row["only_policy"], row["only_against"]) == (pytest.approx(30.0), 6, 0) and row["p"] == pytest.approx(2 * 0.5**6)
+    assert (row["difference"], row["only_policy"], row["only_against"]) == (pytest.approx(30.0), 6, 0) and row["p"] == pytest.approx(
+        2 * 0.5**6
+    )
     for _, family in rows[rows["against"].notna()].groupby("task"):
         assert family["p_holm"].tolist() == holm(family["p"].tolist()) and set(family["family_size"]) == {5}
 

@@ -29,7 +29,9 @@ ITEMS = [
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return train_tokenizer(["The key near the door is old and nobody is at the door. Who are the cats? A much longer option."] * 4, 300, "</s> $A")
+    return train_tokenizer(
+        ["The key near the door is old and nobody is at the door. Who are the cats? A much longer option."] * 4, 300, "</s> $A"
+    )
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from hh_align.core.axes import RATE_METRICS
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.report.export_csv import as_csv
+from hh_align.tools.along_axis import places, sentences, write_along
 
 SCHEMA = pa.schema(
     [
@@ -120,8 +121,13 @@ def cell(row: dict | None) -> str:
 
 
 def main() -> None:
-    args = parse(__doc__, folders="paths", output="path")
+    args = parse(__doc__, folders="paths", output="path", axis="text?")
     metrics = read_metrics(args.folders)
+    if args.axis:
+        for line in sentences(write_along(args.folders, args.axis, args.output), places(args.axis, args.folders)[0]):
+            say(line)
+        say(f"\nwritten: {args.output}/along.html, along.svg, along.csv and along.parquet")
+        return
     rows = side_by_side(metrics)
     changed, told = differing(args.folders), {folder.name: caveats(folder) for folder in args.folders}
     console = Console(width=max(110, 30 + 24 * len(metrics)), highlight=False)
