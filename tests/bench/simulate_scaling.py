@@ -282,21 +282,6 @@ def disk_rows() -> Iterator[str]:
             yield row(size, f"{prompts:,}", *(f"{value / 1e9:,.1f} GB" for value in sizes.values()))
 
 
-def flops(sweep: Sweep) -> float:
-    """Operations of the trainings and references: 6 per parameter and token of a training, 2 of a reading; a pair has two transcripts."""
-    counts, token = jobs_by_formula(sweep), ROWS * TOKENS * (PARAMETERS | LADDER)[sweep.size]
-    return token * (6 * SFT_EPOCHS * counts["train_sft"] + 12 * counts["train_dpo"] + 4 * counts["compute_references"])
-
-
-def ladder_rows() -> Iterator[str]:
-    """What each rung of config/ladder takes: the paper's study of 100 prompts, one seed."""
-    for rung, parameters in LADDER.items():
-        sweep = Sweep(size=rung, prompts=100)
-        stored = disk(sweep)
-        sizes = (f"{stored[part] / 1e9:,.1f}" for part in ("weights", "checkpoints"))
-        yield row(f"`{rung}`", f"{parameters / 1e6:,.0f}", f"{flops(sweep) / 1e18:,.2f}", f"{gpu_seconds(sweep) / 3600:,.1f}", *sizes)
-
-
 def main() -> None:
     print("| sweep | GPUs | jobs | GPU h | wall h, formula | wall h, simulated | formula / simulated |\n|---|---|---|---|---|---|---|")
     for name in SWEEPS:
@@ -307,8 +292,6 @@ def main() -> None:
     print(*analysis_rows(), sep="\n")
     print("\n| size | prompts | weights | checkpoints | tables |\n|---|---|---|---|---|")
     print(*disk_rows(), sep="\n")
-    print("\n| rung | million parameters | EFLOP | GPU h | weights, GB | checkpoints, GB |\n|---|---|---|---|---|---|")
-    print(*ladder_rows(), sep="\n")
 
 
 if __name__ == "__main__":

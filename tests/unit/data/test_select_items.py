@@ -78,7 +78,7 @@ def test_a_row_that_is_no_item_is_left_out_and_says_why(tmp_path, row, reason):
     good = {"context": "It", "options": ["is", "are"], "answer": 0}
     path = written(tmp_path, [good, good | row])
     config = {"tasks": [{"task": "t", "columns": PLAIN}]}
-    status, said = call(select_items, config=config, files=[path], output=tmp_path / "o.parquet", quarantine=tmp_path / "q.parquet")
+    status, said = call(select_items, config=config, sources=[path], output=tmp_path / "o.parquet", quarantine=tmp_path / "q.parquet")
     assert status == 0 and f"t: 1 items; left out, {reason}: 1" in said
     assert [(row["row"], row["reason"]) for row in pq.read_table(tmp_path / "q.parquet").to_pylist()] == [(1, reason)]
     with pytest.raises(StudyError, match=f"no row is an item of capability.t \\({reason}"):

@@ -106,14 +106,14 @@ def items_of(path: Path, how: dict) -> tuple[list[dict], list[dict]]:
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", files="paths", output="path", quarantine="path")
+    args = parse(__doc__, config="config", sources="paths", output="path", quarantine="path")
     items, left_out = [], []
-    for how, path in zip(args.config["tasks"], args.files, strict=True):
+    for how, path in zip(args.config["tasks"], args.sources, strict=True):
         own, refused = items_of(path, how)
         items, left_out = items + own, left_out + refused
         counts = Counter(row["reason"] for row in refused)
         say(f"{how['task']}: {len(own):,} items" + "".join(f"; left out, {reason}: {count:,}" for reason, count in sorted(counts.items())))
-    made_by = provenance(args.config, args.files)
+    made_by = provenance(args.config, args.sources)
     write_table(args.quarantine, left_out, LEFT_OUT, made_by)
     write_table(args.output, items, ITEMS, made_by)
 
