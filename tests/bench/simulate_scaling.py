@@ -23,6 +23,15 @@ sys.path.insert(0, str(REPOSITORY / "tests"))
 from study_folder import StudyFolder  # noqa: E402
 
 PARAMETERS = {"350M": 331_196_416, "1.3B": 1_315_758_080, "7B": 6_658_473_984}  # of OPT-350M, OPT-1.3B, OPT-6.7B
+LADDER = {  # rung of config/ladder -> parameters of its base, by its architecture
+    "opt-125m": 125_239_296,
+    "smollm2-135m": 134_515_008,
+    "pythia-160m": 162_322_944,
+    "opt-350m": 331_196_416,
+    "smollm2-360m": 361_821_120,
+    "pythia-410m": 405_334_016,
+    "opt-1.3b": 1_315_758_080,
+}
 JUDGE = 435_062_785  # parameters of DeBERTa-v3-large with one logit
 ROWS, SFT_EPOCHS, SFT_RATE, DPO_RATE = 160_800, 2, 29.5, 20.8  # the paper's rows, and its samples and pairs a second
 TOKENS, NEW = 230, 50  # tokens of a transcript (mean of 16 of helpful-base), and of a response
@@ -127,7 +136,7 @@ def plan(sweep: Sweep) -> tuple[list[str], list[list[int]]]:
 
 def seconds(sweep: Sweep) -> dict[str, float]:
     """Rule -> GPU seconds of one job; other rules take none. `prompts` counts both axes."""
-    parameters = PARAMETERS[sweep.size]
+    parameters = (PARAMETERS | LADDER)[sweep.size]
     relative = parameters / PARAMETERS["350M"]
     forward = 2 * parameters * (TOKENS + NEW) / FLOPS  # of one prompt and its response
     decode = NEW * 4 * parameters / BANDWIDTH / BATCH  # the weights are read once for each token of a batch
@@ -212,7 +221,7 @@ def play(rules: list[str], before: list[list[int]], spent: dict[str, float], gpu
 
 def disk(sweep: Sweep) -> dict[str, float]:
     """Bytes: weights in fp32 of every policy, the base and judges; the checkpoints of one SFT; responses, rewards."""
-    weights = 4 * PARAMETERS[sweep.size]
+    weights = 4 * (PARAMETERS | LADDER)[sweep.size]
     return {
         "weights": sweep.policies * weights + sweep.judges * 4 * JUDGE,
         "checkpoints": 3 * 3 * weights,

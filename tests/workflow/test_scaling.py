@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 import yaml
 from bench import simulate_scaling as simulation
+from bench.ladder_costs import ladder_rows
 from bench.simulate_scaling import SWEEPS, Sweep, folder_of, jobs_by_formula, plan, play, seconds, wall_by_formula, wall_by_schedule
 from rule_files import runtime_of
 from study_folder import REPOSITORY, StudyFolder
@@ -67,6 +68,7 @@ def test_the_page_has_the_other_numbers_of_the_simulation():
     assert rows_under("The bottleneck") == list(simulation.step_rows())
     assert rows_under("The analysis") == list(simulation.analysis_rows())
     assert rows_under("Disk") == list(simulation.disk_rows())
+    assert rows_under("A ladder of sizes") == list(ladder_rows())
     ratios = [float(line.split(" | ")[-1].strip(" |")) for line in rows_under("Time")]
     assert f"{100 * (min(ratios) - 1):.0f} to {100 * (max(ratios) - 1):.0f} % above the schedule" in PAGE
     for size in ("1.3B", "7B"):

@@ -1,6 +1,6 @@
 # What some studies ask for: another run beside theirs, true labels, over-refusal, suites, a second judge of a release, pairwise judges, sweeps, noise, snapshots, claims of fact.
 # needs: analysis/ratings.parquet and what the config names
-# makes: analysis/{reproduction,gold,label_agreement,overrefusal,suites,pairwise,displacement,rescoring,sweep,noise,snapshots,facts}.parquet
+# makes: analysis/{reproduction,gold,label_agreement,overrefusal,capability,suites,pairwise,displacement,rescoring,sweep,noise,snapshots,facts}.parquet
 
 
 use rule step as compare_runs with:
@@ -65,6 +65,22 @@ if OVERREFUSAL:
             "<benchmarks>/measure_overrefusal.tsv"
         params:
             **runs("analysis.measure_overrefusal", overrefusal_config()),
+
+
+if CAPABILITY:
+
+    use rule step as summarize_capability with:
+        input:
+            questions="<results>/capability/items.parquet",
+            scores=capability_files(),
+        output:
+            "<results>/analysis/capability.parquet",
+        log:
+            "<logs>/summarize_capability.log",
+        benchmark:
+            "<benchmarks>/summarize_capability.tsv"
+        params:
+            **runs("analysis.summarize_capability", capability_summary_config()),
 
 
 if SUITES:

@@ -1,5 +1,5 @@
 # needs: a dataset of the hub, of a local folder, or of the demo's words; files of suites; or a release of prompts, responses and ratings
-# makes: data/{dataset}/preferences.parquet, prompts/prompts.parquet, overrefusal/prompts.parquet, suites/{suite}/prompts.parquet;
+# makes: data/{dataset}/preferences.parquet, prompts/prompts.parquet, overrefusal/prompts.parquet, suites/{suite}/prompts.parquet, capability/items.parquet;
 #        downloads under results/hub/
 
 
@@ -155,6 +155,22 @@ if OVERREFUSAL:
             "<benchmarks>/select_twins.tsv"
         params:
             **runs("data.select_twins"),
+
+
+if CAPABILITY:
+
+    use rule step as select_items with:
+        input:
+            sources=[config_file(task["path"]) for task in CAPABILITY.values()],
+        output:
+            "<results>/capability/items.parquet",
+            quarantine="<results>/capability/quarantine.parquet",
+        log:
+            "<logs>/select_items.log",
+        benchmark:
+            "<benchmarks>/select_items.tsv"
+        params:
+            **runs("data.select_items", items_config()),
 
 
 if ASKED_SUITES:

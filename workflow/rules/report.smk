@@ -129,6 +129,21 @@ use rule step as plot_drift with:
         **runs("report.plot_drift", analysis_config()),
 
 
+if CAPABILITY:
+
+    use rule step as plot_capability with:
+        input:
+            capability="<results>/analysis/capability.parquet",
+        output:
+            bars=figure("capability", "Capability"),
+        log:
+            "<logs>/plot_capability.log",
+        benchmark:
+            "<benchmarks>/plot_capability.tsv"
+        params:
+            **runs("report.plot_capability", as_json(order=WITH_WEIGHTS)),
+
+
 use rule step as plot_sweep with:
     input:
         sweep="<results>/analysis/sweep.parquet",
@@ -222,7 +237,7 @@ use rule step as render_report with:
         census_files(),
         stored_files(),
         page_files(
-            "page.html", "index.html", "kept.html", "length.html", "mixed.html", "tradeoff.html", "macros.html", "style.css", "index.css"
+            "page.html", "index.html", "kept.html", "length.html", "mixed.html", "tradeoff.html", "capability.html", "macros.html", "style.css", "index.css"
         ),
         page_files(*(f"{figure}.rst" for figure in figure_names())),
     output:

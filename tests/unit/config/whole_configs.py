@@ -149,6 +149,16 @@ MORE = {
         "reproduction": RUN,
         "responses": {"api": RESPONSES},
         "overrefusal": {"judge": "toxic"},
+        "capability": {
+            "kinds": {},
+            "mine": {
+                "path": "items.json",
+                "records": "data",
+                "template": "{context}:",
+                "n": 9,
+                "columns": {"options": ["a", "b"], "labels": "c"},
+            },
+        },
         "export": {"organization": "Some Lab"},
         "displacement": {"pairs": 9},
         "suites": {"xstest": PINNED, "mine": OWN_SUITE},

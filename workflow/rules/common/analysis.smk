@@ -96,6 +96,7 @@ def analysis_tables():
         (PAIRWISE, ["pairwise"]),
         (OVERREFUSAL, ["overrefusal"]),
         (SUITES, ["suites"]),
+        (CAPABILITY, ["capability"]),
         (knows_the_truth(), ["oracle"]),
         (is_comparable(), ["agreement"]),
         ("reproduction" in config, ["reproduction", "reproduction_summary"]),
@@ -221,6 +222,11 @@ def overrefusal_config():
     name = OVERREFUSAL.get("judge")
     judge = {"name": name, "higher_is": JUDGES[name]["higher_is"], "refused_from": OVERREFUSAL["refused_from"]} if name else {}
     return as_json(**policy_graph(WITH_WEIGHTS), judge=judge)
+
+
+def capability_summary_config():
+    """Who is measured, and the declared contrasts."""
+    return as_json(contrasts=config["analysis"]["contrasts"], bootstrap=config["analysis"]["bootstrap"], **policy_graph(WITH_WEIGHTS))
 
 
 def trained_data():

@@ -41,6 +41,7 @@ GIVEN = [policy for policy in WITH_WEIGHTS if has_weights(config["policies"][pol
 TRAINED = [policy for policy in WITH_WEIGHTS if "method" in config["policies"][policy] and policy not in SNAPSHOTS]
 
 OVERREFUSAL = config.get("overrefusal", {})
+CAPABILITY = dict(sorted(config.get("capability", {}).items()))
 ONE_GPU = min(1, config["compute"]["gpus"])  # of a job that no processes share
 SHARDS = config["compute"]["shards"]
 DEVICE = {"device": config["compute"]["device"]}  # what a step's config says of it; deterministic is what a step is without a word

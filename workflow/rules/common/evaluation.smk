@@ -132,10 +132,29 @@ def suite_rewards():
     return of_suites(lambda suite: reward_files(raters(suite, JUDGES), WITH_WEIGHTS))
 
 
+def capability_files():
+    """What each policy with weights makes of the items of multiple choice."""
+    policies = WITH_WEIGHTS if CAPABILITY else []
+    return [f"<results>/capability/{policy}/seed-{seed}.parquet" for policy in policies for seed in seeds_of(policy)]
+
+
+def items_config():
+    """How the files of items are read."""
+    reading = ("columns", "template", "records", "n", "seed")
+    tasks = [{"task": name, **{key: task[key] for key in reading if key in task}} for name, task in CAPABILITY.items()]
+    return as_json(tasks=tasks)
+
+
+def capability_config(wildcards):
+    """Items are read as plain text: of how responses are made only the precision and what a batch holds."""
+    generation = generation_of(wildcards.policy)
+    return as_json(**DEVICE, **{key: generation[key] for key in ("dtype", "batch_tokens")})
+
+
 def evaluation_files():
     """Every file that a step of the evaluation makes."""
     beside = [*twin_responses(), *twin_rewards(), *suite_responses(), *suite_rewards()]
-    return [*response_files(), *reward_files(), *choice_files(), *pair_files(), *drift_files(), *beside]
+    return [*response_files(), *reward_files(), *choice_files(), *pair_files(), *drift_files(), *capability_files(), *beside]
 
 
 def generation_config(wildcards):

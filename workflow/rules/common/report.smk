@@ -53,6 +53,7 @@ def figure_names():
         (pair_files(), ["judge_roc", "judge_calibration"]),
         (training_logs(), ["training"]),
         (drift_files(), ["drift"]),
+        (CAPABILITY, ["capability"]),
         ("sweeps" in config, ["sweep"]),
         (NOISE_ARMS, ["noise"]),
         (SNAPSHOTS and drift_files(), ["snapshots"]),

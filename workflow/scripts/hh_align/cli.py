@@ -109,12 +109,13 @@ def annotate(study: str, **asked: str | int | None) -> None:
 @click.command()
 @click.argument("studies", nargs=-1, required=True, metavar="STUDY STUDY...")
 @click.option("--output", type=FILE, metavar="FOLDER", help="Where it is written.  [default: results/compare/<the names>]")
-def compare(studies: tuple[str, ...], output: Path | None) -> None:
+@click.option("--axis", metavar="AXIS", help="Along the size of the base (size), or a number of yours per study (NAME:1,2,…).")
+def compare(studies: tuple[str, ...], output: Path | None, axis: str | None) -> None:
     """Studies that differ in protocol, side by side.
 
     Shows the rates of the policies that they share, and which settings differ.
 
-    Reads results/STUDY/analysis/ of each. Writes metrics.parquet and metrics.csv.
+    Reads results/STUDY/analysis/ of each. Writes metrics.parquet and metrics.csv; with --axis along.html with its figure, and its table.
 
     \b
     Example: hh-align compare extended_demo faithful_demo
@@ -123,7 +124,7 @@ def compare(studies: tuple[str, ...], output: Path | None) -> None:
     from hh_align.tools.places import study_folder
 
     folders = list(map(study_folder, studies))
-    compare_studies.compare(folders, output or Path("results/compare", "-".join(folder.name for folder in folders)))
+    compare_studies.compare(folders, output or Path("results/compare", "-".join(folder.name for folder in folders)), axis)
 
 
 @click.command()

@@ -21,6 +21,7 @@ TABLES = (
         "pairwise",
         "overrefusal",
         "suites",
+        "capability",
         "displacement",
     ),
     *("claims", "agreement", "drift", "gold", "label_agreement", "reproduction", "reproduction_summary", "rescoring", "oracle", "noise"),

@@ -3,6 +3,7 @@
 import re
 
 from hh_align.config.check_asked import check_asked
+from hh_align.config.check_capability import check_capability
 from hh_align.config.check_data import check_datasets, check_needed_datasets, check_prompts
 from hh_align.config.check_facts import check_claims
 from hh_align.config.check_judges import check_judges, check_overrefusal
@@ -37,6 +38,7 @@ def check_references(config: dict) -> None:
     check_judges(config)
     check_overrefusal(config)
     check_suites(config)
+    check_capability(config)
     check_contrasts(config)
     check_reproduction(config)
     check_labels(config)

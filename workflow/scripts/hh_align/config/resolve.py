@@ -10,6 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
+from hh_align.config.check_capability import write_capability
 from hh_align.config.check_facts import of_study
 from hh_align.config.check_judges import take_pairwise
 from hh_align.config.check_weights import write_parents
@@ -49,6 +50,7 @@ def resolve(config: dict, schema: Path, layers: Sequence[Mapping] = ()) -> dict:
     write_likes(config)  # before the nulls go: one takes a key of the other method away
     config = without_nulls(config)
     write_suites(config)
+    write_capability(config)
     write_controls(config)
     written_out = {"sweeps": write_sweeps(config, _list_keys(Path(schema))), "snapshots": write_snapshots(config)}
     errors = sorted(_validator(Path(schema)).iter_errors(config), key=lambda error: (-len(error.absolute_path), str(error.path)))

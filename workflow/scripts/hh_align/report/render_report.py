@@ -22,6 +22,7 @@ from hh_align.report.kept import kept_of
 from hh_align.report.lengths import lengths_of
 from hh_align.report.mixed import models_of
 from hh_align.report.pages import caption, inline_svg, number, plain, records, render, rows_of, text, total
+from hh_align.report.taxes import capability_rows, taxes_of
 
 COUNTED = ("rows", "pairs", "replies", "prompts")
 
@@ -259,6 +260,8 @@ def page(config: dict, folder: Path, templates: Path, template: str = "index.htm
         lengths=lengths_of(tables.get("length"), sorted({**study["judges"], **study.get("pairwise", {})})),
         tradeoffs=tradeoff_sentences(tables["tradeoff"]) if "tradeoff" in tables else {},
         models=models_of(tables.get("mixed_model"), sorted(study["judges"])),
+        taxed=taxes_of(tables.get("capability"), config["order"][0]),
+        capability_rows=lambda compared: capability_rows(tables.get("capability"), compared),
         displaced=displacement_sentence(tables["displacement"]) if "displacement" in tables else None,
         pairwise=pairwise(tables, sorted(study.get("pairwise", {}))),
         corrected=corrected(tables),

@@ -19,6 +19,7 @@ from hh_align.core.axes import RATE_METRICS
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.report.export_csv import as_csv
+from hh_align.tools.along_axis import places, sentences, write_along
 
 SCHEMA = pa.schema(
     [
@@ -119,9 +120,14 @@ def cell(row: dict | None) -> str:
     return f"{row['value']:.1f}" + ("" if pd.isna(row["ci_low"]) else f" [{row['ci_low']:.1f}, {row['ci_high']:.1f}]")
 
 
-def compare(folders: list[Path], output: Path) -> None:
-    """Print the studies side by side, and write the tables into `output`. Raises StudyError where they are none, or share nothing."""
+def compare(folders: list[Path], output: Path, axis: str | None = None) -> None:
+    """Print the studies side by side, or along an axis, and write the tables into `output`. Raises StudyError where they are none, or share nothing."""
     metrics = read_metrics(folders)
+    if axis:
+        for line in sentences(write_along(folders, axis, output), places(axis, folders)[0]):
+            say(line)
+        say(f"\nwritten: {output}/along.html, along.svg, along.csv and along.parquet")
+        return
     rows = side_by_side(metrics)
     changed, told = differing(folders), {folder.name: caveats(folder) for folder in folders}
     console = Console(width=max(110, 30 + 24 * len(metrics)), highlight=False)
@@ -140,8 +146,8 @@ def compare(folders: list[Path], output: Path) -> None:
 
 
 def main() -> None:
-    args = parse(__doc__, folders="paths", output="path")
-    compare(args.folders, args.output)
+    args = parse(__doc__, folders="paths", output="path", axis="text?")
+    compare(args.folders, args.output, args.axis)
 
 
 if __name__ == "__main__":
