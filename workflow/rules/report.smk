@@ -237,7 +237,16 @@ use rule step as render_report with:
         census_files(),
         stored_files(),
         page_files(
-            "page.html", "index.html", "kept.html", "length.html", "mixed.html", "tradeoff.html", "capability.html", "macros.html", "style.css", "index.css"
+            "page.html",
+            "index.html",
+            "kept.html",
+            "length.html",
+            "mixed.html",
+            "tradeoff.html",
+            "capability.html",
+            "macros.html",
+            "style.css",
+            "index.css",
         ),
         page_files(*(f"{figure}.rst" for figure in figure_names())),
     output:

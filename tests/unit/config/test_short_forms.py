@@ -114,8 +114,7 @@ def test_controls_of_every_policy_that_trains_on_preferences():
 
 def test_a_control_keeps_its_policys_rows():
     # derived data are derived again with other labels, not from all rows: else control and policy would differ in their prompts too
-    config = merged(load("hh_sample"), {"policies": {"sft_dpo": {"controls": ["coin"]}}, "datasets": {"hh": {"path": "somewhere"}}})
-    resolved = resolve(config, SCHEMA)
+    resolved = resolve(load("smollm2"), SCHEMA)
     data = resolved["datasets"]
     assert resolved["policies"]["sft_dpo_coin"]["data"] == "training_coin" and "dpo_coin" not in resolved["policies"]
     assert data["training_coin"] == data["training"] | {"labels": "coin"}
