@@ -47,7 +47,13 @@ def study(arms, judges=1, seeds=1, names=None, broken=(), synthetic=False, study
             "axis": "helpfulness",
             "retained": 3,
             "denominator": 4,
+            "rate": 75.0,
+            "ci_low": 19.4,
+            "ci_high": 99.4,
             "chance": 50.0,
+            "lift_p": 0.5,
+            "gained": 1,
+            "gain_denominator": 2,
         }
         for judge, policy in product(told, order[1:])
     ]
@@ -118,7 +124,10 @@ def test_a_small_study_is_told_in_sentences_with_what_speaks_against_it():
     assert "| 48" in next(line for line in lines if line.startswith("arm_1")) and "| 48" not in next(
         line for line in lines if line.startswith("arm_3")
     )
-    assert flat.index("Primary CAS: arm_3 - arm_0") > flat.index(SYNTHETIC) and "Helpful prompts of arm_0 that stay good: arm_1 3/4" in flat
+    assert (
+        flat.index("Primary CAS: arm_3 - arm_0") > flat.index(SYNTHETIC)
+        and " arm_0 → arm_3  kept 3/4 = 75 % [19, 99], by chance 50 %; gained 1/2" in lines
+    )
 
 
 def test_where_no_caveat_has_room_one_note_speaks_for_all_and_the_others_stay():

@@ -58,7 +58,6 @@ SHAPES = (
     Shape(sentences=True, tables=True, errors=True, kept=True, judged=True),
     Shape(sentences=True, tables=True, kept=True, judged=True),
     Shape(sentences=True, tables=True, kept=True),
-    Shape(sentences=True, kept=True),
     Shape(tables=True, kept=True),
     Shape(sentences=True, tables=True, judged=True),
     Shape(sentences=True, judged=True),
