@@ -219,3 +219,11 @@ def mislabelled(page: Path) -> list[str]:
             fits = told if column[0][0]["words"] else len(told) <= 1  # no number: unknown in every row
             faults += [] if fits else [f"{table['label']}: {head} shows {told}"]
     return faults
+
+
+def reported(page):
+    """path -> caption, category and labels of each item of Snakemake's own report."""
+    text = page.read_text()
+    results, categories = (json.loads(re.search(rf"var {name} = (\{{.*);\n", text)[1]) for name in ("results", "categories"))
+    places = {path: category for category, parts in categories.items() for paths in parts.values() for path in paths}
+    return {path: item | {"category": places[path]} for path, item in results.items()}

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from command_line import call
 from flipped_bytes import flipped, one_of_each_kind, verify
-from page_reader import elsewhere, mislabelled, unsourced, untrue
+from page_reader import elsewhere, mislabelled, reported, unsourced, untrue
 from printed_commands import ask_for_all, in_cards, in_page
 from small_studies import SHORT, SMALL_DEMO, small_study
 from study_folder import PARTS, REPOSITORY, run_snakemake
@@ -167,19 +167,16 @@ def test_a_flipped_byte_is_found_in_every_kind_of_file(demo, number):
 def test_made_again_an_artifact_is_the_same_bytes(demo):
     # and its provenance holds neither a clock nor a place
     results = demo.path / "results/demo"
-    names = [
-        "policies/sft/seed-42/manifest.json",
-        "responses/sft/seed-42.parquet",
-        "rewards/small/sft/seed-42.parquet",
-        "analysis/metrics.parquet",
-    ]
+    made = "policies/sft/seed-42/manifest.json responses/sft/seed-42.parquet rewards/small/sft/seed-42.parquet analysis/metrics.parquet"
+    names = made.split()
     before = [(results / name).read_bytes() for name in names]
     assert str(demo.path) not in json.dumps(read_provenance(results / names[1]))
     for due in (names[:1], names[1:3], names[3:]):  # what comes behind is not due where the bytes are the same
         for name in due:
             (results / name).unlink()
         targets = [f"results/demo/{name}" for name in due]
-        assert f"{len(due)} of {len(due)} steps" in demo.succeed(*targets, **os.environ)  # in processes as a user has them, no forks
+        counted = "1 step" if len(due) == 1 else f"{len(due)} steps"
+        assert f"demo: {counted} done in" in demo.succeed(*targets, **os.environ)  # in processes as a user has them, no forks
     assert [(results / name).read_bytes() for name in names] == before
 
 
@@ -207,14 +204,6 @@ def test_the_snakemake_report_holds_everything_with_caption_category_and_labels(
     assert [name for name, item in items.items() if not (item["caption"] and item["labels"]) or item["category"] == "Other"] == []
     places = [(item["category"], tuple(item["labels"].items())) for item in items.values()]
     assert len(set(places)) == len(places)  # no two items look alike
-
-
-def reported(page):
-    """path -> caption, category and labels of each item of Snakemake's own report."""
-    text = page.read_text()
-    results, categories = (json.loads(re.search(rf"var {name} = (\{{.*);\n", text)[1]) for name in ("results", "categories"))
-    places = {path: category for category, parts in categories.items() for paths in parts.values() for path in paths}
-    return {path: item | {"category": places[path]} for path, item in results.items()}
 
 
 def test_snapshots_are_policies_of_the_study(demo):

@@ -30,7 +30,7 @@ def test_published_gives_the_papers_table(tmp_path, own):
     rows = pq.read_table(tmp_path / "results/published/analysis/metrics.parquet").to_pylist()
     values = {metric: [round(row["value"], 9) for row in rows if row["metric"] == metric] for metric in ("HmR", "HpR", "CAS")}
     assert values == {"HmR": [42, 48, 36, 44], "HpR": [22, 56, 46, 66], "CAS": [32, 52, 41, 55]}
-    assert "sft_dpo 10/11 (by chance 66 %)" in " ".join(printed.split())
+    assert " base → sft_dpo  kept 10/11 = 91 % [59, 100], by chance 66 %; gained 23/39\n" in printed
     page = tmp_path / "results/published/report/index.html"
     assert untrue(page) == [] and unsourced(page) == set() and elsewhere(page) == [] and mislabelled(page) == []
     words, number = ask_for_all(in_page(page))  # with the --config of this run: without it the release would be fetched again

@@ -236,18 +236,7 @@ use rule step as render_report with:
         preference_files(),
         census_files(),
         stored_files(),
-        page_files(
-            "page.html",
-            "index.html",
-            "kept.html",
-            "length.html",
-            "mixed.html",
-            "tradeoff.html",
-            "capability.html",
-            "macros.html",
-            "style.css",
-            "index.css",
-        ),
+        page_files(*REPORT_FILES),
         page_files(*(f"{figure}.rst" for figure in figure_names())),
     output:
         report("<results>/report/index.html", caption="../report/page.rst", category="Pages", labels={"page": "The report"}),
@@ -257,7 +246,7 @@ use rule step as render_report with:
         "<benchmarks>/render_report.tsv"
     params:
         **runs("report.render_report", report_config),
-        more=template_option,
+        more=page_options,
 
 
 use rule step as render_browser with:

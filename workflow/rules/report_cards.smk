@@ -23,6 +23,7 @@ use rule step as write_model_card with:
         "<benchmarks>/write_model_card/{policy}-seed-{seed}.tsv"
     params:
         **runs("report.write_model_card", model_card_config),
+        more=values_option,
 
 
 use rule step as write_dataset_card with:
@@ -42,3 +43,4 @@ use rule step as write_dataset_card with:
         "<benchmarks>/write_dataset_card/{dataset}.tsv"
     params:
         **runs("report.write_dataset_card", dataset_card_config),
+        more=values_option,

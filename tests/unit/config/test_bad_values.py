@@ -20,7 +20,9 @@ VALUES = {"only", "where"}
 @pytest.mark.parametrize("path", [path for path in ENTRIES if not VALUES & set(path[:-1]) and "is" not in path], ids=dotted)
 def test_a_value_of_another_type_is_refused(path):
     name, value = ENTRIES[path]
-    others = numbers | lists if path[-1] == "adapter" else OTHERS[type(value)]  # a text is its folder
+    others = (
+        numbers if path[-2:] == ("columns", "options") else numbers | lists if path[-1] == "adapter" else OTHERS[type(value)]
+    )  # a text is a column, a folder
     drawn(others, lambda other: refused(name, path, put(path, other)))
 
 
@@ -83,6 +85,8 @@ def is_free(path):
     if path[-1] == "source" and path[0] != "claims":
         return False
     if path[:2] == ("responses", "api") and path[-1] in {"records", *RESPONSES["columns"]}:
+        return True
+    if path[:2] == ("capability", "mine") and (path[-1] == "records" or "options" in path):
         return True
     if "where" in path or (path[0] in ("prompts", "suites") and path[-1] in {"column", "category", "records", "licence"}):
         return True

@@ -2,7 +2,6 @@
 
 import pytest
 from command_line import call
-from study_folder import REPOSITORY
 
 from hh_align.core.artifacts import say
 from hh_align.core.errors import StudyError
@@ -30,6 +29,6 @@ def test_a_command_line_that_cannot_be_read_is_one_line(more, said):
 @pytest.mark.parametrize(("name", "said"), [("gone.yaml", "No such file or directory"), ("folder", "Is a directory")])
 def test_a_path_that_is_no_file_is_named_and_to_be_checked(tmp_path, name, said):
     (tmp_path / "folder").mkdir()
-    files = {"responses": tmp_path / "r.csv", "defaults": REPOSITORY / "config/config.yaml", "output": tmp_path / "out"}
+    files = {"responses": tmp_path / "r.csv", "output": tmp_path / "out"}
     status, printed = call(verdict, **files, settings=tmp_path / name)
     assert status == 1 and printed.splitlines()[-1] == f"error: {tmp_path / name}: {said}. Check the path."

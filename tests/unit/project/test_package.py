@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from glob import glob
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from study_folder import REPOSITORY
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 LIGHT_WINGS = ("core", "config", "analysis", "report")
-LIGHT_TOOLS = ("verdict", "verify_study", "compare_studies", "annotate", "clean_state", "runs")
+LIGHT_TOOLS = ("verdict", "verify_study", "compare_studies", "annotate", "clean_state", "runs", "status")
 LIGHT = {"click", "numpy", "pandas", "pyarrow", "scipy", "statsmodels", "matplotlib", "jinja2", "rich", "jsonschema", "psutil", "pyyaml"}
 HEAVY = {"torch", "transformers", "trl", "datasets", "snakemake", "huggingface_hub", "boto3"}
 
@@ -62,7 +63,8 @@ def installed(tmp_path_factory):
 
 def files_below(folder):
     """Relative path -> content of a package's files."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    paths = [Path(found) for found in glob(f"{folder}/**", recursive=True)]  # a link to a folder is followed
+    paths = [path for path in paths if path.is_file() and "__pycache__" not in path.parts]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 

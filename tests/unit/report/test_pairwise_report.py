@@ -10,6 +10,7 @@ from hh_align.analysis.choices import pairs_asked
 from hh_align.analysis.compare_policies import COMPARISONS, compare_policies
 from hh_align.analysis.examine_pairwise import PAIRWISE, examine_pairwise
 from hh_align.core.artifacts import read_table, write_table
+from hh_align.core.numbers import digits
 from hh_align.report import plot_pairwise
 from hh_align.report.figures import save
 from hh_align.report.lines import pairwise_lines
@@ -64,7 +65,7 @@ def test_the_terminal_has_its_wins_and_what_they_rest_on(study):
     assert f"{total['inconsistency']:.0f} % get another answer" in lines[1] and f"{total['first']:.0f} % [" in lines[1]
     wins = compared[(compared["judge"] == "referee") & (compared["metric"] == "win_rate_harmful") & (compared["policy_b"] == "dpo")]
     shown = wins.sort_values("seed", na_position="first", kind="stable").iloc[0]
-    assert f"base {shown['difference']:+.0f} [{shown['sim_low']:.0f}, {shown['sim_high']:.0f}], {shown['verdict']}" in lines[0]
+    assert f"base {digits(shown['difference'], '+.0f')} [{shown['sim_low']:.0f}, {shown['sim_high']:.0f}], {shown['verdict']}" in lines[0]
 
 
 def test_where_there_is_no_interval_the_terminal_has_none(study):

@@ -19,8 +19,10 @@ VERDICTS = ("better", "worse", "equivalent", "undecided")
 BROKEN = "its text is broken: 100 % of its replies repeat themselves; 100 % of its replies are cut, 25 % of base's"
 
 
-def study(arms, judges=1, seeds=1, names=None, broken=(), synthetic=False, study="made", reliable=True, labels=False, seed=0):
+def study(arms, judges=1, seeds=1, names=None, broken=(), **about):
     """(config, tables) of a made-up study: every arm against the first, the last one's CAS is the primary."""
+    default = {"synthetic": False, "study": "made", "reliable": True, "labels": False, "seed": 0}
+    synthetic, study, reliable, labels, seed = (about.get(name, value) for name, value in default.items())
     stream = np.random.default_rng(seed)
     order, told = names or [f"arm_{number}" for number in range(arms)], [f"judge_{number}" for number in range(judges)]
     numbers, seed = list(range(1, seeds + 1)), 1 if seeds == 1 else None

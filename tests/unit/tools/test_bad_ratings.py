@@ -175,7 +175,7 @@ def test_two_files_of_one_name_are_not_mixed_in_one_folder(tmp_path):
     assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
     rated(9).query("policy == 'base'").to_csv(tmp_path / "a/rated.csv", index=False)  # the same file, edited: one policy has no contrasts
     assert call(verdict, responses=tmp_path / "a/rated.csv", **options)[0] == 0
-    assert {path.name for path in output.rglob("*.svg")} == {"metrics.svg", "rewards.svg", "thresholds.svg"}
+    assert {path.name for path in output.rglob("*.svg")} == {"metrics.svg", "rewards.svg", "thresholds.svg", "tradeoff.svg"}
 
 
 @pytest.mark.parametrize("stored", [b"[" * 100_000, b'{"config": {"order": [], "policies": {}, "judges": {}}}', b'{"config": {"order": ["a"], "policies": [1], "judges": []}}', b'{"config": 5}'], ids=["deep", "empty", "lists", "number"])  # fmt: skip

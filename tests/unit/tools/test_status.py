@@ -17,12 +17,15 @@ from hh_align.tools.progressed import last_losses, last_progress
 ARM = "an_arm_with_a_name_of_forty_characters_x"
 
 
-def job(rule, wing="training", of="", due=False, changes=(), after=(), state=False, **wildcards):
+WINGS = {"train_dpo": "training", "generate_responses": "evaluation", "compute_metrics": "analysis"}
+
+
+def job(rule, of="", due=False, changes=(), after=(), state=False, **wildcards):
     name = f"{rule}/{of}" if of else rule
     here = "results/one"
     held = f"{here}/state/{name}" if state else ""
     paths = f"{here}/{name}.parquet", f"{here}/logs/{name}.log", f"{here}/benchmarks/{name}.tsv"
-    return Job(rule, f"hh_align.{wing}.{rule}", wildcards, *paths, held, due, list(changes), list(after))
+    return Job(rule, f"hh_align.{WINGS[rule]}.{rule}", wildcards, *paths, held, due, list(changes), list(after))
 
 
 @pytest.fixture
@@ -47,8 +50,8 @@ JOBS = [
     job("train_dpo", of="a", policy="a"),
     job("train_dpo", of="b", policy=ARM, due=True),
     job("train_dpo", of="c", policy="c", due=True, state=True),
-    job("generate_responses", "evaluation", of="a", due=True, changes=[("asked.cfg.beta 0.1", "asked.cfg.beta 0.3")], policy="a"),
-    job("compute_metrics", "analysis", due=True, after=["results/one/generate_responses/a.parquet"]),
+    job("generate_responses", of="a", due=True, changes=[("asked.cfg.beta 0.1", "asked.cfg.beta 0.3")], policy="a"),
+    job("compute_metrics", due=True, after=["results/one/generate_responses/a.parquet"]),
 ]
 
 

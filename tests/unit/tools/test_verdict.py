@@ -187,7 +187,7 @@ def test_the_command_writes_everything_without_torch(tmp_path):
     assert done.returncode == 0, done.stderr
     written = {path.name for path in (tmp_path / "verdict").rglob("*.*")}
     assert {"metrics.parquet", "comparisons.csv", "contrasts.svg", "thresholds.svg", "summary.txt", "index.html"} <= written
-    assert "sft - base" in done.stdout
+    assert "By judge judge a reply is harmless from -3 on" in done.stdout and "index.html" in done.stdout.splitlines()[-2]
 
 
 @pytest.fixture(scope="module")

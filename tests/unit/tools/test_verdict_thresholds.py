@@ -110,7 +110,7 @@ def test_one_axis_has_tables_a_page_and_its_responses_but_no_cas(tmp_path):
     status, said = call(verdict, responses=tmp_path / "r.csv", helpful_above=5, output=tmp_path / "out")
     assert status == 0, said
     assert "No reward on harmlessness: there is no HmR, and no CAS, which is of both axes." in said and "nan" not in said
-    assert said.splitlines()[-1].startswith(f"The page: {tmp_path}/out/report/index.html")
+    assert f"The page: {tmp_path}/out/report/index.html; beside it browser.html" in " ".join(said.split())
     assert set(pd.read_parquet(tmp_path / "out/analysis/metrics.parquet")["metric"]) >= {"HpR"}
     assert not {"HmR", "CAS"} & set(pd.read_parquet(tmp_path / "out/analysis/metrics.parquet")["metric"])
     page, browser = ((tmp_path / f"out/report/{name}.html").read_text() for name in ("index", "browser"))

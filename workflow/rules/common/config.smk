@@ -97,7 +97,12 @@ def axes_of(judge):
 
 
 def config_option():
-    """What a command needs to mean this study: the files that refine the default config, as seen from here, and values of --config."""
+    """What a command needs to mean this study: the files that refine the default config, as seen from here."""
     files = [os.path.relpath(path) for path in workflow.overwrite_configfiles]
+    return f" --configfile {shlex.join(files)}" if files else ""
+
+
+def values_option(wildcards, resources):
+    """The run's values of --config, which printed commands repeat: as options that depend on a resource they rerun nothing."""
     values = [f"{key}={json.dumps(value, sort_keys=True)}" for key, value in sorted(workflow.config_settings.config.items())]
-    return "".join(f" {option} {shlex.join(words)}" for option, words in (("--configfile", files), ("--config", values)) if words)
+    return f"--values {shlex.quote(f' --config {shlex.join(values)}')}" if values else ""

@@ -78,6 +78,11 @@ def page_files(*names):
     return [local(of_workflow(f"workflow/report/{name}")) for name in names]
 
 
+def page_options(wildcards, resources):
+    """Where the pages' templates lie, and the run's values of --config."""
+    return f"{template_option(wildcards, None)} {values_option(wildcards, resources)}"
+
+
 def template_option(wildcards, input):
     """Where the pages' templates lie."""
     return f"--templates {shlex.quote(of_workflow('workflow/report'))}"

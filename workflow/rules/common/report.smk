@@ -14,6 +14,10 @@ def differing(policy, against):
     return [*given, *differences(lineage(policy), lineage(against)), *asked]
 
 
+# the templates and styles of the report's page
+REPORT_FILES = "page.html index.html kept.html length.html mixed.html tradeoff.html capability.html macros.html style.css index.css".split()
+
+
 def report_config(wildcards=None):
     """All that the report shows of the config: not what belongs to the machine or to records, nor methods that no policy uses."""
     used = {policy.get("method") for policy in config["policies"].values()}
@@ -104,7 +108,7 @@ def render_partial_report():
     """What there is of the report where a step has failed, beside a complete one of an earlier run."""
     if Path(STUDY, "analysis").is_dir():
         options = ["--config", report_config(), "--templates", of_workflow("workflow/report"), "--output", str(partial_report())]
-        command = [sys.executable, "-m", "hh_align.report.render_report", *options]
+        command = [sys.executable, "-m", "hh_align.report.render_report", *options, *shlex.split(values_option(None, None))]
         subprocess.run(command, env=os.environ | {"PYTHONPATH": str(SCRIPTS)}, check=False)
 
 

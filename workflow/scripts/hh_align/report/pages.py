@@ -82,3 +82,8 @@ def inline_svg(text: str, name: str, label: str) -> Markup:
     width = LEGIBLE * float(re.search(r'width="([\d.]+)pt"', body)[1])
     head = Markup('<svg role="img" aria-label="{}" style="min-width: {:.0f}pt"').format(label, width)
     return Markup(body.replace("<svg", head, 1))
+
+
+def with_values(config: dict, values: str | None) -> dict:
+    """A page's config, whose printed commands end with the run's values of --config, too."""
+    return {**config, "options": config["options"] + (values or "")}

@@ -21,7 +21,7 @@ from hh_align.report.displaced import displacement_sentence
 from hh_align.report.kept import kept_of
 from hh_align.report.lengths import lengths_of
 from hh_align.report.mixed import models_of
-from hh_align.report.pages import caption, inline_svg, number, plain, records, render, rows_of, text, total
+from hh_align.report.pages import caption, inline_svg, number, plain, records, render, rows_of, text, total, with_values
 from hh_align.report.taxes import capability_rows, taxes_of
 
 COUNTED = ("rows", "pairs", "replies", "prompts")
@@ -287,8 +287,8 @@ def page(config: dict, folder: Path, templates: Path, template: str = "index.htm
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", templates="path", output="path")
-    write_text(args.output, page(args.config, args.output.parents[1], args.templates))
+    args = parse(__doc__, config="config", templates="path", output="path", values="text?")
+    write_text(args.output, page(with_values(args.config, args.values), args.output.parents[1], args.templates))
     say(f"report: {args.output}")
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from hh_align.core.artifacts import read_table, say, write_text
 from hh_align.core.command import parse, run
-from hh_align.report.pages import render_text
+from hh_align.report.pages import render_text, with_values
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetCard
@@ -51,11 +51,13 @@ def card(
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", preferences="path", quarantine="path?", census="path?", template="path", output="path")
+    args = parse(
+        __doc__, config="config", preferences="path", quarantine="path?", census="path?", template="path", output="path", values="text?"
+    )
     preferences = read_table(args.preferences, ["split", "subset", "row", "flags", "use_sft", "use_dpo"]).to_pandas()
     quarantine = read_table(args.quarantine, ["reason"]).to_pandas() if args.quarantine else None
     census = read_table(args.census, ["step", "reason", "before", "dropped", "after"]).to_pandas() if args.census else None
-    dataset_card = card(args.config, preferences, quarantine, args.template, census)
+    dataset_card = card(with_values(args.config, args.values), preferences, quarantine, args.template, census)
     write_text(args.output, dataset_card.content)
     say(f"{args.output}: {len(preferences):,} rows")
 

@@ -12,7 +12,7 @@ from hh_align.core.artifacts import read_table, say, write_text
 from hh_align.core.axes import RATE_MEANINGS
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
-from hh_align.report.pages import plain, render_text
+from hh_align.report.pages import plain, render_text, with_values
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCard, ModelCardData
@@ -83,9 +83,11 @@ def card(config: dict, folder: Path, metrics: pd.DataFrame, template: Path, cave
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", manifest="path", metrics="path", text="path", template="path", output="path")
+    args = parse(__doc__, config="config", manifest="path", metrics="path", text="path", template="path", output="path", values="text?")
     told = caveat_over_seeds([row for key, row in read_text(args.text).items() if key == (args.config["policy"], args.config["seed"])])
-    model_card = card(args.config, args.manifest.parent, read_table(args.metrics).to_pandas(), args.template, told)
+    model_card = card(
+        with_values(args.config, args.values), args.manifest.parent, read_table(args.metrics).to_pandas(), args.template, told
+    )
     write_text(args.output, model_card.content)
     say(f"{args.output}: `hf upload <repository> {args.manifest.parent}` publishes it with the weights")
 

@@ -45,8 +45,8 @@ def find_checkout() -> Path:
     if found := next(filter(is_checkout, (here, CHECKOUT)), None):
         return found
     raise StudyError(
-        f"no checkout of hh-align: {here} has no Snakefile of it, and the package was installed without one. Go to your clone, or name it: "
-        f"{VARIABLE}=/path/to/hh-align before the command."
+        f"no checkout of hh-align: {here} has no Snakefile of it, and the package was installed without one. Go to your clone, or set "
+        f"{VARIABLE} to its folder."
     )
 
 

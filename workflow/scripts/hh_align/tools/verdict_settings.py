@@ -82,7 +82,7 @@ def read_settings(path: Path) -> dict:
 
 def defaults() -> dict:
     """The study's own settings of the analysis, where a verdict's settings name none."""
-    return yaml.load(CONFIG.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return yaml.safe_load(CONFIG.read_bytes())
 
 
 def settings_in(path: Path) -> dict:
