@@ -51,7 +51,8 @@ def installed(tmp_path_factory):
     """The folder into which pip has installed the package, from a copy of its sources, without a network."""
     folder = tmp_path_factory.mktemp("package")
     shutil.copytree(REPOSITORY / "workflow", folder / "source/workflow", symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(REPOSITORY / "resources", folder / "source/resources")
+    for name in ("resources", "config"):
+        shutil.copytree(REPOSITORY / name, folder / "source" / name)
     for name in ("pyproject.toml", "LICENSE"):
         shutil.copy(REPOSITORY / name, folder / "source")
     options = ["--quiet", "--disable-pip-version-check", "--no-index", "--no-deps", "--no-build-isolation", "--no-compile"]

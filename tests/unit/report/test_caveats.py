@@ -115,6 +115,7 @@ def test_the_summary_marks_them_and_says_why(study):
     tables = {name: pd.DataFrame(rows(study, name)) for name in summarize_study.COLUMNS if name not in ("gold", "pairwise")}
     empty = {name: summarize_study.frame(None, columns) for name, columns in summarize_study.COLUMNS.items()}
     about = study.config | {"study": "made", "folder": "results/made", "synthetic": False, "same_source": []}
+    tables["retention"] = empty["retention"]  # what is kept would take the sentences' place
     text = summarize_study.summary(about, empty | tables, {})
     lines = text.splitlines()
     assert sum(line.startswith("dpo !  ") for line in lines) == 1 and sum(line.startswith("sft_dpo !  ") for line in lines) == 1

@@ -11,6 +11,7 @@ from hh_align.analysis.ratings import checkpoints, seed_of, seeds_of
 from hh_align.analysis.statistics import bootstrap_means, holm, mcnemar, paired_difference, percentiles, sign_flip, table_of, wilson
 from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.command import parse, run
+from hh_align.core.numbers import digits
 from hh_align.data.select_items import SCORES
 
 CAPABILITY = pa.schema(
@@ -128,7 +129,7 @@ def main() -> None:
     for row in rows:
         if row["measure"] == "acc" and "against" in row and row["task"] in (ALL, items["task"].iloc[0]):
             say(
-                f"{row['task']}, {row['policy']} against {row['against']}: {row['difference']:+.1f} points (p {row['p_holm']:.2g} after Holm)"
+                f"{row['task']}, {row['policy']} against {row['against']}: {digits(row['difference'], '+.1f')} points (p {row['p_holm']:.2g} after Holm)"
             )
     write_table(args.output, rows, CAPABILITY, provenance(config, [args.questions, *args.scores]))
 

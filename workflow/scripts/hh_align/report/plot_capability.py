@@ -6,8 +6,8 @@ import pandas as pd
 from hh_align.analysis.ratings import to_show
 from hh_align.core.artifacts import read_table
 from hh_align.core.command import parse, run
-from hh_align.report.colours import colours
-from hh_align.report.figures import PLAIN, legend_beside, markers, save
+from hh_align.report.colours import colours, markers
+from hh_align.report.figures import PLAIN, legend_beside, save
 
 SPREAD = 0.7
 """Of a task's place, what its policies take."""

@@ -12,9 +12,9 @@ from hh_align.analysis.ratings import headline, to_show
 from hh_align.core.artifacts import provenance, read_provenance, read_table, write_table, write_text
 from hh_align.core.axes import RATE_METRICS
 from hh_align.core.errors import StudyError
-from hh_align.report.colours import colours
+from hh_align.report.colours import colours, markers
 from hh_align.report.export_csv import as_csv
-from hh_align.report.figures import PLAIN, legend_beside, markers, save
+from hh_align.report.figures import PLAIN, legend_beside, save
 from hh_align.report.pages import inline_svg, number, plain, records, render
 
 ALONG = pa.schema(

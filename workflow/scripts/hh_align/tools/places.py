@@ -20,7 +20,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def is_checkout(folder: Path) -> bool:
-    """Whether the workflow of hh-align lies in this folder."""
+    """Whether this folder is a checkout of the workflow."""
     return (folder / "Snakefile").is_file() and (folder / "workflow/Snakefile").is_file() and (folder / "config/config.yaml").is_file()
 
 
