@@ -169,7 +169,7 @@ def test_each_command_calls_its_tool(monkeypatch):
                   "verdict a.csv b.csv --harmless-min 1.5 --labels l.csv --output out"):  # fmt: skip
         assert command(*words.split())[0] == 0
     assert calls["verify"] == calls["clean_study"] == (folder,)
-    assert calls["compare"] == ([folder, other], Path("results/compare/demo-other"))
+    assert calls["compare"] == ([folder, other], Path("results/compare/demo-other"), None)
     assert calls["fetch_artifact"] == (Path("profiles/s3/config.yaml"), "results/demo/report") or calls["fetch_artifact"][0].is_absolute()
     (asked,) = calls["annotate"]
     assert (asked.folder, asked.sample, asked.until, asked.port, asked.contrast) == (folder, 5, "a:b:hpr", None, None)

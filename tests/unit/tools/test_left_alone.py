@@ -40,7 +40,7 @@ def verified(folder):
 
 def decided(folder):
     write_study(folder)
-    return verdict, {"responses": folder / "responses/sft/seed-42.parquet", "defaults": "config/config.yaml", "output": folder / "out"}
+    return verdict, {"responses": folder / "responses/sft/seed-42.parquet", "harmless_min": 0, "helpful_above": 0, "output": folder / "out"}
 
 
 CASES = {

@@ -6,7 +6,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import pyarrow as pa
-from safetensors import SafetensorError, safe_open
 
 from hh_align.analysis.ratings import headline, to_show
 from hh_align.core.artifacts import provenance, read_provenance, read_table, write_table, write_text
@@ -51,6 +50,10 @@ def places(axis: str, folders: list[Path]) -> tuple[str, list[float]]:
 
 def parameters(folder: Path) -> int:
     """How many numbers the weights of a study's base are, by their file's header; shared ones count once. Raises StudyError where there are none."""
+    try:
+        from safetensors import SafetensorError, safe_open  # not in the light install
+    except ImportError:
+        raise StudyError("--axis size needs safetensors: pip install .[study], or give a number for each study: --axis NAME:1,2.") from None
     path = folder / "models/base/model.safetensors"
     try:
         with safe_open(path, "numpy") as weights:
