@@ -39,6 +39,5 @@ def draw(name: str, *what: object) -> None:
 
 def start(pool: ProcessPoolExecutor, tables: dict[str, pd.DataFrame], ratings: Ratings, config: dict, folder: Path) -> list[Future]:
     """Begin the figures that these tables have something for."""
-    compared = [*COMPARED, *(["tradeoff"] if len(tables["tradeoff"]) else [])] if len(config["order"]) > 1 else []
-    names = [*ALONE, *compared]
+    names = [*ALONE, *(COMPARED if len(config["order"]) > 1 else ()), *(["tradeoff"] if len(tables["tradeoff"]) else [])]
     return [pool.submit(draw, name, tables, ratings, config, folder) for name in names]
