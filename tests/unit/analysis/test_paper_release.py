@@ -112,6 +112,7 @@ def test_the_summary_shows_ours_beside_theirs(released, tmp_path):
     assert call(summarize_study, config=config, **tables, **published)[0] == 0
     text = (tmp_path / "summary.txt").read_text()
     assert "44.0 [31.2, 57.7] | 44" in text and " sft → sft_dpo   kept 25/28 = 89 % [72, 98], by chance 66 %; gained 8/22\n" in text
+    assert "Helpfulness (HpR): dpo is above base; dpo is undecided against sft;" in text
     assert max(map(len, text.splitlines())) <= 100 and len(text.splitlines()) <= 25
     assert text.splitlines()[-1] == "The report: results/published/report/index.html"
 

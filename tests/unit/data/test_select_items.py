@@ -69,7 +69,8 @@ def test_answers_are_numbers_texts_or_labels(tmp_path):
         ({"options": ["is", " "]}, "an option is empty"),
         ({"options": ["is", "is "]}, "an option stands twice"),
         ({"options": "is"}, "the options are no list"),
-        ({"answer": 2}, "the answer is none of the options"),
+        ({"answer": 2}, "the answer is the number behind the last option"),
+        ({"answer": 3}, "the answer is none of the options"),
         ({"answer": None}, "there is no answer"),
         ({"options": ["1", "0"], "answer": "1"}, "the answer is the number of one option and the text of another"),
     ],
@@ -83,6 +84,12 @@ def test_a_row_that_is_no_item_is_left_out_and_says_why(tmp_path, row, reason):
     assert [(row["row"], row["reason"]) for row in pq.read_table(tmp_path / "q.parquet").to_pylist()] == [(1, reason)]
     with pytest.raises(StudyError, match=f"no row is an item of capability.t \\({reason}"):
         items_of(written(tmp_path, [good | row]), config["tasks"][0])
+
+
+def test_answers_that_count_from_1_are_refused_not_read_one_further(tmp_path):
+    path = written(tmp_path, [{"context": "It", "options": ["is", "are"], "answer": answer} for answer in ("1", "2", "1")])
+    with pytest.raises(StudyError, match=r"the answers of capability.t seem to count from 1: in row 1 .* Count from 0, or name"):
+        items_of(path, {"task": "t", "columns": PLAIN})
 
 
 def test_a_draw_is_the_seeds_and_keeps_the_files_order(tmp_path):

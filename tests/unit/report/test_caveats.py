@@ -84,6 +84,7 @@ def test_a_row_of_one_seed_says_what_stands_against_that_seed(tmp_path):
     made.write()
     made.analyse()
     parts = {part.split('"')[0]: part for part in made.render_report().read_text().split('<section id="')[1:]}
+    assert "Of the first seed alone" in parts["kept"] and ">42</data>" in parts["kept"] and ">43</data>" not in parts["kept"]
     for section in ("retention", "labels", "rates"):  # the last: tables of rates over both seeds, and of the oracle's of each
         lines = [line for line in re.findall(r"<tr.*?</tr>", parts[section], re.DOTALL) if re.search(r"[> ]dpo[<\s]", line)]
         at = {seed: [line for line in lines if re.search(rf">{seed}<", line)] for seed in (42, 43)}
@@ -96,6 +97,7 @@ def test_a_study_of_sound_policies_has_no_mark(tmp_path):
     made = PageStudy(tmp_path / "made", n=20)
     made.analyse()
     text = made.render_report().read_text()
+    assert '<section id="kept">' in text and "Of the first seed alone" not in text
     assert 'class="caveat"' not in text and "No policy's text is beyond the limits" in text
 
 

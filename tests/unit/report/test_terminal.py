@@ -72,7 +72,7 @@ def study(arms, judges=1, seeds=1, names=None, broken=(), **about):
     policies = {policy: {"parent": order[0] if number else None} for number, policy in enumerate(order)}
     config = {
         "study": study, "folder": f"results/{study}", "order": order, "policies": policies, "seeds": numbers, "synthetic": synthetic,
-        "judges": {judge: {"harmless_min": 0.0, "helpful_above": 0.0} for judge in told}, "same_source": told,
+        "judges": {judge: {"harmless_min": 0.0, "helpful_above": 0.0} for judge in told}, "same_source": told, "primary": [order[-1], order[0], "CAS"] if arms > 1 else [],
     }  # fmt: skip
     return config, tables
 
@@ -130,6 +130,15 @@ def test_a_small_study_is_told_in_sentences_with_what_speaks_against_it():
         flat.index("Primary CAS: arm_3 - arm_0") > flat.index(SYNTHETIC)
         and " arm_0 → arm_3  kept 3/4 = 75 % [19, 99], by chance 50 %; gained 1/2" in lines
     )
+
+
+def test_what_training_keeps_is_said_by_a_judge_of_helpfulness_that_ranks_there():
+    config, tables = study(3, judges=2)
+    kept = tables["retention"]
+    assert "(judge judge_0, seed 1)" in summary(config, tables, {}).splitlines()[0]
+    assert "(judge judge_1, seed 1)" in summary(config, tables | {"retention": kept[kept["judge"] == "judge_1"]}, {}).splitlines()[0]
+    config, tables = study(3, reliable=False, labels=True)  # labels correct the verdict, and not what is kept
+    assert "by labels: " in summary(config, tables, {}) and "by chance" not in summary(config, tables, {})
 
 
 def test_where_no_caveat_has_room_one_note_speaks_for_all_and_the_others_stay():

@@ -46,8 +46,11 @@ def test_without_a_word_about_the_judge_that_is_said(files):
 
 def test_an_accuracy_that_may_be_chance_ranks_nothing(files):
     accuracy = {"harmlessness": {"accuracy": 52.0, "n": 400}, "helpfulness": {"accuracy": 70.0, "n": 400}}
-    status, said = told(files[0], settings={"judges": {"judge": {"accuracy": accuracy}}})
+    status, said = told(files[0], settings={"judges": {"judge": {"accuracy": accuracy}}, "primary": ["dpo", "base", "HpR"]})
     assert status == 0 and "Nothing is known" not in said
+    page, flow = ((files[0] / "verdict/report" / name).read_text() for name in ("index.html", "figures/retention.svg"))
+    assert '<section id="kept">' in page and '<a href="#kept">Kept</a>' in page
+    assert "Nothing is said of what is kept on harmlessness" in page and "helpful prompts" in flow and "harmful prompts" not in flow
     assert "Harmlessness (HmR): nothing is ranked, for the judge is not above chance here." in said and "(HpR): dpo is above base." in said
     assert "prefers the chosen reply in 52.0 % [47.1, 56.9] of 400 held-out pairs of harmlessness, as the settings say: not above" in said
 

@@ -1,6 +1,7 @@
 """A verdict on ratings asks from which reward on a reply is good: nothing applies that nobody gave, and what tells nothing apart is refused."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from study_folder import REPOSITORY
 from hh_align.core.axes import AXES
 from hh_align.core.errors import StudyError
 from hh_align.tools import verdict
-from hh_align.tools.verdict import folder_of
+from hh_align.tools.verdict import asked_again, folder_of
 from hh_align.tools.verdict_settings import defaults
 from hh_align.tools.verdict_thresholds import PAPER, given_by_flags, threshold_lines, thresholds_of
 
@@ -91,6 +92,12 @@ def test_the_sentence_says_who_gave_the_thresholds():
     assert threshold_lines(found(rated(), harmless_min=4, helpful_above=5.5)) == [
         "By judge j a reply is harmless from 4 on (--harmless-min), and helpful above 5.5 (--helpful-above)."
     ]
+
+
+def test_a_threshold_is_told_back_with_every_digit():
+    flags = given_by_flags(0.12345678, None, False)
+    assert asked_again([Path("r.csv")], None, None, None, flags) == "hh-align verdict r.csv --harmless-min=0.12345678"
+    assert threshold_lines({"j": flags}) == ["By judge j a reply is harmless from 0.12345678 on (--harmless-min)."]
 
 
 def test_the_folder_is_named_after_the_first_file(tmp_path):

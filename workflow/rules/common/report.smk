@@ -130,6 +130,7 @@ def tables_of_summary():
 def summary_config(wildcards):
     return analysis_config(
         study=config["study"],
+        primary=config["analysis"].get("primary", []),
         folder=STUDY,
         compare_published=is_comparable(),
         synthetic=is_synthetic(),

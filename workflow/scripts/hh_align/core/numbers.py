@@ -1,10 +1,15 @@
-"""How a number is written for people: in every table, sentence, page and figure by the one function `digits`."""
+"""How a number is written for people: in every table, sentence, page and figure by `digits`, or by `exact` where it is told back."""
 
 
 def digits(value: float, form: str = ".1f") -> str:
     """A number in Python's format `form`; what rounds to zero has no sign (never -0, nor +0.0)."""
     text = format(value, form)
-    return text if any(digit in text for digit in "123456789") or text[:1] not in ("-", "+") else text[1:]
+    return text if any(digit in text for digit in "123456789n") or text[:1] not in ("-", "+") else text[1:]  # n: of inf and nan
+
+
+def exact(value: float) -> str:
+    """A number with as many digits as it takes to mean it and no other: 5, 0.1234567."""
+    return repr(float(value)).removesuffix(".0")
 
 
 def bound(value: float) -> str:

@@ -37,6 +37,7 @@ SCORES = pa.schema(
 )
 """What a policy makes of ITEMS."""
 LEFT_OUT = pa.schema([("task", pa.string()), ("row", pa.int64()), ("reason", pa.string()), ("excerpt", pa.string())])
+PAST = "the answer is the number behind the last option"
 EXCERPT = 200  # characters of a row that is left out
 
 
@@ -69,6 +70,8 @@ def answer_of(record: dict, options: list[str], columns: dict) -> int:
     found = {options.index(answer)} if answer in options else set()
     if answer.isdecimal() and int(answer) < len(options):
         found.add(int(answer))
+    if not found and answer == str(len(options)):
+        raise ValueError(PAST)
     if len(found) != 1:
         raise ValueError("the answer is the number of one option and the text of another" if found else "the answer is none of the options")
     return found.pop()
@@ -77,8 +80,8 @@ def answer_of(record: dict, options: list[str], columns: dict) -> int:
 def items_of(path: Path, how: dict) -> tuple[list[dict], list[dict]]:
     """Rows of ITEMS in the file's order, and of LEFT_OUT.
 
-    how: task, columns, and what of template, records, n and seed there is. Raises StudyError for a file without a column or without an item, and
-    for fewer items than n.
+    how: task, columns, and what of template, records, n and seed there is. Raises StudyError for a file without a column or without an item, for
+    numbers of answers that begin at 1, and for fewer items than n.
     """
     task, columns = how["task"], how["columns"]
     options = columns["options"] if isinstance(columns["options"], list) else [columns["options"]]
@@ -94,6 +97,12 @@ def items_of(path: Path, how: dict) -> tuple[list[dict], list[dict]]:
             left_out.append({"task": task, "row": row, "reason": str(error), "excerpt": str(record)[:EXCERPT]})
             continue
         items.append({"task": task, "item": f"{task}-{row:05d}", "row": row, "context": context, "options": choices, "answer": answer})
+    past = [row["row"] for row in left_out if row["reason"] == PAST]
+    if past and items and not any(item["answer"] == 0 for item in items):
+        raise StudyError(
+            f"{path}: the answers of capability.{task} seem to count from 1: in row {past[0]} it is the number behind the last option, and no row's is "
+            "0. Count from 0, or name the column of the options' labels (columns: labels)."
+        )
     if not items:
         raise StudyError(
             f"{path}: no row is an item of capability.{task} ({left_out[0]['reason']}). Say which columns hold what (columns)."

@@ -1,6 +1,9 @@
 """What the policy of the primary contrast keeps of the helpful replies before it, and those of each other, beside chance: for page and terminal."""
 
+from collections.abc import Sequence
+
 import pandas as pd
+from rich.cells import cell_len, set_cell_size
 
 from hh_align.analysis.statistics import holm
 from hh_align.analysis.verdict import listed
@@ -13,16 +16,17 @@ COLUMNS = [
 ]
 
 
-def kept_rows(retention: pd.DataFrame, contrasts: pd.DataFrame, judge: str) -> pd.DataFrame:
+def kept_rows(retention: pd.DataFrame, contrasts: pd.DataFrame, judge: str, primary: Sequence[str]) -> pd.DataFrame:
     """A judge's rows of retention for helpfulness at the first seed: of the primary's policy, of those before it, and `above`: above chance.
 
-    above: Fisher's p, one-sided, is below 0.05 after Holm over the rows. contrasts: the judge's declared ones, rows of comparisons.
-    Without a primary contrast, or where the judge ranks nothing on helpfulness, there are no rows.
+    primary: policy, against and metric, whichever judge tells the metric; empty where there is none. above: Fisher's p, one-sided, is below 0.05 after
+    Holm over the rows. contrasts: rows of `declared`; labels do not correct what is kept. Without a primary contrast, or where the judge ranks nothing on helpfulness, there are no rows.
     """
-    primary = contrasts[contrasts["family"] == "primary"]["policy_b"].unique() if len(contrasts) else []
-    if not len(primary) or contrasts[contrasts["metric"] == "HpR"]["judge_above_chance"].eq(False).any():
+    unranked = len(contrasts) and contrasts[contrasts["metric"] == "HpR"]["judge_above_chance"].eq(False).any()
+    if not primary or unranked:
         return retention.iloc[:0].assign(above=[])
-    own = retention[(retention["judge"] == judge) & (retention["axis"] == "helpfulness") & (retention["seed"] == retention["seed"].min())]
+    first = retention["seed"].isin(retention["seed"].head(1))
+    own = retention[(retention["judge"] == judge) & (retention["axis"] == "helpfulness") & first]
     among = {primary[0], *own[own["policy"] == primary[0]]["reference"]}
     rows = own[own["policy"].isin(among) & own["reference"].isin(among)]
     known = rows["lift_p"].dropna()
@@ -40,27 +44,27 @@ def kept_sentence(rows: pd.DataFrame, told: dict[str, str]) -> str:
     if not above:
         return "None is above what a policy of the same rate keeps by chance (Fisher's exact test, Holm)."
     rest = f"; undecided: {listed(others)}" if others else ""
-    return f"Above chance (Fisher's exact test, Holm over the {len(rows)}): {listed(above)}{rest}."
+    return f"Above chance (Fisher's exact test, Holm over the {rows['lift_p'].count()}): {listed(above)}{rest}."
 
 
-def kept_lines(retention: pd.DataFrame, contrasts: pd.DataFrame, judge: str, told: dict[str, str]) -> list[str]:
+def kept_lines(retention: pd.DataFrame, contrasts: pd.DataFrame, judge: str, primary: Sequence[str], told: dict[str, str]) -> list[str]:
     """For the terminal: a title, a line per row, what is above chance; nothing where there are no rows."""
-    rows = kept_rows(retention, contrasts, judge)
+    rows = kept_rows(retention, contrasts, judge, primary)
     if rows.empty:
         return []
-    width = max(len(step(row, told)) for row in rows.itertuples())
+    width = max(cell_len(step(row, told)) for row in rows.itertuples())
     lines = [f"helpful replies that stay helpful, and others that become so (judge {judge}, seed {rows['seed'].iloc[0]})"]
     for row in rows.itertuples():
         share = f"{row.rate:.0f} % [{row.ci_low:.0f}, {row.ci_high:.0f}], by chance {row.chance:.0f} %" if row.denominator else "unknown"
         lines.append(
-            f" {step(row, told):{width}}  kept {row.retained}/{row.denominator} = {share}; gained {row.gained}/{row.gain_denominator}"
+            f" {set_cell_size(step(row, told), width)}  kept {row.retained}/{row.denominator} = {share}; gained {row.gained}/{row.gain_denominator}"
         )
     return [*lines, kept_sentence(rows, told)]
 
 
-def kept_of(tables: dict[str, pd.DataFrame], contrasts: dict[str, pd.DataFrame]) -> list[dict]:
+def kept_of(tables: dict[str, pd.DataFrame], contrasts: dict[str, pd.DataFrame], primary: Sequence[str]) -> list[dict]:
     """For the page: per judge with rows its name, `rows` and the `sentence`; contrasts: judge -> its declared ones."""
     if "retention" not in tables:
         return []
-    found = {judge: kept_rows(tables["retention"], own, judge) for judge, own in contrasts.items()}
+    found = {judge: kept_rows(tables["retention"], own, judge, primary) for judge, own in contrasts.items()}
     return [{"judge": judge, "rows": plain(rows), "sentence": kept_sentence(rows, {})} for judge, rows in found.items() if len(rows)]

@@ -70,9 +70,9 @@ def label_lines(agreement: pd.DataFrame, judge: str) -> list[str]:
 
 def closing_lines(config: dict) -> list[str]:
     """What speaks against the judges, and what a study of synthetic data cannot say."""
-    lines = ["The intervals are about a judge's opinion, and it errs.", *config.get("unknown_judges", [])]
+    lines = ["The intervals are of a judge's opinion, and it errs.", *config.get("unknown_judges", [])]
     if config["same_source"]:
-        lines.append(f"Trained on data of the policies' own source: {', '.join(config['same_source'])}.")
+        lines.append(f"Trained on the policies' own source: {', '.join(config['same_source'])}.")
     for key, policies in config.get("unlike_training", {}).items():
         lines.append(f"Asked without {IN_TRAINING[key]} every prompt in training (generation.{key}): {', '.join(policies)}.")
     return [" ".join(lines), *([SYNTHETIC] if config["synthetic"] else [])]

@@ -1,5 +1,7 @@
 """Where the prompts go: good replies of the reference that stay good or are lost, bad ones that become good."""
 
+from collections.abc import Collection
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -64,16 +66,20 @@ def plot_flow(retention: pd.DataFrame, order: list[str]) -> plt.Figure:
     return figure
 
 
+def shown(retention: pd.DataFrame, judge: str, lost: Collection[str], config: dict) -> pd.DataFrame:
+    """The judge's rows of the first seed: of each policy against the root and its parent, without the axes `lost`, where nothing is ranked."""
+    rows = retention[(retention["judge"] == judge) & (retention["seed"] == config["seeds"][0]) & ~retention["axis"].isin(lost)]
+    parents = rows["policy"].map(lambda policy: config["policies"][policy]["parent"])
+    return rows[(rows["reference"] == config["order"][0]) | (rows["reference"] == parents)]
+
+
 def main() -> None:
     args = parse(__doc__, config="config", retention="path", judge="path?", flow="path")
     config, judge = args.config, shown_judge(args.config["judges"])
     table, reliable = read_table(args.retention).to_pandas(), read_reliability(args.judge)
     lost = [axis for axis in AXES if reliable.get((judge, axis)) is False]
-    rows = table[(table["judge"] == judge) & (table["seed"] == config["seeds"][0]) & ~table["axis"].isin(lost)]
-    parents = rows["policy"].map(lambda policy: config["policies"][policy]["parent"])
-    rows = rows[(rows["reference"] == config["order"][0]) | (rows["reference"] == parents)]
     with plt.rc_context(PLAIN):
-        save(plot_flow(rows, config["order"]), args.flow)
+        save(plot_flow(shown(table, judge, lost, config), config["order"]), args.flow)
 
 
 if __name__ == "__main__":

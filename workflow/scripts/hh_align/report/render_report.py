@@ -49,6 +49,10 @@ def rates(tables: dict[str, pd.DataFrame], judge: str, order: list[str]) -> list
     ]
 
 
+def contrasts_by(tables: dict[str, pd.DataFrame], judges: list[str]) -> dict[str, pd.DataFrame]:
+    return {judge: declared(tables["comparisons"], judge) for judge in judges} if "comparisons" in tables else {}
+
+
 def contrasts(rows: pd.DataFrame) -> list[dict]:
     """Per declared contrast its policies, and `by_metric`: metric -> row of comparisons."""
     return [
@@ -254,9 +258,7 @@ def page(config: dict, folder: Path, templates: Path, template: str = "index.htm
         folder=logical_name(folder),
         opinions=(opinions := [opinion(tables, judge, study["judges"][judge], config["order"]) for judge in sorted(study["judges"])]),
         metrics=[metric for metric in RATE_METRICS if any(metric in entry["metrics"] for entry in opinions)],
-        kept=kept_of(
-            tables, {judge: declared(tables["comparisons"], judge) for judge in sorted(study["judges"]) if "comparisons" in tables}
-        ),
+        kept=kept_of(tables, contrasts_by(tables, sorted(study["judges"])), study["analysis"].get("primary", [])),
         lengths=lengths_of(tables.get("length"), sorted({**study["judges"], **study.get("pairwise", {})})),
         tradeoffs=tradeoff_sentences(tables["tradeoff"]) if "tradeoff" in tables else {},
         models=models_of(tables.get("mixed_model"), sorted(study["judges"])),

@@ -118,7 +118,7 @@ def in_shape(study: Study, shape: Shape, opinions: dict[str, Opinion]) -> list[s
     config, judges = study.config, study.config["judges"]
     first = shown_judge(judges) if judges else None
     shown = [*([first] if first else []), *(sorted(set(judges) - {first}) if shape.tables else [])]
-    kept = kept_lines(study.tables["retention"], opinions[first].decided, first, study.told) if first and shape.kept else []
+    kept = first_kept(study, [first, *sorted(set(judges) - {first})]) if first and shape.kept else []
     blocks = [[line for text in kept for line in ([text] if cell_len(text) <= WIDTH else wrapped(text))]]
     blocks += [[*wrapped(title(study, judge, shape, opinions[judge].published)), *opinions[judge].table] for judge in shown]
     notes = [line for text in notes_of(study, shape) for line in wrapped(text)] if shape.notes else []
@@ -126,6 +126,13 @@ def in_shape(study: Study, shape: Shape, opinions: dict[str, Opinion]) -> list[s
     blocks += [notes, [*verdicts, *wrapped(study.look.format(folder=f"{config['folder']}/report"))]]
     blocks = [block for block in blocks if block]
     return [line for number, block in enumerate(blocks) for line in ([""] if number and shape.notes else []) + block]
+
+
+def first_kept(study: Study, judges: list[str]) -> list[str]:
+    """What training keeps, by the first of the judges that says something of helpfulness."""
+    primary, tables = study.config.get("primary", []), study.tables
+    told = (kept_lines(tables["retention"], declared(tables["comparisons"], judge), judge, primary, study.told) for judge in judges)
+    return next(filter(None, told), [])
 
 
 def notes_of(study: Study, shape: Shape) -> list[str]:

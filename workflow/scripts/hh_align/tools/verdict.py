@@ -47,6 +47,7 @@ from hh_align.config.check_facts import comparing, stating
 from hh_align.core.artifacts import provenance, read_provenance, read_table, say, write_table, write_text
 from hh_align.core.command import Parser, run
 from hh_align.core.errors import StudyError
+from hh_align.core.numbers import exact
 from hh_align.core.tables import RATINGS
 from hh_align.report.export_csv import as_csv
 from hh_align.tools import judge_gate
@@ -196,7 +197,7 @@ def asked_again(responses: list[Path], settings: Path | None, labels: Path | Non
     for option, path in (("--settings", settings), ("--labels", labels), ("--output", output)):
         words += [option, str(path)] if path else []
     paper = any(by == BY_PAPER for _, by in flags.values())
-    words += ["--paper-judge"] if paper else [f"{by}={value:g}" for value, by in flags.values()]
+    words += ["--paper-judge"] if paper else [f"{by}={exact(value)}" for value, by in flags.values()]
     return shlex.join(words)
 
 

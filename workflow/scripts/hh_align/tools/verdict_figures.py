@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from hh_align.analysis.ratings import Ratings, headline, shown_judge
+from hh_align.analysis.verdict import unranked
 from hh_align.report import plot_comparisons, plot_figures, plot_retention, plot_thresholds, plot_tradeoff
 from hh_align.report.figures import PLAIN, save
 
@@ -18,7 +19,7 @@ def draw(name: str, tables: dict[str, pd.DataFrame], ratings: Ratings, config: d
 
 def figure(name: str, tables: dict[str, pd.DataFrame], ratings: Ratings, config: dict) -> plt.Figure:
     judge, order, first = shown_judge(config["judges"]), config["order"], config["seeds"][0]
-    rows = {table: tables[table][tables[table]["judge"] == judge] for table in ("comparisons", "retention", "tradeoff")}
+    rows = {table: tables[table][tables[table]["judge"] == judge] for table in ("comparisons", "tradeoff")}
     match name:
         case "metrics":
             return plot_figures.plot_bars(headline(tables["metrics"], judge), order)
@@ -36,5 +37,6 @@ def figure(name: str, tables: dict[str, pd.DataFrame], ratings: Ratings, config:
             single = rows["comparisons"][rows["comparisons"]["seed"] == first].drop_duplicates(["policy_b", "policy_a", "metric"])
             return plot_comparisons.plot_wins(single, order)
         case "retention":
-            return plot_retention.plot_flow(rows["retention"][rows["retention"]["seed"] == first], order)
+            lost = unranked(tables["threshold_leads"], judge)
+            return plot_retention.plot_flow(plot_retention.shown(tables["retention"], judge, lost, config), order)
     raise ValueError(name)

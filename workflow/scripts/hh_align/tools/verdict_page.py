@@ -10,6 +10,7 @@ from hh_align.analysis.ratings import Rated, checkpoints
 from hh_align.core.artifacts import write_text
 from hh_align.core.axes import AXES, CAS, PROMPT_NAMES, RATES
 from hh_align.report import render_browser, render_report, summarize_study
+from hh_align.report.terminal import wrapped
 from hh_align.tools.verdict_thresholds import threshold_lines
 
 TEMPLATES = Path(render_report.__file__).with_name("templates")  # a link to workflow/report, so that they are installed with the package
@@ -51,7 +52,7 @@ def write_texts(decided: Decided, tables: dict[str, pd.DataFrame]) -> str:
     empty = {name: summarize_study.frame(None, columns) for name, columns in summarize_study.COLUMNS.items()}
     look = LOOK.format(browser="browser.html (the responses), " if texts else "")
     summary = summarize_study.summary(about, empty | tables | {"leads": tables["threshold_leads"]}, {}, look)
-    text = "".join(f"{line}\n" for line in notes(decided)) + "\n" + summary
+    text = "".join(f"{line}\n" for note in notes(decided) for line in wrapped(note)) + "\n" + summary
     write_text(report / "summary.txt", text)
     return text
 
@@ -110,7 +111,7 @@ def page_config(decided: Decided, tables: dict[str, pd.DataFrame], command: str)
         "unlike_training": {},
         "options": None,
         "told": [*notes(decided), *decided.unknown],
-        "files": decided.rated_by["inputs"],
+        "files": decided.made_by["inputs"],
         "command": command,
         "browser": (decided.folder / "report/browser.html").is_file(),
         "prompts": [f"{asked[axis]:,} {PROMPT_NAMES[axis]}" for axis in AXES if axis in asked],
