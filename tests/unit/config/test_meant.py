@@ -3,8 +3,8 @@
 import pytest
 
 from hh_align.config.graph import require_known
-from hh_align.config.meant import choices
 from hh_align.core.errors import StudyError
+from hh_align.core.meant import choices
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,11 @@ STUDY_COMMANDS = ("status", "verify", "annotate", "clean", "compare", "resume")
         (["run", "config"], 0, ""),  # config/config.yaml, by its name
         (["run", "results"], 1, "results: a folder, no config"),
         (["run", "-n", "demo"], 2, "the configs come first"),
-        (["tune", "demo", "sft_dop"], 1, "no method sft_dop. Did you mean sft_dpo or sft\\? The study has: sft, sft_dpo"),
+        (["run", "demo", "--configfile", "mine.yaml"], 1, "--configfile: .* would take the place of config/demo.yaml. .*run demo mine.yaml"),
+        (["demo", "--configfile=mine.yaml"], 1, "would take the place of config/demo.yaml"),
+        (["study", "-n", "--configfile", "mine.yaml"], 1, "would take the place of config/config.yaml"),
+        (["tune", "demo", "sft", "--", "policies"], 2, "a tuning has its own target"),
+        (["tune", "demo", "sft_dop"], 1, "no method sft_dop. Did you mean sft_dpo\\? The study has: sft, sft_dpo"),
         (["tune", "demo"], 2, "Missing argument 'METHOD'"),
         (["fetch", ""], 1, "no artifact: the path of an artifact begins with results/"),
         (["fetch", "../x"], 1, "../x: the path of an artifact begins with results/"),

@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -73,6 +74,17 @@ def test_it_says_what_is_done_at_work_stopped_next_and_stale(study, monkeypatch)
     assert "left: 4 jobs, of computing 00:01:20 + 2 unknown" in text and "\x1b" not in text
 
 
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_step_that_has_failed_is_not_said_to_run(study, monkeypatch, alive):
+    error = "error: out of memory at step 119: set micro_batch to 4."
+    (study / "results/one/logs/train_dpo/b.log").write_text(f"step 119/250, 9.9/s, 00:00:12 left, loss 0.6725\n{error}\n")
+    record = status.read_run(study / "results/one")
+    write_json(study / "results/one/run.json", record | ({} if alive else {"pid": 0, "started": record["started"] - 9}))
+    code, text = told(monkeypatch, JOBS)
+    assert code == 0 and "running" not in text and text.count("train_dpo/b") == 1
+    assert f"failed, made again by the next run:\n  train_dpo/b: {error}\n" in text and "left: 4 jobs" in text
+
+
 def test_names_and_numbers_stand_whole_in_a_narrow_terminal(study, monkeypatch):
     code, text = told(monkeypatch, JOBS, width="40")
     joined = "".join(line.split("  ")[0].strip() for line in text.splitlines())
@@ -107,6 +119,17 @@ def test_what_keeps_a_plan_from_being_made_is_named(study, missing):
         (study / "Snakefile").write_text("")
     why = planned.dry_run("one")
     assert {"run.json": "names the config", "Snakefile": "no workflow", "mine.yaml": "its config mine.yaml is not here"}[missing] in why
+
+
+def test_a_plan_is_made_by_the_workflow_of_the_run_where_that_lies_elsewhere(study, monkeypatch):
+    asked = []
+    monkeypatch.setattr(planned.subprocess, "run", lambda command, **_: asked.extend(command) or SimpleNamespace(returncode=1, stderr=""))
+    elsewhere = str(study / "checkout/Snakefile")
+    write_json(study / "results/one/run.json", {"files": [], "command": {"--snakefile": elsewhere}})
+    assert "no workflow" in planned.dry_run("one")
+    (study / "checkout").mkdir()
+    (study / "checkout/Snakefile").write_text("")
+    assert "cannot be planned" in planned.dry_run("one") and asked[asked.index("--snakefile") + 1] == elsewhere
 
 
 def test_the_last_progress_is_found_among_other_lines(tmp_path):

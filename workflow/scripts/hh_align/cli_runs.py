@@ -139,13 +139,8 @@ def resume(study: str, cores: str, options: tuple[str, ...]) -> int:
     from hh_align.tools.places import study_name
     from hh_align.tools.resume_study import resume
 
-    return resume(study_name(study), cores, words_behind(options))
-
-
-def words_behind(options: tuple[str, ...]) -> list[str]:
-    """Options and targets as one list, for a command whose config files are remembered."""
     targets = click.get_current_context().meta["targets"]
-    return [*options, *(["--", *targets] if targets else [])]
+    return resume(study_name(study), cores, [*options, *(["--", *targets] if targets else [])])
 
 
 @click.command(cls=OfSnakemake)
@@ -163,4 +158,6 @@ def tune(study: str, method: str, cores: str, options: tuple[str, ...]) -> int:
     from hh_align.tools.places import study_name
     from hh_align.tools.resume_study import tune
 
-    return tune(study_name(study), method, cores, words_behind(options))
+    if click.get_current_context().meta["targets"]:
+        raise click.UsageError("a tuning has its own target: leave out `--` and what stands behind it.", click.get_current_context())
+    return tune(study_name(study), method, cores, list(options))

@@ -2,8 +2,8 @@
 
 import re
 
-from hh_align.config.meant import did_you_mean
 from hh_align.core.errors import StudyError
+from hh_align.core.meant import did_you_mean
 
 NAME = r"[^/]+"
 TABLES = (

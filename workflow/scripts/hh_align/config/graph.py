@@ -2,8 +2,8 @@
 
 from collections.abc import Collection
 
-from hh_align.config.meant import choices
 from hh_align.core.errors import StudyError
+from hh_align.core.meant import choices
 
 TRAINERS = ("sft", "dpo", "kto")
 JUDGES_MADE_HERE = ("scratch", "trained")

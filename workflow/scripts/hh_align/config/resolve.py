@@ -16,10 +16,10 @@ from hh_align.config.check_judges import take_pairwise
 from hh_align.config.check_weights import write_parents
 from hh_align.config.checks import check_references
 from hh_align.config.layers import leave_behind, sources_with
-from hh_align.config.meant import choices
 from hh_align.config.short_forms import write_controls, write_likes, write_snapshots, write_sweeps
 from hh_align.config.suites import write_suites
 from hh_align.core.errors import StudyError
+from hh_align.core.meant import choices
 
 SCHEMA = Path(__file__).with_name("config.schema.yaml")  # a link to workflow/schemas, so that it is installed with the package
 SHOWN = 200  # characters of a wrong value

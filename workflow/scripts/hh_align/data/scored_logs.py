@@ -3,12 +3,12 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
 from hh_align.core.artifacts import say
 from hh_align.core.errors import StudyError
+from hh_align.core.meant import did_you_mean
 from hh_align.core.records import Record, inspect_log, inspect_records, json_member, kind_of, look_up, numbered, read_records, text_of
 from hh_align.core.tabular import missing, to_number
 from hh_align.data.layouts import FAILED, LAYOUTS
@@ -129,10 +129,7 @@ def chosen_scores(path: Path, there: Sequence[str], asked: str | list[str] | Non
     wanted = list(there) if asked is None else [asked] if isinstance(asked, str) else asked
     chosen = [name for name in wanted if name in there]
     if not chosen:
-        near = get_close_matches(wanted[0], there, 1)
-        raise StudyError(
-            f"{path}: no score is named {' or '.join(wanted)}. There is: {', '.join(there)}.{f' Did you mean {near[0]}?' if near else ''}"
-        )
+        raise StudyError(f"{path}: no score is named {' or '.join(wanted)}. There is: {', '.join(there)}.{did_you_mean(wanted[0], there)}")
     return chosen
 
 

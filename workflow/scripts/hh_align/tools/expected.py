@@ -1,6 +1,5 @@
 """How long the steps of a run are expected to take: what they took before, what others of their rule took in this run, or in the demo."""
 
-import csv
 import heapq
 from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -44,14 +43,17 @@ def rule_of(name: str) -> str:
 
 def seconds_before(benchmarks: Path) -> dict[str, float]:
     """Name -> seconds of each step that has run in a study before, from Snakemake's benchmarks; a file that cannot be read is left out."""
-    found = {}
-    for path in sorted(benchmarks.rglob("*.tsv")):
-        try:
-            with open(path, encoding="utf-8") as file:
-                found[path.relative_to(benchmarks).with_suffix("").as_posix()] = float([*csv.DictReader(file, delimiter="\t")][-1]["s"])
-        except (OSError, ValueError, LookupError, TypeError):
-            pass
-    return found
+    seconds = {path: seconds_in(path) for path in sorted(benchmarks.rglob("*.tsv"))}
+    return {path.relative_to(benchmarks).with_suffix("").as_posix(): took for path, took in seconds.items() if took is not None}
+
+
+def seconds_in(benchmark: Path) -> float | None:
+    """The wall-clock seconds of the last row of a benchmark of Snakemake's; None where there is none."""
+    try:
+        head, *rows = benchmark.read_text(encoding="utf-8").splitlines()
+        return float(dict(zip(head.split("\t"), rows[-1].split("\t"), strict=True))["s"])
+    except (OSError, ValueError, LookupError):
+        return None
 
 
 class Expectation:

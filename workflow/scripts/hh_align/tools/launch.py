@@ -27,7 +27,15 @@ def require_study_install() -> None:
 
 
 def words_for(checkout: Path, configs: Sequence[str], cores: str, options: Sequence[str], targets: Sequence[str]) -> list[str]:
-    """Snakemake's words for these config files: options may begin with targets, too, as they do for Snakemake."""
+    """Snakemake's words for these config files: options may begin with targets, too, as they do for Snakemake.
+
+    Raises StudyError for config files among the options, which Snakemake would take in the place of these.
+    """
+    if replacing := next((word for word in options if word.startswith("--configfile")), None):
+        raise StudyError(
+            f"{replacing}: the config files of these options would take the place of {' '.join(configs) or 'config/config.yaml'}. Name them "
+            "one behind the other, each refines those before it: hh-align run demo mine.yaml"
+        )
     elsewhere = [] if checkout == Path.cwd() else ["--snakefile", str(checkout / "Snakefile")]
     files = ["--configfile", *configs] if configs else []
     first = next((number for number, word in enumerate(options) if word.startswith("-")), len(options))

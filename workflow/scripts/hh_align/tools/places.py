@@ -1,22 +1,16 @@
-"""Where the command `hh-align` works: the checkout, the studies in the working directory, the config files; and what a mistyped name may mean."""
+"""Where the command `hh-align` works: the checkout, the studies in the working directory, the config files."""
 
 import os
 from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 
 from hh_align.core.errors import StudyError
+from hh_align.core.meant import did_you_mean
 
 RESULTS = Path("results")
 VARIABLE = "HH_ALIGN_CHECKOUT"
 NO_STUDIES = ("hub", "verdict", "compare", "bench")
 """Folders of results/ that are no study's."""
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`Did you mean …? ` of the names that are near to the word; empty where none is."""
-    near = get_close_matches(word, dict.fromkeys(known))
-    return f"Did you mean {' or '.join(near)}? " if near else ""
 
 
 def is_checkout(folder: Path) -> bool:
@@ -74,7 +68,7 @@ def study_folder(text: str) -> Path:
         return folder
     if folder.exists():
         raise StudyError(f"{folder}: {'a file' if folder.is_file() else 'a folder of no study'}. {here()}")
-    raise StudyError(f"no study {name} in {RESULTS.absolute()}. {did_you_mean(name, studies())}{here()}")
+    raise StudyError(f"no study {name} in {RESULTS.absolute()}.{did_you_mean(name, studies())} {here()}")
 
 
 def here() -> str:
@@ -97,7 +91,7 @@ def config_file(text: str, checkout: Path) -> str:
         raise StudyError(f"{text}: a folder, no config. Name a YAML file, or one of {', '.join(config_names(folders))}.")
     paths = [str(path) for folder in (Path("."), *folders) for path in sorted(folder.glob("*.yaml"))]
     near = did_you_mean(text, [*config_names(folders), *paths])
-    raise StudyError(f"no config {text}. {near}In config/: {', '.join(config_names(folders))}. Or name a YAML file.")
+    raise StudyError(f"no config {text}.{near} In config/: {', '.join(config_names(folders))}. Or name a YAML file.")
 
 
 def config_names(folders: Iterable[Path]) -> list[str]:

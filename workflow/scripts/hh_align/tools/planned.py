@@ -42,16 +42,17 @@ def dry_run(study: str) -> list[Job] | str:
     record = read_run(Path("results") / study)
     if not record:
         return f"there is no results/{study}/{RECORD}, which names the config"
-    if not Path("Snakefile").is_file() or find_spec("snakemake") is None:
+    command = record.get("command") or {}
+    if not Path(command.get("--snakefile", "Snakefile")).is_file() or find_spec("snakemake") is None:
         return "no workflow, or no Snakemake, is here"
     if missing := [name for name in record.get("files", []) if not Path(name).is_file()]:
         return f"its config {missing[0]} is not here"
-    targets = (record.get("command") or {}).get("--", [])
+    targets = command.get("--", [])
     words = ["--dry-run", "--nolock", "--rerun-incomplete", "--quiet", "all", "--cores", "1", *command_of(record)]
     with tempfile.TemporaryDirectory() as folder:
         plan = Path(folder, "plan.json")
-        command = [sys.executable, "-m", "snakemake", *words, *(["--", *targets] if targets else [])]
-        done = subprocess.run(command, env=os.environ | {PLAN: str(plan)}, capture_output=True, text=True, check=False)
+        asked = [sys.executable, "-m", "snakemake", *words, *(["--", *targets] if targets else [])]
+        done = subprocess.run(asked, env=os.environ | {PLAN: str(plan)}, capture_output=True, text=True, check=False)
         jobs = read_json(plan)
     if done.returncode or not isinstance(jobs, list):
         said = [line.strip() for line in done.stderr.splitlines() if line.strip()]

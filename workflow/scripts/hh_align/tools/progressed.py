@@ -4,36 +4,30 @@ import re
 import time
 from pathlib import Path
 
+from hh_align.tools.console import cause, last_lines
+from hh_align.tools.expected import seconds_in
 from hh_align.tools.planned import Job
 
 LOSSES = 3
-TAIL = 20_000
-"""Bytes of a log's end that are read."""
 QUIET = 600
 """Seconds of silence after which a job of another machine's run is not taken for one at work."""
 PROGRESS = re.compile(r"\d[\d,]*/\d[\d,]*")
 
 
-def tail(log: Path) -> list[str]:
-    """The last lines of a log that say something; a carriage return ends a line as well."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - TAIL))
-            text = file.read().decode("utf-8", errors="replace")
-    except OSError:
-        return []
-    return [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
-
-
 def last_progress(log: Path) -> str:
     """The last line that counts something, `step 119/3,750, …`, else the last line."""
-    lines = tail(log)
+    lines = last_lines(log)
     return next((line for line in reversed(lines) if PROGRESS.search(line)), lines[-1] if lines else "no line yet")
 
 
 def last_losses(log: Path) -> list[str]:
     """The last losses that a training has said, the latest at the end; none of what is no training."""
-    return [found[1] for line in tail(log) if PROGRESS.search(line) and (found := re.search(r"\bloss (-?[\d.]+)", line))][-LOSSES:]
+    return [found[1] for line in last_lines(log) if PROGRESS.search(line) and (found := re.search(r"\bloss (-?[\d.]+)", line))][-LOSSES:]
+
+
+def failure(log: Path) -> str:
+    """Why a step has failed, by its log; empty where that holds no error."""
+    return cause(log)[-1] if any(line.startswith(("error: ", "Traceback ")) for line in last_lines(log)) else ""
 
 
 def silence(log: Path) -> str:
@@ -62,12 +56,3 @@ def seconds_of(folder: Path, job: Job) -> float | None:
         if times:
             return sum(times) / len(times)
     return None
-
-
-def seconds_in(benchmark: Path) -> float | None:
-    """The wall-clock seconds of the last row of a benchmark of Snakemake's; None where there is none."""
-    try:
-        head, *rows = benchmark.read_text(encoding="utf-8").splitlines()
-        return float(dict(zip(head.split("\t"), rows[-1].split("\t"), strict=True))["s"])
-    except (OSError, ValueError, LookupError):
-        return None

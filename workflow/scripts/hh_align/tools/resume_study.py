@@ -8,9 +8,9 @@ from pathlib import Path
 
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
+from hh_align.core.meant import did_you_mean
 from hh_align.tools.check_idle import require_idle
 from hh_align.tools.launch import snakemake
-from hh_align.tools.places import did_you_mean
 from hh_align.tools.runs import command_of, read_run, written_command
 
 LOCKS = Path(".snakemake/locks")
@@ -54,7 +54,7 @@ def require_method(record: dict, method: str, options: list[str]) -> None:
     """Raise StudyError where the study's last run had no such method, and `options` bring no other config."""
     methods = record.get("settings", {}).get("methods")
     if isinstance(methods, dict) and method not in methods and not {"--configfile", "--config"} & set(options):
-        raise StudyError(f"no method {method}. {did_you_mean(method, methods)}The study has: {', '.join(methods)}.")
+        raise StudyError(f"no method {method}.{did_you_mean(method, methods)} The study has: {', '.join(methods)}.")
 
 
 def resume(study: str, cores: str, options: list[str]) -> int:

@@ -12,9 +12,9 @@ import psutil
 
 from hh_align.core.artifacts import write_json
 from hh_align.core.errors import StudyError
+from hh_align.core.meant import did_you_mean
 from hh_align.core.receipts import flat
 from hh_align.core.state import read_json
-from hh_align.tools.places import did_you_mean
 
 RECORD = "run.json"
 REPLACE, YES = "HH_ALIGN_REPLACE", "yes"
@@ -130,7 +130,7 @@ def begin(folder: Path, command: dict | None, files: list[str], settings: dict, 
         )
     if (why := conflict(folder, before, now)) and not agreed:
         raise StudyError(
-            f"{why}. Nothing was changed. To go on with that run: make resume STUDY={folder.name}. To replace it by this one: "
+            f"{why}. Nothing was changed. To go on with that run: hh-align resume {folder.name} (make resume STUDY={folder.name}). To replace it by this one: "
             f"{REPLACE}={YES} before the command; state is kept until the new one is further."
         )
     changed = differing(before["settings"], settings) if before.get("settings") else []
@@ -177,8 +177,8 @@ def written_command(study: str, config: Path) -> list[str]:
         ran = sorted(path.parent.name for path in Path("results").glob(f"*/{RECORD}"))
         written = sorted(path.stem for path in config.parent.glob("*.yaml") if path.stem != "config")
         raise StudyError(
-            f"no study {study}: no run of it has begun here ({Path('results') / study / RECORD}), and there is no {config}. "
-            f"{did_you_mean(study, [*ran, 'paper', *written])}Begun here: {', '.join(ran) or 'none'}; configs: {', '.join(['paper', *written])}."
+            f"no study {study}: no run of it has begun here ({Path('results') / study / RECORD}), and there is no {config}."
+            f"{did_you_mean(study, [*ran, 'paper', *written])} Begun here: {', '.join(ran) or 'none'}; configs: {', '.join(['paper', *written])}."
         )
     head = re.match(r"(?:#.*\n)*", config.read_text(encoding="utf-8"))[0]
     named = re.search(r"--configfile((?: config/[\w-]+\.yaml)+)", head)

@@ -4,7 +4,6 @@ import socket
 import time
 from collections import Counter
 from datetime import datetime
-from difflib import get_close_matches
 from pathlib import Path
 
 from rich.console import Console
@@ -13,11 +12,12 @@ from rich.table import Table
 
 import hh_align
 from hh_align.core.command import parse, run
-from hh_align.core.errors import StudyError, printable
+from hh_align.core.errors import StudyError
+from hh_align.core.meant import did_you_mean
 from hh_align.core.progress import clock
 from hh_align.core.receipts import receipts_of
 from hh_align.tools.planned import Job, difference, dry_run, stale
-from hh_align.tools.progressed import is_current, last_losses, last_progress, seconds_of, silence
+from hh_align.tools.progressed import failure, is_current, last_losses, last_progress, seconds_of, silence
 from hh_align.tools.runs import RECORD, is_alive, read_run
 
 PACKAGE = Path(hh_align.__file__).parent
@@ -33,9 +33,8 @@ def folder_of(study: str) -> Path:
     if (study and (folder / RECORD).is_file()) or any(receipts_of(folder)):
         return folder
     known = sorted(path.parent.name for path in Path("results").glob(f"*/{RECORD}"))
-    near = get_close_matches(study, known, 1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    raise StudyError(f"no study {study}: no run of it has begun in results/ here. Begun here: {', '.join(known) or 'none'}.{hint}")
+    begun = f"Begun here: {', '.join(known) or 'none'}.{did_you_mean(study, known)}"
+    raise StudyError(f"no study {study}: no run of it has begun in results/ here. {begun}")
 
 
 def jobs_without_plan(folder: Path, record: dict) -> list[Job]:
@@ -129,18 +128,17 @@ def policies_table(jobs: list[Job]) -> Table | None:
     return table
 
 
-def at_work(console: Console, jobs: list[Job], record: dict) -> list[Job]:
-    """Print the jobs that write to their logs in this run, with their last progress and losses; return them."""
+def at_work(console: Console, jobs: list[Job], record: dict) -> tuple[list[Job], list[Job]]:
+    """Print the jobs that write to their logs in this run, with their last progress and losses; return them, and those that have failed in it."""
     elsewhere, began = record.get("host") != socket.gethostname(), record.get("started")
-    seen = began is not None and (elsewhere or is_alive(record))
-    running = [job for job in jobs if seen and job.due and is_current(job, began, elsewhere)]
+    current = [job for job in jobs if began is not None and job.due and is_current(job, began, elsewhere)]
+    failed = [job for job in current if failure(Path(job.log))]
+    running = [job for job in current if job not in failed] if elsewhere or is_alive(record) else []
     for job in running:
-        console.print(
-            f"[green]running[/] {escape(job.name)}: {escape(printable(last_progress(Path(job.log))))} ({silence(Path(job.log))} ago)"
-        )
+        console.print(f"[green]running[/] {escape(job.name)}: {escape(last_progress(Path(job.log)))} ({silence(Path(job.log))} ago)")
         if losses := last_losses(Path(job.log)):
             console.print(f"  last losses: {', '.join(losses)}")
-    return running
+    return running, failed
 
 
 def listed(console: Console, title: str, texts: list[str]) -> None:
@@ -161,11 +159,12 @@ def show_status(study: str) -> None:
     console.print(steps_table(folder, jobs, known=plan is jobs))
     if policies := policies_table(jobs):
         console.print(policies)
-    running = at_work(console, jobs, record)
+    running, failed = at_work(console, jobs, record)
     left = [job for job in jobs if job.due and job not in running]
-    stopped = [job for job in left if job.state and Path(job.state).is_dir()]
+    stopped = [job for job in left if job.state and Path(job.state).is_dir() and job not in failed]
+    listed(console, "[red]failed, made again by the next run:[/]", [f"{job.name}: {failure(Path(job.log))}" for job in failed])
     listed(console, "stopped, goes on from its state:", [job.name for job in stopped])
-    ready = [job for job in left if not job.after and job not in stopped]
+    ready = [job for job in left if not job.after and job not in stopped and job not in failed]
     listed(console, "next:", [job.name for job in ready])
     listed(console, "[yellow]stale, made again by the next run:[/]", [difference(job) for job in stale(jobs)])
     if left or running:

@@ -1,10 +1,9 @@
 """The config of a verdict on ratings: root, parents, seeds, thresholds and contrasts, from what the file holds and the settings say."""
 
-from difflib import get_close_matches
-
 import pandas as pd
 
 from hh_align.core.errors import StudyError
+from hh_align.core.meant import did_you_mean
 from hh_align.tools.verdict_settings import ANALYSIS, joined
 from hh_align.tools.verdict_thresholds import Threshold, thresholds_of
 
@@ -59,9 +58,8 @@ def study_of(
 def require_known(path: str, what: str, named: set[str], there: list[str]) -> None:
     """Raise StudyError where the settings name a policy or judge that the file does not hold."""
     if unknown := sorted(named - set(there)):
-        near = get_close_matches(unknown[0], there, 1)
         raise StudyError(
-            f"{path}: {what} {', '.join(unknown)} is not in the file. It holds {', '.join(there)}.{f' Did you mean {near[0]}?' if near else ''}"
+            f"{path}: {what} {', '.join(unknown)} is not in the file. It holds {', '.join(there)}.{did_you_mean(unknown[0], there)}"
         )
 
 

@@ -1,12 +1,12 @@
 """Which name was meant by one that does not exist."""
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 
-def did_you_mean(name: object, allowed: Collection[str]) -> str:
+def did_you_mean(name: object, allowed: Iterable[str]) -> str:
     """A sentence, with a space before it, that asks whether the name nearest in spelling is meant; empty where none is near."""
-    near = difflib.get_close_matches(str(name), allowed, n=1)
+    near = difflib.get_close_matches(str(name), list(allowed), n=1)
     return "".join(f" Did you mean {other}?" for other in near)
 
 
