@@ -33,7 +33,7 @@ One command for what one does with a study. It runs Snakemake and prints the wor
 {rows}
 
 **Installing.** `make env` sets up `.venv` with everything, and `.venv/bin/hh-align` in it; `. .venv/bin/activate` puts it on the path. `pip install .` gives
-the command without torch and Snakemake, 700 MB: `verdict`, `status`, `verify`, `annotate`, `compare` and `clean` need no more. The others say what is missing;
+the command without torch and Snakemake, 700 MB: `verdict`, `status`, `verify`, `annotate`, `compare` (but `--axis size`) and `clean` need no more. The others say what is missing;
 `pip install '.[study]'` brings it. Any Python from 3.11 to 3.13 will do.
 
 **Where it works.** Studies lie in `results/` of the working directory. The workflow is that of the working directory where it is a checkout; elsewhere that of
@@ -41,8 +41,9 @@ the command without torch and Snakemake, 700 MB: `verdict`, `status`, `verify`, 
 
 **Snakemake's options** stand behind the command's own arguments, and targets behind `--`: `hh-align demo -n`, `hh-align run mine.yaml --keep-going -- policies`.
 
-**Exit status.** 0: done. 1: refused or failed, with one message that says what, where and what to do. 2: the words cannot be read. 130: stopped by Ctrl-C.
-A command, a study, a config or a method whose name is mistyped is answered with those that are near.
+**Exit status.** 0: done. 1: refused or failed, with one message that says what, where and what to do. 2: the words cannot be read. 130: stopped by
+Ctrl-C; a command that runs Snakemake ends with its status, which is then 1.
+A command, a study, a config or a method whose name is mistyped is answered with the one that is nearest.
 
 """
 

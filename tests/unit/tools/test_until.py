@@ -144,7 +144,7 @@ def test_another_seed_other_replies_damage_and_a_second_page_are_refused(study):
         answer_on(get, 5)
         with pytest.raises(StudyError, match="another page asks about this contrast"), asking(study):
             pass
-    with pytest.raises(StudyError, match=r"made for another seed. Go on with SEED=3"), asking(study, seed=4):
+    with pytest.raises(StudyError, match=r"made for another seed. Go on with --seed 3 \(make: SEED=3\)"), asking(study, seed=4):
         pass
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b'"prompt": ', b'"prompt": 1', 1))

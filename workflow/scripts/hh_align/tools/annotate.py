@@ -210,7 +210,7 @@ def opened(
     try:
         return serve(items, answers, study, folder, port, asking)
     except (OSError, OverflowError) as error:
-        raise StudyError(f"port {port}: {getattr(error, 'strerror', None) or error}. Give another one with PORT=…") from None
+        raise StudyError(f"port {port}: {getattr(error, 'strerror', None) or error}. Give another one: --port N (make: PORT=N).") from None
 
 
 def until_stopped(server: ThreadingHTTPServer) -> None:

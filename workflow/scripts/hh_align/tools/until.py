@@ -148,7 +148,7 @@ class Asking:
         elif head != about:
             what = "another seed" if head.get("of") == about["of"] else "other replies or rewards than the study has"
             raise StudyError(
-                f"{self.path}: its draws were made for {what}. Go on with SEED={head.get('seed')}, or move the file away to begin anew."
+                f"{self.path}: its draws were made for {what}. Go on with --seed {head.get('seed')} (make: SEED={head.get('seed')}), or move the file away to begin anew."
             )
         self.seed = about["seed"]
         self.replay()
