@@ -89,6 +89,26 @@ def test_what_took_long_is_named_once_it_is_done(tmp_path, clock):
     assert stream.getvalue().count("  00:01:17  train_sft/sft\n") == 1 and "  prepare\n" not in stream.getvalue()
 
 
+def test_a_warning_is_shown_once_whoever_says_it(tmp_path, clock):
+    stream = io.StringIO()
+    shown = board(tmp_path, stream)
+    for name in ("train_sft/sft", "train_dpo/dpo"):
+        log(tmp_path, name, "warning: this machine emulates bfloat16\nfit for SFT: 9 rows\n")
+    for _ in range(3):
+        shown.look(["train_sft/sft", "train_dpo/dpo"], [])
+    assert stream.getvalue().splitlines()[1:] == ["warning: this machine emulates bfloat16"]
+
+
+@pytest.mark.parametrize("name", ["check_demo", "tune_training/sft"])
+def test_what_was_asked_for_is_shown_at_the_end_without_its_progress(tmp_path, clock, name):
+    stream = io.StringIO()
+    shown = board(tmp_path, stream, ("train_sft/sft", name))
+    log(tmp_path, "train_sft/sft", "fit for SFT: 9 rows\n")
+    log(tmp_path, name, "step 1/2, 1.5/s, 00:00:01 left\nok   all \x1b[2J of it: 3\nfastest: float32\n")
+    shown.succeed()
+    assert stream.getvalue().splitlines()[1:] == ["ok   all \\x1b[2J of it: 3", "fastest: float32", "demo: 2 steps done in 00:00:00."]
+
+
 def test_an_old_log_says_nothing_of_this_run(tmp_path, clock):
     shown = board(tmp_path, io.StringIO())
     log(tmp_path, "train_sft/sft", "step 1/2, 1.0/s, 00:00:01 left\n", at=10**9)

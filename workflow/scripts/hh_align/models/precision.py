@@ -38,7 +38,7 @@ def is_emulated(precision: str, device: str, seconds: Callable[[str, str], float
     factor = 1.0 if precision == "float32" else slowdown(precision, device, seconds)
     if factor >= EMULATED:
         say(
-            f"this machine emulates {precision}: its products take {factor:.0f} times as long as in float32. "
+            f"warning: this machine emulates {precision}: its products take {factor:.0f} times as long as in float32. "
             "float32 is the faster precision here, and other numbers."
         )
     return factor >= EMULATED

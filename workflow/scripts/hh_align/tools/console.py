@@ -27,6 +27,8 @@ OF_OURS = [
     re.compile(r"InputFunctionException in rule .*?\n  WorkflowError:\n    (.*?)\nWildcards:.*", re.DOTALL),
 ]
 """How Snakemake shows an error that the rules raise: our message in the middle."""
+ANSWERS = ("check_demo", "tune_training")
+"""Steps whose words are what the run was asked for: they are shown at its end."""
 TAIL = 8192
 """Bytes of a log that are read from its end."""
 SHOWN = 3
@@ -46,6 +48,16 @@ class Step(NamedTuple):
     needs: tuple[tuple[str, int], ...] = ()
 
 
+def warnings(log: Path) -> list[str]:
+    """The warnings with which a step begins."""
+    try:
+        with open(log, "rb") as file:
+            lines = file.read(TAIL).decode(errors="replace").splitlines()
+    except OSError:
+        return []
+    return [printable(line) for line in lines if line.startswith("warning: ")]
+
+
 def last_lines(log: Path, since: float = 0.0) -> list[str]:
     """The last lines of a log without empty ones; none where it was last written before `since` (a time as of time.time())."""
     try:
@@ -57,6 +69,12 @@ def last_lines(log: Path, since: float = 0.0) -> list[str]:
     except OSError:
         return []
     return [printable(line).rstrip() for line in lines if line.strip()]
+
+
+def answer(log: Path) -> list[str]:
+    """What a step has said, without its progress."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    return [printable(line) for line in lines if not PROGRESS.fullmatch(line)]
 
 
 def told(line: str) -> tuple[str, float | None]:
@@ -95,6 +113,7 @@ class Board:
         self.began = self.reckoned = self.shown = time.monotonic()
         self.started: dict[str, float] = {}
         self.words: dict[str, str] = {}
+        self.warned: set[str] = set()
         self.done: set[str] = set()
         self.drawn, self.over = 0, False
         self.left = self.reckon(set(), {})
@@ -131,6 +150,7 @@ class Board:
                 self.finish(name, now - self.started[name])
             starts = {name: self.started.get(name, now) for name in sorted(running)}
             self.started = dict(sorted(starts.items(), key=lambda item: item[1]))
+            self.warn(starts)
             lefts = self.read(now)
             if ended or now - self.reckoned >= RECKONED:
                 self.left, self.reckoned = self.reckon(done, lefts), now
@@ -154,6 +174,12 @@ class Board:
         self.expectation.saw(name, seconds)
         if seconds >= self.interval(time.monotonic()):
             self.say(f"  {clock(seconds)}  {name}")
+
+    def warn(self, names: Iterable[str]) -> None:
+        """Show the warnings of steps at work, each text once."""
+        for line in (line for name in names for line in warnings(self.steps[name].log) if line not in self.warned):
+            self.warned.add(line)
+            self.say(line)
 
     def read(self, now: float) -> dict[str, float]:
         """Read the logs of the steps at work; name -> seconds that are left of those that say so."""
@@ -204,6 +230,8 @@ class Board:
 
     def succeed(self) -> None:
         self.end()
+        for line in (line for name, step in self.steps.items() if rule_of(name) in ANSWERS for line in answer(step.log)):
+            self.say(line)
         self.say(f"{self.study}: {counted(len(self.steps))} done in {clock(time.monotonic() - self.began)}.")
 
     def failure(self, failed: Iterable[str]) -> str:
