@@ -1,5 +1,6 @@
 """How often each policy refuses safe questions that sound harmful, and their harmful twins."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -95,8 +96,9 @@ def rate(refused: pd.Series) -> dict:
     return {"n": n, "refused": count, "rate": 100 * count / n, "ci_low": 100 * low, "ci_high": 100 * high}
 
 
-def against(before: pd.Series, after: pd.Series) -> dict:
-    """What changed from the parent's labels to the policy's, on the same questions."""
+def against(before: Sequence[bool], after: Sequence[bool]) -> dict:
+    """What changes from one policy's labels, `before`, to another's, `after`, on the same questions: the difference in points with Newcombe's
+    interval, the questions that only one of them has, and the p of McNemar's exact test."""
     table = table_of(before, after)
     difference, low, high = (100 * bound for bound in paired_difference(*table))
     bounds = {"difference": difference, "difference_low": low, "difference_high": high}

@@ -7,8 +7,9 @@ import pandas as pd
 import pyarrow as pa
 
 from hh_align.analysis.families import grouped
+from hh_align.analysis.measure_overrefusal import against
 from hh_align.analysis.ratings import checkpoints, seed_of, seeds_of
-from hh_align.analysis.statistics import bootstrap_means, holm, mcnemar, paired_difference, percentiles, sign_flip, table_of, wilson
+from hh_align.analysis.statistics import bootstrap_means, holm, percentiles, sign_flip, wilson
 from hh_align.core.artifacts import provenance, read_table, say, write_table
 from hh_align.core.command import parse, run
 from hh_align.core.numbers import digits
@@ -73,15 +74,11 @@ def difference(before: np.ndarray, after: np.ndarray, bootstrap: dict) -> dict:
     """Points from `before` to `after`, shape (items, seeds) each. With one seed McNemar's exact p and Newcombe's interval; else the exact
     sign-flip of each item's sum over these checkpoints, and the percentile bootstrap over items."""
     if before.shape[1] == 1:
-        table = table_of(before[:, 0], after[:, 0])
-        value, low, high = paired_difference(*table)
-        said = {"only_against": table[1], "only_policy": table[2], "p": mcnemar(table[1], table[2])}
-    else:
-        change = after.astype(int) - before.astype(int)
-        value = float(change.mean())
-        ((low, high),) = percentiles(bootstrap_means(change.mean(1, keepdims=True), bootstrap["samples"], bootstrap["seed"]))
-        said = {"p": sign_flip((change.sum(1), change.size))}
-    return {"difference": 100 * value, "difference_low": 100 * low, "difference_high": 100 * high, **said}
+        return against(before[:, 0], after[:, 0])
+    change = after.astype(int) - before.astype(int)
+    ((low, high),) = percentiles(bootstrap_means(change.mean(1, keepdims=True), bootstrap["samples"], bootstrap["seed"]))
+    bounds = {"difference": 100 * float(change.mean()), "difference_low": 100 * low, "difference_high": 100 * high}
+    return {**bounds, "p": sign_flip((change.sum(1), change.size))}
 
 
 def labels(scores: Scores, config: dict, policy: str, seeds: Sequence[int], column: str) -> np.ndarray:
@@ -106,13 +103,13 @@ def summarize(scores: Scores, chance: np.ndarray, config: dict) -> list[dict]:
                     right = labels(scores, config, policy, config["seeds"] if seed is None else [seed], column)[own]
                     values[policy, seed] = {**about, "measure": measure, "policy": policy, "seed": seed, **accuracy(right, bootstrap)}
             rows += values.values()
-            for policy, against in compared(config):
-                beside = max((seeds_of(config, name) for name in (policy, against)), key=len)
+            for policy, other in compared(config):
+                beside = max((seeds_of(config, name) for name in (policy, other)), key=len)
                 for seed in [*beside, *(several if len(beside) > 1 else [])]:
                     seeds = config["seeds"] if seed is None else [seed]
-                    before, after = (labels(scores, config, name, seeds, column)[own] for name in (against, policy))
+                    before, after = (labels(scores, config, name, seeds, column)[own] for name in (other, policy))
                     value = values.get((policy, seed), values[policy, seeds_of(config, policy)[0]])
-                    rows.append({**value, "seed": seed, "against": against, **difference(before, after, bootstrap)})
+                    rows.append({**value, "seed": seed, "against": other, **difference(before, after, bootstrap)})
     for family in grouped([row for row in rows if "against" in row], ("task", "measure", "seed")):
         for row, p in zip(family, holm([row["p"] for row in family]), strict=True):
             row |= {"p_holm": p, "family_size": len(family)}

@@ -15,6 +15,9 @@ LEGIBLE = 0.8  # of the width that a figure was drawn at
 DATA = Markup('<data value="{}" data-artifact="{}" data-at="{}" data-column="{}"{}>{}</data>')
 TEXT = Markup('<span data-artifact="{}" data-at="{}" data-column="{}">{}</span>')
 
+TEMPLATES = Path(__file__).with_name("templates")
+"""Of pages that no rule makes: a link to workflow/report, so that they are installed with the package."""
+
 
 def render(templates: Path, name: str, **context: object) -> str:
     """The template `name` of a folder, filled in; whatever is not Markup is escaped, an unknown name is an error."""

@@ -14,7 +14,7 @@ from hh_align.core.errors import StudyError
 from hh_align.report.colours import colours, markers
 from hh_align.report.export_csv import as_csv
 from hh_align.report.figures import PLAIN, legend_beside, save
-from hh_align.report.pages import inline_svg, number, plain, records, render
+from hh_align.report.pages import TEMPLATES, inline_svg, number, plain, records, render
 
 ALONG = pa.schema(
     [
@@ -122,7 +122,7 @@ def write_along(folders: list[Path], axis: str, output: Path) -> list[dict]:
     shown = plain(records(pd.DataFrame(rows), "along.parquet"))
     write_text(
         output / "along.html",
-        render(Path(__file__).parent, "along_axis.html", axis=name, rows=shown, figure=drawn, number=number, folders=folders),
+        render(TEMPLATES, "along_axis.html", axis=name, rows=shown, figure=drawn, number=number, folders=folders, config={"order": []}),
     )
     return rows
 

@@ -10,10 +10,10 @@ from hh_align.analysis.ratings import Rated, checkpoints
 from hh_align.core.artifacts import write_text
 from hh_align.core.axes import AXES, CAS, PROMPT_NAMES, RATES
 from hh_align.report import render_browser, render_report, summarize_study
+from hh_align.report.pages import TEMPLATES
 from hh_align.report.terminal import wrapped
 from hh_align.tools.verdict_thresholds import threshold_lines
 
-TEMPLATES = Path(render_report.__file__).with_name("templates")  # a link to workflow/report, so that they are installed with the package
 LOOK = "The page: {{folder}}/index.html; beside it {browser}figures/ and every table as CSV."
 PLAIN = ("equivalence_margin", "discordance")
 
