@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import pyarrow as pa
+from matplotlib.ticker import EngFormatter, NullLocator
 
 from hh_align.analysis.ratings import headline, to_show
 from hh_align.core.artifacts import provenance, read_provenance, read_table, write_table, write_text
@@ -104,6 +105,8 @@ def plot(rows: list[dict], name: str) -> plt.Figure:
         cell.set_xlabel(name)
         if name == "parameters":
             cell.set_xscale("log")
+            cell.xaxis.set_minor_locator(NullLocator())
+            cell.set_xticks(sorted(set(part["at"])), map(EngFormatter(sep="").format_data, sorted(set(part["at"]))), rotation=90)
     cells[0][0].set_ylabel("%")
     legend_beside(figure, cells[0][0])
     return figure
