@@ -70,5 +70,5 @@ def write_source(folder: Path, kind: str, tokenizer: "PreTrainedTokenizerFast | 
 
 def import_policy(source: Path, manifest: Path, **more: object) -> Path:
     """The manifest of the imported model."""
-    call(import_model, {"kind": "policy", "notice": "a notice", **more}, source=source, manifest=manifest)
+    call(import_model, {"kind": "policy", **more}, source=source, manifest=manifest)
     return manifest

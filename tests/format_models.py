@@ -14,7 +14,7 @@ def imported(kind: str, path: Path, settings: dict) -> list[tuple]:
     from hh_align.models.folders import load_judge, load_policy
 
     manifest = path.with_name(f"{path.name}-imported") / "manifest.json"
-    step(import_model, config={"kind": kind, "notice": ""} | settings, source=path, manifest=manifest)
+    step(import_model, config={"kind": kind} | settings, source=path, manifest=manifest)
     model, tokenizer = {"policy": load_policy, "judge": load_judge}[kind](manifest)
     return [(type(model).__name__, str(model.dtype).removeprefix("torch."), tokenizer.eos_token, tokenizer.pad_token)]
 

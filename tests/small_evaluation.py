@@ -59,14 +59,14 @@ def write_answered(folder: Path) -> None:
 def save_policy(folder: Path) -> Path:
     """Save a policy of random weights; its manifest."""
     tokenizer = train_tokenizer(texts(200), 300, "</s> $A")
-    save_model(folder / "policy/manifest.json", build_model(OPT, len(tokenizer), 1), tokenizer, {}, "")
+    save_model(folder / "policy/manifest.json", build_model(OPT, len(tokenizer), 1), tokenizer, {})
     return folder / "policy/manifest.json"
 
 
 def save_judge(folder: Path) -> Path:
     """Save a judge of random weights; its manifest."""
     tokenizer = train_tokenizer(texts(200), 300, "<s> $A </s>", "<s> $A </s> $B </s>")
-    save_model(folder / "judge/manifest.json", train_judge.build_model(DEBERTA | {"vocab_size": 300}, len(tokenizer), 1), tokenizer, {}, "")
+    save_model(folder / "judge/manifest.json", train_judge.build_model(DEBERTA | {"vocab_size": 300}, len(tokenizer), 1), tokenizer, {})
     return folder / "judge/manifest.json"
 
 

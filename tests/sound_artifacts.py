@@ -46,7 +46,7 @@ def write_artifacts(folder):
         write_manifest(folder / f"{kind}-source", [path.name for path in (folder / f"{kind}-source").iterdir()])
         status, output = call(
             import_model,
-            config={"kind": kind, "notice": ""},
+            config={"kind": kind},
             source=folder / f"{kind}-source/manifest.json",
             manifest=folder / kind / "manifest.json",
         )

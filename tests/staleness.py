@@ -18,6 +18,7 @@ COMPARED = made("compare_policies", "comparisons") | LENGTH_AND_MODEL | {"plot_c
 PUBLISHED = made("compare_published", "agreement") | PAGE
 SWEPT = made("sweep_thresholds", "thresholds", "threshold_leads", "threshold_flips") | {"plot_thresholds"} | PAGE
 TRADEOFF = made("compute_tradeoff", "tradeoff") | {"plot_tradeoff", "render_report"}
+NOTICES = {"write_notice models/base", *(f"write_notice policies/{name}/seed-42" for name in ("dpo", "sft", "sft_dpo"))}
 CARDS = {f"write_model_card {name}" for name in POLICIES - {"base 0"}}
 TEXT = made("examine_text", "text") | COMPARED | CLAIMS | PUBLISHED | SWEPT | TRADEOFF | CARDS
 DRIFT = made("summarize_drift", "drift") | {"plot_drift"} | TEXT

@@ -58,7 +58,7 @@ def make_study(folder: Path, pairs: int = 17, architecture: dict = STILL) -> Pat
     rows = [preference(number) for number in range(pairs)]
     write_table(folder / "preferences.parquet", rows, SCHEMA, {})
     tokenizer = train_tokenizer([row["prompt"] + row["chosen"] for row in rows], 300, "</s> $A")
-    save_model(folder / "base/manifest.json", build_model(architecture, len(tokenizer), 1), tokenizer, {}, "a notice")
+    save_model(folder / "base/manifest.json", build_model(architecture, len(tokenizer), 1), tokenizer, {})
     return folder
 
 

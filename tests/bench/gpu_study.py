@@ -104,10 +104,10 @@ def make_inputs(folder: Path, steps: int, prompts: int) -> Inputs:
     texts = [row["prompt"] + row["chosen"] for row in rows]
     tokenizer = train_tokenizer(texts, 600, "</s> $A")
     for kind in KINDS:
-        save_model(inputs.model(kind), random_model(kind, len(tokenizer)), tokenizer, {}, "")
-    save_model(inputs.model("dropout"), random_model("opt", len(tokenizer), dropout=0.1), tokenizer, {}, "")
+        save_model(inputs.model(kind), random_model(kind, len(tokenizer)), tokenizer, {})
+    save_model(inputs.model("dropout"), random_model("opt", len(tokenizer), dropout=0.1), tokenizer, {})
     pairs = train_tokenizer(texts, 600, "<s> $A </s>", "<s> $A </s> $B </s>")
-    save_model(inputs.model("judge"), train_judge.build_model(JUDGE, len(pairs), 1), pairs, {}, "")
+    save_model(inputs.model("judge"), train_judge.build_model(JUDGE, len(pairs), 1), pairs, {})
     return inputs
 
 
@@ -151,7 +151,7 @@ class Run:
         training = METHOD | {"precision": precision}
         config = {
             "architecture": JUDGE | {"vocab_size": 600}, "training": training, "axes": ["helpfulness"], "subsets": {"helpful-base": "helpfulness"},
-            "calibration_share": 0.2, "seed": 1, "notice": "", "train_split": "train", "device": self.device,
+            "calibration_share": 0.2, "seed": 1, "train_split": "train", "device": self.device,
         }  # fmt: skip
         outputs = {"manifest": "manifest.json", "train_log": "log.parquet", "calibration": "calibration.json"}
         files = {option: self.path(f"{name}/{file}") for option, file in outputs.items()}

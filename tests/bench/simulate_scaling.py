@@ -110,6 +110,7 @@ def jobs_by_formula(sweep: Sweep) -> dict[str, int]:
         "measure_drift": sweep.policies,
         "score_pairs": sweep.judges,
         "write_model_card": sweep.trained,
+        "write_notice": sweep.policies + sweep.judges,
     }
     return {rule: count for rule, count in counts.items() if count}
 

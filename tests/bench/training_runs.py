@@ -92,7 +92,7 @@ def run_ours(name: str, kind: str, precision: str, device: str, batching: str = 
 
     case, model, tokenizer, _, _ = prepared(name, kind)
     folder = Path(tempfile.mkdtemp())
-    save_model(folder / "base/manifest.json", model, tokenizer, {}, "random weights")
+    save_model(folder / "base/manifest.json", model, tokenizer, {})
     del model
     common = {"split": "train", "subset": "helpful-base", "flags": [], **fit_for([])}
     pairs = load_pairs(800)[: case["rows"][kind]]

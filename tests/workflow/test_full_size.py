@@ -81,7 +81,7 @@ def test_the_papers_base_goes_through_every_step_in_six_gigabytes(hub, tmp_path)
         files = {"checksums": tmp_path / "sums.yaml", "manifest": folder / "hub/manifest.json", "timing": folder / "timing.json"}
         peaks[weights, "download"] = step("hh_align.data.fetch_hub", away, config=request, **files)
         made = {"source": folder / "hub/manifest.json", "manifest": folder / "base/manifest.json"}
-        peaks[weights, "conversion"] = step("hh_align.models.import_model", away, config={"kind": "policy", "notice": ""}, **made)
+        peaks[weights, "conversion"] = step("hh_align.models.import_model", away, config={"kind": "policy"}, **made)
         sums.add(sha256(folder / "base/model.safetensors"))
     inputs = {"policy": folder / "base/manifest.json", "prompts": tmp_path / "prompts.parquet", "threads": 2}
     outputs = {"state": tmp_path / "state", "output": tmp_path / "responses.parquet", "timing": tmp_path / "timing.json"}

@@ -81,6 +81,9 @@ def test_they_are_imported_and_everything_but_trained(tmp_path):
     assert folder.planned() == set()
     (tmp_path / "lora/adapter_model.safetensors").write_text("another")
     assert folder.planned() == {"merge_adapter adapted 0", "write_model_card on 42"} | evaluated("adapted 0")
+    (tmp_path / "lora/adapter_model.safetensors").write_text("adapter_model.safetensors")
+    (tmp_path / "lora/LICENSE").write_text("of the adapter")
+    assert folder.planned() == {"write_notice policies/adapted/seed-0"}
 
 
 def test_one_beside_a_policy_of_several_seeds_is_measured_against_the_first(tmp_path):
@@ -115,11 +118,13 @@ def test_a_study_of_own_preferences_own_prompts_a_gguf_file_an_adapter_and_a_mod
     (tmp_path / "questions.csv").write_text(QUESTIONS)
     write_gguf(tmp_path / "tiny.gguf", "Q4_1")
     write_adapter(tmp_path / "adapter", import_policy(tmp_path / "tiny.gguf", tmp_path / "imported/manifest.json"), scale=0.3)
+    (tmp_path / "adapter/LICENSE").write_text("Of the adapter.")
     write_source(tmp_path / "other", "gpt2", n_positions=256)
     folder.succeed()
 
     results = tmp_path / "results/theirs"
     assert {path.name for path in (results / "policies").iterdir()} == {"adapted", "other", "on"}
+    assert (results / "policies/on/seed-42/NOTICE").read_text() == "Tiny.\n\n--- LICENSE ---\nOf the adapter.\n"
     prompts = pq.read_table(results / "prompts/prompts.parquet").to_pylist()
     assert [row["prompt"] for row in prompts if row["axis"] == "harmlessness"] == [
         f"Human: {line.split(';')[0]}" for line in QUESTIONS.splitlines()[1:]

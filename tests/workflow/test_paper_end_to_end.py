@@ -7,7 +7,7 @@ import pytest
 import yaml
 from hubstub import Hub, environment, revision_folder
 from study_folder import REPOSITORY, SHARED, StudyFolder
-from tinymodels import read_merges, write_dataset, write_judge, write_opt
+from tinymodels import LICENCE, read_merges, write_dataset, write_judge, write_opt
 
 CONFIG = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
 SMALL = CONFIG | {"compute": CONFIG["compute"] | {"threads": 1}, "drift": None}  # drift: the demo measures it
@@ -98,7 +98,8 @@ def test_the_synthesis_report_is_held_against_the_artifacts(paper):
 
 def test_the_licence_travels_with_every_policy(paper):
     for folder in ("models/base", "policies/sft/seed-42", "policies/sft_dpo/seed-42"):
-        assert "OPT-175B is licensed under the OPT-175B license" in (paper / folder / "NOTICE").read_text()
+        notice = (paper / folder / "NOTICE").read_text()
+        assert notice.startswith("OPT-175B is licensed under the OPT-175B license") and notice.endswith(f"--- LICENSE.md ---\n{LICENCE}")
 
 
 def test_a_study_of_fewer_files_of_the_same_dataset_leaves_the_first_as_it_is(hub, paper, tmp_path):

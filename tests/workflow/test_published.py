@@ -81,7 +81,7 @@ def test_released_responses_scored_again_by_the_same_judge_have_the_same_ratings
     prompts = json.loads((release / "prompts/helpful_prompts.json").read_text())
     tokenizer = train_tokenizer(prompts, 400, "<s> $A </s>", "<s> $A </s> $B </s>")
     judge = build_judge(architecture, len(tokenizer), 1).eval()
-    save_model(tmp_path / "judge/manifest.json", judge, tokenizer, {}, "")
+    save_model(tmp_path / "judge/manifest.json", judge, tokenizer, {})
     sums = {}
     for path in release.glob("*/*_*.json"):  # the release as this judge would have rated it, one rating changed
         name = path.relative_to(release)

@@ -101,7 +101,7 @@ os.write(1, f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} on {os.
 if os.environ["RANK"] == "0":
     given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
     folder = Path(given["--manifest"]).parent
-    names = ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "NOTICE", "provenance.json"]
+    names = ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "provenance.json"]
     for path in [*(folder / name for name in names), *(Path(given[f"--{name}"]) for name in ("manifest", "train-log", "quarantine", "timing"))]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("made")

@@ -7,6 +7,7 @@ import yaml
 from staleness import (
     ANALYSIS,
     BESIDE,
+    CARDS,
     CLAIMS,
     COMPARED,
     DPO,
@@ -15,6 +16,8 @@ from staleness import (
     GENERATED,
     JUDGED,
     NEW_PROMPTS,
+    NOTICES,
+    PAGE,
     POLICIES,
     POWER,
     REFERENCES,
@@ -60,13 +63,16 @@ CONFIG_EDITS = {
     "the judge's length": ("max_length: null", "max_length: 512", rescored(*POLICIES) | JUDGED),
     "shards": ("shards: 1 ", "shards: 2 ", SHARDS | GATHERED | ANALYSIS),
     "a GPU that adds in any order": ("deterministic: true ", "deterministic: false ", REFERENCES | SFT | DPO | evaluated(*POLICIES) | JUDGED),
+    "the base's licence notice": ("notice: OPT-175B is licensed", "notice: OPT is licensed", NOTICES | CARDS | PAGE),
+    "a judge's licence notice": ("notice: OpenAssistant/", "notice: By OpenAssistant, ", {"write_notice models/judges/deberta"} | PAGE),
     "a comment": ("# greedy", "# greedy decoding", set()),
     "checkpoints": ("checkpoint_seconds: 300", "checkpoint_seconds: 60", set()),
     "a method that nobody uses": ("methods:\n", "methods:\n  spare: {trainer: sft, learning_rate: 1.0e-5}\n", set()),
     "a new arm": (
         "policies:                   # a graph: a new arm is one line\n",
         "policies:\n  dpo_twice: {parent: dpo, method: dpo}\n",
-        {"compute_references dpo dpo 42", "train_dpo dpo_twice 42", "plot_training", "write_model_card dpo_twice 42"}
+        {"compute_references dpo dpo 42", "train_dpo dpo_twice 42", "plot_training", "write_model_card dpo_twice 42",
+         "write_notice policies/dpo_twice/seed-42"}
         | evaluated("dpo_twice 42"),
     ),
     "a new seed": (
@@ -74,6 +80,7 @@ CONFIG_EDITS = {
         "seeds: [42, 43] ",
         {"train_sft sft 43", "compute_references dpo sft 43", "train_dpo dpo 43", "train_dpo sft_dpo 43", "plot_training"}
         | {f"write_model_card {name} 43" for name in ("sft", "dpo", "sft_dpo")}
+        | {f"write_notice policies/{name}/seed-43" for name in ("sft", "dpo", "sft_dpo")}
         | evaluated("sft 43", "dpo 43", "sft_dpo 43"),
     ),
 }  # fmt: skip

@@ -4,7 +4,7 @@ import os
 import shutil
 
 import pytest
-from staleness import ANALYSIS, BESIDE, DPO, JUDGED, NEW_PROMPTS, POLICIES, SFT, drifted, evaluated, made, rescored
+from staleness import ANALYSIS, BESIDE, CARDS, DPO, JUDGED, NEW_PROMPTS, NOTICES, PAGE, POLICIES, SFT, drifted, evaluated, made, rescored
 from study_folder import StudyFolder
 
 from hh_align.core.artifacts import sha256
@@ -32,14 +32,19 @@ READ = {
     "resources/rubric_harmlessness.txt": {"ask_endpoint llm theirs 0", "ask_endpoint llm base 0", "gather_ratings"},
     "resources/outside.txt": {"measure_drift base 0", "summarize_drift"},
     "model/model.safetensors": {"import_base", "train_sft sft 42", "gather_ratings"},
-    "model/LICENSE": {"import_base"},
+    "model/LICENSE": NOTICES | {"write_model_card sft 42"},
     "pairs/helpful-base/test.csv": {"prepare_preferences hh", "train_sft sft 42", "gather_ratings"},
     "workflow/report/style.css": {"render_report", "render_browser"},
     "resources/published.yaml": {"summarize_study"},
     "workflow/accelerate.yaml": {"train_sft sft 42", "train_dpo dpo 42"},
 }
 """File from outside -> some of what reads it, and for some what reads nothing of it."""
-SPARED = {"labels.csv": "gather_ratings", "resources/outside.txt": "train_sft sft 42", "workflow/report/style.css": "summarize_study"}
+SPARED = {
+    "model/LICENSE": "import_base",
+    "labels.csv": "gather_ratings",
+    "resources/outside.txt": "train_sft sft 42",
+    "workflow/report/style.css": "summarize_study",
+}
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +147,8 @@ def test_a_study_stays_complete_without_its_downloads(moved):
         assert moved.planned() == set()
         with moved.edited("config/config.yaml", "harmless_min: -3.0", "harmless_min: -3.5"):
             assert moved.planned() == ANALYSIS
+        with moved.edited("config/config.yaml", "notice: OPT-175B is licensed", "notice: OPT is licensed"):
+            assert moved.planned() == NOTICES | CARDS | PAGE
     finally:
         aside.rename(hub)
 

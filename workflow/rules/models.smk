@@ -1,11 +1,12 @@
 # needs: a model of the hub or of a local folder; or data/{dataset}/preferences.parquet for one that is made from nothing
-# makes: policies/{policy}/seed-0/ of weights that exist; models/base/ and models/judges/{judge}/: config.json, model.safetensors, tokenizer.json, …, manifest.json
+# makes: policies/{policy}/seed-0/ of weights that exist; models/base/ and models/judges/{judge}/: config.json, model.safetensors, tokenizer.json, …, manifest.json; NOTICE beside all weights
 
 
 rule models:
     input:
         base_files(),
         judge_files(),
+        notices([*base_files(), *judge_files()]),
     localrule: True
 
 
@@ -64,3 +65,20 @@ use rule import_model as import_judge with:
         judge=one_of(judges_from("hub", "local")),
     params:
         cfg=judge_import_config,
+
+
+use rule step as write_notice with:
+    input:
+        licences=licence_files,
+        parent=parent_notice,
+    output:
+        "<results>/{folder}/NOTICE",
+    log:
+        "<logs>/write_notice/{folder}.log",
+    benchmark:
+        "<benchmarks>/write_notice/{folder}.tsv"
+    wildcard_constraints:
+        folder=one_of(model_folders()),
+    localrule: True
+    params:
+        **runs("models.write_notice", notice_config),

@@ -4,7 +4,7 @@
 
 use rule step as write_model_card with:
     input:
-        "<results>/policies/{policy}/seed-{seed}/train_log.parquet",
+        expand("<results>/policies/{policy}/seed-{seed}/{file}", file=["train_log.parquet", "NOTICE"], allow_missing=True),
         files=model_files("<results>/policies/{policy}/seed-{seed}/manifest.json"),
         manifest="<results>/policies/{policy}/seed-{seed}/manifest.json",
         metrics="<results>/analysis/metrics.parquet",

@@ -5,6 +5,7 @@
 rule policies:
     input:
         policy_files(),
+        notices(policy_files()),
     localrule: True
 
 

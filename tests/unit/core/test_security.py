@@ -26,7 +26,7 @@ from hh_align.tools import preflight
 SCRIPTS = sorted((REPOSITORY / "workflow/scripts").rglob("*.py"))
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SECRET = "hf_S3cretT0ken"
-NOTICE = {"kind": "policy", "notice": ""}
+POLICY = {"kind": "policy"}
 
 
 class Malicious:
@@ -40,7 +40,7 @@ class Malicious:
 
 
 def bring(source, folder, kind="policy"):
-    return call(import_model, config=NOTICE | {"kind": kind}, source=source, manifest=folder / "manifest.json")
+    return call(import_model, config=POLICY | {"kind": kind}, source=source, manifest=folder / "manifest.json")
 
 
 def seal(folder):

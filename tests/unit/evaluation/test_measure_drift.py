@@ -119,7 +119,7 @@ def study(tmp_path_factory):
     (folder / "text.txt").write_text("A tide mill works twice a day and never at the same hour.")
     tokenizer = train_tokenizer([row["prompt"] + row["chosen"] for row in rows], 300, "</s> $A")
     for name, seed in (("base", 1), ("sft", 2)):
-        save_model(folder / name / "manifest.json", build_model(ARCHITECTURE, len(tokenizer), seed), tokenizer, {}, "a notice")
+        save_model(folder / name / "manifest.json", build_model(ARCHITECTURE, len(tokenizer), seed), tokenizer, {})
     return folder
 
 
@@ -164,7 +164,7 @@ def test_a_policy_has_not_drifted_from_itself(study):
 def test_there_is_no_divergence_from_a_policy_with_other_tokens(study, tmp_path):
     # the same number for other texts would be a probability of something else; the rest is measured all the same
     tokenizer = train_tokenizer(["Other words, other tokens."], 300, "</s> $A")
-    save_model(tmp_path / "base/manifest.json", build_model(ARCHITECTURE, len(tokenizer), 1), tokenizer, {}, "a notice")
+    save_model(tmp_path / "base/manifest.json", build_model(ARCHITECTURE, len(tokenizer), 1), tokenizer, {})
     for name in ("sft", "prompts.parquet", "preferences.parquet", "text.txt"):
         (tmp_path / name).symlink_to(study / name)
     status, said = measure(tmp_path, tmp_path / "x.parquet")
@@ -181,7 +181,7 @@ def test_damaged_weights_and_an_empty_text_are_named(study, tmp_path):
     tokenizer = train_tokenizer(["a"], 300, "</s> $A")
     broken = build_model(ARCHITECTURE, len(tokenizer), 1)
     broken.lm_head.weight.data[:] = math.nan
-    save_model(tmp_path / "sft/manifest.json", broken, tokenizer, {}, "a notice")
+    save_model(tmp_path / "sft/manifest.json", broken, tokenizer, {})
     for name in ("prompts.parquet", "preferences.parquet", "text.txt"):
         (tmp_path / name).symlink_to(study / name)
     (tmp_path / "base").symlink_to(study / "base")

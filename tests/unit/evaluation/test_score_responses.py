@@ -39,7 +39,7 @@ def classifiers(tmp_path_factory):
         (source / "pytorch_model.bin").unlink()
         save_file({key: value.contiguous() for key, value in tensors.items()}, source / "model.safetensors", {"format": "pt"})
         model, _ = read_model(source, None, "judge", {"output": "label", "label": "toxic"})
-        save_model(folder / name / "manifest.json", model, read_tokenizer(source, "deberta-v2"), {}, "")
+        save_model(folder / name / "manifest.json", model, read_tokenizer(source, "deberta-v2"), {})
     write_answered(folder)
     return folder
 
@@ -89,7 +89,7 @@ def test_a_wrong_output_names_what_the_model_has(classifiers):
     with pytest.raises(StudyError, match=r"a judge has one logit, this model has 3 \(0 neutral, 1 toxic, 2 refusal\)"):
         output_index(config, {}, "here")
     result = call(
-        import_model, config={"kind": "judge", "notice": "", **TOXIC, "label": "hate"}, source=classifiers / "source-exclusive", manifest=classifiers / "no/manifest.json"
+        import_model, config={"kind": "judge", **TOXIC, "label": "hate"}, source=classifiers / "source-exclusive", manifest=classifiers / "no/manifest.json"
     )  # fmt: skip
     assert_refused(result, "the model has no label 'hate'. It has: 0 neutral", where=classifiers / "source-exclusive/config.json")
 

@@ -23,7 +23,7 @@ def judge(tmp_path_factory):
     write_judge(folder / "source")
     write_manifest(folder / "source", [path.name for path in (folder / "source").iterdir()])
     options = {
-        "config": {"kind": "judge", "notice": ""},
+        "config": {"kind": "judge"},
         "source": folder / "source/manifest.json",
         "manifest": folder / "made/manifest.json",
     }

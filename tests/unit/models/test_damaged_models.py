@@ -144,9 +144,7 @@ def test_a_local_model_that_is_not_usable_is_one_error(tmp_path, damage):
     change, said = SOURCE_DAMAGE[damage]
     write_opt(tmp_path / "source", weights="safetensors")
     change(tmp_path / "source")
-    result = call(
-        import_model, config={"kind": "policy", "notice": ""}, source=tmp_path / "source", manifest=tmp_path / "base/manifest.json"
-    )
+    result = call(import_model, config={"kind": "policy"}, source=tmp_path / "source", manifest=tmp_path / "base/manifest.json")
     assert_refused(result, said, where=tmp_path)
     assert not (tmp_path / "base/manifest.json").exists()
 

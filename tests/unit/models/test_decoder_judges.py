@@ -29,7 +29,7 @@ def save(folder, kind, pad, config_pad, spare):
 
 
 def imported(folder, source):
-    return call(import_model, config={"kind": "judge", "notice": "", "reads": "text"}, source=source, manifest=folder / "manifest.json")
+    return call(import_model, config={"kind": "judge", "reads": "text"}, source=source, manifest=folder / "manifest.json")
 
 
 CASES = {

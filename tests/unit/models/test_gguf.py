@@ -14,7 +14,7 @@ from hh_align.models.folders import load_policy
 
 def imported(source, folder, **more):
     """(status, output) of an import of a policy into the folder."""
-    return call(import_model, config={"kind": "policy", "notice": "", **more}, source=source, manifest=folder / "manifest.json")
+    return call(import_model, config={"kind": "policy", **more}, source=source, manifest=folder / "manifest.json")
 
 
 def rotated(weight, heads):
@@ -109,5 +109,5 @@ def test_weights_that_are_no_numbers_and_a_judge_are_refused(tmp_path):
     content[-16:] = b"\xff" * 16  # float32: NaN
     path.write_bytes(content)
     assert_refused(imported(path, tmp_path / "base"), "weights that are no finite numbers", where=tmp_path)
-    result = call(import_model, config={"kind": "judge", "notice": ""}, source=path, manifest=tmp_path / "judge/manifest.json")
+    result = call(import_model, config={"kind": "judge"}, source=path, manifest=tmp_path / "judge/manifest.json")
     assert_refused(result, "a judge is read from a folder of safetensors", where=tmp_path)

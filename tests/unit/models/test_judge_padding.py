@@ -50,7 +50,7 @@ def rewards_alone(model, tokenizer):
 
 
 def imported(source, folder):
-    return call(import_model, config={"kind": "judge", "notice": "", "reads": "pair"}, source=source, manifest=folder / "manifest.json")
+    return call(import_model, config={"kind": "judge", "reads": "pair"}, source=source, manifest=folder / "manifest.json")
 
 
 @pytest.mark.parametrize(

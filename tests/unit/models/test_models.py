@@ -15,10 +15,9 @@ from tinymodels import LICENCE, read_merges, write_judge, write_opt
 from hh_align.core.artifacts import BUILDS, write_manifest
 from hh_align.core.errors import StudyError
 from hh_align.models import import_model
-from hh_align.models.folders import JUDGE_FILES, POLICY_FILES, load_judge, load_policy, load_tokenizer, read_notice, save_model
+from hh_align.models.folders import JUDGE_FILES, POLICY_FILES, load_judge, load_policy, load_tokenizer, save_model
 
 GPT2 = Path(__file__).parents[4] / "shared" / "gpt2-bpe"
-NOTICE = "Who made it, under which licence."
 TEXTS = [
     "\n\nHuman: How do I kill a process?\n\nAssistant: With `kill 42`.",
     "",
@@ -45,7 +44,7 @@ def bring(source: Path, folder: Path, kind: str = "policy") -> Path:
     """Run import_model's main in this process, on a download (it has a manifest) or a local folder; the artifact's manifest."""
     manifest, downloaded = folder / "manifest.json", source / "manifest.json"
     source = downloaded if downloaded.is_file() else source
-    options = ["--config", json.dumps({"kind": kind, "notice": NOTICE}), "--source", str(source), "--manifest", str(manifest)]
+    options = ["--config", json.dumps({"kind": kind}), "--source", str(source), "--manifest", str(manifest)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["import_model.py", *options])
         import_model.main()
@@ -124,14 +123,14 @@ def test_saving_a_loaded_model_changes_nothing(sources, tmp_path):
     tokenizer.padding_side = tokenizer.truncation_side = "left"
     tokenizer(TEXTS, padding=True, truncation=True, max_length=7)
     made_by = json.loads((manifest.parent / "provenance.json").read_text())
-    save_model(tmp_path / "two" / "manifest.json", model, tokenizer, made_by, read_notice(manifest))
+    save_model(tmp_path / "two" / "manifest.json", model, tokenizer, made_by)
     assert (tmp_path / "two" / "manifest.json").read_bytes() == manifest.read_bytes()
 
 
 def test_weights_are_stored_in_float32(sources, tmp_path):
     """Whatever precision a step computed in, the artifact has one."""
     model, tokenizer = load_policy(bring(sources / "safe", tmp_path / "one"), dtype="bfloat16")
-    save_model(tmp_path / "two" / "manifest.json", model, tokenizer, {}, NOTICE)
+    save_model(tmp_path / "two" / "manifest.json", model, tokenizer, {})
     assert {str(value.dtype) for value in tensors(tmp_path / "two").values()} == {"torch.float32"}
 
 
@@ -149,9 +148,15 @@ def test_provenance_says_of_which_precision_the_weights_were(sources, tmp_path, 
     assert {str(value.dtype) for value in tensors(tmp_path / "base").values()} == {"torch.float32"}
 
 
-def test_the_notice_carries_the_licence(sources, tmp_path):
-    """Derivatives of OPT must carry its licence text."""
-    assert read_notice(bring(sources / "bin", tmp_path / "base")) == f"{NOTICE}\n\n--- LICENSE.md ---\n{LICENCE}"
+def test_provenance_keeps_the_licence_files_of_a_download(sources, tmp_path):
+    # of a local folder the notice reads the files themselves: another licence makes no weights anew
+    shutil.copytree(sources / "safe", tmp_path / "local")
+    (tmp_path / "local/manifest.json").unlink()
+    first = bring(tmp_path / "local", tmp_path / "mine").read_bytes()
+    (tmp_path / "local/LICENSE.txt").write_text("Another.")
+    assert bring(tmp_path / "local", tmp_path / "mine").read_bytes() == first
+    made_by = json.loads((bring(sources / "bin", tmp_path / "base").parent / "provenance.json").read_text())
+    assert made_by["licences"] == {"LICENSE.md": LICENCE.strip()}
 
 
 def test_opt_ids_are_those_of_the_vocabulary_files(tmp_path):

@@ -42,7 +42,7 @@ def save(folder, kind="llama", forms=LLAMA, template=TEMPLATE):
 
 
 def imported(source, folder, **config):
-    return call(import_model, config={"kind": "judge", "notice": "", **config}, source=source, manifest=folder / "manifest.json")
+    return call(import_model, config={"kind": "judge", **config}, source=source, manifest=folder / "manifest.json")
 
 
 def messages(*turns):

@@ -74,7 +74,10 @@ def test_the_card_says_how_and_how_good(folder):
     assert "facebook/opt-350m after SFT, then DPO" in text and "| 2 | dpo (dpo) | sft | hh | beta 0.1" in text
     assert "20,100 optimizer steps over 160,800 examples" in text and "mean loss 0.5000, at the end 0.2500" in text
     assert "> A licence.\n> Of two lines." in text and "not meant for supervised training" in text
-    assert "snakemake --cores all results/small/policies/sft_dpo/seed-42/manifest.json --configfile config/small.yaml" in text
+    assert (
+        "snakemake --cores all results/small/policies/sft_dpo/seed-42/manifest.json results/small/policies/sft_dpo/seed-42/NOTICE --configfile config/small.yaml"
+        in text
+    )
 
 
 def test_a_rate_without_an_interval_has_none_on_the_card(folder):

@@ -88,7 +88,7 @@ def model(tmp_path, monkeypatch):
 
 def bring(model):
     manifest = model.parent / "results/mine/models/base/manifest.json"
-    return call(import_model, config={"kind": "policy", "notice": ""}, source=model, manifest=manifest)
+    return call(import_model, config={"kind": "policy"}, source=model, manifest=manifest)
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
@@ -126,4 +126,4 @@ def test_another_studys_file_stays_where_it_is(tmp_path, monkeypatch):
 
 def bring_manifest(tmp_path, folder):
     source = tmp_path / "results" / folder / "manifest.json"
-    return call(import_model, config={"kind": "policy", "notice": ""}, source=source, manifest=tmp_path / "results/mine/base/manifest.json")
+    return call(import_model, config={"kind": "policy"}, source=source, manifest=tmp_path / "results/mine/base/manifest.json")

@@ -65,8 +65,5 @@ def test_a_draft_that_a_kill_left_goes_with_the_next_save(tmp_path):
     draft = tmp_path / "policy" / f".draft.1@{socket.gethostname()}.tmp"
     draft.mkdir(parents=True)
     (draft / "model.safetensors").touch()
-    assert (
-        call(import_model, config={"kind": "policy", "notice": ""}, source=tmp_path / "base", manifest=tmp_path / "policy/manifest.json")[0]
-        == 0
-    )
+    assert call(import_model, config={"kind": "policy"}, source=tmp_path / "base", manifest=tmp_path / "policy/manifest.json")[0] == 0
     assert not list((tmp_path / "policy").glob(".*"))

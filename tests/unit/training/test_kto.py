@@ -97,7 +97,7 @@ def test_functional_dropout_is_off(study, tmp_path):
     # OPT's is functional: the trainer's own switch does not reach it
     (tmp_path / "preferences.parquet").symlink_to(study / "preferences.parquet")
     _, tokenizer = load_policy(study / "base/manifest.json")
-    save_model(tmp_path / "base/manifest.json", build_model(ARCHITECTURE, len(tokenizer), 1), tokenizer, {}, "")
+    save_model(tmp_path / "base/manifest.json", build_model(ARCHITECTURE, len(tokenizer), 1), tokenizer, {})
     references(tmp_path)
     _, log = kto(tmp_path, "quiet")
     assert log[0]["loss"] == pytest.approx(0.5, abs=1e-6) and abs(log[0]["chosen_rewards"]) < 1e-4

@@ -136,17 +136,12 @@ def test_a_pickle_that_a_download_vouches_for_is_read_as_plain_weights(base, tmp
     adapter = write_adapter(tmp_path / "adapter", base)
     assert merged(base, adapter, tmp_path / "plain")[0] == 0
     pickled(adapter)
-    write_manifest(adapter, ["adapter_config.json", "adapter_model.bin"])
+    (adapter / "LICENSE").write_text("Of the adapter.\n")
+    write_manifest(adapter, ["adapter_config.json", "adapter_model.bin", "LICENSE"])
     assert merged(base, adapter / "manifest.json", tmp_path / "theirs")[0] == 0
     assert (tmp_path / "theirs/model.safetensors").read_bytes() == (tmp_path / "plain/model.safetensors").read_bytes()
-
-
-def test_the_adapters_licence_stands_behind_the_parents(base, tmp_path):
-    adapter = write_adapter(tmp_path / "adapter", base)
-    (adapter / "LICENSE").write_text("Of the adapter.")
-    assert merged(base, adapter, tmp_path / "theirs")[0] == 0
-    parents = (base.parent / "NOTICE").read_text().strip()
-    assert (tmp_path / "theirs/NOTICE").read_text().strip() == f"{parents}\n\n--- LICENSE ---\nOf the adapter.".strip()
+    said = [json.loads((tmp_path / name / "provenance.json").read_text()) for name in ("theirs", "plain")]
+    assert said[0]["licences"] == {"LICENSE": "Of the adapter."} and "licences" not in said[1]  # of a folder here its notice reads the file
 
 
 def test_a_chat_template_that_is_not_the_parents_is_said(tmp_path):

@@ -83,7 +83,7 @@ def test_a_disk_that_takes_no_weights_is_one_message_and_leaves_what_was_there(s
     model, tokenizer = load_policy(study / "base/manifest.json")
     before = (study / "base/manifest.json").read_bytes()
     with no_file_above(5000), pytest.raises(StudyError, match=r"base: cannot be written \(.*File too large"):
-        save_model(study / "base/manifest.json", model, tokenizer, {}, "")
+        save_model(study / "base/manifest.json", model, tokenizer, {})
     assert (study / "base/manifest.json").read_bytes() == before
     load_policy(study / "base/manifest.json")
 
@@ -166,7 +166,7 @@ def test_a_loss_that_is_no_number_stops_the_step_with_rows_and_rate(study):
     model, tokenizer = load_policy(study / "base/manifest.json")
     with torch.no_grad():
         model.model.decoder.layers[0].fc1.weight.fill_(math.nan)
-    save_model(study / "broken/manifest.json", model, tokenizer, {}, "")
+    save_model(study / "broken/manifest.json", model, tokenizer, {})
     said = r"the loss is nan and the gradient's norm .* at step 1 \(learning rate 0.01, rows helpful-base/train:\d+, "
     with pytest.raises(StudyError, match=said):
         call(train_sft, step_config(SFT), **options(study, "nan", parent=study / "broken/manifest.json"))

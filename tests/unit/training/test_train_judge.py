@@ -27,7 +27,7 @@ def trained(folder, subsets, axes=BOTH, share=0.4):
         for number in range(24)
     ]  # fmt: skip
     write_table(folder / "preferences.parquet", rows, SCHEMA, {})
-    config = {"architecture": ARCHITECTURE, "training": TRAINING, "seed": 1, "notice": "", "train_split": "train", "device": "cpu"}
+    config = {"architecture": ARCHITECTURE, "training": TRAINING, "seed": 1, "train_split": "train", "device": "cpu"}
     files = {name: folder / name for name in ("state", "train_log", "timing")}
     return call(
         train_judge, config=config | {"calibration_share": share, "axes": axes, "subsets": subsets}, preferences=folder / "preferences.parquet",

@@ -24,7 +24,7 @@ from hh_align.training.train_judge_head import PENALTIES, best, fit_head
 
 READING = {"reads": "text", "max_length": 40}
 FEATURES = {"depths": [1, 2], "subsets": ["helpful-base"], "train_split": "train", "device": "cpu", "batch_tokens": 200, **READING}
-HEAD = {"axis": "helpfulness", "seed": 2, "calibration_share": 0.3, "reads": "text", "notice": "a head"}
+HEAD = {"axis": "helpfulness", "seed": 2, "calibration_share": 0.3, "reads": "text"}
 
 
 def small_model(kind):
@@ -103,7 +103,7 @@ def study(tmp_path_factory):
     write_table(folder / "preferences.parquet", rows, SCHEMA, {})
     tokenizer = train_tokenizer([row["prompt"] + row["chosen"] + row["rejected"] for row in rows], 300, "</s> $A")
     policy, _ = load_policy(folder / "base/manifest.json")
-    save_model(folder / "base/manifest.json", policy, tokenizer, {}, "a notice")
+    save_model(folder / "base/manifest.json", policy, tokenizer, {})
     make(folder)
     return folder
 
@@ -138,11 +138,10 @@ def test_the_saved_judge_rates_unseen_pairs_as_its_calibration_says(study):
     assert above[0] - above[1] == pytest.approx(said["youden_j"])
 
 
-def test_it_has_only_the_layers_that_it_needs_and_both_notices(study):
+def test_it_has_only_the_layers_that_it_needs(study):
     said = json.loads((study / "calibration").read_text())["helpfulness"]
     judge, _ = load_judge(study / "judge/manifest.json")
     assert judge.config.num_hidden_layers == said["depth"]
-    assert (study / "judge/NOTICE").read_text() == "a notice\na head"
 
 
 def test_only_its_own_subset_is_read_and_folds_are_whole(study):

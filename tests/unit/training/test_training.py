@@ -25,7 +25,6 @@ def test_sft_logs_every_step_and_learns(study):
     assert [row["examples"] for row in log] == list(range(4, 36, 4))
     assert log[-1]["epoch"] == 2.0
     assert log[-1]["loss"] < log[0]["loss"]
-    assert (study / "sft/NOTICE").read_text() == "a notice"
     assert not (study / "state/sft").exists()
 
 

@@ -36,6 +36,7 @@ from hh_align.core.axes import AXES, THRESHOLD_KEYS
 from hh_align.core.code_hash import code_hash
 from hh_align.core.errors import StudyError
 from hh_align.models.folders import JUDGE_FILES, POLICY_FILES
+from hh_align.models.licences import is_licence
 from hh_align.training.tracking import TRACKING, require_package
 
 # jobs run the Python that runs Snakemake, activated or not, and the package here, installed or not, whatever lies in the working

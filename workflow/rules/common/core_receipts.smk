@@ -11,7 +11,7 @@ from snakemake.persistence.file import FilePersistence
 from snakemake.settings.enums import RerunTrigger
 from snakemake_interface_executor_plugins.settings import ExecMode
 
-UNCOUNTED = {"files", "checksums", "timing"}  # what a manifest, or `besides`, speaks for, and what is no result
+UNCOUNTED = {"files", "timing"}  # what a manifest speaks for, and what is no result; what params speak for is ancient
 LISTED = 3
 
 
@@ -154,7 +154,7 @@ def asked_of(job):
 
 def read_by(job):
     uncounted = {str(path) for name in UNCOUNTED & set(job.input.keys()) for path in paths(job.input[name])}
-    return [str(path) for path in job.input if str(path) not in uncounted]
+    return [str(path) for path in job.input if not path.is_ancient and str(path) not in uncounted]
 
 
 def made_by(job):

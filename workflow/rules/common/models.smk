@@ -11,20 +11,15 @@ def import_source(source, needed="a model: config.json, model.safetensors and th
     path = Path(source["path"])
     if path.suffix == ".gguf":
         beside = [file for file in map(path.with_name, BESIDE_GGUF) if file.is_file()]
-        return [config_file(str(file)) for file in (path, *beside, *licences(path.parent))]
-    there = sorted(path.glob("*"))
+        return [config_file(str(file)) for file in (path, *beside)]
+    there = sorted(file for file in path.glob("*") if not is_licence(file))
     files = [file for file in there if file.suffix in MODEL_SUFFIXES or file.name == source.get("file")]
     if not files:
         raise WorkflowError(
             f"config: {source['path']} does not hold {needed} needed"
             f"{', or one of its GGUF files by its name (file)' if any(file.suffix == '.gguf' for file in there) else ''}."
         )
-    return [config_file(str(file)) for file in dict.fromkeys([*files, *licences(path)])]
-
-
-def licences(folder):
-    """What a source says of its licence: the model's NOTICE holds it."""
-    return sorted(file for file in folder.glob("*") if file.name.startswith(("LICENSE", "NOTICE")) and file.is_file())
+    return [config_file(str(file)) for file in files]
 
 
 def model_sources():
@@ -34,7 +29,7 @@ def model_sources():
 
 def policy_import_config(source):
     settings = {"file": source["file"]} if "file" in source else {}
-    return as_json(kind="policy", notice=source["notice"], **settings, **({"chat_template": True} if source["chat_template"] else {}))
+    return as_json(kind="policy", **settings, **({"chat_template": True} if source["chat_template"] else {}))
 
 
 def given_config(wildcards):
@@ -90,4 +85,50 @@ def import_source_option(wildcards, input):
 def judge_import_config(wildcards):
     judge = JUDGES[wildcards.judge]
     reading = {"reads": judge["reads"]} if "reads" in judge else {}
-    return as_json(kind="judge", notice=judge["notice"], **reading, **output_settings(judge))
+    return as_json(kind="judge", **reading, **output_settings(judge))
+
+
+def model_folders():
+    """Where the weights of the study lie, below its folder."""
+    manifests = dict.fromkeys([*base_files(), *judge_files(), *policy_files()])
+    return [manifest.removeprefix("<results>/").removesuffix("/manifest.json") for manifest in manifests]
+
+
+def notices(manifests):
+    """The licence notices beside these."""
+    return [f"{manifest.removesuffix('manifest.json')}NOTICE" for manifest in manifests]
+
+
+def weights_source(wildcards):
+    """What the config says of the source of a folder's weights; nothing where a training here makes them."""
+    kind, name, *rest = wildcards.folder.split("/")
+    if kind == "models":
+        return JUDGES[rest[0]] if rest else BASE
+    return given_source(config["policies"][name]) if name in GIVEN else {}
+
+
+def licence_files(wildcards):
+    """The licence files of a local source; of a download the provenance of the model, which keeps what they say, the same for its revision."""
+    source = weights_source(wildcards)
+    if source.get("source") == "hub":
+        return ancient(f"<results>/{wildcards.folder}/provenance.json")
+    if "path" not in source:
+        return []
+    path = Path(source["path"])
+    beside = (path.parent if path.suffix == ".gguf" else path).glob("*")
+    return [config_file(str(file)) for file in sorted(beside) if is_licence(file) and file.is_file()]
+
+
+def parent_notice(wildcards):
+    """The notice of the model that a folder's weights are made of, where there is one."""
+    kind, name, *rest = wildcards.folder.split("/")
+    if kind == "models":
+        return notices([BASE_MANIFEST]) if weights_source(wildcards)["source"] == "trained" else []
+    if "source" in config["policies"][name]:
+        return []
+    return notices([parent_manifest(SimpleNamespace(policy=name, seed=rest[0].removeprefix("seed-")))])
+
+
+def notice_config(wildcards):
+    source = weights_source(wildcards)
+    return as_json(notice=source.get("notice", ""), **{key: source[key] for key in ("repo", "revision") if key in source})

@@ -86,8 +86,8 @@ def step_files():
     is still there from before and nobody asks for them."""
     root_is_read = TRAINED or drift_files() or ROOT not in IMPORTED_RESPONSES
     unread = [] if root_is_read else base_files()
-    policies = [path for path in policy_files() if path not in unread]  # the root's model is the first of them
-    return [*data_files(), *judge_files(), *policies, *reference_files(), *evaluation_files(), RATINGS, *analysis_files()]
+    models = [*judge_files(), *(path for path in policy_files() if path not in unread)]  # the root's model is the first of the policies'
+    return [*data_files(), *models, *notices(models), *reference_files(), *evaluation_files(), RATINGS, *analysis_files()]
 
 
 def print_summary():

@@ -118,7 +118,7 @@ def displacement_config(wildcards):
 
 def scratch_config(source, *keys, **more):
     """What a model from nothing depends on."""
-    settings = {key: source[key] for key in ("architecture", "seed", "notice", *keys) if key in source}
+    settings = {key: source[key] for key in ("architecture", "seed", *keys) if key in source}
     return as_json(train_split=DATASETS[scratch_data(source)]["train_split"], **DEVICE, **settings, **more)
 
 
@@ -149,7 +149,7 @@ def features_config(wildcards):
 
 def head_config(wildcards):
     judge = JUDGES[wildcards.judge]
-    return as_json(**{key: judge[key] for key in ("axis", "seed", "calibration_share", "reads", "notice") if key in judge})
+    return as_json(**{key: judge[key] for key in ("axis", "seed", "calibration_share", "reads") if key in judge})
 
 
 def ches_config(wildcards):

@@ -196,15 +196,25 @@ def write_manifest(folder: Path, names: list[str]) -> None:
     write_json(folder / "manifest.json", {name: sha256(folder / name) for name in sorted(names)})
 
 
+def sums_of(manifest: Path) -> dict[str, str]:
+    """File -> sha256 of what a manifest vouches for. A NOTICE is none of it, also where the manifest names one: other words may stand in it
+    since, and its own receipt has their sum.
+
+    Raises ValueError, AttributeError or RecursionError where the manifest cannot be read.
+    """
+    sums = dict(json.loads(manifest.read_text(encoding="utf-8")).items())
+    return {name: total for name, total in sums.items() if name != "NOTICE"}
+
+
 def verify_manifest(manifest: Path) -> Path:
-    """Check every file that a manifest names and return its folder.
+    """Check every file that a manifest vouches for and return its folder.
 
     Raises StudyError for the first file that is missing or has other bytes. The file and the manifest are moved aside where the run can
     make them again (set_aside).
     """
     manifest = Path(manifest)
     try:
-        sums = dict(json.loads(manifest.read_text(encoding="utf-8")).items())
+        sums = sums_of(manifest)
         json.dumps(list(sums), ensure_ascii=False).encode()
     except (ValueError, AttributeError, RecursionError):
         set_aside(manifest, "not a readable manifest")

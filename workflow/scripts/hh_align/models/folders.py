@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DISABLE_SAFETENSORS_CONVERSION": "1", "TQDM_DISABLE": "1"}
-JUDGE_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "NOTICE", "provenance.json")
+JUDGE_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "provenance.json")
 POLICY_FILES = ("config.json", "generation_config.json", *JUDGE_FILES[1:])
 TORCH_WRITER = ("inline_container", "basic_ios")
 """Words in the errors of torch's writer of files."""
@@ -132,11 +132,6 @@ def load_judge(manifest: Path, dtype: str = "float32", device: str = "cpu") -> t
     return _load(manifest, "AutoModelForSequenceClassification", "eager", dtype, device)
 
 
-def read_notice(manifest: Path) -> str:
-    """The licence notice that goes with a model and with whatever is derived from it."""
-    return (Path(manifest).parent / "NOTICE").read_text(encoding="utf-8")
-
-
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
     """Within, a library writes weights or a checkpoint to `folder`. Raises StudyError where the disk does not take them: safetensors and
@@ -153,7 +148,7 @@ def writing(folder: Path) -> Iterator[None]:
         raise cannot_write(folder, first_line(error)) from None
 
 
-def save_model(manifest: Path, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast", made_by: dict, notice: str) -> None:
+def save_model(manifest: Path, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast", made_by: dict) -> None:
     """Write a model folder: POLICY_FILES for a model that can generate, else JUDGE_FILES, and the manifest last.
 
     Weights are written as one fp32 safetensors file; a model of another dtype is converted in place. What a run has set on
@@ -173,7 +168,6 @@ def save_model(manifest: Path, model: "PreTrainedModel", tokenizer: "PreTrainedT
     described = json.loads(tokenizer.backend_tokenizer.to_str()) | {"padding": None, "truncation": None}
     write_text(draft / "tokenizer.json", json.dumps(described, ensure_ascii=False) + "\n")
     write_json(draft / "tokenizer_config.json", tokenizer_settings(tokenizer, segments=not model.can_generate()))
-    write_text(draft / "NOTICE", notice)
     write_json(draft / "provenance.json", made_by)
 
     names = POLICY_FILES if model.can_generate() else JUDGE_FILES

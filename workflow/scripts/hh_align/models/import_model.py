@@ -1,4 +1,4 @@
-"""Turn a downloaded or local model folder into the one artifact shape: fp32 safetensors, tokenizer.json, notice, manifest."""
+"""Turn a downloaded or local model folder into the one artifact shape: fp32 safetensors, tokenizer.json, manifest."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -12,9 +12,10 @@ from hh_align.core.errors import StudyError
 from hh_align.models.chat import check_template, choose_template
 from hh_align.models.folders import first_line, load_tokenizer, prepare, save_model
 from hh_align.models.gguf import quantisation, read_gguf_model, read_gguf_tokenizer, reader
+from hh_align.models.licences import is_licence, licence_texts
 from hh_align.models.outputs import OFFSET, output_index
 from hh_align.models.reading import check_chat, reading_of
-from hh_align.models.weights import check_kind, check_numbers, compose_notice, kept_as_float32, locate, read_json, read_weights
+from hh_align.models.weights import check_kind, check_numbers, kept_as_float32, locate, read_json, read_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -227,10 +228,11 @@ def main() -> None:
     else:
         trial.check_judge(model, tokenizer, prepare_judge(tokenizer, model, folder, args.config.get("reads")), folder)
     suffixes = (".json", ".txt", ".jinja", *([] if gguf else [".safetensors"]))
-    read = sorted(path for path in folder.iterdir() if path.suffix in suffixes or path.name == gguf)
+    read = sorted(path for path in folder.iterdir() if (path.suffix in suffixes and not is_licence(path)) or path.name == gguf)
     made_by = provenance(args.config, [args.source] if covered else read, dtype="float32")
-    made_by |= ({"downloaded": covered} if covered else {}) | ({"notes": notes} if notes else {})
-    save_model(args.manifest, model, tokenizer, made_by, compose_notice(folder, args.config["notice"]))
+    downloaded = {"downloaded": covered, "licences": licence_texts(folder.iterdir())} if covered else {}
+    made_by |= downloaded | ({"notes": notes} if notes else {})
+    save_model(args.manifest, model, tokenizer, made_by)
     for note in notes:
         say(f"{folder.name}: {note}")
     say(f"{args.manifest.parent}: {type(model).__name__}, {model.num_parameters():,} parameters, {len(tokenizer):,} tokens, float32")

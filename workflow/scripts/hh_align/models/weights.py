@@ -47,13 +47,6 @@ def holds_sums(manifest: Path) -> bool:
     return isinstance(content, dict) and all(isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) for value in content.values())
 
 
-def compose_notice(folder: Path, notice: str) -> str:
-    """The notice, then the licence files of the source, each under its name."""
-    files = [path for path in sorted(folder.iterdir()) if path.name.startswith(("LICENSE", "NOTICE"))]
-    texts = [notice.strip(), *(f"--- {path.name} ---\n{path.read_text(encoding='utf-8', errors='replace').strip()}" for path in files)]
-    return "\n\n".join(text for text in texts if text) + "\n"
-
-
 def read_json(path: Path) -> dict:
     """The object of a JSON file of somebody else's. Raises StudyError for a file of another kind, and for a NaN in it."""
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hh_align.core.artifacts import CHECKOUT, logical_name, read_provenance, say, sha256
+from hh_align.core.artifacts import CHECKOUT, logical_name, read_provenance, say, sha256, sums_of
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.core.receipts import FOLDER, receipts_of
@@ -53,10 +53,10 @@ def sum_faults(folder: Path, present: dict[Path, str]) -> tuple[dict[Path, str],
 
 
 def manifest_faults(manifest: Path, present: dict[Path, str]) -> dict[Path, str]:
-    """File -> what is wrong with it, of those that a manifest names; present: sums that are known already."""
+    """File -> what is wrong with it, of those that a manifest vouches for; present: sums that are known already."""
     try:
-        sums = dict(json.loads(manifest.read_text(encoding="utf-8")).items())
-    except (ValueError, AttributeError):
+        sums = sums_of(manifest)
+    except (ValueError, AttributeError, RecursionError):
         return {manifest: "not readable"}
     found = {path: present.get(path) or (sha256(path) if path.is_file() else None) for path in map(manifest.parent.joinpath, sums)}
     wrong = [path for path, expected in zip(found, sums.values(), strict=True) if found[path] != expected]
@@ -109,10 +109,10 @@ def study_faults(folder: Path) -> tuple[int, list[str], list[Path]]:
 
 
 def names_of(manifest: Path) -> list[str]:
-    """The files that a manifest speaks for; none where it cannot be read."""
+    """The files that a manifest vouches for; none where it cannot be read."""
     try:
-        return list(json.loads(manifest.read_text(encoding="utf-8")))
-    except (ValueError, TypeError):
+        return list(sums_of(manifest))
+    except (ValueError, AttributeError, RecursionError):
         return []
 
 

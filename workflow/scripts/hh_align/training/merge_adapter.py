@@ -9,8 +9,9 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft
 from hh_align.core.artifacts import provenance, say
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
-from hh_align.models.folders import first_line, load_policy, read_notice, save_model
-from hh_align.models.weights import check_numbers, compose_notice, kept_as_float32, locate, read_json, read_weights
+from hh_align.models.folders import first_line, load_policy, save_model
+from hh_align.models.licences import licence_texts
+from hh_align.models.weights import check_numbers, kept_as_float32, locate, read_json, read_weights
 from hh_align.training.adapters import check_tied, merge
 
 MERGE_IT = "Merge it with the library that made it, and give the folder of the merged model: {source: local, path: …}."
@@ -121,7 +122,8 @@ def main() -> None:
     notes = [*described(settings, args.config.get("source")), *other_template(folder, tokenizer), *kept_as_float32(tensors)]
     read = [args.source] if covered else sorted(folder.glob("adapter_*"))
     made_by = provenance(args.config, [args.parent, *read], notes=notes)
-    save_model(args.manifest, merged, tokenizer, made_by, compose_notice(folder, read_notice(args.parent)))
+    made_by |= {"licences": licence_texts(folder.iterdir())} if covered else {}
+    save_model(args.manifest, merged, tokenizer, made_by)
     for note in notes:
         say(f"{folder.name}: {note}")
     size = sum(tensor.numel() for tensor in tensors.values())

@@ -4,7 +4,7 @@ from peft import get_peft_model, set_peft_model_state_dict
 
 from hh_align.core.artifacts import provenance, say
 from hh_align.core.command import parse, run
-from hh_align.models.folders import load_policy, read_notice, save_model
+from hh_align.models.folders import load_policy, save_model
 from hh_align.training.adapters import lora_config, merge
 from hh_align.training.snapshots import adapter_at
 
@@ -16,7 +16,7 @@ def main() -> None:
     adapted = get_peft_model(model, lora_config(model, lora))
     set_peft_model_state_dict(adapted, adapter_at(args.snapshots, step))
     merged = merge(adapted, list(range(min(len(tokenizer), 32))), "cpu")
-    save_model(args.manifest, merged, tokenizer, provenance(args.config, [args.parent, args.snapshots]), read_notice(args.parent))
+    save_model(args.manifest, merged, tokenizer, provenance(args.config, [args.parent, args.snapshots]))
     say(f"{args.manifest.parent}: the policy after step {step}")
 
 

@@ -17,7 +17,7 @@ from hh_align.core.state import fingerprint, state_folder
 from hh_align.data.preferences import KEY, SCHEMA, row_name
 from hh_align.models.compute import use_device, write_timing
 from hh_align.models.dropout import disable_dropout
-from hh_align.models.folders import load_policy, read_notice, save_model
+from hh_align.models.folders import load_policy, save_model
 from hh_align.models.packing import MULTIPLE, Tree, idle_tree, tree_size, use_packing
 from hh_align.models.tokens import Pair
 from hh_align.training.adapters import lora_config, merge
@@ -138,4 +138,4 @@ def save_training(args: Namespace, training: PairTraining, trainer: Trainer, ses
     if training.adapter:
         first = training.pairs[plan.order[0]]
         trained = merge(trained, first.prompt_ids + first.chosen_ids, trainer.args.device)
-    save_model(args.manifest, trained, trainer.processing_class, made_by, read_notice(args.parent))
+    save_model(args.manifest, trained, trainer.processing_class, made_by)

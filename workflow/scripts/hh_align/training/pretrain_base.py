@@ -71,7 +71,7 @@ def main() -> None:
         write_table(args.train_log, log, LOG_SCHEMA, made_by)
         speed = state.checkpointing() | throughput(trained.config, work)
         write_timing(args.timing, state.started, state.continuations, speed, rows=log[-1]["examples"], tokens=log[-1]["tokens"])
-        save_model(args.manifest, trained, tokenizer, made_by, args.config["notice"])
+        save_model(args.manifest, trained, tokenizer, made_by)
 
 
 if __name__ == "__main__":

@@ -172,7 +172,7 @@ def main() -> None:
         write_timing(
             args.timing, state.started, state.continuations, state.checkpointing(), pairs=len(plan.order), tokens=log[-1]["tokens"]
         )
-        save_model(args.manifest, judge, tokenizer, made_by, config["notice"])
+        save_model(args.manifest, judge, tokenizer, made_by)
 
 
 if __name__ == "__main__":

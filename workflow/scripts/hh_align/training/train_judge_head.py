@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 from hh_align.core.artifacts import provenance, read_table, say, write_json, write_table
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
-from hh_align.models.folders import load_policy, read_notice, save_model
+from hh_align.models.folders import load_policy, save_model
 from hh_align.models.heads import classifier_of, head_of
 from hh_align.models.import_model import prepare_judge
 from hh_align.training.compute_features import FEATURES
@@ -129,7 +129,7 @@ def main() -> None:
     head_of(judge).weight.data[0] = torch.tensor(head, dtype=torch.float32)
     write_table(args.folds, rows, FOLD_ROWS, made_by)
     write_json(args.calibration, {config["axis"]: {**calibration, "depth": depth, "penalty": penalty}})
-    save_model(args.manifest, judge, tokenizer, made_by, "\n".join(filter(None, [read_notice(args.policy), config["notice"]])))
+    save_model(args.manifest, judge, tokenizer, made_by)
     right = [100 * calibration[name] for name in ("pair_accuracy", "accuracy_low", "accuracy_high")]
     say(
         f"{config['axis']}: layer {depth}, ridge {penalty:g}, of {calibration['pairs']} pairs held out {right[0]:.1f} % "

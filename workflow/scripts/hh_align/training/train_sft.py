@@ -10,7 +10,7 @@ from hh_align.core.processes import is_first
 from hh_align.core.state import fingerprint, state_folder
 from hh_align.data.preferences import SCHEMA, training_rows
 from hh_align.models.compute import use_device, write_timing
-from hh_align.models.folders import load_policy, read_notice, save_model
+from hh_align.models.folders import load_policy, save_model
 from hh_align.training.loop import LOG_SCHEMA, QUARANTINE_SCHEMA, Session
 from hh_align.training.sft import train_on_transcripts
 from hh_align.training.throughput import throughput
@@ -38,7 +38,7 @@ def main() -> None:
         write_table(args.quarantine, left_out, QUARANTINE_SCHEMA, made_by)
         speed = state.checkpointing() | throughput(trained.config, work)
         write_timing(args.timing, state.started, state.continuations, speed, rows=log[-1]["examples"], tokens=log[-1]["tokens"])
-        save_model(args.manifest, trained, tokenizer, made_by, read_notice(args.parent))
+        save_model(args.manifest, trained, tokenizer, made_by)
 
 
 if __name__ == "__main__":
