@@ -62,7 +62,7 @@ claims: [{{claim: "{{a}} {{0}}", source: "{{wildcards.b}}", parts: [{part}]}}]
         words = shlex.split(command.partition("2>&1")[0].replace("\\\n", " "))
         configs.setdefault(words[0], []).append(json.loads(words[words.index("--config") + 1]))
     assert configs["data.select_prompts"][0]["harmlessness"]["keywords"] == ["{kill}", "{{x}}"]
-    assert {entry["notice"] for entry in configs["models.write_notice"]} == {"Copyright {2022} {threads}", "{input.judge}"}
+    assert {entry["notice"] for entry in configs["models.write_notice"]} == {"Copyright {2022} {threads}", "{input.judge}", ""}
     assert {claim["claim"]: claim["source"] for claim in configs["analysis.check_claims"][0]["claims"]} == {"{a} {0}": "{wildcards.b}"}
 
 

@@ -87,7 +87,8 @@ MERGED = {f"merge_snapshot {name}" for name in KEPT} | evaluated(*KEPT) | made("
 
 def test_a_snapshot_runs_its_training_again_and_what_follows(paper):
     # the training has to leave what it did not keep; SFT and the references stay
-    assert paper.planned("--config", "methods={dpo: {snapshots: [5]}}") == DPO | evaluated("dpo 42", "sft_dpo 42") | MERGED
+    notices = {f"write_notice policies/{name.replace(' ', '/seed-')}" for name in KEPT}
+    assert paper.planned("--config", "methods={dpo: {snapshots: [5]}}") == DPO | evaluated("dpo 42", "sft_dpo 42") | MERGED | notices
 
 
 def test_how_a_snapshot_becomes_a_policy_reruns_the_snapshots_only(tmp_path):
@@ -151,6 +152,7 @@ def test_the_extended_demo_has_three_seeds_of_many_arms_and_grows_by_one(tmp_pat
     folder.options = (*folder.options, "more.yaml")
     steps = ("train_dpo", "measure_drift", "generate_responses", "score_responses small", "write_model_card")
     own = {f"{step} sft_ipo_clean {seed}" for step in steps for seed in SEEDS}
+    own |= {f"write_notice policies/sft_ipo_clean/seed-{seed}" for seed in SEEDS}
     cards = {f"write_model_card {name} {seed}" for name in arms for seed in SEEDS}
     tables = made("correct_by_labels", "gold", "label_agreement") | made("score_oracle", "oracle")
     data = {f"write_dataset_card {name}" for name in ("synthetic", "raw", "clean", "coin", "reversed")}  # they name the command
