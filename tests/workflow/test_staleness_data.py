@@ -117,7 +117,8 @@ def test_arms_on_raw_and_cleaned_data_share_what_they_can(own_paper):
     (own_paper.path / "clean.yaml").write_text(text)
     harmless = {job.replace("clean", "harmless") for job in CLEANED}
     card = {"write_dataset_card hh"}  # it names the command, which has a config file more now
-    assert own_paper.planned("--configfile", "clean.yaml") == CLEANED | MARGINS | SIMILARITIES | harmless | card
+    notices = {f"write_notice policies/dpo_{name}/seed-42" for name in ("clean", "harmless")}
+    assert own_paper.planned("--configfile", "clean.yaml") == CLEANED | MARGINS | SIMILARITIES | harmless | card | notices
 
 
 @pytest.fixture(scope="module")
