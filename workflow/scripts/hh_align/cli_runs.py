@@ -130,11 +130,13 @@ def run_configs(cores: str, words: tuple[str, ...]) -> int:
 def resume(study: str, cores: str, options: tuple[str, ...]) -> int:
     """A study again as it was last run: it goes on where it was.
 
-    For use after a kill, a full disk or a damaged file. Reads results/STUDY/run.json (config files, --config, targets, profiles). Writes results/STUDY/. Refuses while the study is at work, and
+    For use after a kill, a full disk or a damaged file. --config among the options refines that of the last run, and what differs is said.
+    Reads results/STUDY/run.json (config files, --config, targets, profiles). Writes results/STUDY/. Refuses while the study is at work, and
     where it would replace what other settings have made, unless HH_ALIGN_REPLACE=yes.
 
     \b
     Example: hh-align resume demo
+             hh-align resume demo --config seeds=[42,7]
     """
     from hh_align.tools.places import study_name
     from hh_align.tools.resume_study import resume

@@ -60,7 +60,7 @@ def is_alive(run: dict) -> bool:
 
 def differing(before: dict, now: dict) -> list[str]:
     """`key: before, now: after` of each setting that differs."""
-    old, new = flat(before), flat(now)
+    old, new = (flat(values) if values else {} for values in (before, now))
     return [f"{key}: {shown(old, key)}, now {shown(new, key)}" for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
 
 
@@ -158,11 +158,17 @@ def words_of(argv: list[str]) -> dict[str, list[str]]:
     }
 
 
-def command_of(run: dict) -> list[str]:
-    """The words of Snakemake's command line by which a run is repeated, without its targets."""
+def config_of(run: dict) -> list[str]:
+    """The words of --config of a run."""
+    return (run.get("command") or {}).get("--config", [])
+
+
+def command_of(run: dict, config: Sequence[str] | None = None) -> list[str]:
+    """The words of Snakemake's command line by which a run is repeated, without its targets; `config` in the place of its words of --config."""
     words = run.get("command") or {}
-    lists = ("--workflow-profile", "--config", "--until", "--omit-from")
-    options = {"--configfile": run.get("files", []), **{name: words.get(name, []) for name in lists}}
+    settings = config_of(run) if config is None else config
+    lists = {name: words.get(name, []) for name in ("--workflow-profile", "--until", "--omit-from")}
+    options = {"--configfile": run.get("files", []), "--config": settings, **lists}
     snakefile = ["--snakefile", words["--snakefile"]] if words.get("--snakefile") else []
     profiles = [word for name in words.get("--profile", []) for word in ("--profile", name)]
     return [*snakefile, *profiles, *(word for name, values in options.items() if values for word in (name, *values))]
