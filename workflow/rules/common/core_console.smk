@@ -6,6 +6,7 @@ import threading
 
 from hh_align.tools.console import NOISE, Board, Step, own_message, watch
 from hh_align.tools.expected import seconds_before
+from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake.logging import DefaultFormatter
 from snakemake_interface_executor_plugins.settings import ExecMode as Mode
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -27,6 +28,9 @@ class Console(logging.Handler):
         event = getattr(record, "event", None)
         if self.said and FAILED in text:
             return self.board.say(self.said)
+        if text == NOTHING_TO_BE_DONE_MSG and not workflow.output_settings.dryrun:
+            self.usual.handle(record)
+            return print_summary()  # Snakemake calls no hook at the end of such a run
         if not self.whole and (event in SHOWN_BY_US or NOISE.match(text)):
             return
         if message := own_message(text):
