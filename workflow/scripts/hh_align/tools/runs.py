@@ -6,6 +6,7 @@ import re
 import shlex
 import socket
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,8 @@ from hh_align.core.receipts import flat
 from hh_align.core.state import read_json
 
 RECORD = "run.json"
+LEFT = "left.json"
+"""In a study's folder while it runs: the seconds that are left, and when that was reckoned."""
 REPLACE, YES = "HH_ALIGN_REPLACE", "yes"
 """Set by who means to run another config into a study's folder."""
 MACHINE = ("compute", "export", "tracking")
@@ -35,11 +38,21 @@ def is_record(value: object) -> bool:
     """Whether a value has the form in which `begin` writes a record, as far as it goes."""
     if not isinstance(value, dict) or not all(isinstance(value.get(key, {}), dict) for key in ("settings", "steps")):
         return False
+    if not (is_time(value.get("started", 0.0)) and isinstance(value.get("host", ""), str)):
+        return False
     command = value.get("command") or {}
     if not isinstance(command, dict):
         return False
     words = [each for option, each in command.items() if option != "--snakefile"]
     return all(map(is_texts, [value.get("files", []), *words, [command.get("--snakefile", "")], [*value.get("steps", {}).values()]]))
+
+
+def is_time(value: object) -> bool:
+    """Whether a value is a time as of time.time(): a number of which there is a date."""
+    try:
+        return not isinstance(value, bool) and datetime.fromtimestamp(value) is not None
+    except (TypeError, ValueError, OverflowError, OSError):
+        return False
 
 
 def is_texts(value: object) -> bool:
