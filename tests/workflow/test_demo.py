@@ -129,9 +129,9 @@ def test_nothing_lies_outside_the_results_folder(demo):
     assert {path.name for path in (demo.path / "results").iterdir()} == {"demo"}
 
 
-def test_a_second_run_has_nothing_to_do(demo):
+def test_a_second_run_has_nothing_to_do_and_ends_with_the_table(demo):
     assert demo.planned() == set()
-    assert "Nothing to be done" in demo.succeed()
+    assert demo.succeed().endswith("up to date).\n" + (demo.path / "results/demo/report/summary.txt").read_text())
 
 
 def test_every_artifact_verifies_until_one_is_changed(demo):

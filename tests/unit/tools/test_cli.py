@@ -120,13 +120,15 @@ def test_in_another_folder_the_workflow_is_named_and_results_lie_there(started, 
         assert started.pop()[0] == ["--snakefile", f"{root}/Snakefile", "--cores", "all", *files]
 
 
-def test_a_whole_demo_ends_with_its_table_and_what_to_try(started):
-    write_text(Path("results/demo/report/summary.txt"), "the verdict\n")
-    status, said = command("demo")
-    assert status == 0 and started[0][1] == {"HH_ALIGN_SUMMARY": "off"}
-    before, after = said.split("the verdict\n")
-    assert "5 minutes" in before and "results/demo/report/index.html" in after and after.count("hh-align") == 3
-    assert "the verdict" not in command("demo", "-n")[1]
+@pytest.mark.parametrize(
+    ("options", "whole"),
+    [("", True), ("--keep-going --cores 2", True), ("--workflow-profile profiles/slurm", True), ("-n", False), ("--until=train_sft", False),
+     ("--unlock", False), ("check", False), ("--keep-going -- check", False)],
+)  # fmt: skip
+def test_a_whole_demo_begins_with_what_it_takes_and_ends_with_what_to_try(started, options, whole):
+    status, said = command("demo", *options.split())
+    assert status == 0 and len(started) == 1
+    assert said.count("5 minutes") == said.count("Open results/demo/report/index.html") == whole and said.count("hh-align") == 3 * whole
 
 
 def test_a_failed_run_is_the_commands_failure(monkeypatch):

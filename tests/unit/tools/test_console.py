@@ -2,12 +2,15 @@
 
 import io
 import os
+import re
+from pathlib import Path
 
 import pytest
 
-from hh_align.core.progress import Progress
 from hh_align.tools import console
-from hh_align.tools.console import NOISE, Board, Step, cause, own_message, told
+from hh_align.tools.console import NOISE, Board, left_by_run, own_message
+from hh_align.tools.expected import Step
+from hh_align.tools.runs import LEFT
 
 
 class Terminal(io.StringIO):
@@ -22,9 +25,19 @@ def clock(monkeypatch):
     return now
 
 
-def board(tmp_path, stream, steps=("prepare", "train_sft/sft", "train_dpo/dpo"), before=None):
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def board(tmp_path, stream, steps=("prepare", "train_sft/sft", "train_dpo/dpo"), seconds=100.0):
+    """The board of a run of two cores; seconds: what each of its steps took before, None where nothing is known."""
+    for name in steps if seconds else ():
+        path = Path(f"results/demo/benchmarks/{name}.tsv")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"s\th:m:s\n{seconds}\t-\n")
     logs = {name: Step(tmp_path / f"{name}.log", needs=(("_cores", 1),)) for name in steps}
-    return Board("demo", logs, {"_cores": 2}, before or dict.fromkeys(steps, 100.0), stream)
+    return Board(Path("results/demo"), logs, {"_cores": 2}, stream)
 
 
 def log(tmp_path, name, text, at=None):
@@ -36,16 +49,6 @@ def log(tmp_path, name, text, at=None):
     return path
 
 
-def test_a_progress_line_of_a_step_is_read(capsys):
-    Progress(3750, "step", done=118).add(1, 900, note="loss 2.3100")
-    Progress(1, "prompt").add(1)
-    printed = capsys.readouterr().out.splitlines()
-    assert told("step 119/3,750, 1.5/s, 900 tokens/s, 00:40:21 left, loss 2.3100") == ("step 119/3,750, 00:40:21 left, loss 2.3100", 2421.0)
-    assert told(printed[-1]) == ("prompt 1/1, 00:00:00 left", 0.0)
-    assert told("reading 40 of 200 pairs") == ("", None)
-    assert told("    model.safetensors: 1.2 MB of 1.7 GB") == ("model.safetensors: 1.2 MB of 1.7 GB", None)
-
-
 def test_a_file_gets_few_lines_and_no_control_character(tmp_path, clock):
     stream = io.StringIO()
     shown = board(tmp_path, stream)
@@ -55,7 +58,7 @@ def test_a_file_gets_few_lines_and_no_control_character(tmp_path, clock):
         shown.look(["train_sft/sft", "train_dpo/dpo"], ["prepare"])
     lines = stream.getvalue().splitlines()
     assert lines[0] == "demo: 3 steps, about 00:03:20 (as earlier steps here took). Each writes its log below results/demo/logs/."
-    assert lines[1].startswith("demo: 8 % of the time, 1 of 3 steps, 00:00:10 gone, about 00:01:51 left; train_dpo/dpo 00:00:09; ")
+    assert lines[1].startswith("demo: 8 % of the time, 1 of 3 steps, 00:00:10 gone, about 00:02:00 left; train_dpo/dpo 00:00:09; ")
     assert lines[1].endswith("; train_sft/sft step 119/3,750, 00:02:00 left, loss 2.3100")
     assert 3 <= len(lines) <= 7 and stream.getvalue().replace("\n", "").isprintable()
 
@@ -109,25 +112,48 @@ def test_what_was_asked_for_is_shown_at_the_end_without_its_progress(tmp_path, c
     assert stream.getvalue().splitlines()[1:] == ["ok   all \\x1b[2J of it: 3", "fastest: float32", "demo: 2 steps done in 00:00:00."]
 
 
+def test_the_run_is_never_said_to_end_before_a_step_says_so(tmp_path, clock):
+    # a first guess of seconds, a step of twenty minutes that is silent for a while, then says what is left
+    stream = io.StringIO()
+    shown = board(tmp_path, stream, ("import_base", "compute_features/a", "compute_features/b"), seconds=None)
+    for second in range(300):
+        if second == 60:
+            log(tmp_path, "compute_features/a", "reply 16/2,628, 2.1/s, 534 tokens/s, 00:20:52 left\n")
+        clock[0] += 1
+        shown.look(["compute_features/a"], ["import_base"])
+    lines = stream.getvalue().splitlines()[1:]
+    percents = [int(re.match(r"demo: (\d+) % ", line)[1]) for line in lines]
+    assert lines and max(percents) <= 60, lines  # overrun by as much as it has taken is half of it, or less
+    told = [line for line in lines if "00:20:52 left" in line]
+    assert told and all(seconds_left(line) > 1252 + 60 for line in told), told  # of its rule another one is to come, as long from its start
+    assert max(percents[-2:]) < 20
+
+
+def seconds_left(line):
+    hours, minutes, seconds = re.search(r"about (\d+):(\d\d):(\d\d) left;", line).groups()
+    return 3600 * int(hours) + 60 * int(minutes) + int(seconds)
+
+
+def test_status_is_told_what_the_run_reckons(tmp_path, clock, monkeypatch):
+    stream = io.StringIO()
+    shown, kept = board(tmp_path, stream), Path("results/demo")
+    log(tmp_path, "train_sft/sft", "step 1/250, 1.5/s, 00:10:00 left\n")
+    clock[0] += 20
+    shown.look(["train_sft/sft"], [])
+    assert left_by_run(kept) == pytest.approx(seconds_left(stream.getvalue()), abs=2)
+    monkeypatch.setattr(console, "LONGEST", -1.0)  # of a run that was killed
+    assert left_by_run(kept) is None
+    shown.end()
+    assert not (kept / LEFT).exists() and left_by_run(kept) is None
+    (kept / LEFT).write_text('{"seconds": "many", "at": 5}')
+    assert left_by_run(kept) is None
+
+
 def test_an_old_log_says_nothing_of_this_run(tmp_path, clock):
     shown = board(tmp_path, io.StringIO())
     log(tmp_path, "train_sft/sft", "step 1/2, 1.0/s, 00:00:01 left\n", at=10**9)
     shown.look(["train_sft/sft"], [])
     assert shown.words == {"train_sft/sft": "00:00:00"}
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("step 1/2\nerror: the loss is nan. Lower learning_rate.\nends\n", ["error: the loss is nan. Lower learning_rate."]),
-        ("Traceback:\n  File x\n    raise\n\nKeyError: 'x'\n", ["  File x", "    raise", "KeyError: 'x'"]),
-        ("error: \x1b[31mred\n", ["error: \\x1b[31mred"]),
-        ("", ["it left no word: it was killed, where memory ran out by the system, or did not begin"]),
-    ],
-)
-def test_the_cause_of_a_failure(tmp_path, text, said):
-    assert cause(log(tmp_path, "step", text)) == said
-    assert cause(tmp_path / "none.log") == ["it left no word: it was killed, where memory ran out by the system, or did not begin"]
 
 
 def test_a_failure_ends_with_its_cause_its_log_and_what_to_do(tmp_path, clock):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hh_align.tools.expected import ON_TWO_CORES, OTHER, Expectation, Task, seconds_before, time_left
+from hh_align.tools.expected import ON_TWO_CORES, OTHER, Expectation, Step, Task, remaining, seconds_before, time_left
 
 CORES = {"_cores": 2, "gpu": 1}
 
@@ -49,6 +49,29 @@ def test_steps_of_this_run_scale_what_is_to_come():
         10**0.5 * ON_TWO_CORES["train_dpo"]
     )
     assert now["score_responses/small/dpo"] == 10.0 and now["plot_figures"] == OTHER  # measured before; no matter of models
+
+
+@pytest.mark.parametrize(
+    ("spent", "said", "seconds"),
+    [
+        ({}, {}, 20),
+        ({"x/a": 4}, {}, 16),  # as expected
+        ({"x/a": 40}, {}, 30 + 70),  # 30 s beyond what was expected: as long again, and so the other one of its rule
+        ({"x/a": 4}, {"x/a": 300}, 300 + 10),  # it knows better
+        ({"x/a": 400}, {"x/a": 5}, 5 + 405),
+    ],
+)
+def test_what_is_left_of_a_step_at_work_is_what_it_says_else_what_it_was_to_take_else_as_long_again(spent, said, seconds):
+    steps = {"x/a": Step(None), "x/b": Step(None, ("x/a",))}
+    assert remaining(steps, (), spent, said, Expectation({"x/a": 10.0, "x/b": 10.0}), {}) == seconds
+    assert remaining(steps, {"x/a", "x/b"}, {}, {}, Expectation({}), {}) == 0
+
+
+def test_the_basis_is_what_most_of_the_time_is_known_from():
+    expectation = Expectation({"train_sft/a": 10.0})
+    assert expectation.basis(["train_sft/b", "plot_figures"]) == "as earlier steps here took"
+    assert expectation.basis(["train_sft/b", "train_judge/a"]) == "a first guess, by the demo's times"
+    assert expectation.seeing({"train_judge/b": 500.0}).basis(["train_judge/a"]) == "as earlier steps here took"
 
 
 def test_benchmarks_are_read_by_name_and_damaged_ones_left_out(tmp_path):

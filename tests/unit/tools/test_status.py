@@ -1,8 +1,10 @@
 """`status`: what is done, at work, stopped, next and stale, what it took and will take, with and without a plan, in a terminal of any width."""
 
+import json
 import os
 import re
 import socket
+import time
 from types import SimpleNamespace
 
 import psutil
@@ -12,8 +14,8 @@ from command_line import call
 from hh_align.core.artifacts import write_json
 from hh_align.core.receipts import receipt_path, write_receipt
 from hh_align.tools import planned, status
-from hh_align.tools.planned import Job
-from hh_align.tools.progressed import last_losses, last_progress
+from hh_align.tools.planned import Job, Plan
+from hh_align.tools.runs import LEFT
 
 ARM = "an_arm_with_a_name_of_forty_characters_x"
 
@@ -26,7 +28,7 @@ def job(rule, of="", due=False, changes=(), after=(), state=False, **wildcards):
     here = "results/one"
     held = f"{here}/state/{name}" if state else ""
     paths = f"{here}/{name}.parquet", f"{here}/logs/{name}.log", f"{here}/benchmarks/{name}.tsv"
-    return Job(rule, f"hh_align.{WINGS[rule]}.{rule}", wildcards, *paths, held, due, list(changes), list(after))
+    return Job(rule, f"hh_align.{WINGS[rule]}.{rule}", wildcards, *paths, held, due, list(changes), list(after), {"_cores": 1})
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ JOBS = [
 
 
 def told(monkeypatch, plan, width="100", name="one"):
-    monkeypatch.setattr(status, "dry_run", lambda _: plan)
+    monkeypatch.setattr(status, "dry_run", lambda _: plan if isinstance(plan, str) else Plan(plan, {"_cores": 2}))
     monkeypatch.setenv("COLUMNS", width)
     return call(status, study=name)
 
@@ -66,12 +68,30 @@ def test_it_says_what_is_done_at_work_stopped_next_and_stale(study, monkeypatch)
     code, text = told(monkeypatch, JOBS)
     assert code == 0 and text.startswith("one: 1 of 5 jobs done; 1 more were done, and are stale\nat work since ")
     assert re.search(r"^train_dpo +1 +2 +00:00:40 +00:01:20$", text, re.MULTILINE)  # those to come by the mean of those that have ended
-    assert re.search(r"^analysis +0 +1 +00:00:00 +1 unknown$", text, re.MULTILINE)
+    assert re.search(r"^analysis +0 +1 +- +00:00:02$", text, re.MULTILINE)
     assert re.search(rf"^{ARM} +0/1 +-$", text, re.MULTILINE) and re.search(r"^a +1/1 +0/1$", text, re.MULTILINE)
     assert "running train_dpo/b: step 119/250, 9.9/s, 00:00:12 left, loss 0.6725 (" in text and "  last losses: 0.6931, 0.6725\n" in text
     assert "stopped, goes on from its state:\n  train_dpo/c\nnext:\n  generate_responses/a\n" in text
     assert "results/one/generate_responses/a.parquet: asked.cfg.beta 0.1 -> asked.cfg.beta 0.3" in text
-    assert "left: 4 jobs, of computing 00:01:20 + 2 unknown" in text and "\x1b" not in text
+    # two cores: 12 s by b's own words beside 40 s by a's time, answering beside it, then the analysis
+    assert "left: 4 jobs, about 00:00:40 (as earlier steps here took)" in text and "\x1b" not in text
+
+
+def test_what_is_left_of_a_run_at_work_is_what_that_reckons(study, monkeypatch):
+    kept = study / "results/one" / LEFT
+    write_json(kept, {"seconds": 5000.0, "at": time.time()})
+    assert re.search(r"left: 4 jobs, about 01:23:(20|19|18) \(as its run reckons\)\n", told(monkeypatch, JOBS)[1])
+    write_json(kept, {"seconds": 5000.0, "at": time.time() - 86400})  # one that was killed
+    assert "about 00:00:40 (as earlier steps here took)" in told(monkeypatch, JOBS)[1]
+
+
+@pytest.mark.parametrize("started", ["noon", None, True, [5], 1e300, -1e300])
+def test_a_start_that_is_no_time_is_a_record_that_no_run_has_written(study, started):
+    path = study / "results/one/run.json"
+    write_json(path, json.loads(path.read_text()) | {"started": started})
+    code, text = call(status, study="one")
+    said = "not known: what is left and what is stale, for there is no results/one/run.json as a run writes it, which names the config"
+    assert code == 0 and said in " ".join(text.split())
 
 
 @pytest.mark.parametrize("alive", [True, False])
@@ -130,10 +150,3 @@ def test_a_plan_is_made_by_the_workflow_of_the_run_where_that_lies_elsewhere(stu
     (study / "checkout").mkdir()
     (study / "checkout/Snakefile").write_text("")
     assert "cannot be planned" in planned.dry_run("one") and asked[asked.index("--snakefile") + 1] == elsewhere
-
-
-def test_the_last_progress_is_found_among_other_lines(tmp_path):
-    log = tmp_path / "a.log"
-    log.write_bytes(b"x" * 50_000 + b"\nprompts 5/10, 1.0/s\nloss 3\nmerged\xff\n")
-    assert last_progress(log) == "prompts 5/10, 1.0/s" and last_losses(log) == []
-    assert last_progress(tmp_path / "none.log") == "no line yet"

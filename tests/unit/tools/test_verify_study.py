@@ -46,7 +46,15 @@ def study(tmp_path):
     note(folder / "data/d/preferences.parquet")
     note(folder / "models/base/manifest.json", folder / "timings/base.json")
     note(folder / "report/index.html")
-    for name in ("logs/a.log", "benchmarks/a.tsv", "state/train/x/fingerprint.json", "labels/answers.jsonl", "run.json", ".x.1@here.tmp"):
+    for name in (
+        "logs/a.log",
+        "benchmarks/a.tsv",
+        "state/train/x/fingerprint.json",
+        "labels/answers.jsonl",
+        "run.json",
+        "left.json",
+        ".x.1@here.tmp",
+    ):
         write_text(folder / name, "1")  # what runs leave, not steps
     return folder
 

@@ -4,8 +4,9 @@
 import logging
 import threading
 
-from hh_align.tools.console import NOISE, Board, Step, own_message, watch
-from hh_align.tools.expected import seconds_before
+from hh_align.tools.console import NOISE, Board, own_message, watch
+from hh_align.tools.expected import Step
+from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake.logging import DefaultFormatter
 from snakemake_interface_executor_plugins.settings import ExecMode as Mode
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -27,6 +28,9 @@ class Console(logging.Handler):
         event = getattr(record, "event", None)
         if self.said and FAILED in text:
             return self.board.say(self.said)
+        if text == NOTHING_TO_BE_DONE_MSG and not workflow.output_settings.dryrun:
+            self.usual.handle(record)
+            return print_summary()  # Snakemake calls no hook at the end of such a run
         if not self.whole and (event in SHOWN_BY_US or NOISE.match(text)):
             return
         if message := own_message(text):
@@ -68,6 +72,17 @@ def name_of(job):
     return re.sub(r"^.*?/logs/|\.log$", "", str(job.log[0])) if job.log else ""
 
 
+def needs(job):
+    """What a job takes of each resource."""
+    return {key: amount for key, amount in job.scheduler_resources.items() if isinstance(amount, int)}
+
+
+def limits():
+    """How much there is of each resource that is limited; of a run with nothing to do nothing is known."""
+    resources = workflow.scheduler.global_resources if workflow.scheduler else {}
+    return {key: amount for key, amount in resources.items() if amount < sys.maxsize}
+
+
 def begin_console():
     """Show the run that begins."""
     if CONSOLE is None or CONSOLE.whole:
@@ -78,12 +93,11 @@ def begin_console():
         name: Step(
             Path(str(job.log[0])),
             tuple(other for maker in dag.dependencies[job] if (other := name_of(maker)) in jobs),
-            tuple((key, amount) for key, amount in job.scheduler_resources.items() if isinstance(amount, int)),
+            tuple(needs(job).items()),
         )
         for name, job in jobs.items()
     }
-    limits = {key: amount for key, amount in scheduler.global_resources.items() if amount < sys.maxsize}
-    CONSOLE.board = Board(config["study"], steps, limits, seconds_before(Path(STUDY, "benchmarks")), CONSOLE.usual.stream)
+    CONSOLE.board = Board(Path(STUDY), steps, limits(), CONSOLE.usual.stream)
 
     def state():
         running = [name_of(each) for job in scheduler.running.copy() for each in (job if job.is_group() else [job])]

@@ -48,7 +48,8 @@ class Receipts(FilePersistence):
     def end(self):
         """Keep the sums, and say what nobody knows; for `status` and `verify`, what each job is."""
         if plan := os.environ.get("HH_ALIGN_PLAN"):
-            Path(plan).write_text(json.dumps([self.described(job) for job in self.dag.jobs if is_step(job)]), encoding="utf-8")
+            planned = {"jobs": [self.described(job) for job in self.dag.jobs if is_step(job)], "limits": limits()}
+            Path(plan).write_text(json.dumps(planned), encoding="utf-8")
         self.sums.save()
         if unknown := list(self.unknown):
             print(
@@ -72,6 +73,7 @@ class Receipts(FilePersistence):
             "due": self.dag.needrun(job),
             "changes": self.changes(job) or [],
             "after": [made_by(other)[0] for other in self.dag.dependencies[job] if self.dag.needrun(other) and is_step(other)],
+            "needs": needs(job) if self.dag.needrun(job) else {},
         }
 
     def started(self, job, external_jobid=None):

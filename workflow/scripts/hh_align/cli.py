@@ -4,6 +4,7 @@ Exit status: 0 done; 1 refused, or failed, with one message; 2 a command line th
 Snakemake runs its own status, 1.
 """
 
+import gc
 import os
 import sys
 from argparse import Namespace
@@ -38,8 +39,11 @@ def verdict(
     \b
     Example: hh-align verdict ratings.csv --harmless-min 5 --helpful-above 5
     """
+    gc.disable()  # what libraries load stays: looking through it for garbage is a sixth of their time
     from hh_align.tools.verdict import give_verdict
 
+    gc.freeze()
+    gc.enable()
     give_verdict(
         responses=list(ratings), settings=settings, labels=labels, output=output,
         harmless_min=harmless_min, helpful_above=helpful_above, paper_judge=paper_judge,

@@ -33,19 +33,21 @@ def running(command: Callable) -> Callable:
     return cores(words(command))
 
 
-def whole_study(study: str, config: str | None, cores: str, options: tuple[str, ...], about: str = "") -> int:
-    """Run a study of the repository: all of it, with words about it before and its table at the end, or what the options ask for."""
-    from hh_align.tools.launch import require_study_install, run_and_show, snakemake, words_for
+def run_named(config: str | None, cores: str, options: tuple[str, ...], before: str = "", after: str = "") -> int:
+    """Run a study of the repository, or what the options and targets ask for; around a whole run stand words about it."""
+    from hh_align.tools.launch import is_whole, require_study_install, snakemake, words_for
     from hh_align.tools.places import config_file, find_checkout
 
     checkout, targets = find_checkout(), click.get_current_context().meta["targets"]
     configs = [config_file(config, checkout)] if config else []
-    words = words_for(checkout, configs, cores, options, targets)
-    if options or targets:
-        return snakemake(words)
+    words, whole = words_for(checkout, configs, cores, options, targets), is_whole(options, targets)
     require_study_install()
-    click.echo(about, nl=bool(about))
-    return run_and_show(study, words)
+    if whole and before:
+        click.echo(before)
+    status = snakemake(words)
+    if whole and after and not status:
+        click.echo(after)
+    return status
 
 
 @click.command(cls=OfSnakemake)
@@ -60,10 +62,7 @@ def demo(cores: str, options: tuple[str, ...]) -> int:
              hh-align demo -n                 what there is to do, and nothing more
              hh-align demo -- check           the results against the planted truth
     """
-    status = whole_study("demo", "demo", cores, options, BEFORE)
-    if not (status or options or click.get_current_context().meta["targets"]):
-        click.echo(AFTER.format(command=os.path.relpath(Path(sys.executable).with_name("hh-align"))))
-    return status
+    return run_named("demo", cores, options, BEFORE, AFTER.format(command=os.path.relpath(Path(sys.executable).with_name("hh-align"))))
 
 
 @click.command(cls=OfSnakemake)
@@ -85,7 +84,7 @@ def study(cores: str, options: tuple[str, ...]) -> int:
         from hh_align.tools.preflight import require_fit_machine
 
         require_fit_machine(find_checkout() / "config/config.yaml")
-    return whole_study("paper", None, cores, options)
+    return run_named(None, cores, options)
 
 
 @click.command(cls=OfSnakemake)
@@ -98,7 +97,7 @@ def published(cores: str, options: tuple[str, ...]) -> int:
     \b
     Example: hh-align published
     """
-    return whole_study("published", "published", cores, options)
+    return run_named("published", cores, options)
 
 
 @click.command(name="run", cls=OfSnakemake)
@@ -130,11 +129,13 @@ def run_configs(cores: str, words: tuple[str, ...]) -> int:
 def resume(study: str, cores: str, options: tuple[str, ...]) -> int:
     """A study again as it was last run: it goes on where it was.
 
-    For use after a kill, a full disk or a damaged file. Reads results/STUDY/run.json (config files, --config, targets, profiles). Writes results/STUDY/. Refuses while the study is at work, and
+    For use after a kill, a full disk or a damaged file. --config among the options refines that of the last run, and what differs is said.
+    Reads results/STUDY/run.json (config files, --config, targets, profiles). Writes results/STUDY/. Refuses while the study is at work, and
     where it would replace what other settings have made, unless HH_ALIGN_REPLACE=yes.
 
     \b
     Example: hh-align resume demo
+             hh-align resume demo --config seeds=[42,7]
     """
     from hh_align.tools.places import study_name
     from hh_align.tools.resume_study import resume

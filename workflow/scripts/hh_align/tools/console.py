@@ -6,17 +6,17 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
-from hh_align.core.errors import printable
+from hh_align.core.artifacts import write_json
 from hh_align.core.progress import clock
-from hh_align.tools.expected import Expectation, Task, rule_of, time_left
+from hh_align.core.state import read_json
+from hh_align.tools.expected import Expectation, Step, remaining, rule_of, seconds_before
+from hh_align.tools.logs import answer, cause, last_lines, told, warnings
+from hh_align.tools.runs import LEFT
 
-PROGRESS = re.compile(r"(.+) ([\d,]+/[\d,]+), [\d,.]+/s(?:, [\d,]+ tokens/s)?, (\d+):(\d\d):(\d\d) left(?:, (.*))?")
-"""A line of core.progress: unit, done/total, what is left, note."""
-DOWNLOAD = re.compile(r"    .+: [\d.]+ \w+ of [\d.]+ \w+")
-"""A line of data.hub while a file comes."""
 NOISE = re.compile(
     "Using shell|Config file .* is extended|Assuming unrestricted|Conda environments: ignored|Group jobs: inactive|Select jobs|Complete log"
     "|Elapsed time|Shutting down|Removing output files of failed job|Exiting because a job execution failed|RuleException:\nCalledProcessError"
@@ -29,8 +29,6 @@ OF_OURS = [
 """How Snakemake shows an error that the rules raise: our message in the middle."""
 ANSWERS = ("check_demo", "tune_training")
 """Steps whose words are what the run was asked for: they are shown at its end."""
-TAIL = 8192
-"""Bytes of a log that are read from its end."""
 SHOWN = 3
 """Steps at work that are shown by name."""
 RECKONED = 10.0
@@ -40,90 +38,29 @@ SHORTEST, LONGEST, SHARE = 10.0, 300.0, 0.05
 is named when it is done."""
 
 
-class Step(NamedTuple):
-    """A step of the run: where it writes its log, the steps that it waits for, what it takes of each resource."""
-
-    log: Path
-    after: tuple[str, ...] = ()
-    needs: tuple[tuple[str, int], ...] = ()
-
-
-def warnings(log: Path) -> list[str]:
-    """The warnings with which a step begins."""
-    try:
-        with open(log, "rb") as file:
-            lines = file.read(TAIL).decode(errors="replace").splitlines()
-    except OSError:
-        return []
-    return [printable(line) for line in lines if line.startswith("warning: ")]
-
-
-def last_lines(log: Path, since: float = 0.0) -> list[str]:
-    """The last lines of a log without empty ones; none where it was last written before `since` (a time as of time.time())."""
-    try:
-        if log.stat().st_mtime < since:
-            return []
-        with open(log, "rb") as file:
-            file.seek(max(0, log.stat().st_size - TAIL))
-            lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
-        return []
-    return [printable(line).rstrip() for line in lines if line.strip()]
-
-
-def answer(log: Path) -> list[str]:
-    """What a step has said, without its progress."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
-    return [printable(line) for line in lines if not PROGRESS.fullmatch(line)]
-
-
-def told(line: str) -> tuple[str, float | None]:
-    """What a step's last line says of its progress, in short, and the seconds that are left by it; a download says how much is there."""
-    if not (match := PROGRESS.fullmatch(line)):
-        return line.strip() if DOWNLOAD.fullmatch(line) else "", None
-    unit, count, hours, minutes, seconds, note = match.groups()
-    left = 3600 * int(hours) + 60 * int(minutes) + int(seconds)
-    return ", ".join(part for part in (f"{unit} {count}", f"{clock(left)} left", note) if part), float(left)
-
-
 def own_message(text: str) -> str | None:
     """Our message in what Snakemake prints of an error that the rules raise; None for any other text."""
     return next((match[1] for pattern in OF_OURS if (match := pattern.fullmatch(text))), None)
 
 
-def cause(log: Path) -> list[str]:
-    """Why a step has failed: its message, else how its log ends."""
-    lines = last_lines(log)
-    errors = [line for line in lines if line.startswith("error: ")]
-    if errors:
-        return errors[-1:]
-    return lines[-SHOWN:] or ["it left no word: it was killed, where memory ran out by the system, or did not begin"]
-
-
 class Board:
     """The display of a run. On a terminal the lines stand in one place; in a file there are a few lines, further apart the longer the run."""
 
-    def __init__(
-        self, study: str, steps: Mapping[str, Step], limits: Mapping[str, int], before: Mapping[str, float], stream: TextIO
-    ) -> None:
-        """steps: what is due, by name; limits: how much there is of each resource; before: name -> seconds that steps took before."""
-        self.study, self.steps, self.limits, self.stream = study, steps, limits, stream
-        self.expectation, self.lock = Expectation(before), threading.RLock()
+    def __init__(self, folder: Path, steps: Mapping[str, Step], limits: Mapping[str, int], stream: TextIO) -> None:
+        """folder: the study's; steps: what is due, by name; limits: how much there is of each resource."""
+        self.folder, self.study, self.steps, self.limits, self.stream = folder, folder.name, steps, limits, stream
+        self.expectation, self.lock = Expectation(seconds_before(folder / "benchmarks")), threading.RLock()
         self.live = stream.isatty() and os.environ.get("TERM") != "dumb"
         self.began = self.reckoned = self.shown = time.monotonic()
         self.started: dict[str, float] = {}
         self.words: dict[str, str] = {}
+        self.said: dict[str, float] = {}
         self.warned: set[str] = set()
         self.done: set[str] = set()
         self.drawn, self.over = 0, False
-        self.left = self.reckon(set(), {})
-        known = sum(
-            seconds for name, seconds in self.expectation.of(steps).items() if name in before or rule_of(name) in self.expectation.of_rule
-        )
-        basis = (
-            "as earlier steps here took" if known > sum(self.expectation.of(steps).values()) / 2 else "a first guess, by the demo's times"
-        )
-        self.say(f"{study}: {counted(len(steps))}, about {clock(self.left)} ({basis}). Each writes its log below results/{study}/logs/.")
+        self.reckon(self.began)
+        about = f"about {clock(self.left)} ({self.expectation.basis(steps)})"
+        self.say(f"{self.study}: {counted(len(steps))}, {about}. Each writes its log below {folder}/logs/.")
 
     def say(self, line: str) -> None:
         """A line that stays."""
@@ -151,12 +88,13 @@ class Board:
             starts = {name: self.started.get(name, now) for name in sorted(running)}
             self.started = dict(sorted(starts.items(), key=lambda item: item[1]))
             self.warn(starts)
-            lefts = self.read(now)
-            if ended or now - self.reckoned >= RECKONED:
-                self.left, self.reckoned = self.reckon(done, lefts), now
+            told_before, shows = set(self.said), not self.live and now - self.shown >= self.interval(now)
+            self.read(now)
+            if ended or shows or set(self.said) != told_before or now - self.reckoned >= RECKONED:
+                self.reckon(now)
             if self.live:
                 self.draw(now)
-            elif now - self.shown >= self.interval(now):
+            elif shows:
                 self.say("; ".join(self.lines(now)))
                 self.shown = now
 
@@ -168,7 +106,8 @@ class Board:
         return min(LONGEST, max(SHORTEST, SHARE * self.whole(now)))
 
     def remaining(self, now: float) -> float:
-        return max(1.0, self.left - (now - self.reckoned))
+        """Seconds that are left: never less than a step at work says."""
+        return max(1.0, self.left - (now - self.reckoned), *self.said.values())
 
     def finish(self, name: str, seconds: float) -> None:
         self.expectation.saw(name, seconds)
@@ -181,28 +120,22 @@ class Board:
             self.warned.add(line)
             self.say(line)
 
-    def read(self, now: float) -> dict[str, float]:
-        """Read the logs of the steps at work; name -> seconds that are left of those that say so."""
-        lefts, self.words = {}, {}
+    def read(self, now: float) -> None:
+        """Read the logs of the steps at work: how far they are, and what is left of those that say so."""
+        self.said, self.words = {}, {}
         for name, started in self.started.items():
-            lines = last_lines(self.steps[name].log, time.time() - (now - started) - 1)
-            text, left = told(lines[-1]) if lines else ("", None)
+            text, left = told(last_lines(self.steps[name].log, time.time() - (now - started) - 1))
             self.words[name] = text or clock(now - started)
             if left is not None:
-                lefts[name] = left
+                self.said[name] = left
                 self.expectation.saw(name, now - started + left)
-        return lefts
 
-    def reckon(self, done: set[str], lefts: Mapping[str, float]) -> float:
-        """Seconds until all steps are done."""
-        now, expected = time.monotonic(), self.expectation.of(self.steps)
+    def reckon(self, now: float) -> None:
+        """Estimate what is left, and leave it for `status`."""
         spent = {name: now - started for name, started in self.started.items()}
-        tasks = {}
-        for name, step in self.steps.items():
-            if name not in done:
-                seconds = lefts.get(name, max(expected[name] - spent.get(name, 0.0), 0.0))
-                tasks[name] = Task(seconds, step.after, step.needs, name in spent)
-        return time_left(tasks, self.limits)
+        self.left, self.reckoned = remaining(self.steps, self.done, spent, self.said, self.expectation, self.limits), now
+        with suppress(OSError):  # a full disk is the steps' matter
+            write_json(self.folder / LEFT, {"seconds": self.remaining(now), "at": time.time()})
 
     def lines(self, now: float) -> list[str]:
         """The overall line, and one for each of the first steps at work."""
@@ -227,6 +160,7 @@ class Board:
         with self.lock:
             self.erase()
             self.over = True
+            (self.folder / LEFT).unlink(missing_ok=True)
 
     def succeed(self) -> None:
         self.end()
@@ -243,6 +177,16 @@ class Board:
         head = [] if texts else [f"{self.study} was stopped."]
         stay = f"Done, and kept: {len(self.done):,} of {counted(len(self.steps))}. The same command goes on from here."
         return "\n".join([*head, *texts, stay])
+
+
+def left_by_run(folder: Path) -> float | None:
+    """The seconds that are left of a study at work, as its run reckons; None where it has not said so lately."""
+    kept = read_json(folder / LEFT)
+    try:
+        gone = time.time() - kept["at"]
+        return max(1.0, kept["seconds"] - gone) if gone < LONGEST else None
+    except (TypeError, KeyError):
+        return None
 
 
 def counted(steps: int) -> str:

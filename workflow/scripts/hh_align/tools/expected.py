@@ -2,7 +2,8 @@
 
 import heapq
 from collections import defaultdict, deque
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from statistics import geometric_mean
 from typing import NamedTuple
@@ -19,12 +20,26 @@ ON_TWO_CORES = {
     "score_pairs": 11.0,
     "measure_drift": 14.0,
     "ask_endpoint": 20.0,
+    **dict.fromkeys(["import_base", "import_judge", "import_policy", "merge_adapter"], 10.0),
+    **dict.fromkeys(["compute_features", "compute_ches", "measure_displacement", "score_training_pairs", "measure_capability"], 15.0),
+    **dict.fromkeys(["answer_twins", "answer_suite"], 10.0),
+    **dict.fromkeys(["score_twins", "score_suite"], 9.0),
+    **dict.fromkeys(["ask_preferences", "ask_suite"], 20.0),
 }
-"""Rule -> seconds of one of its steps in the demo, where its length depends on models and rows."""
+"""Rule -> seconds of one of its steps in the demo, where its length depends on models and rows; those that the demo has not are taken for
+as long as others that read or write as much."""
 OTHER = 2.0
 """Seconds of any other rule's step: reading, analysing, drawing."""
 SHORTEST = 0.1
 """Seconds that a step is taken to last at least."""
+
+
+class Step(NamedTuple):
+    """A step of a run: where it writes its log, the steps that it waits for, what it takes of each resource."""
+
+    log: Path
+    after: tuple[str, ...] = ()
+    needs: tuple[tuple[str, int], ...] = ()
 
 
 class Task(NamedTuple):
@@ -79,6 +94,18 @@ class Expectation:
         """A step of this run has taken so long, or is on the way to."""
         self.seen[name] = seconds
 
+    def seeing(self, seconds: Mapping[str, float]) -> "Expectation":
+        """The same where these steps of this run take so long."""
+        other = copy(self)
+        other.seen = {**self.seen, **seconds}
+        return other
+
+    def basis(self, names: Iterable[str]) -> str:
+        """Where most of the seconds of these steps come from, in words."""
+        expected, rules = self.of(names), {*self.of_rule, *map(rule_of, self.seen)}
+        known = sum(seconds for name, seconds in expected.items() if name in self.before or rule_of(name) in rules)
+        return "as earlier steps here took" if known > sum(expected.values()) / 2 else "a first guess, by the demo's times"
+
     def factors(self) -> dict[str, float]:
         """Rule -> how much longer its steps take than was expected; "" for a rule whose steps depend on models and rows and that has not run:
         the geometric mean of what those have that have run, and of 1."""
@@ -98,6 +125,29 @@ class Expectation:
             unknown = rule in ON_TWO_CORES and rule not in self.of_rule
             expected[name] = self.first(name) * factors.get(rule, factors[""] if unknown else 1.0)
         return expected
+
+
+def remaining(
+    steps: Mapping[str, Step],
+    done: Collection[str],
+    spent: Mapping[str, float],
+    said: Mapping[str, float],
+    expectation: Expectation,
+    limits: Mapping[str, int],
+) -> float:
+    """Seconds until all steps are done: what a run shows, and what `status` says of one that is not at work.
+
+    spent: name -> seconds that a step at work has taken; said: name -> seconds that are left by its own words. A step that does not say takes
+    what is expected; beyond that, as long again as it has overrun, and others of its rule with it.
+    """
+    expected = expectation.of(steps)
+    left = {name: said.get(name, abs(expected[name] - seconds)) for name, seconds in spent.items()}
+    overrun = {name: seconds + left[name] for name, seconds in spent.items() if seconds > expected[name]}
+    to_come = expectation.seeing(overrun).of(steps) if overrun else expected
+    tasks = {
+        name: Task(left.get(name, to_come[name]), step.after, step.needs, name in spent) for name, step in steps.items() if name not in done
+    }
+    return time_left(tasks, limits)
 
 
 def time_left(tasks: Mapping[Hashable, Task], limits: Mapping[str, int]) -> float:

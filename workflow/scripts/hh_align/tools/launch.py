@@ -13,8 +13,31 @@ from hh_align.core.artifacts import say
 from hh_align.core.errors import StudyError
 
 NEEDED = ("snakemake", "torch", "transformers", "trl")
-PLANS = {"-n", "--dry-run", "--dryrun"}
-"""Options with which Snakemake only says what it would do."""
+PARTS = {
+    *("-n", "--dry-run", "--dryrun", "-S", "--summary", "-D", "--detailed-summary", "--dag", "--rulegraph", "--filegraph", "--report"),
+    *(
+        "-l",
+        "--list",
+        "--list-rules",
+        "--list-target-rules",
+        "--lt",
+        "--lint",
+        "--unlock",
+        "-t",
+        "--touch",
+        "-h",
+        "--help",
+        "-v",
+        "--version",
+    ),
+    *("-U", "--until", "-O", "--omit-from", "--archive", "--delete-all-output", "--cleanup-metadata", "--cm"),
+}
+"""Options by which Snakemake makes a part of a study, or something else."""
+
+
+def is_whole(options: Sequence[str], targets: Sequence[str]) -> bool:
+    """Whether these words of Snakemake's ask for all of a study: no target, and no option of PARTS."""
+    return not targets and all(word.startswith("-") for word in options[:1]) and not PARTS & {word.partition("=")[0] for word in options}
 
 
 def require_study_install() -> None:
@@ -52,12 +75,3 @@ def snakemake(words: Sequence[str], **variables: str) -> int:
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         status = process.wait()
     return status if status >= 0 else 128 - status
-
-
-def run_and_show(study: str, words: Sequence[str]) -> int:
-    """Run a whole study; its table stands at the end also where nothing had to be done."""
-    status = snakemake(words, HH_ALIGN_SUMMARY="off")
-    summary = Path("results", study, "report/summary.txt")
-    if not status and summary.is_file():
-        say(summary.read_text(encoding="utf-8").rstrip())
-    return status

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from hh_align.core.errors import printable
 from hh_align.core.state import read_json
+from hh_align.tools.expected import Step
 from hh_align.tools.runs import RECORD, command_of, read_run
 
 PLAN = "HH_ALIGN_PLAN"
@@ -18,7 +19,7 @@ PLAN = "HH_ALIGN_PLAN"
 
 class Job(NamedTuple):
     """A job of the plan. changes: (before, now) of what its receipt says otherwise than the config, the files and the code of today; after: the
-    first outputs of the due jobs that it waits for; paths are as seen from the working directory, empty where there is none."""
+    first outputs of the due jobs that it waits for; needs: what it takes of each resource; paths are as seen from the working directory, empty where there is none."""
 
     rule: str
     step: str
@@ -30,6 +31,7 @@ class Job(NamedTuple):
     due: bool
     changes: list[tuple[str, str]]
     after: list[str]
+    needs: dict[str, int]
 
     @property
     def name(self) -> str:
@@ -37,27 +39,44 @@ class Job(NamedTuple):
         return Path(self.benchmark or self.output).with_suffix("").as_posix().partition("/benchmarks/")[2] or self.output
 
 
-def dry_run(study: str) -> list[Job] | str:
-    """The jobs of what the study's last run was asked for; or why that cannot be known here."""
+class Plan(NamedTuple):
+    """The jobs of what a study's last run was asked for, and how much there is of each resource."""
+
+    jobs: list[Job]
+    limits: dict[str, int]
+
+
+def dry_run(study: str) -> Plan | str:
+    """What the study's last run was asked for, planned as of today; or why that cannot be known here."""
     record = read_run(Path("results") / study)
     if not record:
-        return f"there is no results/{study}/{RECORD}, which names the config"
+        return f"there is no results/{study}/{RECORD} as a run writes it, which names the config"
     command = record.get("command") or {}
     if not Path(command.get("--snakefile", "Snakefile")).is_file() or find_spec("snakemake") is None:
         return "no workflow, or no Snakemake, is here"
     if missing := [name for name in record.get("files", []) if not Path(name).is_file()]:
         return f"its config {missing[0]} is not here"
     targets = command.get("--", [])
-    words = ["--dry-run", "--nolock", "--rerun-incomplete", "--quiet", "all", "--cores", "1", *command_of(record)]
+    words = ["--dry-run", "--nolock", "--rerun-incomplete", "--quiet", "all", "--cores", "all", *command_of(record)]
     with tempfile.TemporaryDirectory() as folder:
         plan = Path(folder, "plan.json")
         asked = [sys.executable, "-m", "snakemake", *words, *(["--", *targets] if targets else [])]
         done = subprocess.run(asked, env=os.environ | {PLAN: str(plan)}, capture_output=True, text=True, check=False)
-        jobs = read_json(plan)
-    if done.returncode or not isinstance(jobs, list):
+        planned = read_json(plan)
+    if done.returncode or not isinstance(planned, dict):
         said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         return f"its config cannot be planned ({printable(said[-1]) if said else f'status {done.returncode}'})"
-    return [Job(**job) for job in jobs]
+    return Plan([Job(**job) for job in planned["jobs"]], planned["limits"])
+
+
+def steps_due(jobs: list[Job]) -> dict[str, Step]:
+    """The due jobs by name, as tools.expected takes them."""
+    names = {job.output: job.name for job in jobs if job.due}
+    return {
+        job.name: Step(Path(job.log), tuple(names[output] for output in job.after if output in names), tuple(job.needs.items()))
+        for job in jobs
+        if job.due
+    }
 
 
 def stale(jobs: list[Job]) -> list[Job]:

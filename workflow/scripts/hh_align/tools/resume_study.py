@@ -6,12 +6,14 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from hh_align.core.artifacts import say
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
 from hh_align.core.meant import did_you_mean
 from hh_align.tools.check_idle import require_idle
+from hh_align.tools.config_words import changes, joined, told_apart
 from hh_align.tools.launch import snakemake
-from hh_align.tools.runs import command_of, read_run, written_command
+from hh_align.tools.runs import command_of, config_of, read_run, written_command
 
 LOCKS = Path(".snakemake/locks")
 
@@ -36,18 +38,28 @@ def unlock(study: str) -> None:
 
 
 def command(study: str, cores: str, options: list[str], tuned: str | None) -> list[str]:
-    """Snakemake's command line: that of the last run, then `options`, whose config files and targets stand in the place of its."""
+    """Snakemake's command line: that of the last run, then `options`, whose config files and targets stand in the place of its, and whose
+    --config refines its, key by key."""
     record = read_run(Path("results") / study)
+    given, others = told_apart(options)
     if "command" in record:
-        words = command_of(record)
+        words = command_of(record, joined(config_of(record), given))
     else:
         words = [] if "--configfile" in options else written_command(study, Path(f"config/{study}.yaml"))
+        words = [*words, *(["--config", *given] if given else [])]
     targets = (record.get("command") or {}).get("--", [])
     if tuned:
         require_method(record, tuned, options)
-        targets, options = [f"results/{study}/timings/tune_training/{tuned}.json"], [*options, "--forcerun", "tune_training"]
-    asked = ["--", *targets] if targets and "--" not in options else []
-    return ["--cores", cores, *words, *options, *asked]
+        targets, others = [f"results/{study}/timings/tune_training/{tuned}.json"], [*others, "--forcerun", "tune_training"]
+    asked = ["--", *targets] if targets and "--" not in others else []
+    return ["--cores", cores, *words, *others, *asked]
+
+
+def say_changes(study: str, options: list[str]) -> None:
+    """Print what --config among the options says otherwise than that of the last run."""
+    given, _ = told_apart(options)
+    if given:
+        say(f"results/{study}: --config: {changes(config_of(read_run(Path('results') / study)), given)}.")
 
 
 def require_method(record: dict, method: str, options: list[str]) -> None:
@@ -61,12 +73,15 @@ def resume(study: str, cores: str, options: list[str]) -> int:
     """Run a study as it was last run; Snakemake's exit status. Raises StudyError where there is none, or it is at work."""
     words = command(study, cores, options, None)
     unlock(study)
+    say_changes(study, options)
     return snakemake(words)
 
 
 def tune(study: str, method: str, cores: str, options: list[str]) -> int:
     """Measure a method by the config of a study's last run; Snakemake's exit status. Raises StudyError where there is no such study or method."""
-    return snakemake(command(study, cores, options, method), HH_ALIGN_REMEMBER="off")
+    words = command(study, cores, options, method)
+    say_changes(study, options)
+    return snakemake(words, HH_ALIGN_REMEMBER="off")
 
 
 def main() -> None:

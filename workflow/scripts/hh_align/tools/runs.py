@@ -6,6 +6,7 @@ import re
 import shlex
 import socket
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,8 @@ from hh_align.core.receipts import flat
 from hh_align.core.state import read_json
 
 RECORD = "run.json"
+LEFT = "left.json"
+"""In a study's folder while it runs: the seconds that are left, and when that was reckoned."""
 REPLACE, YES = "HH_ALIGN_REPLACE", "yes"
 """Set by who means to run another config into a study's folder."""
 MACHINE = ("compute", "export", "tracking")
@@ -35,11 +38,21 @@ def is_record(value: object) -> bool:
     """Whether a value has the form in which `begin` writes a record, as far as it goes."""
     if not isinstance(value, dict) or not all(isinstance(value.get(key, {}), dict) for key in ("settings", "steps")):
         return False
+    if not (is_time(value.get("started", 0.0)) and isinstance(value.get("host", ""), str)):
+        return False
     command = value.get("command") or {}
     if not isinstance(command, dict):
         return False
     words = [each for option, each in command.items() if option != "--snakefile"]
     return all(map(is_texts, [value.get("files", []), *words, [command.get("--snakefile", "")], [*value.get("steps", {}).values()]]))
+
+
+def is_time(value: object) -> bool:
+    """Whether a value is a time as of time.time(): a number of which there is a date."""
+    try:
+        return not isinstance(value, bool) and datetime.fromtimestamp(value) is not None
+    except (TypeError, ValueError, OverflowError, OSError):
+        return False
 
 
 def is_texts(value: object) -> bool:
@@ -60,7 +73,7 @@ def is_alive(run: dict) -> bool:
 
 def differing(before: dict, now: dict) -> list[str]:
     """`key: before, now: after` of each setting that differs."""
-    old, new = flat(before), flat(now)
+    old, new = (flat(values) if values else {} for values in (before, now))
     return [f"{key}: {shown(old, key)}, now {shown(new, key)}" for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
 
 
@@ -158,11 +171,17 @@ def words_of(argv: list[str]) -> dict[str, list[str]]:
     }
 
 
-def command_of(run: dict) -> list[str]:
-    """The words of Snakemake's command line by which a run is repeated, without its targets."""
+def config_of(run: dict) -> list[str]:
+    """The words of --config of a run."""
+    return (run.get("command") or {}).get("--config", [])
+
+
+def command_of(run: dict, config: Sequence[str] | None = None) -> list[str]:
+    """The words of Snakemake's command line by which a run is repeated, without its targets; `config` in the place of its words of --config."""
     words = run.get("command") or {}
-    lists = ("--workflow-profile", "--config", "--until", "--omit-from")
-    options = {"--configfile": run.get("files", []), **{name: words.get(name, []) for name in lists}}
+    settings = config_of(run) if config is None else config
+    lists = {name: words.get(name, []) for name in ("--workflow-profile", "--until", "--omit-from")}
+    options = {"--configfile": run.get("files", []), "--config": settings, **lists}
     snakefile = ["--snakefile", words["--snakefile"]] if words.get("--snakefile") else []
     profiles = [word for name in words.get("--profile", []) for word in ("--profile", name)]
     return [*snakefile, *profiles, *(word for name, values in options.items() if values for word in (name, *values))]

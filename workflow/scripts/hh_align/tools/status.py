@@ -16,8 +16,10 @@ from hh_align.core.errors import StudyError
 from hh_align.core.meant import did_you_mean
 from hh_align.core.progress import clock
 from hh_align.core.receipts import receipts_of
-from hh_align.tools.planned import Job, difference, dry_run, stale
-from hh_align.tools.progressed import failure, is_current, last_losses, last_progress, seconds_of, silence
+from hh_align.tools.console import left_by_run
+from hh_align.tools.expected import Expectation, remaining, seconds_before, seconds_in
+from hh_align.tools.logs import failure, is_current, last_lines, last_losses, last_progress, silence, told
+from hh_align.tools.planned import Job, Plan, difference, dry_run, stale, steps_due
 from hh_align.tools.runs import RECORD, is_alive, read_run
 
 PACKAGE = Path(hh_align.__file__).parent
@@ -45,11 +47,11 @@ def jobs_without_plan(folder: Path, record: dict) -> list[Job]:
         rule = name.partition("/")[0]
         wing = next((path.parent.name for path in PACKAGE.glob(f"*/{rule}.py")), "other")
         log, benchmark = f"{folder}/logs/{name}.log", f"{folder}/benchmarks/{name}.tsv"
-        jobs.append(Job(rule, f"hh_align.{wing}.{rule}", {}, state, log, benchmark, state, True, [], []))
+        jobs.append(Job(rule, f"hh_align.{wing}.{rule}", {}, state, log, benchmark, state, True, [], [], {}))
     for kept in receipts_of(folder):
         if kept.content and kept.artifact.is_relative_to(folder):
             step = str(kept.content["asked"].get("script", "hh_align.unknown.step"))
-            jobs.append(Job(step.rpartition(".")[2], step, {}, str(kept.artifact), "", "", "", not kept.artifact.exists(), [], []))
+            jobs.append(Job(step.rpartition(".")[2], step, {}, str(kept.artifact), "", "", "", not kept.artifact.exists(), [], [], {}))
     return jobs
 
 
@@ -79,7 +81,8 @@ def standing(console: Console, folder: Path, jobs: list[Job], record: dict) -> N
 
 
 def steps_table(folder: Path, jobs: list[Job], known: bool) -> Table:
-    """Kinds of steps by jobs done and left, seconds taken and expected; known: whether a plan says what is left."""
+    """Kinds of steps by jobs done and left, seconds of computing taken and expected; known: whether a plan says what is left."""
+    expected = Expectation(seconds_before(folder / "benchmarks")).of(job.name for job in jobs if job.due)
     table = Table(box=None, pad_edge=False)
     table.add_column("step", overflow="fold")
     for name in ("done", *(("left",) if known else ()), "took", *(("expected",) if known else ())):
@@ -87,26 +90,21 @@ def steps_table(folder: Path, jobs: list[Job], known: bool) -> Table:
     for kind in dict.fromkeys(kind_of(job) for job in jobs):
         own = [job for job in jobs if kind_of(job) == kind]
         left = [job for job in own if job.due]
-        took, unknown = summed(folder, [job for job in own if not job.due])
-        expected = summed(folder, left)
-        cells = [
-            str(len(own) - len(left)),
-            *([str(len(left)) if left else "-"] if known else []),
-            clock(took) if took or not unknown else "-",
-        ]
-        table.add_row(escape(kind), *cells, *([in_time(*expected) if left else "-"] if known else []))
+        took = [seconds for job in own if not job.due and (seconds := seconds_in(Path(job.benchmark))) is not None]
+        cells = [str(len(own) - len(left)), *([str(len(left)) if left else "-"] if known else []), clock(sum(took)) if took else "-"]
+        to_come = clock(sum(expected[job.name] for job in left)) if left else "-"
+        table.add_row(escape(kind), *cells, *([to_come] if known else []))
     return table
 
 
-def summed(folder: Path, jobs: list[Job]) -> tuple[float, int]:
-    """(seconds of jobs by their benchmarks, or by those of jobs of the same rule; of how many nothing is known)."""
-    seconds = [seconds_of(folder, job) for job in jobs]
-    return sum(value for value in seconds if value is not None), seconds.count(None)
-
-
-def in_time(seconds: float, unknown: int) -> str:
-    """`00:12:00`, `00:12:00 + 3 unknown`"""
-    return " + ".join([*([clock(seconds)] if seconds or not unknown else []), *([f"{unknown} unknown"] if unknown else [])])
+def time_until_done(folder: Path, plan: Plan, running: list[Job], alive: bool) -> str:
+    """How long the jobs that are due will take: as their run reckons where it is at work, else as it would begin."""
+    if alive and (left := left_by_run(folder)) is not None:
+        return f"about {clock(left)} (as its run reckons)"
+    steps, expectation = steps_due(plan.jobs), Expectation(seconds_before(folder / "benchmarks"))
+    said = {job.name: left for job in running if (left := told(last_lines(Path(job.log)))[1]) is not None}
+    seconds = remaining(steps, (), dict.fromkeys(said, 0.0), said, expectation, plan.limits)
+    return f"about {clock(seconds)} ({expectation.basis(steps)})"
 
 
 def policies_table(jobs: list[Job]) -> Table | None:
@@ -131,7 +129,7 @@ def policies_table(jobs: list[Job]) -> Table | None:
 def at_work(console: Console, jobs: list[Job], record: dict) -> tuple[list[Job], list[Job]]:
     """Print the jobs that write to their logs in this run, with their last progress and losses; return them, and those that have failed in it."""
     elsewhere, began = record.get("host") != socket.gethostname(), record.get("started")
-    current = [job for job in jobs if began is not None and job.due and is_current(job, began, elsewhere)]
+    current = [job for job in jobs if began is not None and job.due and is_current(job.log, began, elsewhere)]
     failed = [job for job in current if failure(Path(job.log))]
     running = [job for job in current if job not in failed] if elsewhere or is_alive(record) else []
     for job in running:
@@ -154,9 +152,9 @@ def show_status(study: str) -> None:
     """Print where a study of results/ stands. Raises StudyError where there is no such study."""
     folder, console = folder_of(study), Console(highlight=False, emoji=False)
     record, plan = read_run(folder), dry_run(study)
-    jobs = jobs_without_plan(folder, record) if isinstance(plan, str) else plan
+    jobs = jobs_without_plan(folder, record) if isinstance(plan, str) else plan.jobs
     standing(console, folder, jobs, record)
-    console.print(steps_table(folder, jobs, known=plan is jobs))
+    console.print(steps_table(folder, jobs, known=isinstance(plan, Plan)))
     if policies := policies_table(jobs):
         console.print(policies)
     running, failed = at_work(console, jobs, record)
@@ -167,8 +165,9 @@ def show_status(study: str) -> None:
     ready = [job for job in left if not job.after and job not in stopped and job not in failed]
     listed(console, "next:", [job.name for job in ready])
     listed(console, "[yellow]stale, made again by the next run:[/]", [difference(job) for job in stale(jobs)])
-    if left or running:
-        console.print(f"left: {len(left) + len(running)} jobs, of computing {in_time(*summed(folder, left + running))}")
+    if isinstance(plan, Plan) and (left or running):
+        alive = bool(running) or is_alive(record)
+        console.print(f"left: {len(left) + len(running)} jobs, {time_until_done(folder, plan, running, alive)}")
     if isinstance(plan, str):
         console.print(f"[yellow]not known:[/] what is left and what is stale, for {escape(plan)}")
     elif (page := folder / "report/index.html").is_file():

@@ -64,10 +64,13 @@ def write_page(decided: Decided, tables: dict[str, pd.DataFrame], command: str) 
 
 
 def notes(decided: Decided) -> list[str]:
-    """Whose thresholds the labels follow, and which axis is not there."""
+    """Whose thresholds the labels follow, which axis is not there, and which policies no declared contrast names."""
     there = {axis for *_, axis in decided.rated.ratings}
     alone = [f"No reward on {axis}: there is no {RATES[axis]}, and no {CAS}, which is of both axes." for axis in AXES if axis not in there]
-    return threshold_lines(decided.config["thresholds"]) + alone
+    declared = {policy for contrast in decided.config["contrasts"] for policy in contrast}
+    left = [policy for policy in decided.config["order"] if declared and policy not in declared]
+    unnamed = [f"In no declared contrast, and so without a verdict: {', '.join(left)}."] if left else []
+    return threshold_lines(decided.config["thresholds"]) + alone + unnamed
 
 
 def texts_of(frame: pd.DataFrame, config: dict) -> tuple[list[dict], dict[tuple[str, int], list[dict]]] | None:
@@ -111,7 +114,7 @@ def page_config(decided: Decided, tables: dict[str, pd.DataFrame], command: str)
         "unlike_training": {},
         "options": None,
         "told": [*notes(decided), *decided.unknown],
-        "files": decided.made_by["inputs"],
+        "files": {name.replace("//", "/"): total for name, total in decided.made_by["inputs"].items()},
         "command": command,
         "browser": (decided.folder / "report/browser.html").is_file(),
         "prompts": [f"{asked[axis]:,} {PROMPT_NAMES[axis]}" for axis in AXES if axis in asked],

@@ -150,8 +150,8 @@ def asked_faults(folder: Path) -> tuple[list[str], str]:
     """(artifacts that are not what the study's config asks for today, and what differs; why that is not known, if it is not)."""
     if folder.resolve() != (Path.cwd() / "results" / folder.name).resolve():
         return [], "the study lies in another folder than results/ here"
-    jobs = dry_run(folder.name)
-    return ([], jobs) if isinstance(jobs, str) else ([difference(job) for job in stale(jobs)], "")
+    plan = dry_run(folder.name)
+    return ([], plan) if isinstance(plan, str) else ([difference(job) for job in stale(plan.jobs)], "")
 
 
 def some(names: list) -> str:
