@@ -72,7 +72,7 @@ SECTIONS = [
     ),
     Section(
         "Choices between two replies",
-        "The file of `analysis.labels.choices`, as `hh-align annotate --contrast` writes it. The third column holds both policies, the number of choices, and their difference in points: those for the first policy less those for the second.",
+        "The file of `analysis.labels.choices`, as `hh-align annotate paper --contrast sft_dpo,sft` writes it. The third column holds both policies, the number of choices, and their difference in points: those for the first policy less those for the second.",
         choices,
         [Case("CSV", "choices.csv", [choice()], [("sft", "base", 1, 100.0)]), Case("a tie, JSON lines", "choices.jsonl", [choice(preferred="tie")], [("sft", "base", 1, 0.0)])],
         [Case("the better one by its name", "choices.csv", [choice(preferred="sft")], None, "choices.csv, row 1: preferred is 'sft'. Allowed: a, b, tie.")],
