@@ -114,7 +114,7 @@ LABEL = {"output": "label", "label": "toxic", "higher_is": "worse", "scale": "pr
 SECTIONS = [
     Section(
         "A base model",
-        "`models: {base: {source: local, path: opt}}`; [Base models](architectures.md) tells which kinds. The third column holds the class, the type of its weights, end token and padding.",
+        "`models: {base: {source: local, path: opt}}`; [Base models](architectures.md) tells which kinds work. The third column holds the class, the type of its weights, end token and padding.",
         base,
         [
             Case("one file of fp16 weights", "opt", opt(), OPT, example="config.json, model.safetensors, vocab.json, merges.txt"),
@@ -130,12 +130,12 @@ SECTIONS = [
             Case("a tokenizer of another model", "opt", opt(lambda folder: edit_json(folder / "vocab.json", beyond=9999)), None, "opt: the tokenizer goes up to id 9999, the model's embedding has 267 rows. They do not belong together.", example='vocab.json: {"beyond": 9999, …}'),
             Case("weights that are cut", "opt", opt(lambda folder: (folder / "model.safetensors").write_bytes(b"{}")), None, "opt/model.safetensors: not a readable safetensors file (…).", example="model.safetensors: 2 bytes"),
             Case("weights that are NaN", "opt", opt(nan_weights), None, "opt: …no …numbers…", example="model.safetensors: NaN, …"),
-            Case("a judge in its place", "judge", reward_model, None, "judge/config.json: a model of type deberta-v2 cannot be a policy.", example='config.json: {"model_type": "deberta-v2", …}'),
+            Case("a judge instead of a base model", "judge", reward_model, None, "judge/config.json: a model of type deberta-v2 cannot be a policy.", example='config.json: {"model_type": "deberta-v2", …}'),
         ],
     ),
     Section(
         "A judge",
-        "`judges: {second: {source: local, path: judge, …}}`. The third column holds the same.",
+        "`judges: {second: {source: local, path: judge, …}}`. The third column holds the same as for a base model.",
         judge,
         [
             Case("a reward model: one output", "judge", reward_model, [("DebertaV2ForSequenceClassification", "float32", "[SEP]", "[PAD]")], example='config.json: {"model_type": "deberta-v2", "id2label": {"0": "LABEL_0"}, …}'),
@@ -144,7 +144,7 @@ SECTIONS = [
         [
             Case("the config's padding is the end token", "judge", decoder(2, "<pad>"), [("LlamaForSequenceClassification", "float32", "</s>", "<pad>")], "padding is <pad> in config.json, too (there it was 2)", example='config.json: {"pad_token_id": 2, …}, tokenizer: 2 is </s>'),
             Case("the config names no padding", "judge", decoder(None, "<pad>"), [("LlamaForSequenceClassification", "float32", "</s>", "<pad>")], "padding is <pad> in config.json, too (there it was None)", example='config.json: {"pad_token_id": null, …}'),
-            Case("nobody names a padding", "judge", decoder(None, None), [("LlamaForSequenceClassification", "float32", "</s>", "<pad>")], "padding is <pad> (1)", example='config.json: {"pad_token_id": null, …}, tokenizer: no pad_token'),
+            Case("no padding token is named", "judge", decoder(None, None), [("LlamaForSequenceClassification", "float32", "</s>", "<pad>")], "padding is <pad> (1)", example='config.json: {"pad_token_id": null, …}, tokenizer: no pad_token'),
             Case("a label misspelt", "judge", classifier, None, "judge/config.json: the model has no label 'toxicity'. It has: 0 fine, 1 toxic.", settings=LABEL | {"label": "toxicity"}, example='config.json: {"id2label": {"0": "fine", "1": "toxic"}, …}'),
             Case("a classifier taken for a reward model", "judge", classifier, None, "judge/config.json: a judge has one logit, this model has 2 (0 fine, 1 toxic). Set output: label or attribute, and which one.", example='config.json: {"id2label": {"0": "fine", "1": "toxic"}, …}'),
         ],

@@ -55,7 +55,7 @@ READ = [("base", "a", -0.5), ("base", "b", 1.0)]
 SECTIONS = [
     Section(
         "Labels",
-        "`analysis.labels`, as `make annotate` writes them. The third column holds policy, prompt, whether the reply is good, and by whom.",
+        "The file of `analysis.labels.path`, as `make annotate` writes it. The third column holds policy, prompt, whether the reply is good, and the annotator.",
         labels,
         [
             Case("CSV with 1 and 0", "labels.csv", [label(good=1), label(policy="sft", seed=1, good=0)], [("base", "a", True, "annotator"), ("sft", "a", False, "annotator")]),
@@ -72,7 +72,7 @@ SECTIONS = [
     ),
     Section(
         "Choices between two replies",
-        "`make annotate` writes them, too, with `--contrast`. The third column holds both policies, how many choices, and those for the first less those for the second in points.",
+        "The file of `analysis.labels.choices`, as `hh-align annotate paper --contrast sft_dpo,sft` writes it. The third column holds both policies, the number of choices, and their difference in points: those for the first policy less those for the second.",
         choices,
         [Case("CSV", "choices.csv", [choice()], [("sft", "base", 1, 100.0)]), Case("a tie, JSON lines", "choices.jsonl", [choice(preferred="tie")], [("sft", "base", 1, 0.0)])],
         [Case("the better one by its name", "choices.csv", [choice(preferred="sft")], None, "choices.csv, row 1: preferred is 'sft'. Allowed: a, b, tie.")],

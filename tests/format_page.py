@@ -19,11 +19,10 @@ SECTIONS: list[Section] = [
 PAGE = Path(__file__).resolve().parent.parent / "docs/formats.md"
 HEAD = """# Files that people bring
 
-What is read, as what, and what is refused with which message. [Adding to a study](adding.md) tells how a study takes each kind.
+This page shows which files are read, what becomes of them, and which are refused with what message. [Adding to a study](adding.md) tells how a study uses each kind.
 
-Every line is a test: `tests/format_page.py` writes this page from the list of the tests. A file's ending says what it is, in capitals or not; `.gz` may stand
-behind it. In an example `⏎` ends a line of the file, and a Parquet file's rows are written as JSON lines; in a message `…` leaves something out, and `–` is a
-value that is absent.
+Every line is a test: `tests/format_page.py` writes this page from the list of the tests. The ending of a file's name says what it is, in capitals or not. `.gz` may follow it. In an example
+`⏎` ends a line of the file, and the rows of a Parquet file are written as JSON lines. In a message `…` leaves something out. `–` is a missing value.
 """
 COLUMNS = "| what you bring | tiny example | read as, or the message |\n|---|---|---|\n"
 

@@ -47,7 +47,7 @@ HH = row(talk("a"), talk("b"))
 ASKED = "\n\nHuman: q\n\nAssistant:"
 READ = [(ASKED, " a", " b", None)]
 FORMATS = [
-    Case("transcripts, as HH-RLHF has them, packed", "shop/train.jsonl.gz", [HH], READ),
+    Case("transcripts, as HH-RLHF has them, compressed", "shop/train.jsonl.gz", [HH], READ),
     Case("JSON lines", "shop/train.jsonl", [HH], READ),
     Case("a JSON list", "shop/train.json", [HH], READ),
     Case("Parquet", "shop/train.parquet", [HH], READ),
@@ -70,7 +70,7 @@ FEW = ". Name the columns (datasets.*.columns), or take these lines out."
 MIXED = [HH, HH, {"prompt": "q", "answer": "a"}]
 FAULTS = [
     Case("transcripts without their first blank line", "shop/train.jsonl", [row(talk("a").strip(), talk("b").strip())], [(ASKED, " a", " b", "lead_restored")]),
-    Case("a mark of its encoding at the file's beginning", "shop/train.jsonl", b"\xef\xbb\xbf" + json.dumps(HH).encode(), READ, example=json.dumps(HH)),
+    Case("a byte order mark at the beginning", "shop/train.jsonl", b"\xef\xbb\xbf" + json.dumps(HH).encode(), READ, example=json.dumps(HH)),
     Case("two equal replies", "shop/train.jsonl", [row("a", "a", prompt="q")], [(ASKED, " a", " a", "identical")]),
     Case("an empty reply", "shop/train.jsonl", [row("", prompt="q")], [(ASKED, "", " b", "empty_chosen")]),
     Case("two prompts", "shop/train.jsonl", [row(talk("a"), talk("b").replace("q", "p"))], [(ASKED, " a", " b", "prompt_differs")]),
@@ -88,7 +88,7 @@ FAULTS = [
 ]  # fmt: skip
 TWINS = [{"category": "locks", "safe": "How is a lock made?", "contrast": ""}]
 SECTIONS = [
-    Section("Preferences", "`datasets: {mine: {source: local, path: …}}`, as `<path>/<subset>/<split>` with the ending `.jsonl.gz`, `.jsonl`, `.json`, `.parquet` or `.csv`. The third column holds prompt, chosen and rejected reply, and flags.", pairs, FORMATS, FAULTS),
+    Section("Preferences", "`datasets: {mine: {source: local, path: …}}`. The files are `<path>/<subset>/<split>` with the ending `.jsonl.gz`, `.jsonl`, `.json`, `.parquet` or `.csv`. The third column holds prompt, chosen and rejected reply, and flags.", pairs, FORMATS, FAULTS),
     Section(
         "Questions that should not be refused",
         "`overrefusal: {path: twins.csv}`. The third column holds the prompt's id, its category and its text.",

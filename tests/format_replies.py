@@ -141,14 +141,14 @@ FAULTS = [
     Case("an unknown reason for the end", "r.jsonl", table(finish="done"), None, "r.jsonl: line 1: finish is 'done', not a known reason for a reply's end. Known: eos, end_turn, stop, …"),
     Case("a prompt that the study does not have", "r.jsonl", [{"prompt_id": "q9", "response": "Hello"}], None, "r.jsonl: line 1: the study has no prompt 'q9' (q0 … q0)."),
     Case("a prompt behind a begin token", "r.jsonl", [{"prompt": "<s>Human: hi", "response": "Hello"}], None, "r.jsonl: line 1: the study has no prompt with exactly this text: '<s>Human: hi' (q0 differs in white space, case, a first token or the cue)."),
-    Case("a prompt in other letters", "r.jsonl", [{"prompt": "human: Hi", "response": "Hello"}], None, "r.jsonl: line 1: the study has no prompt with exactly this text: 'human: Hi' (q0 differs in white space, case, a first token or the cue)."),
+    Case("a prompt in another case", "r.jsonl", [{"prompt": "human: Hi", "response": "Hello"}], None, "r.jsonl: line 1: the study has no prompt with exactly this text: 'human: Hi' (q0 differs in white space, case, a first token or the cue)."),
     Case("two lists in one file", "r.json", "[][]", None, "r.json: not JSON (…)."),
 ]  # fmt: skip
 SECTIONS = [
-    Section("Responses", "`responses: {api: {path: r.jsonl, …}}`; the keys below an example stand beside `path`. The study of these examples asks one prompt, `q0`: \"Human: hi\". The third column holds the reply and `finish`.", read, FORMATS, FAULTS),
+    Section("Responses", "`responses: {api: {path: r.jsonl, …}}`; the keys below an example stand beside `path`. These examples belong to a study with one prompt, `q0`: \"Human: hi\". The third column holds the reply and `finish`.", read, FORMATS, FAULTS),
     Section(
         "Responses to two prompts",
-        "As before, of a study that also asks `q1`: \"Human: yo\".",
+        "As before, in a study that also has the prompt `q1`: \"Human: yo\".",
         read_two,
         [Case("rows in any order", "r.csv", "prompt_id,response\nq1,Hey\nq0,Hello\n", [("Hello", None), ("Hey", None)])],
         [

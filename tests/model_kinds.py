@@ -13,18 +13,17 @@ from hh_align.models.trial import outcomes
 PAGE = Path(__file__).resolve().parent.parent / "docs/architectures.md"
 HEAD = """# Base models
 
-Which kinds of model can be a study's base, by the `model_type` of their `config.json`. The table is made of tiny random models of each kind, with every dropout
-that its config knows switched on (but DiffLlama's of attention): `tests/model_kinds.py` writes it, a test holds it to what the import finds. An import tries the same with your model's own
-weights; a kind that is not in the table is accepted where it passes.
+This page says which kinds of model can be a study's base, by the `model_type` of their `config.json`. `tests/model_kinds.py` makes the table with tiny random models of each kind, and
+a test compares it with what the import finds. Every dropout that a kind's config knows is on, except DiffLlama's of attention. An import tries the same with your model's own weights. A kind
+that is not in the table is accepted where it passes.
 
-- **packed**: sequences side by side in one row have the log-probabilities that they have alone, as references and trainings read them. Attention of another kind
+- **packed**: sequences side by side in one row have the same log-probabilities as each alone. References and trainings read rows in this way. Attention of another kind
   (soft caps, sinks, sparse keys, a bias of positions) is refused, and so are layers that mix tokens by other means.
-- **padded**: so have padded batches, by PyTorch's own attention, with which every step loads a policy, and drift is measured.
-- **decoded**: so has one token after another, behind a memory of what was before, as generation writes.
-- **trained**: so has training mode with all dropout and jitter off, twice the same, and every gradient is finite.
-- **rows up to**: how long a row may be, of the 128 positions of these models, whose windows and chunks are 16 tokens and whose original length, where rotary
-  positions are stretched (longrope), is 32. A longer row would be read otherwise than the model was made for, or change its neighbours: trainings refuse
-  it, and generation refuses or, with `long_prompts: cut`, cuts it.
+- **padded**: the same holds in padded batches, by PyTorch's own attention. Every step loads a policy with it, and drift is measured in such batches.
+- **decoded**: the same holds for one token after another, with the memory of what came before. Generation writes in this way.
+- **trained**: in training mode, with all dropout and jitter off, two passes are the same, and every gradient is finite.
+- **rows up to**: how long a row may be, of the 128 positions of these models. Their windows and chunks are 16 tokens. Where rotary positions are stretched (longrope), their original length is
+  32. A longer row would be read otherwise than the model was made for, or change its neighbours. Trainings refuse it. Generation refuses it too, or cuts it with `long_prompts: cut`.
 
 | kind | packed | padded | decoded | trained | rows up to | why refused |
 |---|---|---|---|---|---|---|

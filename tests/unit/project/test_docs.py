@@ -91,6 +91,15 @@ def test_every_key_of_the_schema_is_in_the_reference(site):
     assert set(properties_in(yaml.safe_load(SCHEMA.read_text()))) - last == set()
 
 
+def test_no_meaning_is_cut_at_a_comma():
+    # in a YAML flow mapping a comma ends an unquoted text, and what follows it is a key without a value
+    def keys_without_value(node):
+        for key, entry in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+            yield from [key] if entry is None and isinstance(node, dict) else keys_without_value(entry)
+
+    assert list(keys_without_value(yaml.safe_load(SCHEMA.read_text()))) == []
+
+
 def test_every_key_says_what_it_means():
     schema = yaml.safe_load(SCHEMA.read_text())
 
