@@ -44,7 +44,7 @@ class StudyFolder:
         self.path, self.options = path, options
         for part in PARTS:
             source = REPOSITORY / part
-            ignore = shutil.ignore_patterns("__pycache__")
+            ignore = shutil.ignore_patterns("*.pyc.*")  # bytecode that is being written
             shutil.copytree(source, path / part, ignore=ignore) if source.is_dir() else shutil.copy(source, path / part)
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
