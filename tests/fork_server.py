@@ -186,6 +186,8 @@ def run(kind: str, streams: list[int], arguments: list[str], folder: str, enviro
             import runpy
 
             sys.path[:0] = environment["PYTHONPATH"].split(os.pathsep)
+            if (own := Path(sys.path[0], "sitecustomize.py")).exists():
+                runpy.run_path(str(own))
             sys.argv = arguments[1:]
             runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
     except BaseException as error:
