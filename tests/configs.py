@@ -2,13 +2,21 @@
 
 import copy
 import re
+from functools import cache
 
 import yaml
 from study_folder import REPOSITORY
 
 from hh_align.config.layers import leave_behind
+from hh_align.config.resolve import read_schema
 
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.yaml"
+
+
+@cache
+def layer(path: str) -> dict:
+    """A shipped config file, to read only."""
+    return yaml.load((REPOSITORY / path).read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def merged(base: dict, more: dict) -> dict:
@@ -24,8 +32,8 @@ def load(name: str, *more: dict) -> dict:
     text = (REPOSITORY / f"config/{name}.yaml").read_text()
     command = re.search(r"^#.*--configfile((?: config/\w+\.yaml){2,})$", text, re.MULTILINE)
     paths = ["config/config.yaml", *(command[1].split() if command else [f"config/{name}.yaml"])]
-    layers, config = [*(yaml.safe_load((REPOSITORY / path).read_text()) for path in paths), *more], {}
-    for layer in layers:
-        config = merged(config, copy.deepcopy(layer))
-    leave_behind(config, layers, yaml.safe_load(SCHEMA.read_text()))
+    layers, config = [*map(layer, paths), *more], {}
+    for each in layers:
+        config = merged(config, copy.deepcopy(each))
+    leave_behind(config, layers, read_schema(SCHEMA))
     return config

@@ -1,6 +1,8 @@
-"""What holds for every test: steps in processes of their own find the package, and threads that wait leave the processor to others."""
+"""What holds for every test: steps in processes of their own find the package, which is compiled once, and threads that wait leave the
+processor to others."""
 
 import os
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import pytest
 from fork_server import home, note
 
 os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parent.parent / "workflow/scripts")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 os.environ["OMP_WAIT_POLICY"] = "passive"  # read when torch is loaded
 home()  # before xdist starts its workers: they share the servers
 

@@ -4,6 +4,7 @@ python -P tests/fork_server.py serve KIND SOCKET   # KIND: snakemake, or step (o
 python -I -S tests/fork_server.py ask SOCKET WORD…   # runs a command there: what stands for `python` in a job's shell
 """
 
+import hashlib
 import json
 import os
 import socket
@@ -88,6 +89,7 @@ def serve(kind: str, path: str) -> None:
         sys.modules["snakemake.cli"].get_argument_parser()  # loads the plugins
         sys.modules["snakemake.executors.touch"].Executor.SLEEPING_TIME = 0.001  # per job: its dates still follow each other
         read_package()
+        keep_rules()
     gc.freeze()  # what is loaded stays: no fork looks through it for garbage
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
@@ -144,6 +146,30 @@ def read_package() -> None:
         del sys.modules[name]
 
 
+def keep_rules() -> None:
+    """Let Snakemake translate each text of rules once: what it made of one is kept beside the servers for the forks that follow."""
+    from snakemake import workflow
+
+    translate = workflow.parse
+
+    def parse(path, of, linemap, rulecount) -> tuple[str, int]:
+        name = repr(path.get_path_or_uri(secret_free=True))  # stands in the translation
+        with of.sourcecache.open(path) as rules:
+            key = hashlib.sha256(f"{rulecount} {rules.read()}".encode()).hexdigest()
+        kept = home() / "rules" / key
+        if not kept.exists():
+            code, count = translate(path, of, linemap, rulecount=rulecount)
+            made = kept.with_suffix(f".{os.getpid()}")
+            made.write_text(json.dumps([code.replace(name, key), count, list(linemap.items())]))
+            made.rename(kept)
+        code, count, lines = json.loads(kept.read_text())
+        linemap |= lines
+        return code.replace(key, name), count
+
+    (home() / "rules").mkdir()
+    workflow.parse = parse
+
+
 def run(kind: str, streams: list[int], arguments: list[str], folder: str, environment: dict[str, str]) -> None:
     """What the program does, with this environment, in this folder."""
     os.environ.clear()
@@ -160,6 +186,8 @@ def run(kind: str, streams: list[int], arguments: list[str], folder: str, enviro
             import runpy
 
             sys.path[:0] = environment["PYTHONPATH"].split(os.pathsep)
+            if (own := Path(sys.path[0], "sitecustomize.py")).exists():
+                runpy.run_path(str(own))
             sys.argv = arguments[1:]
             runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
     except BaseException as error:

@@ -19,20 +19,22 @@ PLANNING = {"--dry-run", "--summary", "--touch", "--dag"}  # options with which 
 PARTS = ["Snakefile", "workflow", "config", "profiles", "resources", "environment.yml"]
 
 
-def run_snakemake(words: Iterable[str], folder: Path, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+def run_snakemake(
+    words: Iterable[str], folder: Path, environment: dict[str, str] | None = None, in_forks: bool = False
+) -> subprocess.CompletedProcess:
     """Run snakemake in `folder`; stdout and stderr come back joined, as text.
 
     It and its jobs run in forks of processes that have loaded their libraries. In an `environment` of its own all are processes as a
-    user has them.
+    user has them, unless they are to run `in_forks`, which libraries' own variables reach too late.
     """
     command = [str(Path(sys.executable).parent / "snakemake"), "--cores", "2", *words]
     with tempfile.TemporaryFile() as output:
-        if environment:
+        if environment and not in_forks:
             status = subprocess.run(command, cwd=folder, env=environment, stdout=output, stderr=output, check=False).returncode
         else:
             streams = (0, output.fileno(), output.fileno())
             jobs = {} if PLANNING & set(command) else python_function()
-            status = ask(start("snakemake"), command[1:], str(folder), os.environ | jobs, streams)
+            status = ask(start("snakemake"), command[1:], str(folder), (environment or os.environ) | jobs, streams)
         output.seek(0)
         return subprocess.CompletedProcess(command, status, output.read().decode())
 
@@ -44,16 +46,16 @@ class StudyFolder:
         self.path, self.options = path, options
         for part in PARTS:
             source = REPOSITORY / part
-            ignore = shutil.ignore_patterns("__pycache__")
+            ignore = shutil.ignore_patterns("*.pyc.*")  # bytecode that is being written
             shutil.copytree(source, path / part, ignore=ignore) if source.is_dir() else shutil.copy(source, path / part)
 
-    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    def run(self, *arguments: str, in_forks: bool = False, **environment: str) -> subprocess.CompletedProcess:
         """Snakemake on the folder's study, as run_snakemake runs it."""
-        return run_snakemake([*arguments, *self.options], self.path, environment)
+        return run_snakemake([*arguments, *self.options], self.path, environment, in_forks)
 
-    def succeed(self, *arguments: str, **environment: str) -> str:
+    def succeed(self, *arguments: str, in_forks: bool = False, **environment: str) -> str:
         """Run snakemake and return what it printed; a failure is the test's failure."""
-        done = self.run(*arguments, **environment)
+        done = self.run(*arguments, in_forks=in_forks, **environment)
         assert done.returncode == 0, done.stdout[-6000:]
         return done.stdout
 

@@ -1,5 +1,6 @@
 """A folder with what the training steps read, made small, and the steps called on it: shared by the tests of training."""
 
+import hashlib
 import json
 import sys
 from collections.abc import Iterator
@@ -109,6 +110,14 @@ def dpo(study: Path, name: str, method: dict = DPO, references: Path | None = No
 
 def kto(study: Path, name: str, method: dict = KTO, references: str = "references-base.parquet", **more: object) -> tuple[dict, list[dict]]:
     return train(study, name, method, references=study / references, **more)
+
+
+def trained(study: Path, method: dict, **more: object) -> str:
+    """The folder's name of a training with this method: one that several tests of a study ask for runs once."""
+    name = f"trained_{hashlib.sha256(repr((sorted(method.items()), sorted(more.items()))).encode()).hexdigest()[:16]}"
+    if not (study / name / "manifest.json").exists():
+        train(study, name, method, **more)
+    return name
 
 
 def by_two_processes(study: Path, name: str, method: dict, **more: object) -> list[str]:

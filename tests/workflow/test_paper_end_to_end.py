@@ -42,8 +42,18 @@ def hub(tmp_path_factory):
         yield hub
 
 
-@pytest.fixture(scope="module")
-def paper(hub, tmp_path_factory):
+LAST = {
+    "forks behind SFT": "results/paper/policies/sft/seed-42/manifest.json",
+    "processes up to the rewards": "results/paper/rewards/deberta/sft_dpo/seed-42.parquet",
+}  # every step before it is a process of its own
+
+
+@pytest.fixture(
+    scope="module",
+    params=[LAST["forks behind SFT"], pytest.param(LAST["processes up to the rewards"], marks=pytest.mark.long)],
+    ids=list(LAST),
+)
+def paper(request, hub, tmp_path_factory):
     """The study, run to its report with nothing but loopback: another study has downloaded, this one runs without a network."""
     scratch = tmp_path_factory.mktemp("scratch")
     folder = StudyFolder(tmp_path_factory.mktemp("paper"))
@@ -51,9 +61,8 @@ def paper(hub, tmp_path_factory):
     (folder.path / "resources/checksums.yaml").write_text("{}\n")
     folder.succeed("--config", "study=earlier", "--", "data", "models", **environment(hub.url, scratch))
     asked = len(hub.log)
-    last = "results/paper/rewards/deberta/sft_dpo/seed-42.parquet"  # every step before it is a process of its own
-    folder.succeed(last, **environment("http://127.0.0.1:9", scratch), HF_HUB_OFFLINE="1")
-    folder.succeed("--keep-going")  # the rest in forks; the steps of the analysis are processes of their own in the published study
+    folder.succeed(request.param, **environment("http://127.0.0.1:9", scratch), HF_HUB_OFFLINE="1")
+    folder.succeed("--keep-going", in_forks=True, **environment("http://127.0.0.1:9", scratch))
     assert asked and len(hub.log) == asked
     assert not (scratch / "left-loopback").exists(), (scratch / "left-loopback").read_text()
     return folder.path / "results/paper"

@@ -3,14 +3,13 @@
 import copy
 
 import pytest
-import yaml
 from configs import SCHEMA
 from whole_configs import ENTRIES, WHOLE, dotted, put, refused
 
-from hh_align.config.resolve import resolve
+from hh_align.config.resolve import read_schema, resolve
 from hh_align.core.errors import StudyError
 
-DEFINITION = yaml.safe_load(SCHEMA.read_text())
+DEFINITION = read_schema(SCHEMA)
 
 
 def schema_paths(node, path=()):

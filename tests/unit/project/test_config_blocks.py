@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from configs import SCHEMA, load
+from configs import SCHEMA, layer, load
 from study_folder import REPOSITORY, StudyFolder
 
 from hh_align.config.graph import uncompared
@@ -64,7 +64,7 @@ def each_of(path: str) -> list[str]:
 @pytest.mark.parametrize("name", BLOCKS)
 def test_a_refinement_on_a_page_is_a_valid_study(name):
     base, *others = configs_of(BLOCKS[name])
-    between = [yaml.safe_load((REPOSITORY / f"config/{other}.yaml").read_text()) for other in others]
+    between = [layer(f"config/{other}.yaml") for other in others]
     before = resolve(load(base, *between), SCHEMA)
     config = resolve(load(base, *between, yaml.safe_load(BLOCKS[name])), SCHEMA)
     assert config != before

@@ -50,8 +50,9 @@ if sys.argv[1] != "goes through":
 
 
 @pytest.mark.parametrize(("how", "status", "said"), [("goes through", 0, ""), ("3", 3, ""), ("error: why", 1, "error: why\n"), ("raises", 1, "ValueError: why\n")])  # fmt: skip
-def test_a_fork_ends_as_a_process_does(tmp_path, how, status, said):
+def test_a_fork_starts_and_ends_as_a_process_does(tmp_path, how, status, said):
     (tmp_path / "ends.py").write_text(ENDS)
+    (tmp_path / "sitecustomize.py").write_text("print('started')")
     code = f"import sys; sys.path.insert(0, {str(REPOSITORY / 'tests')!r}); import fork_server as f; f.LIBRARIES['step'] = (); f.serve('step', 's')"
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -62,4 +63,4 @@ def test_a_fork_ends_as_a_process_does(tmp_path, how, status, said):
         streams, environment = (output.fileno(),) * 3, os.environ | {"PYTHONPATH": str(tmp_path)}
         assert ask(str(tmp_path / "s"), ["-m", "ends", how], str(tmp_path), environment, streams) == status
     printed = (tmp_path / "output").read_text()
-    assert printed.startswith("begun\n") and printed.endswith("functions at exit are called\n") and said in printed
+    assert printed.startswith("started\nbegun\n") and printed.endswith("functions at exit are called\n") and said in printed

@@ -14,6 +14,8 @@ from hh_align.core.errors import StudyError
 from hh_align.tools import verdict
 from hh_align.tools.verdict_settings import read_settings, settings_in
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 
 def rated(n=8):
     stream = np.random.default_rng(0)

@@ -97,6 +97,7 @@ def test_logs_give_the_rows_of_their_table(tmp_path, kind):
     pd.testing.assert_frame_equal(sorted_rows(read_rated(logs)), sorted_rows(read_rated([tmp_path / "twin.parquet"])))
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_a_folder_of_logs_is_a_verdict(tmp_path):
     for policy in ("base", "sft", "dpo"):
         eval_log(tmp_path / f"2026_{policy}.eval", samples(policy), policy)

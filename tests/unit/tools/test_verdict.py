@@ -212,6 +212,7 @@ def own(tmp_path_factory):
     return study
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_a_studys_own_table_is_judged_as_it_is(own, tmp_path):
     options = {"output": tmp_path / "verdict"}
     status, output = call(verdict, responses=own.ratings, **options)
@@ -232,6 +233,7 @@ def test_a_studys_own_table_is_judged_as_it_is(own, tmp_path):
     assert ours.drop_columns(["subset", "row"]).equals(theirs.drop_columns(["subset", "row"]))
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_settings_stand_over_what_a_studys_table_brings(own, tmp_path):
     (tmp_path / "settings.yaml").write_text("judges: {both: {helpful_above: -3.5}}")
     options = {"settings": tmp_path / "settings.yaml", "output": tmp_path / "verdict"}

@@ -11,6 +11,7 @@ from command_line import call
 from hh_align.tools import verdict
 
 AXES = ("harmlessness", "helpfulness")
+pytestmark = pytest.mark.usefixtures("blank_figures")
 
 
 def said(folder, claims, policies=("base", "sft"), **settings):

@@ -38,6 +38,7 @@ def told(folder, labels=None, settings=None):
     return status, " ".join(said.split())
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_without_a_word_about_the_judge_that_is_said(files):
     status, said = told(files[0])
     assert status == 0 and "Harmlessness (HmR): dpo is above base." in said
@@ -55,6 +56,7 @@ def test_an_accuracy_that_may_be_chance_ranks_nothing(files):
     assert "prefers the chosen reply in 52.0 % [47.1, 56.9] of 400 held-out pairs of harmlessness, as the settings say: not above" in said
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_with_labels_the_verdict_is_by_them(files):
     folder, _, truth = files
     drawn = truth[truth["prompt_id"].isin(np.random.default_rng(1).choice(truth["prompt_id"].unique(), 120, replace=False))]
@@ -78,6 +80,7 @@ def test_labels_of_the_judges_good_ones_only_are_refused(files):
     assert not (folder / "verdict").exists()
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_labels_come_to_a_verdict_and_leave_it_again(files):
     folder, rows, truth = files
     _, first = told(folder)

@@ -17,11 +17,13 @@ from training_study import (
     killed_at,
     kto,
     linear_weights,
+    log_of,
     lora_weights,
     make_study,
     moved,
     of_all_weights,
     references,
+    trained,
     weights,
 )
 
@@ -45,6 +47,10 @@ def study(tmp_path_factory):
     return folder
 
 
+def once(study, method):
+    return log_of(study, trained(study, method, references=study / "references-base.parquet"))
+
+
 @pytest.mark.parametrize("method", [WEIGHTS, {"beta": 0.5, "desirable_weight": 1.3, "undesirable_weight": 0.7}])
 @pytest.mark.parametrize("divergence", [-3.0, 0.0, 2.5])
 def test_the_loss_is_the_papers_equation(method, divergence):
@@ -61,7 +67,7 @@ def test_the_loss_is_the_papers_equation(method, divergence):
 @pytest.mark.parametrize("more", [{"epochs": 1}, DIVERGENT], ids=["default", "divergent"])
 def test_kto_trains_as_the_stock_trainer_does(study, more):
     method = KTO | more
-    _, log = kto(study, f"stock_{len(more)}", method)
+    log = once(study, method)
     trainer, expected = stock_kto(study, method)
     stepwise = [entry for entry in trainer.state.log_history if "loss" in entry]
     assert len(log) == len(stepwise)
@@ -87,8 +93,8 @@ def test_full_kto_is_the_stock_trainers_and_moves_every_parameter(study):
 
 @pytest.mark.parametrize("targets", [LORA["targets"], "all-linear"])
 def test_kto_starts_at_a_half_and_moves_only_what_lora_targets(study, targets):
-    name = "lora_" + "_".join(targets)
-    _, log = kto(study, name, KTO | {"lora": LORA | {"targets": targets}})
+    name = trained(study, KTO | {"lora": LORA | {"targets": targets}}, references=study / "references-base.parquet")
+    log = log_of(study, name)
     assert log[0]["loss"] == pytest.approx(0.5, abs=1e-6) and log[-1]["loss"] < 0.5
     assert moved(study, name) == (linear_weights(study) if targets == "all-linear" else lora_weights(study))
 
@@ -135,8 +141,7 @@ def test_every_mismatched_pair_of_a_step_is_read_once(rows, processes):
 @pytest.mark.parametrize("micro", [1, 4, 8])
 def test_micro_batches_change_no_result(study, micro):
     # with a KL term that is not 0
-    _, expected = kto(study, "by_two", KTO | DIVERGENT | {"micro_batch": 2})
-    _, log = kto(study, f"by_{micro}", KTO | DIVERGENT | {"micro_batch": micro})
+    expected, log = (once(study, KTO | DIVERGENT | {"micro_batch": rows}) for rows in (2, micro))
     for column in COLUMNS:
         assert [row[column] for row in log] == pytest.approx([row[column] for row in expected], abs=2e-3), column
     assert [row["grad_norm"] for row in log] == pytest.approx([row["grad_norm"] for row in expected], rel=2e-3)
@@ -182,8 +187,7 @@ def test_dropout_that_is_still_on_is_found_after_the_first_step(study, monkeypat
 
 
 def test_bfloat16_stays_near_float32(study):
-    _, expected = kto(study, "whole")
-    _, log = kto(study, "half", KTO | {"precision": "bfloat16"})
+    expected, log = once(study, KTO), once(study, KTO | {"precision": "bfloat16"})
     assert [row["loss"] for row in log] == pytest.approx([row["loss"] for row in expected], abs=0.02)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from stock_trainers import pairs_of, stock_dpo, stock_lora, stock_sft
-from training_study import DPO, LORA, SFT, dpo, farthest, make_study, references, sft, weights
+from training_study import DPO, LORA, SFT, farthest, log_of, make_study, references, trained, weights
 
 from hh_align.core.plan import steps_of
 from hh_align.models.folders import load_policy
@@ -17,25 +17,35 @@ from hh_align.training.pair_trainer import OnPairs
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """A folder with 17 preferences, so that the last step is a short one, and a random base policy without dropout."""
-    return make_study(tmp_path_factory.mktemp("trainers"))
+    """A folder with 17 preferences, so that the last step is a short one, a random base policy without dropout and its references."""
+    folder = make_study(tmp_path_factory.mktemp("trainers"))
+    references(folder)
+    return folder
+
+
+def sft(study, method=SFT):
+    return log_of(study, trained(study, method))
+
+
+def dpo(study, method=DPO):
+    return log_of(study, trained(study, method, references=study / "references-base.parquet"))
 
 
 @pytest.mark.parametrize("loss_on", ["transcript", "reply"])
 def test_sft_losses_are_those_of_the_stock_trainer(study, loss_on):
     # same rows in each optimizer step, the last one short; padding, checkpointing and metrics are the stock trainer's
     method = SFT | {"loss_on": loss_on}
-    _, log = sft(study, f"sft_{loss_on}", method)
+    name = trained(study, method)
     stock, expected = stock_sft(study, method)
-    assert [row["loss"] for row in log] == pytest.approx(expected, abs=1e-3)
-    assert farthest(weights(study, f"sft_{loss_on}"), stock.model.state_dict()) < 5e-3
+    assert [row["loss"] for row in log_of(study, name)] == pytest.approx(expected, abs=1e-3)
+    assert farthest(weights(study, name), stock.model.state_dict()) < 5e-3
 
 
 @pytest.mark.parametrize("dropout", ["disabled", "as_published"])
 def test_dpo_losses_are_those_of_the_stock_trainer(study, dropout):
     # the base has no dropout, so the published arm's loop and its reference are held to the same figures, in its own token view
     method = DPO | {"dropout": dropout}
-    _, log = dpo(study, f"dpo_{dropout}", method, references(study) if dropout == "disabled" else None)
+    log = dpo(study, method) if dropout == "disabled" else log_of(study, trained(study, method))
     _, expected = stock_dpo(study, method)
     assert [row["loss"] for row in log] == pytest.approx(expected, abs=1e-3)
     assert log[-1]["loss"] < log[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
@@ -60,7 +70,7 @@ def test_exchanged_labels_negate_every_logged_margin(study):
 
 def test_dpo_is_a_plain_loop_written_out(study):
     """Thirty lines without trainer, packing or adapter library: the same losses, margins and gradient norms, step by step."""
-    _, log = dpo(study, "dpo_loop", references=references(study))
+    log = dpo(study)
     model, _ = load_policy(study / "base/manifest.json")
     reference, _ = load_policy(study / "base/manifest.json")
     pairs, order = pairs_of(study, DPO)
@@ -111,28 +121,23 @@ def peft_first_factor(study, name):
 def test_micro_batches_change_no_result(study, batch, micro):
     # one row at a time, all at once, and two in between; with a short last step
     size = {"batch_size": batch}
-    _, expected = sft(study, f"sft_{batch}_by_two", SFT | size | {"micro_batch": 2})
-    _, log = sft(study, f"sft_{batch}_by_{micro}", SFT | size | {"micro_batch": micro})
+    expected, log = (sft(study, SFT | size | {"micro_batch": rows}) for rows in (2, micro))
     assert [row["loss"] for row in log] == pytest.approx([row["loss"] for row in expected], abs=1e-4)
     assert [row["grad_norm"] for row in log] == pytest.approx([row["grad_norm"] for row in expected], rel=1e-3)
-    path = references(study)
-    _, expected = dpo(study, f"dpo_{batch}_by_two", DPO | size | {"micro_batch": 2}, path)
-    _, log = dpo(study, f"dpo_{batch}_by_{micro}", DPO | size | {"micro_batch": micro}, path)
+    expected, log = (dpo(study, DPO | size | {"micro_batch": rows}) for rows in (2, micro))
     for column in ("loss", "grad_norm", "margins", "chosen_rewards", "rejected_logps"):
         assert [row[column] for row in log] == pytest.approx([row[column] for row in expected], abs=2e-3), column
 
 
 def test_bfloat16_stays_near_float32_and_merges_exactly(study):
     # autocast rounds inside the passes only: weights, adapters, their merging and the first loss stay float32
-    _, expected = dpo(study, "dpo_full", references=references(study))
-    _, log = dpo(study, "dpo_half", DPO | {"precision": "bfloat16"}, references(study))
+    expected, log = dpo(study), dpo(study, DPO | {"precision": "bfloat16"})
     assert [row["loss"] for row in log] == pytest.approx([row["loss"] for row in expected], abs=0.02)
-    _, expected = sft(study, "sft_full")
-    _, log = sft(study, "sft_half", SFT | {"precision": "bfloat16"})
+    expected, log = sft(study), sft(study, SFT | {"precision": "bfloat16"})
     assert [row["loss"] for row in log] == pytest.approx([row["loss"] for row in expected], rel=0.02)
 
 
 @pytest.mark.parametrize("loss", ["hinge", "ipo"])
 def test_other_losses_start_where_their_formula_does(study, loss):
-    _, log = dpo(study, f"dpo_{loss}", DPO | {"loss": loss}, references(study))
+    log = dpo(study, DPO | {"loss": loss})
     assert log[0]["loss"] == pytest.approx({"hinge": 1.0, "ipo": 25.0}[loss], rel=1e-4) and log[-1]["loss"] < log[0]["loss"]

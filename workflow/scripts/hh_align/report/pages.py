@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from hh_align.core.numbers import digits
@@ -21,15 +22,24 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 def render(templates: Path, name: str, **context: object) -> str:
     """The template `name` of a folder, filled in; whatever is not Markup is escaped, an unknown name is an error."""
+    return _pages_of(templates).get_template(name).render(context)
+
+
+@cache
+def _pages_of(templates: Path) -> Environment:
     loader = FileSystemLoader(templates)
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.get_template(name).render(context)
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 def render_text(template: Path, **context: object) -> str:
     """A template that makes plain text or Markdown, filled in; an unknown name is an error."""
+    return _text_of(template.read_text(encoding="utf-8")).render(context)
+
+
+@cache
+def _text_of(source: str) -> Template:
     environment = Environment(autoescape=False, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(template.read_text(encoding="utf-8")).render(context)
+    return environment.from_string(source)
 
 
 def caption(templates: Path, figure: str, config: dict) -> str:
