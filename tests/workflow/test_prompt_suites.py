@@ -5,6 +5,7 @@ import hashlib
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from harness_tasks import needs_lm_eval, write_tasks
 from page_reader import unsourced, untrue
 from raw_server import raw_server
 from small_evaluation import save_judge, save_policy
@@ -85,6 +86,23 @@ def test_prompts_from_files_are_answered_judged_and_reported(tmp_path):
     )
     assert (results / "report/suites.csv").is_file() and not (results / "analysis/oracle.parquet").exists()
     assert folder.planned() == set()
+
+
+@needs_lm_eval
+def test_tasks_of_the_harness_are_rows_beside_those_out_of_files(tmp_path):
+    save_policy(tmp_path)
+    save_judge(tmp_path)
+    write_tasks(tmp_path / "tasks")
+    (tmp_path / "mine.csv").write_text(MINE, encoding="utf-8-sig")
+    more = {"suites": None, "capability": {"agreement": {"n": 20}, "bells": {"lm_eval": "shots", "include": "tasks"}}}
+    folder = small_study(tmp_path, "demo", two_questions("http://127.0.0.1:9") | more)
+    folder.succeed("results/demo/analysis/capability.parquet")
+    rows = pq.read_table(tmp_path / "results/demo/analysis/capability.parquet").to_pylist()
+    assert {(row["task"], row["n"]) for row in rows} == {("agreement", 20), ("bells", 5), ("all", 25)}
+    assert [(row["policy"], row["difference"], row["p_holm"]) for row in rows if row["against"]] == [("led", 0.0, 1.0)] * 6
+    (chance,) = {row["chance"] for row in rows if row["task"] == "bells"}
+    assert chance == pytest.approx(100 * (2 / 3 + 3 / 2) / 5)
+    assert folder.planned("results/demo/analysis/capability.parquet") == set()
 
 
 # --- staleness
