@@ -17,7 +17,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 # of what pip prints: files of 10 MB or more, and that it unpacks
 LARGE := awk "/(Downloading|Using cached) .*[(]([0-9][0-9]+[.0-9]* MB|[.0-9]+ GB)[)]/ {print; fflush()} /^Installing collected/ {print \"  unpacking …\"; fflush()}"
 
-.PHONY: help packages env demo check study published smollm2 test test-long test-slurm slurm test-s3 s3 fetch lint format lock status verify compare resume clean-state reproduce faults docs verdict annotate tune check-gpu bench-training bench-training-gpu bench-evaluation bench-analysis
+.PHONY: help packages env demo check study published smollm2 test test-long test-slurm slurm test-s3 s3 lm-eval fetch lint format lock status verify compare resume clean-state reproduce faults docs verdict annotate tune check-gpu bench-training bench-training-gpu bench-evaluation bench-analysis
 
 help:
 	@echo "make demo       offline, minutes on a CPU: the whole study on synthetic data, and its report"
@@ -30,6 +30,7 @@ help:
 	@echo "  make resume | status | verify | annotate | clean-state STUDY=demo        make tune STUDY=demo METHOD=sft"
 	@echo "make test       all tests;  make test-long  the slow ones too"
 	@echo "make test-slurm   all of the cluster's tests, on a Slurm of one node that is started for them (as root; installs Debian's packages); DEMO=1: on the demo instead of a small study"
+	@echo "make lm-eval   lm-evaluation-harness, whose tasks capability: [{lm_eval: arc_easy}] takes"
 	@echo "make test-s3   results in a bucket, on a server of its own on loopback (installs moto)"
 	@echo "make check-gpu   is this machine's GPU fit for a study? About four minutes, without data or network; what it trains per second"
 	@echo "make bench-training   our training steps against the stock trainers;  make bench-training-gpu  their throughput on one GPU"
@@ -161,6 +162,11 @@ slurm: $(STAMP)
 test-slurm: $(STAMP) slurm
 	$(VENV)/bin/python tests/cluster/cluster.py
 	$(VENV)/bin/python -m pytest tests/cluster
+
+# lm-evaluation-harness, for capability: [{lm_eval: …}]
+lm-eval: $(STAMP)
+	$(PIP) install --quiet --no-deps -r requirements-lm-eval.txt
+	$(PIP) check
 
 # a server that speaks S3, for its tests
 s3: $(STAMP)

@@ -5,6 +5,7 @@ import hashlib
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from harness_tasks import needs_lm_eval, write_tasks
 from page_reader import unsourced, untrue
 from raw_server import raw_server
 from small_evaluation import save_judge, save_policy
@@ -87,6 +88,23 @@ def test_prompts_from_files_are_answered_judged_and_reported(tmp_path):
     assert folder.planned() == set()
 
 
+@needs_lm_eval
+def test_tasks_of_the_harness_are_rows_beside_those_out_of_files(tmp_path):
+    save_policy(tmp_path)
+    save_judge(tmp_path)
+    write_tasks(tmp_path / "tasks")
+    (tmp_path / "mine.csv").write_text(MINE, encoding="utf-8-sig")
+    more = {"suites": None, "capability": {"agreement": {"n": 20}, "bells": {"lm_eval": "shots", "include": "tasks"}}}
+    folder = small_study(tmp_path, "demo", two_questions("http://127.0.0.1:9") | more)
+    folder.succeed("results/demo/analysis/capability.parquet")
+    rows = pq.read_table(tmp_path / "results/demo/analysis/capability.parquet").to_pylist()
+    assert {(row["task"], row["n"]) for row in rows} == {("agreement", 20), ("bells", 5), ("all", 25)}
+    assert [(row["policy"], row["difference"], row["p_holm"]) for row in rows if row["against"]] == [("led", 0.0, 1.0)] * 6
+    (chance,) = {row["chance"] for row in rows if row["task"] == "bells"}
+    assert chance == pytest.approx(100 * (2 / 3 + 3 / 2) / 5)
+    assert folder.planned("results/demo/analysis/capability.parquet") == set()
+
+
 # --- staleness
 
 
@@ -100,12 +118,17 @@ def asked(*names):
 
 @pytest.fixture(scope="module")
 def with_suites(tmp_path_factory):
-    """The paper's study with two suites of its own and one of the table, complete: edited within `with … .edited(…)` only."""
+    """The paper's study with two suites of its own and one of the table, and tasks out of a file and of lm-evaluation-harness, complete: edited
+    within `with … .edited(…)` only."""
     folder = StudyFolder(tmp_path_factory.mktemp("suites"))
     (folder.path / "a.csv").write_text("a")
     (folder.path / "b.csv").write_text("b")
     suites = {"a": {"path": "a.csv"}, "b": {"path": "b.csv", "kind": "reward"}, "xstest": {}}
-    (folder.path / "mine.yaml").write_text(yaml.safe_dump({"suites": suites}))
+    (folder.path / "tasks").mkdir()
+    for name in ("mine.yaml", "rows.json"):
+        (folder.path / "tasks" / name).write_text("old")
+    capability = {"kinds": {"n": 9}, "own": {"lm_eval": "mine", "include": "tasks"}}
+    (folder.path / "mine.yaml").write_text(yaml.safe_dump({"suites": suites, "capability": capability}))
     folder.options = ("--configfile", "config/config.yaml", "mine.yaml")
     return folder.pretend_done()
 
@@ -145,6 +168,25 @@ def test_a_suites_file_decides_by_its_content(with_suites):
         assert with_suites.planned() == asked("b")
     (with_suites.path / "b.csv").touch()
     assert with_suites.planned() == set()
+
+
+def measured(*steps):
+    """What follows where the items that these steps are for change: `capability`, out of files, or `lm_eval`."""
+    summarized = made("summarize_capability", "capability") | {"plot_capability", "render_report"}
+    return {f"measure_{step} {policy}" for step in steps for policy in POLICIES} | summarized
+
+
+def test_tasks_of_the_harness_run_their_own_steps_and_nothing_else(paper):
+    assert paper.planned("--config", "capability=[{lm_eval: arc_easy, n: 200}]") == {"select_lm_eval"} | measured("lm_eval")
+
+
+def test_items_out_of_files_and_those_of_the_harness_change_apart(with_suites):
+    with with_suites.edited("mine.yaml", "n: 9", "n: 8"):
+        assert with_suites.planned() == {"select_items"} | measured("capability")
+    with with_suites.edited("mine.yaml", "lm_eval: mine", "lm_eval: mine\n    n: 3"):
+        assert with_suites.planned() == {"select_lm_eval"} | measured("lm_eval")
+    with with_suites.edited("tasks/rows.json", "old", "new"):
+        assert with_suites.planned() == {"select_lm_eval"} | measured("lm_eval")
 
 
 def test_other_training_prompts_are_looked_for_among_the_suites(with_suites):

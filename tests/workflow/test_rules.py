@@ -78,7 +78,7 @@ def commands(tmp_path_factory) -> dict[str, list[list[str]]]:
             "llm": {"source": "endpoint", "url": "https://host/v1", "model": "m", "lowest": 1, "highest": 9, "harmless_min": 5.0, "helpful_above": 5.0},
         },
         "overrefusal": {},
-        "capability": {"kinds": {}},
+        "capability": {"kinds": {}, "arc": {"lm_eval": "arc_easy"}},
         "suites": {"xstest": {}, "mine": {"path": "answers.csv"}},
         "prompts": {"harmlessness": {"suite": {"path": "answers.csv"}}},
         "analysis": {"labels": {"path": "ratings.csv"}},

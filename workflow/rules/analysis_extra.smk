@@ -71,7 +71,7 @@ if CAPABILITY:
 
     use rule step as summarize_capability with:
         input:
-            questions="<results>/capability/items.parquet",
+            questions=[f"{folder}/items.parquet" for folder in item_folders()],
             scores=capability_files(),
         output:
             "<results>/analysis/capability.parquet",

@@ -1,5 +1,5 @@
 # needs: a dataset of the hub, of a local folder, or of the demo's words; files of suites; or a release of prompts, responses and ratings
-# makes: data/{dataset}/preferences.parquet, prompts/prompts.parquet, overrefusal/prompts.parquet, suites/{suite}/prompts.parquet, capability/items.parquet;
+# makes: data/{dataset}/preferences.parquet, prompts/prompts.parquet, overrefusal/prompts.parquet, suites/{suite}/prompts.parquet, capability/{,lm_eval/}items.parquet;
 #        downloads under results/hub/
 
 
@@ -157,11 +157,11 @@ if OVERREFUSAL:
             **runs("data.select_twins"),
 
 
-if CAPABILITY:
+if ITEM_FILES:
 
     use rule step as select_items with:
         input:
-            sources=[config_file(task["path"]) for task in CAPABILITY.values()],
+            sources=[config_file(task["path"]) for task in ITEM_FILES.values()],
         output:
             "<results>/capability/items.parquet",
             quarantine="<results>/capability/quarantine.parquet",
@@ -171,6 +171,25 @@ if CAPABILITY:
             "<benchmarks>/select_items.tsv"
         params:
             **runs("data.select_items", items_config()),
+
+
+if LM_EVAL:
+
+    use rule step as select_lm_eval with:
+        input:
+            include=included_files(),
+        output:
+            "<results>/capability/lm_eval/items.parquet",
+            quarantine="<results>/capability/lm_eval/quarantine.parquet",
+        log:
+            "<logs>/select_lm_eval.log",
+        benchmark:
+            "<benchmarks>/select_lm_eval.tsv"
+        localrule: True  # it may download
+        resources:
+            mem_mb=per_attempt(4000),
+        params:
+            **runs("data.select_lm_eval", lm_eval_config()),
 
 
 if ASKED_SUITES:

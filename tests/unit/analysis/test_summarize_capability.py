@@ -2,11 +2,16 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
+from command_line import call
 from scipy import stats
 
+from hh_align.analysis import summarize_capability
 from hh_align.analysis.statistics import holm
 from hh_align.analysis.summarize_capability import compared, summarize
+from hh_align.core.artifacts import write_table
+from hh_align.data.select_items import ITEMS, SCORES
 
 POLICIES = {"base": {"parent": None}, "sft": {"parent": "base"}, "sft_lora": {"parent": "base"}, "sft_dpo": {"parent": "sft"}}
 BOOTSTRAP = {"samples": 200, "seed": 1}
@@ -77,3 +82,26 @@ def test_over_seeds_that_agree_the_estimate_is_that_of_one():
 def test_a_single_task_has_no_row_of_all():
     scores = {key: part[part["task"] == "one"] for key, part in known(7).items()}
     assert {row["task"] for row in summarize(scores, np.full(10, 0.5), config(7))} == {"one"}
+
+
+def test_items_of_several_tables_are_one_task_each_and_one_together(tmp_path):
+    tables = {"a": ("one", "one-0", "one-1"), "b": ("two", "two/x-0", "two/y-0")}
+    about = config(7) | {"order": ["base", "sft"], "policies": {name: POLICIES[name] for name in ("base", "sft")}}
+    for table, (task, *names) in tables.items():
+        same = {"task": task, "answer": 0}
+        items = [{**same, "item": name, "row": 0, "context": "", "options": ["a", "b"]} for name in names]
+        write_table(tmp_path / f"{table}.parquet", items, ITEMS, {})
+        for policy, right in (("base", [True, True]), ("sft", [True, False])):
+            scores = [
+                {**same, "item": name, "logps": [], "tokens": [], "bytes": [], "right": good, "right_norm": good, "cut_tokens": 0}
+                for name, good in zip(names, right, strict=True)
+            ]
+            write_table(tmp_path / f"{table}-{policy}.parquet", scores[::-1], SCORES, {})
+    scores = [tmp_path / f"{table}-{policy}.parquet" for table in "ab" for policy in ("base", "sft")]
+    questions = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    status, said = call(summarize_capability, config=about, questions=questions, scores=scores, output=tmp_path / "o.parquet")
+    assert status == 0, said
+    rows = [row for row in pq.read_table(tmp_path / "o.parquet").to_pylist() if row["measure"] == "acc" and row["against"]]
+    assert [(row["task"], row["n"], row["difference"], row["only_against"]) for row in rows] == [
+        ("one", 2, -50.0, 1), ("two", 2, -50.0, 1), ("all", 4, -50.0, 2),
+    ]  # fmt: skip

@@ -27,7 +27,7 @@ THRESHOLDS = {"above", "below", "harmless_min", "helpful_above", "lowest", "high
 BEYOND = {
     "learning_rate": [0, 1.5], "beta": [0], "max_grad_norm": [0], "alpha": [0], "r": [0], "dropout": [1, 1.5], "discordance": [0, 1.01], "init_std": [0],
     "equivalence_margin": [0, 100.5], "calibration_share": [0, 0.9], "label_smoothing": [0.5, 1], "noise": [0.5, 1], "sft_weight": [], "epochs": [0], "batch_size": [0], "micro_batch": [0], "max_rows": [0], "samples": [0],
-    "rows": [0], "threads": [0], "checkpoint_seconds": [0], "processes": [0, 10**6], "shards": [0, 10**9], "gpus": [10**9], "max_new_tokens": [0], "n": [0],
+    "rows": [0], "threads": [0], "checkpoint_seconds": [0], "processes": [0, 10**6], "shards": [0, 10**9], "gpus": [10**9], "max_new_tokens": [0], "n": [0], "fewshot": [-1],
     "batch_tokens": [63], "max_pairs": [9], "format_pairs": [9], "sample": [1], "max_length": [7], "max_prompt_length": [7], "vocab_size": [299], "heads": [0],
     "layers": [0], "hidden_size": [7], "ffn_dim": [7], "word_embed_proj_dim": [7], "max_positions": [63], "position_buckets": [7], "seed": [2**32], "seeds": [0, 2**32],
     "label_seed": [2**32], "balance_seed": [2**32], "threshold": [0, 1.5], "num_perm": [15, 10**6], "ngram": [0, 101], "overlap": [0, 1.5], "quantile": [0, 1],
@@ -69,6 +69,8 @@ FREE = {
     "rubric",
     "score",
     "organization",
+    "lm_eval",
+    "include",
 }  # any text that is not empty
 TEXTS = [path for path, (_, value) in ENTRIES.items() if type(value) is str]
 

@@ -151,6 +151,7 @@ MORE = {
         "overrefusal": {"judge": "toxic"},
         "capability": {
             "kinds": {},
+            "arc": {"lm_eval": "arc_easy", "include": "tasks", "fewshot": 5, "n": 9},
             "mine": {
                 "path": "items.json",
                 "records": "data",

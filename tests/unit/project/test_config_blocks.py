@@ -21,7 +21,7 @@ BLOCKS = {
     for path in PAGES
     for number, block in enumerate(re.findall(r'^```yaml title="config/[^"]+"\n(.*?)^```$', path.read_text(), re.MULTILINE | re.DOTALL))
 }
-FILES = ("path", "adapter", "phrases", "choices", "folder")
+FILES = ("path", "adapter", "phrases", "choices", "folder", "include")
 """Keys whose value is a file or a folder of the user's."""
 MODEL = ("config.json", "model.safetensors", "tokenizer.json")
 PUBLISHED = ["prompts/prompts.parquet"] + [
@@ -45,9 +45,11 @@ def files_named(node: dict) -> list[str]:
             found += value.values()
         elif isinstance(value, dict):
             found += files_named(value)
+        elif isinstance(value, list):
+            found += [file for entry in value if isinstance(entry, dict) for file in files_named(entry)]
         elif key in FILES and isinstance(value, str):
             splits = named_files({"splits": ["train", "test"], **node}) if "subsets" in node else []
-            inside = PUBLISHED if key == "folder" else splits or MODEL
+            inside = {"folder": PUBLISHED, "include": ["task.yaml"]}.get(key) or splits or MODEL
             found += each_of(value) if Path(value).suffix else [f"{value}/{name}" for name in inside]
     return found
 

@@ -42,6 +42,8 @@ TRAINED = [policy for policy in WITH_WEIGHTS if "method" in config["policies"][p
 
 OVERREFUSAL = config.get("overrefusal", {})
 CAPABILITY = dict(sorted(config.get("capability", {}).items()))
+ITEM_FILES = {name: task for name, task in CAPABILITY.items() if "lm_eval" not in task}
+LM_EVAL = {name: task for name, task in CAPABILITY.items() if "lm_eval" in task}
 ONE_GPU = min(1, config["compute"]["gpus"])  # of a job that no processes share
 SHARDS = config["compute"]["shards"]
 DEVICE = {"device": config["compute"]["device"]}  # what a step's config says of it; deterministic is what a step is without a word

@@ -132,17 +132,45 @@ def suite_rewards():
     return of_suites(lambda suite: reward_files(raters(suite, JUDGES), WITH_WEIGHTS))
 
 
+def item_folders():
+    """Where items of multiple choice lie, and what policies make of them: those out of files, and those of lm-evaluation-harness."""
+    return [
+        *(["<results>/capability"] if ITEM_FILES else []),
+        *(["<results>/capability/lm_eval"] if LM_EVAL else []),
+    ]
+
+
 def capability_files():
     """What each policy with weights makes of the items of multiple choice."""
-    policies = WITH_WEIGHTS if CAPABILITY else []
-    return [f"<results>/capability/{policy}/seed-{seed}.parquet" for policy in policies for seed in seeds_of(policy)]
+    return [f"{folder}/{policy}/seed-{seed}.parquet" for folder in item_folders() for policy in WITH_WEIGHTS for seed in seeds_of(policy)]
 
 
 def items_config():
     """How the files of items are read."""
     reading = ("columns", "template", "records", "n", "seed")
-    tasks = [{"task": name, **{key: task[key] for key in reading if key in task}} for name, task in CAPABILITY.items()]
+    tasks = [{"task": name, **{key: task[key] for key in reading if key in task}} for name, task in ITEM_FILES.items()]
     return as_json(tasks=tasks)
+
+
+def lm_eval_config():
+    """Which tasks of lm-evaluation-harness, and what of them."""
+    draw = {name: ("lm_eval", "fewshot", "n", *(["seed"] if "n" in task else [])) for name, task in LM_EVAL.items()}
+    return as_json(tasks=[{"task": name, **{key: task[key] for key in draw[name] if key in task}} for name, task in LM_EVAL.items()])
+
+
+def included_files():
+    """Every file of the folders of tasks for lm-evaluation-harness. Raises WorkflowError for a folder without a task."""
+    found = {}
+    for name, task in LM_EVAL.items():
+        if "include" in task:
+            folder = Path(str(config_file(task["include"])))
+            files = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+            if not any(path.suffix == ".yaml" for path in files):
+                raise WorkflowError(
+                    f"config: capability.{name}.include is {task['include']}: no folder with a task's YAML file. Check the path."
+                )
+            found |= {str(path): config_file(str(path)) for path in files}
+    return [*found.values()]
 
 
 def capability_config(wildcards):

@@ -35,6 +35,18 @@ def check_tracking():
             raise WorkflowError(str(error)) from None
 
 
+def check_lm_eval():
+    """Raises WorkflowError where tasks of lm-evaluation-harness are to be made, and it is not installed."""
+    from hh_align.data.select_lm_eval import require_lm_eval
+
+    runs_steps = workflow.executor_plugin.name != "touch"
+    if runs_steps and any(job.rule.name == "select_lm_eval" for job in workflow.dag.needrun_jobs()):
+        try:
+            require_lm_eval()
+        except StudyError as error:
+            raise WorkflowError(str(error)) from None
+
+
 def check_cluster():
     """Raises WorkflowError where jobs are to go to Slurm and it is not there, has no partition of that name, or would be asked for no GPU of some model."""
     if workflow.executor_plugin.name != "slurm":

@@ -117,18 +117,21 @@ def summarize(scores: Scores, chance: np.ndarray, config: dict) -> list[dict]:
 
 
 def main() -> None:
-    args = parse(__doc__, config="config", questions="path", scores="paths", output="path")
-    items, config = read_table(args.questions).to_pandas(), args.config
-    scores = {}
-    for checkpoint, path in zip(checkpoints(config), args.scores, strict=True):
-        scores[checkpoint] = read_table(path, SCORES).to_pandas().set_index("item").loc[items["item"]]
+    args = parse(__doc__, config="config", questions="paths", scores="paths", output="path")
+    config, scores = args.config, {}
+    items = pd.concat([read_table(path, ["task", "item", "options"]).to_pandas() for path in args.questions])
+    for number, checkpoint in enumerate(measured := checkpoints(config)):
+        own = zip(
+            args.questions, args.scores[number :: len(measured)], strict=True
+        )  # the scores of all policies on the first items come first
+        scores[checkpoint] = pd.concat([read_table(path, SCORES).to_pandas() for _, path in own]).set_index("item").loc[items["item"]]
     rows = summarize(scores, 1 / items["options"].map(len).to_numpy(float), config)
     for row in rows:
         if row["measure"] == "acc" and "against" in row and row["task"] in (ALL, items["task"].iloc[0]):
             say(
                 f"{row['task']}, {row['policy']} against {row['against']}: {digits(row['difference'], '+.1f')} points (p {row['p_holm']:.2g} after Holm)"
             )
-    write_table(args.output, rows, CAPABILITY, provenance(config, [args.questions, *args.scores]))
+    write_table(args.output, rows, CAPABILITY, provenance(config, [*args.questions, *args.scores]))
 
 
 if __name__ == "__main__":
