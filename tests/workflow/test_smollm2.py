@@ -13,7 +13,7 @@ from study_folder import REPOSITORY, SHARED
 from hh_align.data.transcripts import cluster_of
 
 FEW = {"max_rows": 8, "max_length": 96}
-JUDGE = {"depths": [4], "max_length": 96, "max_rows": 40, "calibration_share": 0.4}
+JUDGE = {"depths": [4], "max_length": 96, "max_rows": 40}
 SMALL = {
     "seeds": [42],
     "prompts": {"harmlessness": {"n": 6}, "helpfulness": {"n": 6}},

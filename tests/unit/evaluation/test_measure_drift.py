@@ -130,17 +130,17 @@ CONFIG = {
 }  # fmt: skip
 
 
-def measure(folder, output, policy="sft"):
+def measure(folder, output, policy="sft", **drift):
     """(exit status, output) of the step on a policy, with the base as its reference."""
     inputs = {"policy": folder / policy / "manifest.json", "references": [folder / "base/manifest.json"]}
     inputs |= {name: folder / f"{name}.parquet" for name in ("prompts", "preferences")} | {"text": folder / "text.txt"}
     outputs = {"state": folder / "state", "output": output, "timing": folder / "timing.json"}
-    return call(measure_drift, config=CONFIG, threads=1, **inputs, **outputs)
+    return call(measure_drift, config=CONFIG | {"drift": CONFIG["drift"] | drift}, threads=1, **inputs, **outputs)
 
 
-def measured(folder, output, policy="sft"):
+def measured(folder, output, policy="sft", **drift):
     """The table of drift that the step writes."""
-    status, printed = measure(folder, output, policy)
+    status, printed = measure(folder, output, policy, **drift)
     assert status == 0, printed
     return read_table(output, DRIFT.names).to_pandas()
 
@@ -154,6 +154,13 @@ def test_one_policy_from_end_to_end(study):
     assert table["measure"].value_counts().to_dict() == {"sample": 60, "chosen": 6, "text": 1}
     measured(study, study / "again.parquet")
     assert (study / "first.parquet").read_bytes() == (study / "again.parquet").read_bytes()
+
+
+def test_fewer_prompts_are_the_first_of_each_axis(study):
+    table = measured(study, study / "few.parquet", prompts=2)
+    keys = table.loc[table["measure"] == "sample", "key"].unique().tolist()
+    assert keys == ["harmlessness-000", "harmlessness-001", "helpfulness-000", "helpfulness-001"]
+    assert table["measure"].value_counts().to_dict() == {"sample": 24, "chosen": 6, "text": 1}
 
 
 def test_a_policy_has_not_drifted_from_itself(study):

@@ -149,7 +149,7 @@ def features_config(wildcards):
 
 def head_config(wildcards):
     judge = JUDGES[wildcards.judge]
-    return as_json(**{key: judge[key] for key in ("axis", "seed", "calibration_share", "reads") if key in judge})
+    return as_json(**{key: judge[key] for key in ("axis", "seed", "reads") if key in judge})
 
 
 def ches_config(wildcards):

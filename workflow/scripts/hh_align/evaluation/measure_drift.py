@@ -1,6 +1,7 @@
 """How far a policy has moved: its divergence from its parent and the root on sampled responses, and its perplexity on held-out text."""
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -97,6 +98,16 @@ def same_tokens(policy, tokenizer, other, theirs) -> bool:
     """Whether two policies give probabilities to the same tokens: as many rows, each with the same token but for padding."""
     vocabularies = [{text: number for text, number in each.get_vocab().items() if text != each.pad_token} for each in (tokenizer, theirs)]
     return vocabularies[0] == vocabularies[1] and policy.config.vocab_size == other.config.vocab_size
+
+
+def first_of_each_axis(prompts: list[dict], n: int | None) -> list[dict]:
+    """The first n prompts of each axis, in their order; None: all."""
+    counted, kept = Counter(), []
+    for prompt in prompts:
+        counted[prompt["axis"]] += 1
+        if n is None or counted[prompt["axis"]] <= n:
+            kept.append(prompt)
+    return kept
 
 
 def with_ids(prompts: list[dict], tokenizer, config: dict, positions: int) -> list[dict]:
@@ -209,7 +220,7 @@ def main() -> None:
         raise StudyError(f"{args.text}: no text. drift.text names a plain UTF-8 file outside what the policies are trained on.")
 
     positions = positions_of(policy.config)
-    prompts = with_ids(prompts, tokenizer, config, positions)
+    prompts = with_ids(first_of_each_axis(prompts, config["drift"].get("prompts")), tokenizer, config, positions)
     examples = chosen_examples([row for rows in pairs.values() for row in rows], tokenizer, positions)
     with state_folder(args.state, fingerprint(made_by, code_hash("hh_align.evaluation.measure_drift")), started) as state:
         rows = measure_samples(policy, tokenizer, references, prompts, config, Parts(state, "samples.jsonl"))

@@ -1,4 +1,4 @@
-"""A judge of a pretrained model: a linear reward head behind the layer that orders held-out pairs best, its threshold measured on others."""
+"""A judge of a pretrained model: a linear reward head behind the layer that orders held-out pairs best, measured on pairs held out in turn."""
 
 import hashlib
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from hh_align.models.folders import load_policy, save_model
 from hh_align.models.heads import classifier_of, head_of
 from hh_align.models.import_model import prepare_judge
 from hh_align.training.compute_features import FEATURES
-from hh_align.training.train_judge import held_out, youden
+from hh_align.training.train_judge import youden
 
 FOLDS = 5
 PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -69,14 +69,17 @@ def fold_of(cluster: str, seed: int) -> int:
     return int(hashlib.sha256(f"{seed} {cluster}".encode()).hexdigest()[:8], 16) % FOLDS
 
 
+def folds_of(pairs: Pairs, seed: int) -> np.ndarray:
+    """The fold of each pair; those of a table are 0 to FOLDS - 1, and a part of it may lack some."""
+    return np.array([fold_of(cluster, seed) for cluster in pairs.clusters])
+
+
 def cross_validated(pairs: Pairs, depth: int, seed: int) -> list[dict]:
     """Rows of FOLD_ROWS of one depth: accuracy in percent, ties counted half, and log loss of each fold by the head of the others."""
-    differences, folds = pairs.chosen - pairs.rejected, np.array([fold_of(cluster, seed) for cluster in pairs.clusters])
+    differences, folds = pairs.chosen - pairs.rejected, folds_of(pairs, seed)
     rows = []
-    for fold in range(FOLDS):
+    for fold in np.unique(folds).tolist():
         inside, outside = differences[folds == fold], differences[folds != fold]
-        if not len(inside) or not len(outside):
-            raise StudyError(f"too few pairs for {FOLDS} folds: raise judges.*.max_rows.")
         for penalty in PENALTIES:
             margins = inside @ fit_head(outside, penalty)
             right = 50 * float((1 + np.sign(margins)).mean())
@@ -94,11 +97,47 @@ def best(rows: Sequence[dict]) -> tuple[int, float]:
     return min(losses, key=lambda key: losses[key])
 
 
-def measured(pairs: Pairs, head: np.ndarray) -> dict:
-    """What youden says of pairs that the head has not seen, and the 95 % interval of its accuracy (Wilson 1927), as shares."""
-    said = youden(pairs.chosen @ head, pairs.rejected @ head)
-    right = binomtest(round(said["pair_accuracy"] * len(pairs.chosen)), len(pairs.chosen)).proportion_ci(method="wilson")
-    return {"pairs": len(pairs.chosen), **said, "accuracy_low": float(right.low), "accuracy_high": float(right.high)}
+class Chosen(NamedTuple):
+    """A head, shape (width,), the layer and the ridge that the folds chose, the rows of FOLD_ROWS by which, and the mean reward of its pairs' replies."""
+
+    head: np.ndarray
+    depth: int
+    penalty: float
+    rows: list[dict]
+    mean: float
+
+
+def choose_head(pairs: dict[int, Pairs], seed: int) -> Chosen:
+    """The head of all these pairs; depth -> pairs."""
+    rows = [row for depth, part in pairs.items() for row in cross_validated(part, depth, seed)]
+    depth, penalty = best(rows)
+    part = pairs[depth]
+    head = fit_head(part.chosen - part.rejected, penalty)
+    return Chosen(head, depth, penalty, rows, float(np.mean((part.chosen @ head, part.rejected @ head))))
+
+
+def held_out_rewards(pairs: dict[int, Pairs], seed: int) -> np.ndarray:
+    """Rewards of the chosen and the rejected replies, shape (2, pairs), each fold's by the head that the pairs of the other folds choose.
+
+    A head's rewards have no zero of their own: they are counted from its mean over the replies that it was fitted to.
+    Raises StudyError where a fold has no pair.
+    """
+    folds = folds_of(next(iter(pairs.values())), seed)
+    if len(np.unique(folds)) < FOLDS:
+        raise StudyError(f"too few pairs for {FOLDS} folds: raise judges.*.max_rows.")
+    rewards = np.empty((2, len(folds)))
+    for fold in range(FOLDS):
+        by = choose_head({depth: part.where(folds != fold) for depth, part in pairs.items()}, seed)
+        unseen = pairs[by.depth].where(folds == fold)
+        rewards[:, folds == fold] = unseen.chosen @ by.head - by.mean, unseen.rejected @ by.head - by.mean
+    return rewards
+
+
+def measured(chosen: np.ndarray, rejected: np.ndarray) -> dict:
+    """What youden says of held-out rewards, and the 95 % interval of their accuracy (Wilson 1927), as shares."""
+    said = youden(chosen, rejected)
+    right = binomtest(round(said["pair_accuracy"] * len(chosen)), len(chosen)).proportion_ci(method="wilson")
+    return {"pairs": len(chosen), **said, "accuracy_low": float(right.low), "accuracy_high": float(right.high)}
 
 
 def read_pairs(table: pa.Table, depth: int) -> Pairs:
@@ -114,25 +153,20 @@ def main() -> None:
     made_by = provenance(config, [args.features, args.policy], seed=config["seed"])
     table = read_table(args.features, FEATURES)
     pairs = {depth: read_pairs(table, depth) for depth in table["depth"].unique().sort().to_pylist()}
-    kept = np.array([held_out(cluster, config["calibration_share"]) for cluster in next(iter(pairs.values())).clusters])
-    if kept.all() or not kept.any():
-        raise StudyError(f"{kept.sum()} of {len(kept)} pairs are held out for calibration: change judges.*.calibration_share.")
-    rows = [row for depth, part in pairs.items() for row in cross_validated(part.where(~kept), depth, config["seed"])]
-    depth, penalty = best(rows)
-    learned, unseen = pairs[depth].where(~kept), pairs[depth].where(kept)
-    head = fit_head(learned.chosen - learned.rejected, penalty)
-    calibration = measured(unseen, head)
+    calibration = measured(*held_out_rewards(pairs, config["seed"]))
+    chosen = choose_head(pairs, config["seed"])
+    calibration |= {"threshold": calibration["threshold"] + chosen.mean, "depth": chosen.depth, "penalty": chosen.penalty}
 
     policy, tokenizer = load_policy(args.policy)
     prepare_judge(tokenizer, policy, args.policy.parent, config.get("reads"))
-    judge = classifier_of(policy, tokenizer.pad_token_id, depth, args.policy.parent)
-    head_of(judge).weight.data[0] = torch.tensor(head, dtype=torch.float32)
-    write_table(args.folds, rows, FOLD_ROWS, made_by)
-    write_json(args.calibration, {config["axis"]: {**calibration, "depth": depth, "penalty": penalty}})
+    judge = classifier_of(policy, tokenizer.pad_token_id, chosen.depth, args.policy.parent)
+    head_of(judge).weight.data[0] = torch.tensor(chosen.head, dtype=torch.float32)
+    write_table(args.folds, chosen.rows, FOLD_ROWS, made_by)
+    write_json(args.calibration, {config["axis"]: calibration})
     save_model(args.manifest, judge, tokenizer, made_by)
     right = [100 * calibration[name] for name in ("pair_accuracy", "accuracy_low", "accuracy_high")]
     say(
-        f"{config['axis']}: layer {depth}, ridge {penalty:g}, of {calibration['pairs']} pairs held out {right[0]:.1f} % "
+        f"{config['axis']}: layer {chosen.depth}, ridge {chosen.penalty:g}, of {calibration['pairs']} pairs, each held out once, {right[0]:.1f} % "
         f"[{right[1]:.1f}, {right[2]:.1f}] in order, threshold {calibration['threshold']:.3g}"
     )
 
