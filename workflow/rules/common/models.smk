@@ -91,7 +91,7 @@ def judge_import_config(wildcards):
 def model_folders():
     """Where the weights of the study lie, below its folder."""
     manifests = dict.fromkeys([*base_files(), *judge_files(), *policy_files()])
-    return [manifest.removeprefix("<results>/").removesuffix("/manifest.json") for manifest in manifests]
+    return [str(Path(manifest).parent).removeprefix("<results>/") for manifest in manifests]
 
 
 def notices(manifests):
