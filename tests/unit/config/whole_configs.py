@@ -145,6 +145,7 @@ MORE = {
             },
         },
         "examination": {"max_pairs": 100},
+        "drift": {"prompts": 25},
         "analysis": {"labels": LABELS},
         "reproduction": RUN,
         "responses": {"api": RESPONSES},
