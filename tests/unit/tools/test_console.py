@@ -140,13 +140,14 @@ def test_status_is_told_what_the_run_reckons(tmp_path, clock, monkeypatch):
     log(tmp_path, "train_sft/sft", "step 1/250, 1.5/s, 00:10:00 left\n")
     clock[0] += 20
     shown.look(["train_sft/sft"], [])
-    assert left_by_run(kept) == pytest.approx(seconds_left(stream.getvalue()), abs=2)
+    assert left_by_run(kept, {"pid": os.getpid()}) == pytest.approx(seconds_left(stream.getvalue()), abs=2)
     monkeypatch.setattr(console, "LONGEST", -1.0)  # of a run that was killed
-    assert left_by_run(kept) is None
+    assert left_by_run(kept, {"pid": os.getpid()}) is None
     shown.end()
-    assert not (kept / LEFT).exists() and left_by_run(kept) is None
-    (kept / LEFT).write_text('{"seconds": "many", "at": 5}')
-    assert left_by_run(kept) is None
+    assert not (kept / LEFT).exists() and left_by_run(kept, {"pid": os.getpid()}) is None
+    monkeypatch.setattr(console, "LONGEST", 10.0**10)
+    (kept / LEFT).write_text(f'{{"seconds": "many", "at": 5, "pid": {os.getpid()}}}')
+    assert left_by_run(kept, {"pid": os.getpid()}) is None
 
 
 def test_an_old_log_says_nothing_of_this_run(tmp_path, clock):

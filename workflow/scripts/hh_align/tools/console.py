@@ -135,7 +135,7 @@ class Board:
         spent = {name: now - started for name, started in self.started.items()}
         self.left, self.reckoned = remaining(self.steps, self.done, spent, self.said, self.expectation, self.limits), now
         with suppress(OSError):  # a full disk is the steps' matter
-            write_json(self.folder / LEFT, {"seconds": self.remaining(now), "at": time.time()})
+            write_json(self.folder / LEFT, {"seconds": self.remaining(now), "at": time.time(), "pid": os.getpid()})
 
     def lines(self, now: float) -> list[str]:
         """The overall line, and one for each of the first steps at work."""
@@ -179,12 +179,13 @@ class Board:
         return "\n".join([*head, *texts, stay])
 
 
-def left_by_run(folder: Path) -> float | None:
-    """The seconds that are left of a study at work, as its run reckons; None where it has not said so lately."""
+def left_by_run(folder: Path, run: dict) -> float | None:
+    """The seconds that are left of a study at work, as its run reckons; None where that has not said so lately, as where another process has:
+    one that was killed, or a tuning beside it. run: its record."""
     kept = read_json(folder / LEFT)
     try:
         gone = time.time() - kept["at"]
-        return max(1.0, kept["seconds"] - gone) if gone < LONGEST else None
+        return max(1.0, kept["seconds"] - gone) if gone < LONGEST and kept["pid"] == run.get("pid") else None
     except (TypeError, KeyError):
         return None
 
