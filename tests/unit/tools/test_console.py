@@ -1,5 +1,6 @@
 """What a run shows: exact lines, on a terminal and in a file."""
 
+import errno
 import io
 import os
 import re
@@ -148,6 +149,21 @@ def test_status_is_told_what_the_run_reckons(tmp_path, clock, monkeypatch):
     monkeypatch.setattr(console, "LONGEST", 10.0**10)
     (kept / LEFT).write_text(f'{{"seconds": "many", "at": 5, "pid": {os.getpid()}}}')
     assert left_by_run(kept, {"pid": os.getpid()}) is None
+
+
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_disk_that_takes_nothing_stops_no_display(tmp_path, clock, monkeypatch, fault):
+    def refused(*_, **__):
+        raise OSError(fault, os.strerror(fault))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", refused)
+        shown = board(tmp_path, io.StringIO(), seconds=None)
+        patched.setattr(Path, "unlink", refused)
+        clock[0] += 20
+        shown.look(["train_sft/sft"], ["prepare"])
+        shown.succeed()
+    assert shown.stream.getvalue().endswith("demo: 3 steps done in 00:00:20.\n")
 
 
 def test_an_old_log_says_nothing_of_this_run(tmp_path, clock):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from hh_align.core.artifacts import write_json
+from hh_align.core.errors import StudyError
 from hh_align.core.progress import clock
 from hh_align.core.state import read_json
 from hh_align.tools.expected import Expectation, Step, remaining, rule_of, seconds_before
@@ -134,7 +135,7 @@ class Board:
         """Estimate what is left, and leave it for `status`."""
         spent = {name: now - started for name, started in self.started.items()}
         self.left, self.reckoned = remaining(self.steps, self.done, spent, self.said, self.expectation, self.limits), now
-        with suppress(OSError):  # a full disk is the steps' matter
+        with suppress(OSError, StudyError):  # a full disk is the steps' matter
             write_json(self.folder / LEFT, {"seconds": self.remaining(now), "at": time.time(), "pid": os.getpid()})
 
     def lines(self, now: float) -> list[str]:
@@ -160,7 +161,8 @@ class Board:
         with self.lock:
             self.erase()
             self.over = True
-            (self.folder / LEFT).unlink(missing_ok=True)
+            with suppress(OSError):
+                (self.folder / LEFT).unlink(missing_ok=True)
 
     def succeed(self) -> None:
         self.end()
