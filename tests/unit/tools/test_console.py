@@ -117,6 +117,7 @@ def test_the_run_is_never_said_to_end_before_a_step_says_so(tmp_path, clock):
     # a first guess of seconds, a step of twenty minutes that is silent for a while, then says what is left
     stream = io.StringIO()
     shown = board(tmp_path, stream, ("import_base", "compute_features/a", "compute_features/b"), seconds=None)
+    log(tmp_path, "compute_features/a", "")
     for second in range(300):
         if second == 60:
             log(tmp_path, "compute_features/a", "reply 16/2,628, 2.1/s, 534 tokens/s, 00:20:52 left\n")
@@ -128,6 +129,22 @@ def test_the_run_is_never_said_to_end_before_a_step_says_so(tmp_path, clock):
     told = [line for line in lines if "00:20:52 left" in line]
     assert told and all(seconds_left(line) > 1252 + 60 for line in told), told  # of its rule another one is to come, as long from its start
     assert max(percents[-2:]) < 20
+
+
+def test_what_waits_in_a_queue_overruns_nothing(tmp_path, clock, monkeypatch):
+    monkeypatch.setattr(console.time, "time", lambda: clock[0])
+    shown = board(tmp_path, io.StringIO())
+    for _ in range(5):
+        clock[0] += 1000
+        shown.look(["train_sft/sft"], [])
+    assert shown.left == 200  # of 100 s each on two cores
+    log(tmp_path, "train_sft/sft", "", at=clock[0])
+    for _ in range(3):
+        clock[0] += 10
+        shown.look(["train_sft/sft"], [])
+    assert shown.left == 180 and shown.words == {"train_sft/sft": "01:07:10"}
+    shown.look([], ["train_sft/sft"])
+    assert shown.expectation.seen == {"train_sft/sft": 20}
 
 
 def seconds_left(line):

@@ -54,6 +54,7 @@ class Board:
         self.live = stream.isatty() and os.environ.get("TERM") != "dumb"
         self.began = self.reckoned = self.shown = time.monotonic()
         self.started: dict[str, float] = {}
+        self.begun: dict[str, float] = {}  # when the log was there: a job of a cluster waits in its queue before
         self.words: dict[str, str] = {}
         self.said: dict[str, float] = {}
         self.warned: set[str] = set()
@@ -85,9 +86,10 @@ class Board:
             ended = done - self.done
             self.done = done
             for name in sorted(ended & self.started.keys(), key=self.started.__getitem__):
-                self.finish(name, now - self.started[name])
+                self.finish(name, now - self.begun.get(name, self.started[name]))
             starts = {name: self.started.get(name, now) for name in sorted(running)}
             self.started = dict(sorted(starts.items(), key=lambda item: item[1]))
+            self.begun = {name: self.begun.get(name, now) for name in running if name in self.begun or self.has_log(name, now)}
             self.warn(starts)
             told_before, shows = set(self.said), not self.live and now - self.shown >= self.interval(now)
             self.read(now)
@@ -98,6 +100,12 @@ class Board:
             elif shows:
                 self.say("; ".join(self.lines(now)))
                 self.shown = now
+
+    def has_log(self, name: str, now: float) -> bool:
+        """Whether a step at work has opened its log in this run."""
+        with suppress(OSError):
+            return self.steps[name].log.stat().st_mtime >= time.time() - (now - self.started[name]) - 1
+        return False
 
     def whole(self, now: float) -> float:
         """Seconds that the run is expected to take, from its start to its end."""
@@ -129,11 +137,11 @@ class Board:
             self.words[name] = text or clock(now - started)
             if left is not None:
                 self.said[name] = left
-                self.expectation.saw(name, now - started + left)
+                self.expectation.saw(name, now - self.begun.get(name, started) + left)
 
     def reckon(self, now: float) -> None:
-        """Estimate what is left, and leave it for `status`."""
-        spent = {name: now - started for name, started in self.started.items()}
+        """Estimate what is left, and leave it for `status`. Of a step that waits in a queue nothing is over."""
+        spent = {name: now - self.begun.get(name, now) for name in self.started}
         self.left, self.reckoned = remaining(self.steps, self.done, spent, self.said, self.expectation, self.limits), now
         with suppress(OSError, StudyError):  # a full disk is the steps' matter
             write_json(self.folder / LEFT, {"seconds": self.remaining(now), "at": time.time(), "pid": os.getpid()})
