@@ -122,7 +122,7 @@ def test_in_another_folder_the_workflow_is_named_and_results_lie_there(started, 
 
 @pytest.mark.parametrize(
     ("options", "whole"),
-    [("", True), ("--keep-going --cores 2", True), ("--workflow-profile profiles/slurm", True), ("-n", False), ("--until=train_sft", False),
+    [("", True), ("--keep-going --cores 2", True), ("--workflow-profile profiles/slurm", True), ("-n", False), ("-np", False), ("-pn", False), ("--until=train_sft", False),
      ("--unlock", False), ("check", False), ("--keep-going -- check", False)],
 )  # fmt: skip
 def test_a_whole_demo_begins_with_what_it_takes_and_ends_with_what_to_try(started, options, whole):

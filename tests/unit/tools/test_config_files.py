@@ -1,6 +1,7 @@
 """A config file that Snakemake cannot read is one message, said before any rule is read."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,7 @@ def test_what_is_no_config_is_said_with_what_to_do(content, said):
         ("config/dmo.yaml", "no config file config/dmo.yaml. Did you mean config/demo.yaml?"),
         ("mine.yml", "no config file mine.yml. Did you mean mine.yaml?"),
         ("zzz", "no config file zzz. There are:"),
+        ("x" * 300, "x" * 300 + ": File name too long. Check the path."),
         ("config", "config: a folder, no config file. Name a YAML file in it: config/demo.yaml, config/noise_demo.yaml."),
     ],
 )
@@ -77,6 +79,19 @@ def test_snakemake_itself_says_it_and_nothing_else(words, said):
     done = run_snakemake(["--dry-run", *words], REPOSITORY)
     first, last = done.stdout.splitlines()
     assert done.returncode == 1 and first.startswith("Using workflow specific profile") and last.startswith(said)
+
+
+def test_a_checkout_in_the_working_directory_lends_its_package_to_no_other_workflow(tmp_path):
+    package = tmp_path / "workflow/scripts/hh_align"
+    (package / "tools").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "tools/config_files.py").write_text("def answer_for_snakemake():\n    print('of another version')\n")
+    shutil.copytree(REPOSITORY / "profiles/default", tmp_path / "profiles/default")
+    words = ["--snakefile", str(REPOSITORY / "Snakefile"), "--configfile", str(REPOSITORY / "config/demo.yaml"), "--list-rules"]
+    done = run_snakemake(words, tmp_path)
+    assert done.returncode == 0 and "of another version" in done.stdout and "train_sft" in done.stdout, done.stdout
+    (package / "tools/config_files.py").unlink()  # a version before there was such a module
+    assert run_snakemake(words, tmp_path).returncode == 0
 
 
 def test_every_profile_has_snakemake_answer_so():

@@ -50,6 +50,15 @@ def test_what_differs_is_said():
     assert said.startswith('datasets.hh.path: "../hh", now "../other"; seeds: [42], now [7]; the last run\'s --config (datasets=')
     assert changes([], ["seeds=[7]"]) == "seeds: not set, now [7]; the last run had no --config"
     assert changes(["seeds=[42]"], ["seeds=[42]"]) == "nothing, the last run's said the same"
+    assert changes(["ab={on: 2024-01-01}"], ["ab={on: 2024-01-02}"]).startswith('ab.on: "2024-01-01", now "2024-01-02"; ')
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2024-01-01", "2024-13-45", "!!set {a}", "!!binary aGVsbG8=", "{[a]: 1}", "{2024-01-01: 1}", "[" * 9000, "[", "", "null", "{a: null}"],
+)
+def test_a_word_that_sets_no_plain_value_is_said_too(text):
+    assert changes([], [f"ab={text}"]).startswith("ab") and joined(["ab=1"], [f"ab={text}"])[-1] == f"ab={text}"
 
 
 @pytest.fixture

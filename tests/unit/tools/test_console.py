@@ -1,5 +1,6 @@
 """What a run shows: exact lines, on a terminal and in a file."""
 
+import errno
 import io
 import os
 import re
@@ -116,6 +117,7 @@ def test_the_run_is_never_said_to_end_before_a_step_says_so(tmp_path, clock):
     # a first guess of seconds, a step of twenty minutes that is silent for a while, then says what is left
     stream = io.StringIO()
     shown = board(tmp_path, stream, ("import_base", "compute_features/a", "compute_features/b"), seconds=None)
+    log(tmp_path, "compute_features/a", "")
     for second in range(300):
         if second == 60:
             log(tmp_path, "compute_features/a", "reply 16/2,628, 2.1/s, 534 tokens/s, 00:20:52 left\n")
@@ -129,6 +131,22 @@ def test_the_run_is_never_said_to_end_before_a_step_says_so(tmp_path, clock):
     assert max(percents[-2:]) < 20
 
 
+def test_what_waits_in_a_queue_overruns_nothing(tmp_path, clock, monkeypatch):
+    monkeypatch.setattr(console.time, "time", lambda: clock[0])
+    shown = board(tmp_path, io.StringIO())
+    for _ in range(5):
+        clock[0] += 1000
+        shown.look(["train_sft/sft"], [])
+    assert shown.left == 200  # of 100 s each on two cores
+    log(tmp_path, "train_sft/sft", "", at=clock[0])
+    for _ in range(3):
+        clock[0] += 10
+        shown.look(["train_sft/sft"], [])
+    assert shown.left == 180 and shown.words == {"train_sft/sft": "01:07:10"}
+    shown.look([], ["train_sft/sft"])
+    assert shown.expectation.seen == {"train_sft/sft": 20}
+
+
 def seconds_left(line):
     hours, minutes, seconds = re.search(r"about (\d+):(\d\d):(\d\d) left;", line).groups()
     return 3600 * int(hours) + 60 * int(minutes) + int(seconds)
@@ -140,13 +158,29 @@ def test_status_is_told_what_the_run_reckons(tmp_path, clock, monkeypatch):
     log(tmp_path, "train_sft/sft", "step 1/250, 1.5/s, 00:10:00 left\n")
     clock[0] += 20
     shown.look(["train_sft/sft"], [])
-    assert left_by_run(kept) == pytest.approx(seconds_left(stream.getvalue()), abs=2)
+    assert left_by_run(kept, {"pid": os.getpid()}) == pytest.approx(seconds_left(stream.getvalue()), abs=2)
     monkeypatch.setattr(console, "LONGEST", -1.0)  # of a run that was killed
-    assert left_by_run(kept) is None
+    assert left_by_run(kept, {"pid": os.getpid()}) is None
     shown.end()
-    assert not (kept / LEFT).exists() and left_by_run(kept) is None
-    (kept / LEFT).write_text('{"seconds": "many", "at": 5}')
-    assert left_by_run(kept) is None
+    assert not (kept / LEFT).exists() and left_by_run(kept, {"pid": os.getpid()}) is None
+    monkeypatch.setattr(console, "LONGEST", 10.0**10)
+    (kept / LEFT).write_text(f'{{"seconds": "many", "at": 5, "pid": {os.getpid()}}}')
+    assert left_by_run(kept, {"pid": os.getpid()}) is None
+
+
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_disk_that_takes_nothing_stops_no_display(tmp_path, clock, monkeypatch, fault):
+    def refused(*_, **__):
+        raise OSError(fault, os.strerror(fault))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", refused)
+        shown = board(tmp_path, io.StringIO(), seconds=None)
+        patched.setattr(Path, "unlink", refused)
+        clock[0] += 20
+        shown.look(["train_sft/sft"], ["prepare"])
+        shown.succeed()
+    assert shown.stream.getvalue().endswith("demo: 3 steps done in 00:00:20.\n")
 
 
 def test_an_old_log_says_nothing_of_this_run(tmp_path, clock):

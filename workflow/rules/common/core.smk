@@ -22,6 +22,9 @@ CHECKOUT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).pare
 HOME = Path.cwd() == CHECKOUT  # else the workflow runs from another folder, or as a module of another workflow
 SCRIPTS = CHECKOUT / "workflow/scripts"
 sys.path.insert(0, str(SCRIPTS))
+if "hh_align" in sys.modules and SCRIPTS not in Path(sys.modules["hh_align"].__file__).parents:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "hh_align"]:
+        del sys.modules[name]  # the profile of another checkout, in the working directory, has read it there
 
 from hh_align.config.check_facts import comparing, stating
 from hh_align.config.check_weights import has_weights, template_key

@@ -46,11 +46,11 @@ def fault_of_words(words: Sequence[str]) -> str:
 
 def fault(path: Path) -> str:
     """What is wrong with a config file, and what to do; empty where it is a mapping in YAML."""
-    if path.is_dir():
-        return f"{path}: a folder, no config file. Name a YAML file in it: {', '.join(map(str, sorted(path.glob('*.yaml')))) or 'there is none'}."
-    if not path.exists():
-        return missing(path)
     try:
+        if path.is_dir():
+            return f"{path}: a folder, no config file. Name a YAML file in it: {', '.join(map(str, sorted(path.glob('*.yaml')))) or 'there is none'}."
+        if not path.exists():
+            return missing(path)
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         return f"{path}: no config file: byte {error.start + 1:,} is no UTF-8 text. Name a YAML file."

@@ -1,7 +1,9 @@
 """The words of --config: those of a run joined with those of its repetition, key by key."""
 
 import argparse
+import json
 from collections.abc import Sequence
+from contextlib import suppress
 
 import yaml
 
@@ -29,12 +31,15 @@ def key(word: str) -> str:
 
 
 def value(word: str) -> object:
-    """What a word sets its key to, as far as YAML reads it; else the text."""
+    """What a word sets its key to, as YAML reads it; a date or null in it is text, as Snakemake takes all; what YAML cannot read is text as well."""
     text = word.partition("=")[2]
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
-        return text
+    with suppress(yaml.YAMLError, ValueError, TypeError, RecursionError):
+        read = yaml.safe_load(text)
+        if "null" not in json.dumps(read):
+            return read
+    with suppress(yaml.YAMLError, RecursionError):
+        return yaml.load(text, yaml.BaseLoader) or text
+    return text
 
 
 def values(words: Sequence[str]) -> dict[str, object]:

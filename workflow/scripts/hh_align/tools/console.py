@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from hh_align.core.artifacts import write_json
+from hh_align.core.errors import StudyError
 from hh_align.core.progress import clock
 from hh_align.core.state import read_json
 from hh_align.tools.expected import Expectation, Step, remaining, rule_of, seconds_before
@@ -53,6 +54,7 @@ class Board:
         self.live = stream.isatty() and os.environ.get("TERM") != "dumb"
         self.began = self.reckoned = self.shown = time.monotonic()
         self.started: dict[str, float] = {}
+        self.begun: dict[str, float] = {}  # when the log was there: a job of a cluster waits in its queue before
         self.words: dict[str, str] = {}
         self.said: dict[str, float] = {}
         self.warned: set[str] = set()
@@ -84,9 +86,10 @@ class Board:
             ended = done - self.done
             self.done = done
             for name in sorted(ended & self.started.keys(), key=self.started.__getitem__):
-                self.finish(name, now - self.started[name])
+                self.finish(name, now - self.begun.get(name, self.started[name]))
             starts = {name: self.started.get(name, now) for name in sorted(running)}
             self.started = dict(sorted(starts.items(), key=lambda item: item[1]))
+            self.begun = {name: self.begun.get(name, now) for name in running if name in self.begun or self.has_log(name, now)}
             self.warn(starts)
             told_before, shows = set(self.said), not self.live and now - self.shown >= self.interval(now)
             self.read(now)
@@ -97,6 +100,12 @@ class Board:
             elif shows:
                 self.say("; ".join(self.lines(now)))
                 self.shown = now
+
+    def has_log(self, name: str, now: float) -> bool:
+        """Whether a step at work has opened its log in this run."""
+        with suppress(OSError):
+            return self.steps[name].log.stat().st_mtime >= time.time() - (now - self.started[name]) - 1
+        return False
 
     def whole(self, now: float) -> float:
         """Seconds that the run is expected to take, from its start to its end."""
@@ -128,14 +137,14 @@ class Board:
             self.words[name] = text or clock(now - started)
             if left is not None:
                 self.said[name] = left
-                self.expectation.saw(name, now - started + left)
+                self.expectation.saw(name, now - self.begun.get(name, started) + left)
 
     def reckon(self, now: float) -> None:
-        """Estimate what is left, and leave it for `status`."""
-        spent = {name: now - started for name, started in self.started.items()}
+        """Estimate what is left, and leave it for `status`. Of a step that waits in a queue nothing is over."""
+        spent = {name: now - self.begun.get(name, now) for name in self.started}
         self.left, self.reckoned = remaining(self.steps, self.done, spent, self.said, self.expectation, self.limits), now
-        with suppress(OSError):  # a full disk is the steps' matter
-            write_json(self.folder / LEFT, {"seconds": self.remaining(now), "at": time.time()})
+        with suppress(OSError, StudyError):  # a full disk is the steps' matter
+            write_json(self.folder / LEFT, {"seconds": self.remaining(now), "at": time.time(), "pid": os.getpid()})
 
     def lines(self, now: float) -> list[str]:
         """The overall line, and one for each of the first steps at work."""
@@ -160,7 +169,8 @@ class Board:
         with self.lock:
             self.erase()
             self.over = True
-            (self.folder / LEFT).unlink(missing_ok=True)
+            with suppress(OSError):
+                (self.folder / LEFT).unlink(missing_ok=True)
 
     def succeed(self) -> None:
         self.end()
@@ -179,12 +189,13 @@ class Board:
         return "\n".join([*head, *texts, stay])
 
 
-def left_by_run(folder: Path) -> float | None:
-    """The seconds that are left of a study at work, as its run reckons; None where it has not said so lately."""
+def left_by_run(folder: Path, run: dict) -> float | None:
+    """The seconds that are left of a study at work, as its run reckons; None where that has not said so lately, as where another process has:
+    one that was killed, or a tuning beside it. run: its record."""
     kept = read_json(folder / LEFT)
     try:
         gone = time.time() - kept["at"]
-        return max(1.0, kept["seconds"] - gone) if gone < LONGEST else None
+        return max(1.0, kept["seconds"] - gone) if gone < LONGEST and kept["pid"] == run.get("pid") else None
     except (TypeError, KeyError):
         return None
 

@@ -1,6 +1,7 @@
 """Snakemake, started for the user: with which words, in which environment, and what its end means."""
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -30,14 +31,28 @@ PARTS = {
         "-v",
         "--version",
     ),
-    *("-U", "--until", "-O", "--omit-from", "--archive", "--delete-all-output", "--cleanup-metadata", "--cm"),
+    *(
+        "-U",
+        "--until",
+        "-O",
+        "--omit-from",
+        "--archive",
+        "--delete-all-output",
+        "--delete-temp-output",
+        "--cleanup-metadata",
+        "--cm",
+        "--batch",
+    ),
 }
 """Options by which Snakemake makes a part of a study, or something else."""
+JOINED = re.compile("-[kfFpa]*[ntlSDhvUO]")
+"""How a word begins in which such an option stands behind flags: -pn."""
 
 
 def is_whole(options: Sequence[str], targets: Sequence[str]) -> bool:
     """Whether these words of Snakemake's ask for all of a study: no target, and no option of PARTS."""
-    return not targets and all(word.startswith("-") for word in options[:1]) and not PARTS & {word.partition("=")[0] for word in options}
+    parts = PARTS & {word.partition("=")[0] for word in options} or any(map(JOINED.match, options))
+    return not targets and all(word.startswith("-") for word in options[:1]) and not parts
 
 
 def require_study_install() -> None:

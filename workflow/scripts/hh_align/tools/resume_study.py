@@ -49,7 +49,7 @@ def command(study: str, cores: str, options: list[str], tuned: str | None) -> li
         words = [*words, *(["--config", *given] if given else [])]
     targets = (record.get("command") or {}).get("--", [])
     if tuned:
-        require_method(record, tuned, options)
+        require_method(record, tuned, bool(given) or "--configfile" in others)
         targets, others = [f"results/{study}/timings/tune_training/{tuned}.json"], [*others, "--forcerun", "tune_training"]
     asked = ["--", *targets] if targets and "--" not in others else []
     return ["--cores", cores, *words, *others, *asked]
@@ -62,10 +62,10 @@ def say_changes(study: str, options: list[str]) -> None:
         say(f"results/{study}: --config: {changes(config_of(read_run(Path('results') / study)), given)}.")
 
 
-def require_method(record: dict, method: str, options: list[str]) -> None:
-    """Raise StudyError where the study's last run had no such method, and `options` bring no other config."""
+def require_method(record: dict, method: str, other: bool) -> None:
+    """Raise StudyError where the study's last run had no such method; other: whether the options bring another config."""
     methods = record.get("settings", {}).get("methods")
-    if isinstance(methods, dict) and method not in methods and not {"--configfile", "--config"} & set(options):
+    if isinstance(methods, dict) and method not in methods and not other:
         raise StudyError(f"no method {method}.{did_you_mean(method, methods)} The study has: {', '.join(methods)}.")
 
 

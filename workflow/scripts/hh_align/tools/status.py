@@ -97,9 +97,10 @@ def steps_table(folder: Path, jobs: list[Job], known: bool) -> Table:
     return table
 
 
-def time_until_done(folder: Path, plan: Plan, running: list[Job], alive: bool) -> str:
+def time_until_done(folder: Path, plan: Plan, running: list[Job], record: dict) -> str:
     """How long the jobs that are due will take: as their run reckons where it is at work, else as it would begin."""
-    if alive and (left := left_by_run(folder)) is not None:
+    alive = bool(running) or is_alive(record)
+    if alive and (left := left_by_run(folder, record)) is not None:
         return f"about {clock(left)} (as its run reckons)"
     steps, expectation = steps_due(plan.jobs), Expectation(seconds_before(folder / "benchmarks"))
     said = {job.name: left for job in running if (left := told(last_lines(Path(job.log)))[1]) is not None}
@@ -166,8 +167,7 @@ def show_status(study: str) -> None:
     listed(console, "next:", [job.name for job in ready])
     listed(console, "[yellow]stale, made again by the next run:[/]", [difference(job) for job in stale(jobs)])
     if isinstance(plan, Plan) and (left or running):
-        alive = bool(running) or is_alive(record)
-        console.print(f"left: {len(left) + len(running)} jobs, {time_until_done(folder, plan, running, alive)}")
+        console.print(f"left: {len(left) + len(running)} jobs, {time_until_done(folder, plan, running, record)}")
     if isinstance(plan, str):
         console.print(f"[yellow]not known:[/] what is left and what is stale, for {escape(plan)}")
     elif (page := folder / "report/index.html").is_file():
