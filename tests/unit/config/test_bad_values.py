@@ -34,7 +34,7 @@ BEYOND = {
     "drop_near_identical": [0, 1.5], "harmless-base": [0], "helpful-base": [0], "sizes": [0], "warmup_steps": [], "weight_decay": [], "harmless_min": [], "helpful_above": [],
     "desirable_weight": [0], "undesirable_weight": [0], "lowest": [10], "highest": [], "safe": [], "unsafe": [], "max_tokens": [0], "timeout": [0], "tries": [0], "price_in": [], "price_out": [], "refused_from": [1.01],
     "empty": [101], "repeating": [101], "repeated_ngrams": [101], "compression": [0], "cut_rise": [101], "same": [101], "length_ratio": [0, 0.9], "kl_ratio": [0],
-    "perplexity_ratio": [0], "unchanged": [101], "unmoved_kl": [], "pairs": [1], "depths": [0], "hash_range": [1.5],
+    "perplexity_ratio": [0], "unchanged": [101], "unmoved_kl": [], "pairs": [1], "prompts": [0], "depths": [0], "hash_range": [1.5],
     "above": [], "below": [], "at_least": [], "at_most": [],
 }  # fmt: skip
 
