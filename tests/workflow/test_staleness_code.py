@@ -13,6 +13,7 @@ from staleness import (
     GENERATED,
     JUDGED,
     NEW_PROMPTS,
+    NOTICES,
     POLICIES,
     PUBLISHED,
     REFERENCES,
@@ -43,7 +44,13 @@ CODE_EDITS = {
     "what an import tries": ("workflow/scripts/hh_align/models/trial.py", set()),
     "how a chat template is read": (
         "workflow/scripts/hh_align/models/chat.py",
-        {"import_base", "import_judge deberta"} | REFERENCES | SFT | DPO | evaluated(*POLICIES) | JUDGED,
+        {"import_base", "import_judge deberta", "write_notice models/judges/deberta"}
+        | NOTICES
+        | REFERENCES
+        | SFT
+        | DPO
+        | evaluated(*POLICIES)
+        | JUDGED,
     ),
     "what is kept of a training": ("workflow/scripts/hh_align/training/snapshots.py", DPO | evaluated("dpo 42", "sft_dpo 42")),
     "the model cards": ("workflow/report/model_card.md", CARDS),

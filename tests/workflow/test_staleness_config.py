@@ -130,4 +130,4 @@ def test_asking_about_refusals_runs_its_own_steps_and_nothing_else(paper):
 
 def test_a_chat_template_reruns_all_that_a_policy_reads(paper):
     chat = paper.planned("--config", "models={base: {chat_template: true}}", "generation={cue: true}")
-    assert chat == {"import_base"} | REFERENCES | SFT | DPO | evaluated(*POLICIES) - BESIDE  # the cue is not the paper's
+    assert chat == {"import_base"} | NOTICES | REFERENCES | SFT | DPO | evaluated(*POLICIES) - BESIDE  # the cue is not the paper's

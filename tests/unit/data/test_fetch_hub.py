@@ -11,6 +11,7 @@ import pytest
 from hubstub import Hub, environment, revision_folder
 from tinymodels import write_dataset
 
+from hh_align.config.selection import given_source, model_selection
 from hh_align.core.artifacts import sha256, verify_manifest
 from hh_align.data.fetch_hub import model_files, pick_files
 
@@ -121,8 +122,12 @@ def test_a_model_comes_with_one_kind_of_weights(hub, fetch, tmp_path):
 
 def test_selection():
     """The choice of files is a pure rule: safetensors before .bin, tokenizer.json before vocab and merges, licences if there."""
-    pickled = {"config.json", "pytorch_model.bin", "tokenizer.json", "vocab.json", "merges.txt", "spm.model", "LICENSE", "LICENSE.md"}
-    assert pick_files(pickled, model_files(pickled)) == ["LICENSE", "LICENSE.md", "config.json", "pytorch_model.bin", "tokenizer.json"]
+    licences = ["LICENSE", "LICENSE.md", "NOTICE.txt"]
+    pickled = {"config.json", "pytorch_model.bin", "tokenizer.json", "vocab.json", "merges.txt", "spm.model", *licences}
+    assert pick_files(pickled, model_files(pickled)) == [*licences, "config.json", "pytorch_model.bin", "tokenizer.json"]
+    adapter = given_source({"parent": "base", "adapter": {"repo": "a/b", "revision": "0" * 40}})
+    for source, weights in (({"file": "m.gguf"}, {"m.gguf"}), (adapter, {"adapter_config.json", "adapter_model.safetensors"})):
+        assert pick_files({*licences, *weights}, model_selection(source)["files"]) == [*licences, *sorted(weights)]
     shards = {f"model-0000{number}-of-00002.safetensors" for number in (1, 2)}
     sharded = {"config.json", "tokenizer.json", "pytorch_model.bin", "model.safetensors.index.json", *shards}
     assert pick_files(sharded, model_files(sharded)) == sorted(sharded - {"pytorch_model.bin"})

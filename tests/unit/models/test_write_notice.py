@@ -2,9 +2,11 @@
 
 import json
 
+import pytest
 from command_line import assert_refused, call
 
 from hh_align.core.artifacts import verify_manifest, write_json, write_manifest
+from hh_align.core.errors import StudyError
 from hh_align.models import write_notice
 
 FILES = {"NOTICE.txt": "Of its makers.\n", "LICENSE": "\nMIT, naïve.\n", "README.md": "No licence."}
@@ -41,9 +43,19 @@ def test_licences_of_a_download_are_those_that_the_models_provenance_keeps(tmp_p
 
 
 def test_other_words_leave_a_model_sound_whose_manifest_names_its_notice(tmp_path):
+    names = ("model.safetensors", "provenance.json", "NOTICE")
+    for name in names:
+        (tmp_path / name).write_text(name)
+    write_manifest(tmp_path, [*names])
+    assert set(json.loads((tmp_path / "manifest.json").read_text())) == {*names}
+    (tmp_path / "NOTICE").write_text("Other words.")
+    assert verify_manifest(tmp_path / "manifest.json") == tmp_path
+
+
+def test_a_notice_that_was_downloaded_is_held_to_its_sum(tmp_path):
     for name in ("model.safetensors", "NOTICE"):
         (tmp_path / name).write_text(name)
     write_manifest(tmp_path, ["model.safetensors", "NOTICE"])
-    assert set(json.loads((tmp_path / "manifest.json").read_text())) == {"model.safetensors", "NOTICE"}
     (tmp_path / "NOTICE").write_text("Other words.")
-    assert verify_manifest(tmp_path / "manifest.json") == tmp_path
+    with pytest.raises(StudyError, match="NOTICE is damaged"):
+        verify_manifest(tmp_path / "manifest.json")

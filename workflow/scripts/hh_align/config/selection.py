@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-ADAPTER_FILES = ["adapter_config.json", "adapter_model.*", "tokenizer*.json", "chat_template.jinja", "LICENSE*"]
+ADAPTER_FILES = ["adapter_config.json", "adapter_model.*", "tokenizer*.json", "chat_template.jinja", "LICENSE*", "NOTICE*"]
 
 
 def named_files(dataset: dict) -> list[str]:
@@ -24,7 +24,7 @@ def hub_selection(dataset: dict) -> dict:
 def model_selection(source: dict) -> dict:
     """What is read of a hub's model: `files` by name or pattern, of a GGUF file or an adapter; nothing is said of a whole model."""
     if "file" in source:
-        return {"files": [source["file"], "tokenizer*.json", "LICENSE*"]}
+        return {"files": [source["file"], "tokenizer*.json", "LICENSE*", "NOTICE*"]}
     return {"files": source["files"]} if "files" in source else {}
 
 

@@ -197,13 +197,13 @@ def write_manifest(folder: Path, names: list[str]) -> None:
 
 
 def sums_of(manifest: Path) -> dict[str, str]:
-    """File -> sha256 of what a manifest vouches for. A NOTICE is none of it, also where the manifest names one: other words may stand in it
-    since, and its own receipt has their sum.
+    """File -> sha256 of what a manifest vouches for. The NOTICE of a model made here is none of it, also where the manifest names one: other
+    words may stand in it since, and its own receipt has their sum. One that was downloaded is.
 
     Raises ValueError, AttributeError or RecursionError where the manifest cannot be read.
     """
     sums = dict(json.loads(manifest.read_text(encoding="utf-8")).items())
-    return {name: total for name, total in sums.items() if name != "NOTICE"}
+    return {name: total for name, total in sums.items() if name != "NOTICE" or "provenance.json" not in sums}
 
 
 def verify_manifest(manifest: Path) -> Path:

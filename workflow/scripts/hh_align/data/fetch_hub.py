@@ -23,7 +23,7 @@ from hh_align.data.hub_layout import CARDS, layout_file, layout_of
 WEIGHTS = (["model.safetensors"], ["pytorch_model.bin"])
 SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 TOKENIZER = (["tokenizer.json"], ["vocab.json", "merges.txt"])
-IF_THERE = ["generation_config.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json", "LICENSE*"]
+IF_THERE = ["generation_config.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json", "LICENSE*", "NOTICE*"]
 
 
 def model_files(available: Iterable[str]) -> list[str]:
