@@ -38,7 +38,7 @@ def value(word: str) -> object:
         if "null" not in json.dumps(read):
             return read
     with suppress(yaml.YAMLError, RecursionError):
-        return yaml.load(text, yaml.BaseLoader) or text
+        return yaml.BaseLoader(text).get_single_data() or text
     return text
 
 
