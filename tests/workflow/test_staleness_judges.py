@@ -52,10 +52,11 @@ def test_an_edit_of_a_judge_reruns_that_judge_only(several_judges, edit):
 @pytest.mark.parametrize(
     "options",
     [
-        ["--config", f"models={{base: {{repo: EleutherAI/pythia-160m, revision: {'0' * 40}}}}}"],
-        ["--config", f"datasets={{hh: {{repo: someone/pairs, revision: {'0' * 40}}}}}"],
+        ["--config", "models={base: {repo: EleutherAI/pythia-160m, revision: 3f786850e387550fdab836ed7e6dc881de23001b}}"],
+        ["--config", "datasets={hh: {repo: someone/pairs, revision: 89e6c98d92887913cadf06b2adb97f26cde4849b}}"],
         ["--configfile", "config/extended.yaml"],
     ],
 )
 def test_the_papers_numbers_stand_beside_its_own_model_data_and_protocol_only(paper, options):
-    assert not BESIDE & paper.planned(*options)
+    planned = paper.planned(*options)
+    assert not BESIDE & planned and "train_sft sft 42" in planned

@@ -21,7 +21,9 @@ ON_TWO_CORES = {
     "measure_drift": 14.0,
     "ask_endpoint": 20.0,
     **dict.fromkeys(["import_base", "import_judge", "import_policy", "merge_adapter"], 10.0),
-    **dict.fromkeys(["compute_features", "compute_ches", "measure_displacement", "score_training_pairs", "measure_capability"], 15.0),
+    **dict.fromkeys(
+        ["compute_features", "compute_ches", "measure_displacement", "score_training_pairs", "measure_capability", "measure_lm_eval"], 15.0
+    ),
     **dict.fromkeys(["answer_twins", "answer_suite"], 10.0),
     **dict.fromkeys(["score_twins", "score_suite"], 9.0),
     **dict.fromkeys(["ask_preferences", "ask_suite"], 20.0),
