@@ -6,7 +6,7 @@ import torch
 
 from hh_align.core.errors import StudyError
 from hh_align.core.state import State
-from hh_align.evaluation.measure_capability import Question, questions, score, score_rows
+from hh_align.evaluation.measure_capability import Question, Reading, readings, score, score_rows
 from hh_align.models.batches import Parts
 from hh_align.models.bpe import train_tokenizer
 from hh_align.models.packing import Tree, use_packing
@@ -56,9 +56,9 @@ def plain_logps(model, tokenizer, item):
 @pytest.mark.parametrize("batch_tokens", [1, 4096])
 def test_likelihoods_are_those_of_a_plain_loop(model, tokenizer, tmp_path, batch_tokens):
     expected = [plain_logps(model, tokenizer, item) for item in ITEMS]
-    read = questions(ITEMS, tokenizer, 48)
+    read = readings(ITEMS, tokenizer, 48)
     use_packing(model)
-    scored = score(model, read, batch_tokens, Parts(State(tmp_path, 0.0)))
+    scored = score(model, [question for (question,), _ in read], batch_tokens, Parts(State(tmp_path, 0.0)))
     for sums, plain in zip(scored, expected, strict=True):
         assert sums == pytest.approx(plain, rel=1e-4)
     rows = score_rows(ITEMS, read, scored)
@@ -67,16 +67,17 @@ def test_likelihoods_are_those_of_a_plain_loop(model, tokenizer, tmp_path, batch
 
 def test_the_sum_and_the_sum_per_byte_may_say_different_things():
     item = {"task": "t", "item": "t-0", "options": ["no", "not at all é"], "answer": 1}
-    (row,) = score_rows([item], [Question(Tree([1], [[1], [2, 3]]), 0)], [[-3.0, -6.0]])
+    read = Reading([Question(Tree([1], [[1], [2, 3]]), 0)], [(0, 0), (0, 1)])
+    (row,) = score_rows([item], [read], [[-3.0, -6.0]])
     assert row["bytes"] == [2, 13] and (row["right"], row["right_norm"]) == (False, True)
     with pytest.raises(StudyError, match="t-0: a log-likelihood is no finite number"):
-        score_rows([item], [Question(Tree([1], [[1], [2]]), 0)], [[float("nan"), -6.0]])
+        score_rows([item], [read], [[float("nan"), -6.0]])
 
 
 def test_a_long_context_loses_its_beginning_and_a_long_option_is_refused(tokenizer):
     long = ITEMS[0] | {"context": "The key near the door is old. " * 9}
-    (whole,), (cut,) = questions([long], tokenizer, 10_000), questions([long], tokenizer, 48)
+    (whole,), (cut,) = (readings([long], tokenizer, positions)[0].questions for positions in (10_000, 48))
     assert cut.tree.replies == whole.tree.replies and cut.tree.prompt[0] == tokenizer.bos_token_id
     assert cut.tree.prompt[1:] == whole.tree.prompt[cut.cut + 1 :] and len(cut.tree.prompt) + max(map(len, cut.tree.replies)) == 48
     with pytest.raises(StudyError, match=r"t-0: an option of \d+ tokens, but the policy reads 48"):
-        questions([ITEMS[0] | {"options": ["is", "old " * 60]}], tokenizer, 48)
+        readings([ITEMS[0] | {"options": ["is", "old " * 60]}], tokenizer, 48)

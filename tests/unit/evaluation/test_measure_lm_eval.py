@@ -10,7 +10,7 @@ from hh_align.core.errors import StudyError
 from hh_align.core.state import State
 from hh_align.data.select_lm_eval import items_of
 from hh_align.evaluation import measure_capability
-from hh_align.evaluation.measure_lm_eval import reading, request_ids, score_rows
+from hh_align.evaluation.measure_lm_eval import reading, request_ids
 from hh_align.models.batches import Parts
 from hh_align.models.bpe import train_tokenizer
 from hh_align.models.packing import use_packing
@@ -42,7 +42,9 @@ def scored(model, tokenizer, items, folder, batch_tokens=100):
     use_packing(model)
     readings = [reading(item, tokenizer, OPT["max_positions"]) for item in items]
     asked = [question for read in readings for question in read.questions]
-    return score_rows(items, readings, measure_capability.score(model, asked, batch_tokens, Parts(State(folder, 0.0))))
+    return measure_capability.score_rows(
+        items, readings, measure_capability.score(model, asked, batch_tokens, Parts(State(folder, 0.0))), len
+    )
 
 
 def plain_logps(model, tokenizer, item):
@@ -82,10 +84,10 @@ def test_special_tokens_are_the_tokenizers_and_spaces_are_the_continuations(toke
 def test_the_sum_and_the_sum_per_character_may_say_different_things(tokenizer):
     item = ITEM | {"options": ["no", "éééé"], "answer": 1}
     read = reading(item, tokenizer, 128)
-    (row,) = score_rows([item], [read], [[-3.0, -5.0]])
+    (row,) = measure_capability.score_rows([item], [read], [[-3.0, -5.0]], len)
     assert row["bytes"] == [2, 8] and (row["right"], row["right_norm"]) == (False, True)
     with pytest.raises(StudyError, match="t-0: a log-likelihood is no finite number"):
-        score_rows([item], [read], [[float("nan"), -5.0]])
+        measure_capability.score_rows([item], [read], [[float("nan"), -5.0]], len)
 
 
 def test_a_long_context_loses_its_beginning_and_a_long_option_is_refused(tokenizer):
@@ -128,8 +130,8 @@ def test_they_are_those_of_the_same_items_out_of_a_file(model, tokenizer, tmp_pa
     items, _, _ = items_of(manager, {"task": "plain", "lm_eval": "plain"})
     rows = scored(model, tokenizer, items, tmp_path)
     of_file = [{**item, "context": item["contexts"][0]} for item in items]
-    read = measure_capability.questions(of_file, tokenizer, OPT["max_positions"])
-    sums = measure_capability.score(model, read, 100, Parts(State(tmp_path / "tasks", 0.0)))
+    read = measure_capability.readings(of_file, tokenizer, OPT["max_positions"])
+    sums = measure_capability.score(model, [question for (question,), _ in read], 100, Parts(State(tmp_path / "tasks", 0.0)))
     if tokenizer.encode(""):  # a file's items stand behind a bos in any case
         assert [row["logps"] for row in rows] == [pytest.approx(own, rel=1e-5) for own in sums]
     else:
