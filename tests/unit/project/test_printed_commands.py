@@ -59,6 +59,16 @@ def test_a_make_command_on_a_page_names_a_target_and_variables_that_it_reads(com
     assert [name for name in variables if not re.search(rf"\$[({{$]*{name}\b", MAKEFILE)] == []
 
 
+def test_what_make_would_run_for_a_command_on_a_page_is_shell():
+    # a comma in a value that make's $(if …) is given ends it in the middle of a quoted word
+    named = os.environ | {"VENV": ".venv", "PYTHON": "python3"}
+    for command in of("make", SHOWN):
+        words = [*shlex.split(command.replace("…", "x")), "--dry-run", "--always-make"]
+        recipe = subprocess.run(words, cwd=REPOSITORY, env=named, capture_output=True, text=True, check=False)
+        read = subprocess.run(["sh", "-n"], input=recipe.stdout, capture_output=True, text=True, check=False)
+        assert (recipe.returncode, recipe.stderr, read.stderr) == (0, "", ""), command
+
+
 def test_what_make_would_run_for_the_commands_of_the_readme_is_there():
     for command in of("make", dict.fromkeys(README)):
         done = subprocess.run(
