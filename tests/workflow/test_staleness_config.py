@@ -42,6 +42,7 @@ CONFIG_EDITS = {
     "the sizes asked about": ("[50, 192, 500, 2354]", "[50, 192, 500]", POWER),
     "the judge's examination": ("format_pairs: 500", "format_pairs: 400", JUDGED),
     "samples for the drift": ("samples: 4 ", "samples: 3 ", drifted(*POLICIES)),
+    "prompts for the drift": ("samples: 4 ", "prompts: 25\n  samples: 4 ", drifted(*POLICIES)),
     "a keyword": ("[kill, murder, rape]", "[kill, murder]", NEW_PROMPTS - BESIDE),
     "the prompt seed": ("seed: 100", "seed: 101", NEW_PROMPTS - BESIDE),
     "beta": ("beta: 0.1 ", "beta: 0.2 ", DPO | evaluated("dpo 42", "sft_dpo 42")),

@@ -283,7 +283,7 @@ def drift_reference_files(wildcards):
 
 def drift_config(wildcards):
     """Responses are sampled as long as they are generated; of the prompts' own subsets the held-out replies are read."""
-    drift = {key: config["drift"][key] for key in ("samples", "rows", "seed")}
+    drift = {key: value for key, value in config["drift"].items() if key != "text"}  # that is an input
     subsets = {name: held_out for name, held_out in held_out_subsets().items() if name in own_subsets().values()}
     references = drift_references(wildcards.policy)
     asked = generation_of(wildcards.policy)
