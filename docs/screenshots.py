@@ -12,7 +12,12 @@ from playwright.sync_api import Page, sync_playwright
 IMAGES = Path(__file__).resolve().parent / "images"
 RESULTS = IMAGES.parents[1] / "results"
 PAGES = {"report": RESULTS / "published/report/index.html", "browser": RESULTS / "demo/report/browser.html"}
-VIEWPORTS = {"": {"width": 1160, "height": 900}, "-phone": {"width": 390, "height": 844}}
+SIZES = {  # picture -> width and height
+    "report": (1160, 880),
+    "browser": (1280, 900),
+    "report-phone": (390, 844),
+    "browser-phone": (390, 844),
+}
 
 
 def take(page: Page, source: Path, target: Path) -> None:
@@ -29,10 +34,9 @@ def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        for suffix, viewport in VIEWPORTS.items():
-            page = browser.new_page(viewport=viewport)
-            for name, source in PAGES.items():
-                take(page, source, IMAGES / f"{name}{suffix}.png")
+        for picture, (width, height) in SIZES.items():
+            page = browser.new_page(viewport={"width": width, "height": height})
+            take(page, PAGES[picture.partition("-")[0]], IMAGES / f"{picture}.png")
         browser.close()
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import struct
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -176,3 +177,10 @@ def test_relative_links_lead_somewhere(name):
     local = [link for link in links if not re.match(r"[a-z]+:", link)]
     assert local
     assert [link for link in local if not (REPOSITORY / link).exists()] == []
+
+
+def test_pictures_have_the_sizes_in_which_they_are_taken():
+    # else the next picture looks another way, or the page was written for one that nobody can take again
+    (sizes,) = re.findall(r"^SIZES = (\{.*?^\})", (DOCS / "screenshots.py").read_text(), re.MULTILINE | re.DOTALL)
+    heads = {path.stem: path.read_bytes()[16:24] for path in (DOCS / "images").glob("*.png")}
+    assert heads and {name: struct.unpack(">II", head) for name, head in heads.items()}.items() <= ast.literal_eval(sizes).items()
