@@ -12,7 +12,6 @@ RUN := $(VENV)/bin/snakemake --cores $(CORES)
 HH_ALIGN := $(VENV)/bin/python -m hh_align.cli
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)/workflow/scripts
-export GOMP_SPINCOUNT ?= 10000
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 # of what pip prints: files of 10 MB or more, and that it unpacks
 LARGE := awk "/(Downloading|Using cached) .*[(]([0-9][0-9]+[.0-9]* MB|[.0-9]+ GB)[)]/ {print; fflush()} /^Installing collected/ {print \"  unpacking …\"; fflush()}"

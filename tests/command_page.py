@@ -42,7 +42,7 @@ the command without torch and Snakemake, 700 MB: `verdict`, `status`, `verify`, 
 **Snakemake's options** stand behind the command's own arguments, and targets behind `--`: `hh-align demo -n`, `hh-align run mine.yaml --keep-going -- policies`.
 
 **Exit status.** 0: done. 1: refused or failed, with one message that says what, where and what to do. 2: the words cannot be read. 130: stopped by
-Ctrl-C; a command that runs Snakemake ends with its status, which is then 1.
+Ctrl-C. A command that runs Snakemake ends with its status: 1 where its jobs could end after Ctrl-C, 130 where a second one ended it at once.
 A command, a study, a config or a method whose name is mistyped is answered with the one that is nearest.
 
 """

@@ -11,7 +11,6 @@ longer, the bytes of weights and cached keys and values at the measured memory b
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import time
@@ -235,11 +234,12 @@ def main() -> None:
     parser.add_argument("--only", choices=("generation", "scoring"))
     parser.add_argument("--scale", type=Path, help="a demo study's folder")
     args = parser.parse_args()
+    from hh_align.core.cores import usable_cores
     from hh_align.models.compute import use_device
     from hh_align.models.folders import prepare
 
     prepare()
-    use_device({"device": "cpu"}, os.cpu_count())
+    use_device({"device": "cpu"}, usable_cores())
     global PRECISIONS
     PRECISIONS = precisions_here()
     if args.scale:

@@ -3,8 +3,8 @@
 python tests/bench/bench_load.py                      SFT and DPO of the demo's OPT beside 0, 2, 4 and 8 busy programs, 3 rounds
 python tests/bench/bench_load.py --loads 0 4 --rounds 5
 
-Each run is a process of its own with a thread a core; the settings take turns within a round. `own` is OpenMP's own setting, `short` the
-steps' (GOMP_SPINCOUNT=10000), `never` OMP_WAIT_POLICY=passive. A run that takes longer than --limit seconds is stopped and counts as that
+Each run is a process of its own with a thread a core; the settings take turns within a round. `own` is OpenMP's own setting, `short` that
+of a step which begins on free cores (GOMP_SPINCOUNT=10000), `never` that of one beside others (OMP_WAIT_POLICY=passive). A run that takes longer than --limit seconds is stopped and counts as that
 long, with its start. The machine must be idle but for this: the table says the load at the start.
 """
 
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--limit", type=float, default=300.0)
     args = parser.parse_args()
-    print(f"{os.cpu_count()} cores, load at the start {os.getloadavg()[0]:.1f}", flush=True)
+    print(f"{len(os.sched_getaffinity(0))} cores, load at the start {os.getloadavg()[0]:.1f}", flush=True)
     seconds = defaultdict(list)
     for load in args.loads:
         with busy_programs(load):

@@ -13,7 +13,6 @@ of ratios between neighbours, and their range. `by_length` (steps of neighbours 
 import argparse
 import itertools
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -101,7 +100,9 @@ def run_peer(case: str, kind: str, peer: str) -> dict:
     """One run in this process."""
     import torch
 
-    torch.set_num_threads(os.cpu_count())
+    from hh_align.core.cores import usable_cores
+
+    torch.set_num_threads(usable_cores())
     if peer in OURS:
         return run_ours(case, kind, peer.split()[1], "cpu", "by_length" if "by_length" in peer else "in_step")
     return run_theirs(case, kind, peer, "cpu")

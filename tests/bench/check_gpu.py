@@ -8,7 +8,6 @@ Ends with status 1 where a check fails.
 """
 
 import argparse
-import os
 import platform
 import sys
 import time
@@ -30,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hh_align.core.artifacts import write_json
+from hh_align.core.cores import usable_cores
 
 OUTPUT = Path(__file__).resolve().parents[2] / "results/gpu/check.json"
 PRECISIONS = ("float32", "bfloat16")
@@ -59,7 +59,7 @@ def machine(device: str) -> dict:
     """What the figures belong to."""
     gpu = {"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda} if device == "cuda" else {}
     versions = {library.__name__: library.__version__ for library in (torch, transformers, trl)}
-    return {"device": device, **gpu, "cpus": os.cpu_count(), "python": platform.python_version(), **versions}
+    return {"device": device, **gpu, "cpus": usable_cores(), "python": platform.python_version(), **versions}
 
 
 def trials(folder: Path, device: str, size: Size) -> Iterator[tuple[Trial, Callable]]:

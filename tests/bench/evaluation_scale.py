@@ -30,6 +30,7 @@ def all_prompts() -> list[dict]:
 def timings_of(rows: list[dict], study: Path, folder: Path) -> dict[str, dict]:
     """Step -> its timing.json, of the demo's policy and judge on these prompts."""
     from hh_align.core.artifacts import write_table
+    from hh_align.core.cores import usable_cores
     from hh_align.core.tables import PROMPTS
 
     base = {"device": "cpu", "dtype": "float32", "batch_tokens": BUDGET}
@@ -45,7 +46,7 @@ def timings_of(rows: list[dict], study: Path, folder: Path) -> dict[str, dict]:
         timing = folder / "timing.json"
         command = [
             sys.executable, "-m", f"hh_align.evaluation.{step}", "--config", json.dumps(config), "--prompts", files["prompts"],
-            "--threads", os.cpu_count(), "--state", folder / "state", "--timing", timing, *options,
+            "--threads", usable_cores(), "--state", folder / "state", "--timing", timing, *options,
         ]  # fmt: skip
         environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
         subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL, env=environment)

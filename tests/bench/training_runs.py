@@ -1,7 +1,6 @@
 """One training in this process, by the workflow's own step or by TRL's trainer, on the same rows, weights and optimizer steps."""
 
 import json
-import os
 import resource
 import sys
 import tempfile
@@ -86,6 +85,7 @@ def method_of(case: dict, kind: str, precision: str, batching: str) -> dict:
 def run_ours(name: str, kind: str, precision: str, device: str, batching: str = "in_step") -> dict:
     """The workflow's own scripts, called as the workflow calls them, on artifacts made from the same ids' rows."""
     from hh_align.core.artifacts import read_table, write_table
+    from hh_align.core.cores import usable_cores
     from hh_align.data.preferences import SCHEMA, fit_for
     from hh_align.models.folders import save_model
     from hh_align.training import train_dpo, train_sft
@@ -99,7 +99,7 @@ def run_ours(name: str, kind: str, precision: str, device: str, batching: str = 
     write_table(folder / "preferences.parquet", [{**row, **common, "row": number} for number, row in enumerate(pairs)], SCHEMA, {})
     method = method_of(case, kind, precision, batching)
     options = {
-        "threads": os.cpu_count(),
+        "threads": usable_cores(),
         "preferences": folder / "preferences.parquet",
         "timing": folder / "timing.json",
         "state": folder / "state",

@@ -97,9 +97,11 @@ STUB = """
 import os, sys
 from pathlib import Path
 
-os.write(1, f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} on {os.environ['CUDA_VISIBLE_DEVICES']}\\n".encode())  # a line in one write
+given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+text = f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} on {os.environ['CUDA_VISIBLE_DEVICES']}"
+text += f"; {given['--threads']} threads, {os.environ['OMP_NUM_THREADS']} of OpenMP, {os.environ.get('GOMP_SPINCOUNT')} spins"
+os.write(1, f"{text}\\n".encode())  # a line in one write
 if os.environ["RANK"] == "0":
-    given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
     folder = Path(given["--manifest"]).parent
     names = ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "provenance.json"]
     for path in [*(folder / name for name in names), *(Path(given[f"--{name}"]) for name in ("manifest", "train-log", "quarantine", "timing"))]:
@@ -120,6 +122,9 @@ def test_a_training_of_two_processes_starts_two_on_two_gpus(tmp_path):
     manifest = "results/paper/policies/sft/seed-42/manifest.json"
     (folder.path / manifest).unlink()
     away = os.environ | {"CUDA_VISIBLE_DEVICES": "4,5,6,7", "TMPDIR": str(tmp_path)}
+    del away["OMP_WAIT_POLICY"]  # a setting of the user's own is kept
     printed = folder.succeed("--printshellcmds", "--resources", "gpu=4", "--", manifest, **away)
-    assert set(re.findall(r"process \d of .*", printed)) == {"process 0 of 2 on 4,5", "process 1 of 2 on 4,5"}
+    # compute.threads is 8, and the run has two cores
+    said = [re.escape(f"process {number} of 2 on 4,5; 2 threads, 2 of OpenMP, ") + "(0|10000) spins" for number in (0, 1)]
+    assert len(set(re.findall(r"process \d of .*", printed))) == 2 and all(re.search(line, printed) for line in said), printed
     assert len(list(tmp_path.glob("hh-align-gpus-*/*"))) == 2

@@ -4,8 +4,12 @@ import errno
 import io
 import os
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from hh_align.tools import console
@@ -166,6 +170,48 @@ def test_status_is_told_what_the_run_reckons(tmp_path, clock, monkeypatch):
     monkeypatch.setattr(console, "LONGEST", 10.0**10)
     (kept / LEFT).write_text(f'{{"seconds": "many", "at": 5, "pid": {os.getpid()}}}')
     assert left_by_run(kept, {"pid": os.getpid()}) is None
+
+
+def test_a_tuning_beside_a_run_leaves_its_estimate_alone(tmp_path, clock):
+    run, kept = board(tmp_path, io.StringIO()), Path("results/demo") / LEFT
+    before = kept.read_bytes()
+    tuning = Board(Path("results/demo"), {"tune_training/sft": Step(tmp_path / "tune.log")}, {"_cores": 2}, io.StringIO(), leaves=False)
+    clock[0] += 20
+    tuning.look(["tune_training/sft"], [])
+    tuning.succeed()
+    assert kept.read_bytes() == before
+    run.succeed()
+    assert not kept.exists()
+
+
+INTERRUPTED = """
+import signal, subprocess, sys, time
+from hh_align.tools.console import Interrupts
+
+at_work = sys.argv[1] == "working"
+signal.signal(signal.SIGINT, Interrupts(lambda: at_work, lambda: print("was stopped", flush=True)))
+job = subprocess.Popen(["sleep", "60"])
+try:
+    print(job.pid, flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("waiting", flush=True)
+    job.wait()
+"""
+
+
+@pytest.mark.parametrize(("state", "said"), [("working", ["waiting", "was stopped"]), ("planning", ["was stopped"])])
+def test_ctrl_c_again_ends_run_and_jobs_with_one_message_and_status_130(state, said):
+    command = [sys.executable, "-c", INTERRUPTED, state]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        job = psutil.Process(int(process.stdout.readline()))
+        printed = []
+        for _ in said:
+            process.send_signal(signal.SIGINT)
+            printed.append(process.stdout.readline().strip())
+        rest, _ = process.communicate(timeout=30)  # the job holds the pipe, too
+    assert (printed, rest, process.returncode) == (said, "", 130)
+    assert not job.is_running() or job.status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EROFS, errno.EACCES])

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import tempfile
+from types import SimpleNamespace
 
 import pytest
 from fork_server import ask, start
@@ -51,6 +52,31 @@ def test_tuning_leaves_out_a_precision_that_the_machine_emulates(study, tmp_path
     call(tune_training, config(method), **inputs, threads=1, output=tmp_path / "tuned.json")
     assert [row["precision"] for row in json.loads((tmp_path / "tuned.json").read_text())] == ["float32"]
     assert "bfloat16 is left out." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("threads", "free", "said"),
+    [
+        (2, 10**9, "2 jobs side by side (compute.threads: 1): 14.0 examples/s together, 1.40 times as many as one job on 2 threads"),
+        (2, 10**6, "2 jobs side by side (compute.threads: 1): not measured: they take 0.1 GB together, and 0.0 GB are free."),
+        (1, 10**9, None),
+    ],
+)
+def test_tuning_says_what_jobs_of_one_thread_do_side_by_side(tmp_path, capsys, monkeypatch, threads, free, said):
+    used = []
+
+    def measured(method, config, parent, preferences, threads, folder):
+        used.append((method["precision"], threads, folder))
+        return {"examples_per_second": {1: 7.0, 2: 10.0}[threads], "share_of_peak": 0.1, "peak_memory_mb": 50}
+
+    monkeypatch.setattr(tune_training, "measure", measured)
+    monkeypatch.setattr(tune_training, "is_emulated", lambda precision, device: precision == "bfloat16")
+    monkeypatch.setattr(tune_training.psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+    method = DPO | {"batch_size": 1, "micro_batch": 1}
+    call(tune_training, config(method), parent=tmp_path, preferences=tmp_path, threads=threads, output=tmp_path / "tuned.json")
+    lines = [line for line in capsys.readouterr().out.splitlines() if "side by side" in line]
+    assert lines == ([said] if said else [])
+    assert len({folder for *_, folder in used}) == len(used) == (3 if said and "together, 1" in said else 1)
 
 
 @pytest.mark.long

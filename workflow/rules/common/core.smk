@@ -37,22 +37,25 @@ from hh_align.config.suites import asked_suites, raters
 from hh_align.core.artifacts import BUILDS
 from hh_align.core.axes import AXES, THRESHOLD_KEYS
 from hh_align.core.code_hash import code_hash
+from hh_align.core.cores import usable_cores
 from hh_align.core.errors import StudyError
 from hh_align.models.folders import JUDGE_FILES, POLICY_FILES
 from hh_align.models.licences import is_licence
 from hh_align.training.tracking import TRACKING, require_package
 
 # jobs run the Python that runs Snakemake, activated or not, and the package here, installed or not, whatever lies in the working
-# directory; a prefix of our own replaces Snakemake's strict mode. OpenMP's threads spin only shortly at a barrier, then sleep: spinning, they take the cores from others
+# directory; a prefix of our own replaces Snakemake's strict mode. How OpenMP's threads wait follows from what others leave of the cores when the job begins
 PREFIX = (
     f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
     f"export PYTHONPATH={shlex.quote(str(SCRIPTS))}${{{{PYTHONPATH:+:$PYTHONPATH}}}} PYTHONSAFEPATH=1; "
-    "export GOMP_SPINCOUNT=${{GOMP_SPINCOUNT:-10000}}; "
+    'if [ "${{OMP_NUM_THREADS:-1}}" != 1 ] && [ -z "${{GOMP_SPINCOUNT-}}${{OMP_WAIT_POLICY-}}" ]; then '
+    "export GOMP_SPINCOUNT=$(python -m hh_align.core.cores); fi; "
     'launch() {{ if [ "$1" = 1 ]; then python -m "${{@:2}}"; else python -m hh_align.models.devices "$1" '
     f'accelerate launch --config_file {shlex.quote(str(CHECKOUT / "workflow/accelerate.yaml"))} --num_processes "$1" --module "${{{{@:2}}}}"; fi; }}}}; '
 )
 
 OWN_CONFIG = "" if HOME or not workflow.modifier.is_main_snakefile() or not Path("config/config.yaml").is_file() else "config/config.yaml"
+REMEMBERED = os.environ.get("HH_ALIGN_REMEMBER") != "off"  # else a tuning, perhaps beside a run of the study
 IN_BUCKET = workflow.storage_settings.default_storage_provider is not None
 
 

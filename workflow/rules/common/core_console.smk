@@ -2,9 +2,10 @@
 --printshellcmds bring the blocks back, with all that the steps print."""
 
 import logging
+import signal
 import threading
 
-from hh_align.tools.console import NOISE, Board, own_message, watch
+from hh_align.tools.console import NOISE, Board, Interrupts, own_message, watch
 from hh_align.tools.expected import Step
 from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake.logging import DefaultFormatter
@@ -22,6 +23,16 @@ class Console(logging.Handler):
         """whole: whether everything goes through, as in a dry run."""
         super().__init__()
         self.usual, self.whole, self.board, self.said = usual, whole, None, ""
+
+    def stop(self):
+        """Say that Ctrl-C ends the run, and take its lock away."""
+        if self.board is None:
+            print("stopped", file=sys.stderr, flush=True)
+        else:
+            self.board.end()
+            self.board.say(self.said or self.board.failure(()))
+        if workflow.scheduler and not workflow.output_settings.dryrun:
+            workflow.persistence.unlock()
 
     def emit(self, record):
         text = str(record.msg)
@@ -43,6 +54,11 @@ class Console(logging.Handler):
                 self.usual.handle(record)
 
 
+def jobs_run():
+    """Whether jobs are at work, which Snakemake ends at Ctrl-C."""
+    return bool(workflow.scheduler and workflow.scheduler.running)
+
+
 def stand_before_snakemakes():
     """Install the console where this is the run that a user has started, and Snakemake's own handler would speak."""
     usual = next(
@@ -59,6 +75,8 @@ def stand_before_snakemakes():
     console = Console(usual, bool(asked.dryrun or asked.verbose or asked.printshellcmds or asked.debug_dag or asked.quiet))
     logger.removeHandler(usual)
     logger.addHandler(console)
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, Interrupts(jobs_run, console.stop))
     if not console.whole:
         sys.modules[shell.__module__].STDOUT = subprocess.DEVNULL  # a step's words are in its log, from which the console reads them
     return console
@@ -97,7 +115,7 @@ def begin_console():
         )
         for name, job in jobs.items()
     }
-    CONSOLE.board = Board(Path(STUDY), steps, limits(), CONSOLE.usual.stream)
+    CONSOLE.board = Board(Path(STUDY), steps, limits(), CONSOLE.usual.stream, leaves=REMEMBERED)
 
     def state():
         running = [name_of(each) for job in scheduler.running.copy() for each in (job if job.is_group() else [job])]

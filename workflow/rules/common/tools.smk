@@ -19,7 +19,7 @@ def begin_run():
     called = Path(sys.argv[0]).name == "snakemake" or Path(sys.argv[0]).parts[-2:] == ("snakemake", "__main__.py")  # python -m snakemake
     command = {**runs.words_of(sys.argv[1:]), **({} if HOME else {"--snakefile": of_workflow("Snakefile")})} if called else {}
     try:
-        said = runs.begin(Path(STUDY), command, files, config, steps, os.environ.get("HH_ALIGN_REMEMBER") != "off")
+        said = runs.begin(Path(STUDY), command, files, config, steps, REMEMBERED)
     except StudyError as error:
         raise WorkflowError(str(error)) from None
     if said:
@@ -45,6 +45,15 @@ def check_lm_eval():
             require_lm_eval()
         except StudyError as error:
             raise WorkflowError(str(error)) from None
+
+
+def check_cores():
+    """Say where a run on this machine is given more cores than it may use, as `--cores all` gives it in a container with a limit on its time."""
+    given = workflow.resource_settings.cores
+    if workflow.local_exec and given and given > (usable := usable_cores()):
+        logger.warning(
+            f"This run is given {given} cores and may use {usable}: its jobs will wait for each other. Give it --cores {usable}."
+        )
 
 
 def check_cluster():

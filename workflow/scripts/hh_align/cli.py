@@ -1,7 +1,7 @@
 """The command `hh-align`: each of its commands is a thin wrapper over a function of tools/, and imports what it needs when it is called.
 
 Exit status: 0 done; 1 refused, or failed, with one message; 2 a command line that cannot be read; 130 stopped by Ctrl-C, where
-Snakemake runs its own status, 1.
+Snakemake runs 1 if its jobs could end.
 """
 
 import gc

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from hh_align.core.cores import allowed_cores, usable_cores
+
 BEFORE = "The demo: four policies trained, asked, judged and compared on synthetic data, offline. 2 cores take about 5 minutes."
 AFTER = """
 Open results/demo/report/index.html. To try next:
@@ -26,11 +28,18 @@ class OfSnakemake(click.Command):
         return super().parse_args(ctx, own)
 
 
+def cores_given(_: click.Context, __: click.Parameter, text: str) -> str:
+    """The cores to run on, for Snakemake, which does not know of a container's limit on time."""
+    return str(usable_cores()) if text == "all" and usable_cores() < len(allowed_cores()) else text
+
+
+CORES = click.option("--cores", default="all", show_default=True, metavar="N", callback=cores_given, help="Cores to run on.")
+
+
 def running(command: Callable) -> Callable:
     """A command that runs Snakemake: with its cores, and words that go on to it."""
     words = click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF SNAKEMAKE] [-- TARGETS]")
-    cores = click.option("--cores", default="all", show_default=True, metavar="N", help="Cores to run on.")
-    return cores(words(command))
+    return CORES(words(command))
 
 
 def run_named(config: str | None, cores: str, options: tuple[str, ...], before: str = "", after: str = "") -> int:
@@ -102,7 +111,7 @@ def published(cores: str, options: tuple[str, ...]) -> int:
 
 @click.command(name="run", cls=OfSnakemake)
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="CONFIG... [OPTIONS OF SNAKEMAKE] [-- TARGETS]")
-@click.option("--cores", default="all", show_default=True, metavar="N", help="Cores to run on.")
+@CORES
 def run_configs(cores: str, words: tuple[str, ...]) -> int:
     """A study of your own, from one config or several.
 

@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
+import psutil
+
 from hh_align.core.artifacts import write_json
 from hh_align.core.errors import StudyError
 from hh_align.core.progress import clock
@@ -30,6 +32,8 @@ OF_OURS = [
 """How Snakemake shows an error that the rules raise: our message in the middle."""
 ANSWERS = ("check_demo", "tune_training")
 """Steps whose words are what the run was asked for: they are shown at its end."""
+STOPPED = 130
+"""Exit status of a run that Ctrl-C has ended, as shells give it: 128 and the number of the signal."""
 SHOWN = 3
 """Steps at work that are shown by name."""
 RECKONED = 10.0
@@ -47,10 +51,12 @@ def own_message(text: str) -> str | None:
 class Board:
     """The display of a run. On a terminal the lines stand in one place; in a file there are a few lines, further apart the longer the run."""
 
-    def __init__(self, folder: Path, steps: Mapping[str, Step], limits: Mapping[str, int], stream: TextIO) -> None:
-        """folder: the study's; steps: what is due, by name; limits: how much there is of each resource."""
+    def __init__(self, folder: Path, steps: Mapping[str, Step], limits: Mapping[str, int], stream: TextIO, leaves: bool = True) -> None:
+        """folder: the study's; steps: what is due, by name; limits: how much there is of each resource; leaves: whether this is the study's
+        own run, which leaves its estimate for `status`, and no tuning beside it."""
         self.folder, self.study, self.steps, self.limits, self.stream = folder, folder.name, steps, limits, stream
         self.expectation, self.lock = Expectation(seconds_before(folder / "benchmarks")), threading.RLock()
+        self.leaves = leaves
         self.live = stream.isatty() and os.environ.get("TERM") != "dumb"
         self.began = self.reckoned = self.shown = time.monotonic()
         self.started: dict[str, float] = {}
@@ -143,8 +149,9 @@ class Board:
         """Estimate what is left, and leave it for `status`. Of a step that waits in a queue nothing is over."""
         spent = {name: now - self.begun.get(name, now) for name in self.started}
         self.left, self.reckoned = remaining(self.steps, self.done, spent, self.said, self.expectation, self.limits), now
-        with suppress(OSError, StudyError):  # a full disk is the steps' matter
-            write_json(self.folder / LEFT, {"seconds": self.remaining(now), "at": time.time(), "pid": os.getpid()})
+        if self.leaves:
+            with suppress(OSError, StudyError):  # a full disk is the steps' matter
+                write_json(self.folder / LEFT, {"seconds": self.remaining(now), "at": time.time(), "pid": os.getpid()})
 
     def lines(self, now: float) -> list[str]:
         """The overall line, and one for each of the first steps at work."""
@@ -169,8 +176,9 @@ class Board:
         with self.lock:
             self.erase()
             self.over = True
-            with suppress(OSError):
-                (self.folder / LEFT).unlink(missing_ok=True)
+            if self.leaves:
+                with suppress(OSError):
+                    (self.folder / LEFT).unlink(missing_ok=True)
 
     def succeed(self) -> None:
         self.end()
@@ -190,14 +198,36 @@ class Board:
 
 
 def left_by_run(folder: Path, run: dict) -> float | None:
-    """The seconds that are left of a study at work, as its run reckons; None where that has not said so lately, as where another process has:
-    one that was killed, or a tuning beside it. run: its record."""
+    """The seconds that are left of a study at work, as its run reckons; None where that has not said so lately, as where one that was
+    killed has. run: its record."""
     kept = read_json(folder / LEFT)
     try:
         gone = time.time() - kept["at"]
         return max(1.0, kept["seconds"] - gone) if gone < LONGEST and kept["pid"] == run.get("pid") else None
     except (TypeError, KeyError):
         return None
+
+
+class Interrupts:
+    """What Ctrl-C does to a run, as a handler of SIGINT: the first lets Snakemake end the jobs at work, the second ends them and this process at once,
+    for no exception leaves Snakemake without a traceback. Where no job is at work the first one does."""
+
+    def __init__(self, at_work: Callable[[], bool], last: Callable[[], None]) -> None:
+        """at_work: whether jobs are running; last: what is to be said and done before the process ends."""
+        self.at_work, self.last, self.heard = at_work, last, 0
+
+    def __call__(self, *_: object) -> None:
+        self.heard += 1
+        if self.heard == 1 and self.at_work():
+            raise KeyboardInterrupt
+        try:
+            if self.heard <= 2:
+                self.last()
+                for process in psutil.Process().children(recursive=True):
+                    with suppress(psutil.Error):
+                        process.terminate()
+        finally:
+            os._exit(STOPPED)
 
 
 def counted(steps: int) -> str:

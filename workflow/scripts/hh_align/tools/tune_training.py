@@ -4,9 +4,12 @@ import json
 import subprocess
 import sys
 import tempfile
+from argparse import Namespace
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import torch
 
 from hh_align.core.artifacts import say, write_json
@@ -69,6 +72,22 @@ def measure(method: dict, config: dict, parent: Path, preferences: Path, threads
     return {short: timing[name] for name, short in MEASURES.items()}
 
 
+def side_by_side(best: dict, args: Namespace) -> str:
+    """How many examples per second as many jobs of one thread do together, at once, as the one of `best` had threads; empty where that is no
+    question: one thread, or a GPU. Raises StudyError where they do not fit."""
+    jobs, needed, free = args.threads, args.threads * best["peak_memory_mb"] * 2**20, psutil.virtual_memory().available
+    if jobs == 1 or (args.config["device"] != "cpu" and torch.cuda.is_available()):
+        return ""
+    if needed > free:
+        raise StudyError(f"they take {needed / 2**30:.1f} GB together, and {free / 2**30:.1f} GB are free.")
+    tried = next(each for each in settings(args.config["method"], [best["precision"]]) if each["micro_batch"] == best["micro_batch"])
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
+        folders = [Path(tempfile.mkdtemp(dir=folder)) for _ in range(jobs)]
+        running = [pool.submit(measure, tried, args.config, args.parent, args.preferences, 1, each) for each in folders]
+        together = sum(each.result()["examples_per_second"] for each in running)
+    return f"{together:,.1f} examples/s together, {together / best['examples_per_second']:.2f} times as many as one job on {jobs} threads"
+
+
 def main() -> None:
     args = parse(__doc__, config="config", parent="path", preferences="path", threads="int", output="path")
     precisions, rows = precisions_here(args.config, args.threads), []
@@ -92,6 +111,12 @@ def main() -> None:
     for precision in dict.fromkeys(row["precision"] for row in fit):
         best = max((row for row in fit if row["precision"] == precision), key=lambda row: row["examples_per_second"])
         say(f"fastest: {{precision: {precision}, micro_batch: {best['micro_batch']}}}, {best['examples_per_second']:,.1f} examples/s")
+    best = max(fit, key=lambda row: row["examples_per_second"])
+    try:
+        if together := side_by_side(best, args):
+            say(f"{args.threads} jobs side by side (compute.threads: 1): {together}")
+    except StudyError as error:
+        say(f"{args.threads} jobs side by side (compute.threads: 1): not measured: {error}")
     say("micro_batch changes the last bits of the result, precision more: both are part of the method.")
     write_json(args.output, rows)
 
