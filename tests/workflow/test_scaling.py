@@ -13,6 +13,8 @@ from bench.simulate_scaling import SWEEPS, Sweep, folder_of, jobs_by_formula, pl
 from rule_files import runtime_of
 from study_folder import REPOSITORY, StudyFolder
 
+from hh_align.core.cores import usable_cores
+
 PAGE = (REPOSITORY / "docs/scaling.md").read_text()
 
 
@@ -123,8 +125,10 @@ def test_a_training_of_two_processes_starts_two_on_two_gpus(tmp_path):
     (folder.path / manifest).unlink()
     away = os.environ | {"CUDA_VISIBLE_DEVICES": "4,5,6,7", "TMPDIR": str(tmp_path)}
     del away["OMP_WAIT_POLICY"]  # a setting of the user's own is kept
-    printed = folder.succeed("--printshellcmds", "--resources", "gpu=4", "--", manifest, **away)
-    # compute.threads is 8, and the run has two cores
-    said = [re.escape(f"process {number} of 2 on 4,5; 2 threads, 2 of OpenMP, ") + "(0|10000) spins" for number in (0, 1)]
+    given = usable_cores() + 1
+    printed = folder.succeed("--cores", str(given), "--printshellcmds", "--resources", "gpu=4", "--", manifest, **away)
+    assert f"This run is given {given} cores and may use {given - 1}: " in printed
+    threads = min(8, given)  # compute.threads is 8
+    said = [re.escape(f"process {number} of 2 on 4,5; {threads} threads, {threads} of OpenMP, ") + "(0|10000) spins" for number in (0, 1)]
     assert len(set(re.findall(r"process \d of .*", printed))) == 2 and all(re.search(line, printed) for line in said), printed
     assert len(list(tmp_path.glob("hh-align-gpus-*/*"))) == 2

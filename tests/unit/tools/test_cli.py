@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from command_line import command
 
+from hh_align import cli_runs
 from hh_align.core import artifacts
 from hh_align.tools import (
     annotate,
@@ -59,6 +60,7 @@ def checkout(tmp_path, monkeypatch):
 @pytest.fixture
 def started(monkeypatch):
     """The words with which Snakemake is started, and what is added to its environment."""
+    monkeypatch.setattr(cli_runs, "usable_cores", lambda: 10**6)  # whatever this machine's container says
     calls = []
 
     def snakemake(words, **variables):
@@ -104,6 +106,15 @@ def test_the_words_of_snakemake(started, words, told):
     status, said = command(*words.split())
     assert status == 0, said
     assert " ".join(words_of(started)) == told
+
+
+@pytest.mark.parametrize(("usable", "words", "told"), [(2, "", "2"), (4, "", "all"), (2, "--cores 3", "3")])
+def test_all_cores_are_those_that_a_container_leaves_time_for(started, monkeypatch, usable, words, told):
+    monkeypatch.setattr(cli_runs, "allowed_cores", lambda: set(range(4)))
+    monkeypatch.setattr(cli_runs, "usable_cores", lambda: usable)
+    for call in ("demo", "run demo", "resume demo", "tune demo sft"):
+        assert command(*call.split(), *words.split())[0] == 0
+        assert started.pop()[0][:2] == ["--cores", told]
 
 
 def test_in_another_folder_the_workflow_is_named_and_results_lie_there(started, tmp_path, monkeypatch):
