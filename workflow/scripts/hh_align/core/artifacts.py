@@ -176,7 +176,7 @@ def read_provenance(path: Path) -> dict:
 
 
 def is_rebuilt(path: Path) -> bool:
-    """Whether the run that this step belongs to can make the file again; no file is where a step or a tool runs by itself."""
+    """Whether the run that this step belongs to can make the file again; False for every file where a step or a tool runs outside a run."""
     folders = filter(None, os.environ.get(BUILDS, "").split(os.pathsep))
     return any(Path(path).resolve().is_relative_to(Path(folder).resolve()) for folder in folders)
 
@@ -197,8 +197,8 @@ def write_manifest(folder: Path, names: list[str]) -> None:
 
 
 def sums_of(manifest: Path) -> dict[str, str]:
-    """File -> sha256 of what a manifest vouches for. The NOTICE of a model made here is none of it, also where the manifest names one: other
-    words may stand in it since, and its own receipt has their sum. One that was downloaded is.
+    """File -> sha256 of what a manifest vouches for. Left out is the NOTICE of a model that was made here, also where the manifest names it: its
+    wording may change without the weights, and its own receipt holds its sum. A downloaded NOTICE stays.
 
     Raises ValueError, AttributeError or RecursionError where the manifest cannot be read.
     """

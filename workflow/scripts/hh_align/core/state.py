@@ -127,7 +127,7 @@ def state_folder(folder: Path, mark: str, started: float) -> Iterator[State]:
 
 
 def wait_for(seal: Path, mark: str, seconds: float = 120.0) -> None:
-    """Return when the folder is this training's. Raises StudyError where that does not happen in time."""
+    """Return when the folder holds this training's state. Raises StudyError where that takes longer than `seconds`."""
     until = time.monotonic() + seconds
     while read_json(seal) != mark:
         if time.monotonic() > until:
