@@ -144,7 +144,7 @@ def _validator(schema: Path) -> Draft202012Validator:
 
 @cache
 def _list_keys(schema: Path) -> set[str]:
-    """Keys whose value is a list by right: none of them is swept."""
+    """Keys whose value the schema wants as a list: a list there is no sweep."""
     parts = read_schema(schema)["$defs"].values()
     nested = [part for outer in parts for part in (outer, *outer.get("properties", {}).values())]
     return {key for part in nested for key, value in part.get("properties", {}).items() if "array" in value.get("type", ())}

@@ -100,7 +100,7 @@ def write_sweeps(config: dict, lists: set[str]) -> dict:
     from them, with the settings of their lineage, the root's first. Contrasts and claims are written out for each arm; two policies
     with a swept method in common meet at the same setting of it.
 
-    lists: keys of a method that are lists by right. Returns {} without a sweep, else `methods`: arm -> the swept method, and
+    lists: keys of a method whose value is a list without a sweep. Returns {} without a sweep, else `methods`: arm -> the swept method, and
     `policies`: arm -> {of: policy, settings: {method.key: value}}. Raises StudyError for a value that stands twice, a name that is taken,
     and a primary contrast that is swept.
     """
