@@ -175,7 +175,8 @@ def rating_rows(path: Path, log: Log, columns: Mapping[str, str], score: str | l
 
 
 def living(path: Path, log: Log) -> list[tuple[str, dict]]:
-    """The records, none of which is of a generation that failed: a filter without a match is none, its metric counts. Raises StudyError."""
+    """The log's records. Raises StudyError where the generation of one failed. A filter of lm-eval that found no match is no failure: its
+    metric counts."""
     for where, record in log.records:
         if not isinstance(record, dict):
             raise StudyError(f"{path}: {where}: not a record but {type(record).__name__}.")
