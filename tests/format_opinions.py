@@ -65,7 +65,7 @@ SECTIONS = [
         ],
         [
             Case("yes and no", "labels.csv", [label(good="yes")], None, "labels.csv, row 1: good is 'yes', neither true nor false."),
-            Case("an empty label", "labels.csv", [label(good="")], None, "labels.csv: column good is empty in 1 rows (the first is row 1)."),
+            Case("an empty label", "labels.csv", [label(good="")], None, "labels.csv: column good is empty in 1 row (the first is row 1)."),
             Case("a response that the study does not have", "labels.csv", [label(seed=7)], None, "labels.csv, row 1 (base, seed 7, a): the study has no such response. Check policy, seed (the root's is 0), axis and prompt_id."),
             Case("one annotator, one response, two labels", "labels.csv", [label(), label(good=False)], None, "labels.csv: annotator labels base, seed 0, a twice. Keep one of the rows."),
         ],

@@ -130,7 +130,7 @@ def test_of_several_records_to_a_prompt_only_takes_one(tmp_path, capsys):
     ):
         rows(tmp_path, records, "inspect_ai")
     assert replies(tmp_path, records, "inspect_ai", only={"epoch": 2}) == ["epoch 2", "epoch 2"]
-    assert "2 records left out: their epoch is not 2" in capsys.readouterr().out
+    assert "2 of 4 records left out: epoch is not 2" in capsys.readouterr().out
     filters = [filtered(name, [reply], kind) for kind, reply in (("strict", "[invalid]"), ("flexible", "r")) for name in NAMES]
     assert replies(tmp_path, filters, "lm_eval", only={"filter": "flexible"}) == ["r", "r"]
     with pytest.raises(StudyError, match=r"no record has filter loose\. There is: flexible, strict\.$"):

@@ -148,7 +148,7 @@ def readable(path: Path, columns: list[str] | pa.Schema | None) -> Iterator[list
     try:
         stored, names = pq.read_schema(path), columns.names if isinstance(columns, pa.Schema) else columns
         if missing := [name for name in names or [] if name not in stored.names]:
-            raise StudyError(f"{path}: column {', '.join(missing)} is missing; it has {', '.join(stored.names)}.")
+            raise StudyError(f"{path}: column {', '.join(missing)} is missing; it has {', '.join(stored.names)}. {REBUILD}")
         for field in columns if isinstance(columns, pa.Schema) else []:
             if stored.field(field.name).type != field.type:
                 raise StudyError(f"{path}: column {field.name} is {stored.field(field.name).type}, not {field.type}. {REBUILD}")
@@ -228,7 +228,7 @@ def verify_manifest(manifest: Path) -> Path:
         if checksum != sums[name]:
             if checksum and is_rebuilt(manifest):
                 os.replace(path, path.with_name(path.name + ".damaged"))
-            set_aside(manifest, f"{name} is {'damaged' if checksum else 'missing'} (sha256 {checksum}, expected {sums[name]})")
+            set_aside(manifest, f"{name} is damaged (sha256 {checksum}, expected {sums[name]})" if checksum else f"{name} is missing")
     return manifest.parent
 
 

@@ -131,7 +131,7 @@ def wait_for(seal: Path, mark: str, seconds: float = 120.0) -> None:
     until = time.monotonic() + seconds
     while read_json(seal) != mark:
         if time.monotonic() > until:
-            raise StudyError(f"{seal.parent}: the first process has not made it ready within {seconds:.0f} s.")
+            raise StudyError(f"{seal.parent}: the first process has not made it ready within {seconds:.0f} s. Run the same command again.")
         time.sleep(0.1)
 
 
