@@ -86,7 +86,7 @@ SECTIONS = [
             Case("a column of another name", "ratings.csv", [{("score" if name == "reward" else name): value for name, value in row.items()} for row in rows()], READ, settings={"columns": {"reward": "score"}}),
         ],
         [
-            Case("a response without a rating", "ratings.csv", rows()[:1], None, "ratings.csv: 1 responses have no row; the first is base, seed 0, helpfulness, b."),
+            Case("a response without a rating", "ratings.csv", rows()[:1], None, "ratings.csv: responses without a row: 1 (the first is base, seed 0, helpfulness, b). Rate them."),
             Case("a response rated twice", "ratings.csv", [*rows(), rows()[1]], None, "ratings.csv, row 3: base, seed 0, helpfulness, b stands twice. Keep one of the rows."),
             Case("a policy that the study does not have", "ratings.csv", rows(policy=["base", "ppo"]), None, "ratings.csv, row 2: policy ppo is none of base."),
             Case("a rating that is no number", "ratings.csv", rows(reward=[-0.5, "n/a"]), None, "ratings.csv, row 2: reward is 'n/a', not a number."),
