@@ -47,7 +47,7 @@ def read_phrases(path: Path) -> list[str]:
     lines = [plain(line).strip() for line in path.read_text(encoding="utf-8").splitlines()]
     if phrases := [line for line in lines if line and not line.startswith("#")]:
         return phrases
-    raise StudyError(f"{path}: it holds no phrase.")
+    raise StudyError(f"{path}: it holds no phrase. Write one a line.")
 
 
 def plain(text: str) -> str:
