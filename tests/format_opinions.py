@@ -65,7 +65,7 @@ SECTIONS = [
         ],
         [
             Case("yes and no", "labels.csv", [label(good="yes")], None, "labels.csv, row 1: good is 'yes', neither true nor false."),
-            Case("an empty label", "labels.csv", [label(good="")], None, "labels.csv: column good is empty in 1 rows (the first is row 1)."),
+            Case("an empty label", "labels.csv", [label(good="")], None, "labels.csv: column good is empty in 1 row (the first is row 1)."),
             Case("a response that the study does not have", "labels.csv", [label(seed=7)], None, "labels.csv, row 1 (base, seed 7, a): the study has no such response. Check policy, seed (the root's is 0), axis and prompt_id."),
             Case("one annotator, one response, two labels", "labels.csv", [label(), label(good=False)], None, "labels.csv: annotator labels base, seed 0, a twice. Keep one of the rows."),
         ],
@@ -86,7 +86,7 @@ SECTIONS = [
             Case("a column of another name", "ratings.csv", [{("score" if name == "reward" else name): value for name, value in row.items()} for row in rows()], READ, settings={"columns": {"reward": "score"}}),
         ],
         [
-            Case("a response without a rating", "ratings.csv", rows()[:1], None, "ratings.csv: 1 responses have no row; the first is base, seed 0, helpfulness, b."),
+            Case("a response without a rating", "ratings.csv", rows()[:1], None, "ratings.csv: responses without a row: 1 (the first is base, seed 0, helpfulness, b). Rate them."),
             Case("a response rated twice", "ratings.csv", [*rows(), rows()[1]], None, "ratings.csv, row 3: base, seed 0, helpfulness, b stands twice. Keep one of the rows."),
             Case("a policy that the study does not have", "ratings.csv", rows(policy=["base", "ppo"]), None, "ratings.csv, row 2: policy ppo is none of base."),
             Case("a rating that is no number", "ratings.csv", rows(reward=[-0.5, "n/a"]), None, "ratings.csv, row 2: reward is 'n/a', not a number."),

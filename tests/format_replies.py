@@ -95,9 +95,9 @@ FORMATS = [
     Case("vLLM, the second of n = 2", "r.jsonl", vllm("Hello", "Hi"), [("Hi", "length")], settings={"layout": "vllm", "columns": {"response": "outputs.1.text"}}),
     Case("lm-evaluation-harness, logged samples", "r.jsonl", [task()], HELLO, settings={"layout": "lm_eval"}),
     Case("lmms-eval: the filter's only reply as a text", "r.jsonl", [task("Hello")], HELLO, settings={"layout": "lm_eval"}),
-    Case("lm-evaluation-harness, one of two filters", "r.jsonl", [task(["[invalid]"], "strict"), task(name="flexible")], HELLO, "r.jsonl: 1 records left out: their filter is not flexible", {"layout": "lm_eval", "only": {"filter": "flexible"}}),
+    Case("lm-evaluation-harness, one of two filters", "r.jsonl", [task(["[invalid]"], "strict"), task(name="flexible")], HELLO, "r.jsonl: 1 of 2 records left out: filter is not flexible", {"layout": "lm_eval", "only": {"filter": "flexible"}}),
     Case("inspect_ai, JSON log", "r.json", log(a=sample()), STOP, settings={"layout": "inspect_ai"}),
-    Case("inspect_ai, one of two epochs", "r.json", log(a=sample(), b=sample(epoch=2)), STOP, "r.json: 1 records left out: their epoch is not 2", {"layout": "inspect_ai", "only": {"epoch": 2}}),
+    Case("inspect_ai, one of two epochs", "r.json", log(a=sample(), b=sample(epoch=2)), STOP, "r.json: 1 of 2 records left out: epoch is not 2", {"layout": "inspect_ai", "only": {"epoch": 2}}),
     Case("inspect_ai, `.eval` log", "r.eval", eval_log, STOP, settings={"layout": "inspect_ai"}, example="samples/q0_epoch_1.json in a zip"),
     Case("OpenAI batch, chat", "r.jsonl", chat(), STOP, settings={"layout": "openai"}),
     Case("OpenAI batch, completions", "r.jsonl", batch(choices=[{"text": "Hello", "finish_reason": "length"}]), CUT, settings={"layout": "openai"}),
@@ -110,7 +110,7 @@ FORMATS = [
     Case("the prompt before the reply, taken off", "r.jsonl", table("Human: hi\n\nAssistant: Hello"), HELLO, "r.jsonl: replies with echo: 1, taken off", {"clean": ["echo"]}),
 ]  # fmt: skip
 
-FAILED = "r.jsonl: generations that failed: 1 ({}; the first is line 1). They are no replies: generate them again, or let the key only take other records."
+FAILED = "r.jsonl: generations that failed: 1 ({}; the first is line 1). They are no replies: generate them again, or leave them out by only: {{column: value}}."
 FAULTS = [
     Case("thoughts before the reply", "r.jsonl", table("<think>so</think> Hello"), [("<think>so</think> Hello", None)], "r.jsonl: replies with think: 1, left as it is (clean: [think] takes it off)"),
     Case("a reply `N/A`", "r.csv", table("N/A"), [("N/A", None)]),
@@ -127,7 +127,7 @@ FAULTS = [
     Case("vLLM, aborted", "r.jsonl", vllm("Hel", outputs=[{"text": "Hel", "finish_reason": "abort"}]), None, FAILED.format("abort 1"), {"layout": "vllm"}),
     Case("vLLM, not finished", "r.jsonl", vllm("Hel", finished=False), None, FAILED.format("not finished 1"), {"layout": "vllm"}),
     Case("lm-evaluation-harness, a filter without a match", "r.jsonl", [task(["[invalid]"])], None, FAILED.format("no match of the filter 1"), {"layout": "lm_eval"}),
-    Case("lm-evaluation-harness, two filters", "r.jsonl", [task(name="strict"), task(name="flexible")], None, "r.jsonl: line 2: a second response to q0, after line 1. The key only keeps one of several.", {"layout": "lm_eval"}),
+    Case("lm-evaluation-harness, two filters", "r.jsonl", [task(name="strict"), task(name="flexible")], None, "r.jsonl: line 2: a second response to q0, after line 1. Keep one by only: {column: value}.", {"layout": "lm_eval"}),
     Case("lm-evaluation-harness, repeats", "r.jsonl", [task([["Hello", "Hi"]])], None, "r.jsonl: line 1: 2 replies in filtered_resps.0. Set columns.response to the path of one; filtered_resps.0.0 is the first.", {"layout": "lm_eval"}),
     Case("inspect_ai, a sample's error", "r.json", log(a=sample(error={"message": "m"})), None, FAILED.format("error 1").replace("r.jsonl", "r.json").replace("line", "record"), {"layout": "inspect_ai"}),
     Case("inspect_ai, a sample stopped by a limit", "r.json", log(a=sample(limit={"type": "time"})), None, FAILED.format("stopped by a limit 1").replace("r.jsonl", "r.json").replace("line", "record"), {"layout": "inspect_ai"}),
@@ -137,7 +137,7 @@ FAULTS = [
     Case("OpenAI batch, a refusal in its own column", "r.jsonl", chat(None, refusal="I cannot."), None, "r.jsonl: line 1: no response in column response.body.choices.0.message.content or response.body.choices.0.text; it has …message.refusal…", {"layout": "openai"}),
     Case("Anthropic batch, expired", "r.jsonl", message("expired"), None, FAILED.format("expired 1"), {"layout": "anthropic"}),
     Case("MT-bench, its ids as numbers", "r.jsonl", [{"question_id": 81, "choices": [{"turns": ["Hello"]}]}], None, "r.jsonl: line 1: prompt_id is 81, no text: the study's are, such as q0. Give it, or the prompt.", {"layout": "mt_bench"}),
-    Case("promptfoo, two providers", "r.json", TWO, None, "r.json: record 2: a second response to q0, after record 1. The key only keeps one of several.", {"layout": "promptfoo"}),
+    Case("promptfoo, two providers", "r.json", TWO, None, "r.json: record 2: a second response to q0, after record 1. Keep one by only: {column: value}.", {"layout": "promptfoo"}),
     Case("an unknown reason for the end", "r.jsonl", table(finish="done"), None, "r.jsonl: line 1: finish is 'done', not a known reason for a reply's end. Known: eos, end_turn, stop, …"),
     Case("a prompt that the study does not have", "r.jsonl", [{"prompt_id": "q9", "response": "Hello"}], None, "r.jsonl: line 1: the study has no prompt 'q9' (q0 … q0)."),
     Case("a prompt behind a begin token", "r.jsonl", [{"prompt": "<s>Human: hi", "response": "Hello"}], None, "r.jsonl: line 1: the study has no prompt with exactly this text: '<s>Human: hi' (q0 differs in white space, case, a first token or the cue)."),

@@ -1,4 +1,4 @@
-# What some studies ask for: another run beside theirs, true labels, over-refusal, suites, a second judge of a release, pairwise judges, sweeps, noise, snapshots, claims of fact.
+# What some studies ask for: another run beside theirs, true labels, over-refusal, capability, suites, a second judge of a release, pairwise judges, sweeps, noise, snapshots, claims of fact.
 # needs: analysis/ratings.parquet and what the config names
 # makes: analysis/{reproduction,gold,label_agreement,overrefusal,capability,suites,pairwise,displacement,rescoring,sweep,noise,snapshots,facts}.parquet
 

@@ -1,7 +1,6 @@
 # needs: prompts/prompts.parquet, the policies' and judges' models, or responses and ratings from elsewhere; data/{dataset}/preferences.parquet
 # makes: responses/{policy}/seed-{seed}.parquet, rewards/{judge}/{policy}/seed-{seed}.parquet, rewards/{judge}/pairs.parquet,
-# choices/{judge}/{policy}/{against}/seed-{seed}.parquet,
-#        drift/{policy}/seed-{seed}.parquet, data/{dataset}/margins.parquet; the same of the twins under overrefusal/
+#        choices/{judge}/{policy}/{against}/seed-{seed}.parquet, drift/{policy}/seed-{seed}.parquet, data/{dataset}/margins.parquet; the same of the twins under overrefusal/
 
 
 rule responses:

@@ -1,5 +1,5 @@
 # needs: models/base/, data/{dataset}/preferences.parquet
-# makes: timings/tune_training/{method}.json: which precision and micro-batch train fastest on this machine; says whose a file of another study is
+# makes: timings/tune_training/{method}.json: which precision and micro-batch train fastest on this machine; for a file of another study, a message that names that study's config
 
 
 use rule step_on_device as tune_training with:

@@ -126,7 +126,7 @@ def test_the_weighted_rate_is_the_stratified_one():
     [
         (lambda f: f.assign(probability=1.5), r"row 1: probability is 1.5, not the chance of a draw, above 0 and at most 1"),
         (lambda f: f.assign(probability=0), r"row 1: probability is 0, not the chance"),
-        (lambda f: f.assign(probability=[None, *[0.5] * (len(f) - 1)]), r"column probability is empty in 1 rows \(the first is row 1\)"),
+        (lambda f: f.assign(probability=[None, *[0.5] * (len(f) - 1)]), r"column probability is empty in 1 row \(the first is row 1\)"),
         (lambda f: pd.concat([f.assign(annotator=name, probability=p) for name, p in (("a", 0.5), ("b", 0.6))]), "has two probabilities"),
         (lambda f: f.assign(skipped=True), r"row 1: skipped, and yet good is"),
     ],

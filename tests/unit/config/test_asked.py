@@ -69,7 +69,7 @@ LEAD = {"lead": True}
         ({"x": {"parent": "sft", "method": "dpo", "generation": LEAD}}, r"policies.x.generation .* trains nothing: take method and data out"),
         ({"x": {"parent": "sft", "data": "hh", "generation": LEAD}}, r"policies.x .* a trained policy needs both parent and method"),
         ({"x": {"parent": "sft", "controls": ["coin"], "generation": LEAD}}, r"policies.x.controls: only a policy that trains"),
-        ({"x": {"parent": "sft", "generation": {}}}, r"policies.x.generation is \{\}.*at least 1 entries"),
+        ({"x": {"parent": "sft", "generation": {}}}, r"policies.x.generation is \{\}.*1 or more entries"),
         ({"x": {"parent": "sft", "generation": {"lead": "yes please"}}}, r"policies.x.generation.lead is 'yes please'"),
         ({"x": {"parent": "sft", "generation": {"max_new_tokens": 9}}}, r"policies.x.generation has no key max_new_tokens. Allowed: cue, lead, stop, strip"),
         ({"x": {"parent": "sft", "generation": {"lead": False, "cue": False}}}, r"policies.x.generation is what `generation` says: nothing would differ from sft"),

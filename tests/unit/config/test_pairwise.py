@@ -22,7 +22,7 @@ def test_they_stand_apart_and_change_nothing_else():
     [
         (
             {"analysis": {"primary": None, "contrasts": []}},
-            "judges.referee is asked about the declared contrasts, but analysis.contrasts is empty",
+            "analysis.contrasts is empty, but judges ask about the declared contrasts: referee. Add a contrast",
         ),
         ({"reproduction": {"folder": "results/published", "judges": ["referee"]}}, "reproduction.judges is referee, which does not exist"),
         ({"overrefusal": {"judge": "referee"}}, "overrefusal.judge is referee, which does not exist"),

@@ -76,7 +76,7 @@ def edited(frame, row, **changes):
         (lambda f: edited(f, 4, score=None), r"row 5 \(base, helpfulness-001\): score is nan, not a finite number"),
         (lambda f: f.assign(seed=7), r"row 1: base has no seed 7, only 0"),
         (lambda f: pd.concat([f, f.iloc[[2]]]), r"row 13: base, seed 0, harmlessness, harmlessness-002 stands twice"),
-        (lambda f: f.drop(index=[1, 8]), r"2 responses have no row; the first is base, seed 0, harmlessness, harmlessness-001"),
+        (lambda f: f.drop(index=[1, 8]), r"responses without a row: 2 \(the first is base, seed 0, harmlessness, harmlessness-001"),
         (lambda f: edited(f, 7, response="another text"), r"row 8 \(sft, seed 42, harmlessness, harmlessness-001\): the rated text is not"),
         (lambda f: f.drop(columns="score"), r"column score is missing"),
     ],
@@ -89,7 +89,9 @@ def test_a_file_that_is_not_the_studys_is_refused_with_the_row(rated, change, sa
 
 def test_several_seeds_need_a_column(rated):
     frame, folder = rated
-    assert_refused(imported(folder, frame, policies={"base": [0], "sft": [42, 43]}), "column seed is missing, and sft has several seeds")
+    assert_refused(
+        imported(folder, frame, policies={"base": [0], "sft": [42, 43]}), "column seed is missing, and of several seeds are: sft"
+    )
 
 
 def lm_eval_lines(frame):
@@ -129,7 +131,7 @@ def test_scored_logs_become_rewards_as_their_table_does(rated):
     ("change", "config", "said"),
     [
         (lambda f: f, {}, "base.jsonl: 2 scores: graded, length. Which one is the reward"),
-        (lambda f: f[f.index != 8], {"score": "graded"}, "1 responses have no row; the first is sft, seed 42, harmlessness, harmlessness-002"),
+        (lambda f: f[f.index != 8], {"score": "graded"}, r"responses without a row: 1 \(the first is sft, seed 42, harmlessness, harmlessness-002"),
         (lambda f: f.assign(response=f["response"].where(f.index != 8, "other")), {"score": "graded"}, "row 3 of .*/sft.jsonl .*is not the study's response"),
         (lambda f: f.assign(prompt_id=f["prompt_id"].where(f.index != 8, "x")), {"score": "graded"}, "line 3: the study has no prompt 'x'"),
         (lambda f: f, {"score": "graded", "axes": {}}, "row 1 of .*/base.jsonl: the study has no prompt harmlessness-000 on harm"),

@@ -126,11 +126,11 @@ def test_of_several_replies_in_a_record_one_is_named_or_all_are_refused(tmp_path
 def test_of_several_records_to_a_prompt_only_takes_one(tmp_path, capsys):
     records = [sample(name, f"epoch {epoch}", epoch=epoch) for epoch in (1, 2) for name in NAMES]
     with pytest.raises(
-        StudyError, match=r"line 3: a second response to harmlessness-000, after line 1\. The key only keeps one of several"
+        StudyError, match=r"line 3: a second response to harmlessness-000, after line 1\. Keep one by only: \{column: value\}"
     ):
         rows(tmp_path, records, "inspect_ai")
     assert replies(tmp_path, records, "inspect_ai", only={"epoch": 2}) == ["epoch 2", "epoch 2"]
-    assert "2 records left out: their epoch is not 2" in capsys.readouterr().out
+    assert "2 of 4 records left out: epoch is not 2" in capsys.readouterr().out
     filters = [filtered(name, [reply], kind) for kind, reply in (("strict", "[invalid]"), ("flexible", "r")) for name in NAMES]
     assert replies(tmp_path, filters, "lm_eval", only={"filter": "flexible"}) == ["r", "r"]
     with pytest.raises(StudyError, match=r"no record has filter loose\. There is: flexible, strict\.$"):

@@ -97,6 +97,18 @@ def test_a_toy_is_called_one_and_names_no_model(folder):
     assert made.data.base_model is None and made.data.datasets is None
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["model.Q4_1.gguf"], "\nmodel.Q4_1.gguf after SFT, then DPO"),
+        (["facebook/opt-350m", "me/an-adapter"], "\nfacebook/opt-350m with me/an-adapter after SFT"),
+    ],
+)
+def test_given_weights_are_named_where_they_are_not_one_model_of_the_hub(folder, given, said):
+    text = card(CONFIG | {"base": None, "given": given}, folder, metrics(), TEMPLATE).text
+    assert said in text and "from nothing" not in text
+
+
 def test_a_policy_without_metrics_is_one_error(folder):
     with pytest.raises(StudyError, match="sft_dpo, seed 7: the metrics hold no row of it"):
         card(CONFIG | {"seed": 7}, folder, metrics(), TEMPLATE)

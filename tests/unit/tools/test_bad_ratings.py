@@ -56,8 +56,8 @@ CSV = {
     "an unknown axis": (csv(lambda frame: frame.assign(axis="safety")), "axis safety is unknown"),
     "an axis with a blank": (csv(lambda frame: frame.assign(axis=frame.axis + " ")), "is unknown. Allowed: harmlessness, helpfulness"),
     "an empty axis": (csv(lambda frame: frame.assign(axis=frame.axis.where(frame.index != 3))), "axis  is unknown"),
-    "an empty policy": (csv(lambda frame: frame.assign(policy=frame.policy.where(frame.index != 3))), "column policy is empty in 1 rows"),
-    "an empty prompt_id": (csv(lambda frame: frame.assign(prompt_id=frame.prompt_id.where(frame.index != 3))), "column prompt_id is empty in 1 rows"),
+    "an empty policy": (csv(lambda frame: frame.assign(policy=frame.policy.where(frame.index != 3))), r"column policy is empty in 1 row \("),
+    "an empty prompt_id": (csv(lambda frame: frame.assign(prompt_id=frame.prompt_id.where(frame.index != 3))), r"column prompt_id is empty in 1 row \("),
     "an unknown parent": (csv(lambda frame: frame.assign(parent="ppo")), "policy ppo is not in the file. It holds base, sft"),
     "seeds that are words": (csv(lambda frame: frame.assign(seed="first")), "row 1: seed is 'first', not a number"),
     "seeds that are fractions": (csv(lambda frame: frame.assign(seed=0.5)), "row 1: seed is '0.5', not a whole number"),
@@ -110,7 +110,7 @@ PART = "{higher: sft, than: [base], metrics: [HmR]}"
     ("text", "said"),
     [
         ("equivalence_margin: .nan", "equivalence_margin is nan .* Allowed: number"),
-        ("equivalence_margin: true", "equivalence_margin is True .* Allowed: number"),
+        ("equivalence_margin: true", "equivalence_margin is true .* Allowed: number"),
         ("judges: {judge: {harmless_min: .inf}}", "judges.judge.harmless_min is inf. Allowed: number"),
         ("bootstrap: {resamples: 5}", "bootstrap has no key resamples. Allowed: samples, seed"),
         (f"claims: [{{claim: a, parts: [{PART}]}}, {{claim: a, parts: [{PART}]}}]", "claims: 'a' stands twice"),
@@ -128,9 +128,9 @@ def test_settings_that_mean_nothing_are_one_error(tmp_path, text, said):
     [
         ("judges: {judge: {harmless_min: low}}", "judges.judge.harmless_min is 'low'. Allowed: number"),
         ("judges: {judge: {safe_min: 0}}", "judges.judge has no key safe_min. Allowed: accuracy, axis, harmless_min, helpful_above"),
-        ("contrasts: [[sft]]", r"contrasts.0 is \['sft'\].*at least 2 entries"),
+        ("contrasts: [[sft]]", r"contrasts.0 is \['sft'\].*2 or more entries"),
         ("treshold: 1", "the file has no key treshold. Allowed: all_pairs, axes, bootstrap"),
-        ("- sft", "the file is .*Allowed: object"),
+        ("- sft", "the file is .*Allowed: mapping"),
         ("root: [", "no readable YAML"),
     ],
 )

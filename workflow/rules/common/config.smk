@@ -17,8 +17,8 @@ for key in set(config) - set(resolved):
 
 STUDY = f"results/{config['study']}"
 HUB = "results/hub"
-# what a step may move aside where it is damaged: the next run makes it again
 TRACKED = "" if config["tracking"] == "none" else f"{config['tracking']}:{STUDY}/tracking"
+# BUILDS: the folders in which a step may move a damaged file aside, for the next run makes it again
 shell.prefix(f"{PREFIX}export {BUILDS}={STUDY}:{HUB} {TRACKING}={TRACKED}; ")
 JUDGES = config["judges"]
 PAIRWISE = config.get("pairwise", {})  # judges that say which of two responses is better; those of JUDGES give each a reward

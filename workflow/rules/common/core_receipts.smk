@@ -11,7 +11,8 @@ from snakemake.persistence.file import FilePersistence
 from snakemake.settings.enums import RerunTrigger
 from snakemake_interface_executor_plugins.settings import ExecMode
 
-UNCOUNTED = {"files", "timing"}  # what a manifest speaks for, and what is no result; what params speak for is ancient
+# inputs and outputs by which nothing is due: a model's files, whose sums its manifest holds, and timings. Inputs that params stand for are ancient()
+UNCOUNTED = {"files", "timing"}
 LISTED = 3
 
 

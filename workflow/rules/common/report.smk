@@ -151,6 +151,16 @@ def stored_files():
     return read + [log.replace("train_log", "quarantine") for log in training_logs()]
 
 
+def started_from(policy):
+    """How a card names the weights that a policy's trainings start from; nothing where they were made here from a seed."""
+    given = given_weights(policy)
+    if given == ["models.base"] and "repo" in BASE:
+        return {"base": BASE["repo"]}
+    base = {"local": [Path(BASE.get("path", "")).name], "hub": [BASE.get("repo")]}.get(BASE.get("source"), [])
+    names = [name for weights in given for name in (base if weights == "models.base" else [weights])]
+    return {"base": None} | ({"given": names} if names else {})
+
+
 def model_card_config(wildcards):
     """What a policy's card says of the study."""
     trainings = lineage(wildcards.policy)
@@ -163,7 +173,7 @@ def model_card_config(wildcards):
         judges=thresholds(),
         same_source=same_source(),
         datasets=sorted({name for training in trainings if (name := origin(training["data"]))}),
-        base=BASE.get("repo") if given_weights(wildcards.policy) == ["models.base"] else None,
+        **started_from(wildcards.policy),
         synthetic=is_synthetic(),
         folder=f"{STUDY}/policies/{wildcards.policy}/seed-{wildcards.seed}",
         options=config_option(),

@@ -44,7 +44,7 @@ def ranks(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def statistics(labels: np.ndarray, rewards: np.ndarray) -> dict[str, float]:
-    """Name -> value of everything that two judges can agree in; labels and rewards: shape (2, policies, answers of each)."""
+    """Name -> value of everything that two judges can agree in; labels and rewards: shape (2, policies, responses of each)."""
     flat, scores = labels.reshape(2, -1), rewards.reshape(2, -1)
     return {
         "same labels, %": 100 * float((flat[0] == flat[1]).mean()),
@@ -58,7 +58,7 @@ def statistics(labels: np.ndarray, rewards: np.ndarray) -> dict[str, float]:
 
 
 def agreement(labels: np.ndarray, rewards: np.ndarray, clusters: np.ndarray, seed: int) -> list[dict]:
-    """One row per statistic with a 95 % percentile bootstrap interval: clusters of prompts are drawn, all policies' answers with them.
+    """One row per statistic with a 95 % percentile bootstrap interval: clusters of prompts are drawn, all policies' responses with them.
 
     labels (boolean), rewards: shape (2 judges, policies, prompts, seeds). Undefined values are null, and left out among the resamples;
     an interval of fewer than half the resamples is null.
@@ -104,7 +104,7 @@ def compare_judges(ratings: Ratings, clusters: dict[str, np.ndarray], config: di
 
 
 def stacked(ratings: Ratings, config: dict, judge: str, policy: str, axis: str) -> dict[str, np.ndarray]:
-    """label and reward of a policy's answers, shape (prompts, seeds)."""
+    """label and reward of a policy's responses, shape (prompts, seeds)."""
     seeds = seeds_of(config, policy)
     frames = [ratings[judge, policy, seed, axis] for seed in (seeds * len(config["seeds"]) if len(seeds) == 1 else seeds)]
     return {

@@ -63,7 +63,7 @@ def check_prompts(ours: Path, theirs: Path) -> None:
         differ = joined[joined["prompt"] != joined["prompt_theirs"]]["prompt_id"].tolist()
         if differ:
             raise StudyError(
-                f"{theirs}: {len(differ)} prompts of {axis} are not those of {ours} ({', '.join(differ[:5])}): the runs cannot be compared."
+                f"{theirs}: {len(differ)} prompts of {axis} are not those of {ours} ({', '.join(differ[:5])}): the runs cannot be compared. Name a run of the same prompts."
             )
 
 

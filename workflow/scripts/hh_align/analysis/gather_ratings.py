@@ -114,7 +114,7 @@ def check_judges(opinions: Iterable[Opinion]) -> None:
         if missing:
             others = ", ".join(sorted(set(scored) - {judge}))
             raise StudyError(
-                f"judge {judge} has no rewards of {', '.join(missing)}, which {others} has: every policy needs the same judges."
+                f"judge {judge} has no rewards of {', '.join(missing)}; others have: {others}. Each judge must score every policy."
             )
 
 

@@ -50,8 +50,11 @@ def by_choices(path: Path, ratings: Ratings, texts: Texts, config: dict) -> tupl
                 first, second = (
                     rewards[judge, name, seed_of(config, name, int(seed)), axis].loc[part["prompt_id"]].to_numpy() for name in (a, b)
                 )
-            except KeyError as error:
-                raise StudyError(f"{path}: the study has no response {error} of {a} or {b}, seed {seed}, on {axis}.") from None
+            except KeyError:
+                raise StudyError(
+                    f"{path}: the study has no response of {a} or {b}, seed {seed}, to a prompt here of {axis}. Check policies, seed, axis and "
+                    "prompt_id."
+                ) from None
             about = {"judge": judge, "seed": int(seed), "policy_a": a, "policy_b": b, "metric": WINS[axis]}
             judge_value = 100 * float(np.sign(second - first).mean())
             gold.append({**about, "judge_value": judge_value, **win_rate(part["preferred"])})

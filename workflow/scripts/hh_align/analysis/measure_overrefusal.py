@@ -43,11 +43,11 @@ Refusals = dict[tuple[str, str, int], pd.DataFrame]
 
 
 def read_phrases(path: Path) -> list[str]:
-    """A phrase a line, `#` begins a comment. Raises StudyError where there is none."""
+    """A phrase a line; a line that begins with `#` is a comment. Raises StudyError where there is no phrase."""
     lines = [plain(line).strip() for line in path.read_text(encoding="utf-8").splitlines()]
     if phrases := [line for line in lines if line and not line.startswith("#")]:
         return phrases
-    raise StudyError(f"{path}: it holds no phrase.")
+    raise StudyError(f"{path}: it holds no phrase. Write one a line.")
 
 
 def plain(text: str) -> str:

@@ -102,7 +102,7 @@ def seed_of(config: dict, policy: str, seed: int) -> int:
 
 
 def serves_every_seed(policy: dict) -> bool:
-    """Of an entry with parent and, where it is so, fixed."""
+    """Whether a policy has one set of responses for all seeds: the root, and one whose entry says `fixed`."""
     return policy["parent"] is None or policy.get("fixed", False)
 
 

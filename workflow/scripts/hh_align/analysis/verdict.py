@@ -170,7 +170,7 @@ def relations(rows: pd.DataFrame) -> str:
         for inside, words in ((False, ""), (True, WITHIN)):
             clauses += clauses_of(rows[(rows["verdict"] == verdict) & (rows["within_margin"] == inside)], relation, words)
     left = sum(contrasts for _, contrasts in clauses[CLAUSES:])
-    return "; ".join([clause for clause, _ in clauses[:CLAUSES]] + ([f"and {left} more contrasts"] if left else []))
+    return "; ".join([clause for clause, _ in clauses[:CLAUSES]] + ([f"and {left} more contrast{'s' * (left > 1)}"] if left else []))
 
 
 def clauses_in_short(clauses: list[str], more: str = "more") -> str:

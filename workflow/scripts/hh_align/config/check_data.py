@@ -26,7 +26,7 @@ def check_datasets(config: dict) -> None:
                     f"config: datasets.{name}.hash_range.{subset} is [{low}, {high}], which holds nothing: low must be below high."
                 )
         if ("noise" in dataset) != (dataset.get("labels") == "noisy"):
-            raise StudyError(f"config: datasets.{name}: labels: noisy and noise, a share below 0.5, go together.")
+            raise StudyError(f"config: datasets.{name}: it needs both labels: noisy and noise (a share below 0.5), or neither.")
         check_subsets(name, dataset)
         if "judge_margin" in dataset:
             with_weights = [judge for judge, what in config["judges"].items() if what["source"] in JUDGES_WITH_WEIGHTS]

@@ -20,9 +20,11 @@ def take_pairwise(config: dict) -> None:
         return
     names = ", ".join(pairwise)
     if len(pairwise) == len(judges):
-        raise StudyError(f"config: judges has {names} only, asked for preferences: a study needs one judge that gives rewards, too.")
+        raise StudyError(
+            f"config: judges has {names} only, asked for preferences: a study needs one judge that gives rewards, too. Add one."
+        )
     if not config["analysis"]["contrasts"]:
-        raise StudyError(f"config: judges.{names} is asked about the declared contrasts, but analysis.contrasts is empty.")
+        raise StudyError(f"config: analysis.contrasts is empty, but judges ask about the declared contrasts: {names}. Add a contrast.")
     config["judges"] = {name: judge for name, judge in judges.items() if name not in pairwise}
     config["pairwise"] = pairwise
 

@@ -65,7 +65,7 @@ def _check_dropout(key: str, method: dict) -> None:
 
 def check_tied(config: dict) -> None:
     """Raise StudyError where a method puts an adapter on one of two layers of the base model that share their weights, for a model whose
-    config says so: merged, it would change both. Of a config that is not known here, the training says it before its first step."""
+    config says so: merged, it would change both. For a model that is still to be downloaded, the training checks it before its first step."""
     if not _ties(config["models"]["base"]):
         return
     for name, method in config["methods"].items():

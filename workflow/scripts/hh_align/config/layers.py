@@ -71,7 +71,7 @@ def left_behind(section: str, name: str, layers: Sequence[Mapping], schema: Mapp
         written = entry_of(layer, section, name)
         if written is None:
             if isinstance(layer.get(section), Mapping) and name in layer[section]:
-                entry, stale, before = {}, set(), None  # a null: what was written before is no more
+                entry, stale, before = {}, set(), None  # a null takes away what was written before
             continue
         after = origin(section, {**entry, **written}, written, before)
         if before is not None and after != before:

@@ -30,13 +30,14 @@ RULES = {
     "exclusiveMinimum": "more than {}",
     "exclusiveMaximum": "less than {}",
     "pattern": "it must match {}",
-    "minItems": "at least {} entries",
-    "maxItems": "at most {} entries",
-    "minProperties": "at least {} entries",
+    "minItems": "{} or more entries",
+    "maxItems": "{} or fewer entries",
+    "minProperties": "{} or more entries",
     "uniqueItems": "an entry stands twice",
-    "maxLength": "at most {} characters",
-    "minLength": "at least {} characters",
+    "maxLength": "{} or fewer characters",
+    "minLength": "{} or more characters",
 }
+TYPES = {"object": "mapping", "array": "list", "string": "text", "integer": "whole number", "boolean": "true or false"}
 
 
 def resolve(config: dict, schema: Path, layers: Sequence[Mapping] = ()) -> dict:
@@ -144,7 +145,7 @@ def _validator(schema: Path) -> Draft202012Validator:
 
 @cache
 def _list_keys(schema: Path) -> set[str]:
-    """Keys whose value is a list by right: none of them is swept."""
+    """Keys whose value the schema wants as a list: a list there is no sweep."""
     parts = read_schema(schema)["$defs"].values()
     nested = [part for outer in parts for part in (outer, *outer.get("properties", {}).values())]
     return {key for part in nested for key, value in part.get("properties", {}).items() if "array" in value.get("type", ())}
@@ -154,7 +155,7 @@ def explain(error: ValidationError, whole: str = "the config") -> str:
     """One sentence or two: the key's path, what is wrong, what is allowed."""
     where = ".".join(map(_key, error.absolute_path)) or whole
     value, allowed = error.instance, error.validator_value
-    shown = repr(value) if len(repr(value)) <= SHOWN else f"{repr(value)[:SHOWN]}…"
+    shown = text if len(text := _written(value)) <= SHOWN else f"{text[:SHOWN]}…"
     meaning = f" ({error.schema['description'].rstrip('.')})" if "description" in error.schema else ""
     if error.validator == "additionalProperties":
         known = sorted(error.schema.get("properties", {}))
@@ -184,11 +185,22 @@ def explain(error: ValidationError, whole: str = "the config") -> str:
             f"{where} is {shown}{meaning}. Allowed: {', '.join(str(entry).lower() if entry is True else str(entry) for entry in allowed)}."
         )
     if error.validator == "type":
-        allowed = " or ".join(allowed) if isinstance(allowed, list) else allowed
-        return f"{where} is {shown}{meaning}. Allowed: {allowed}."
+        kinds = allowed if isinstance(allowed, list) else [allowed]
+        return f"{where} is {shown}{meaning}. Allowed: {' or '.join(TYPES.get(kind, kind) for kind in kinds)}."
     if error.validator in RULES:
         return f"{where} is {shown}{meaning}: {RULES[error.validator].format(allowed)}."
     return f"{where} is {shown}{meaning}."
+
+
+def _written(value: object, depth: int = 4) -> str:
+    """A value as it is written in YAML; what is nested deeper (YAML may hold itself) is `…`."""
+    if isinstance(value, dict | list) and not depth:
+        return "…"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_key(key)}: {_written(entry, depth - 1)}' for key, entry in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(_written(entry, depth - 1) for entry in value)}]"
+    return repr(value) if isinstance(value, str) else "null" if value is None else str(value).lower()
 
 
 def _key(key: object) -> str:

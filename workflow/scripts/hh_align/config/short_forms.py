@@ -78,7 +78,9 @@ def write_controls(config: dict) -> None:
         has_pairs = methods.get(str(policy.get("method")), {}).get("trainer", "sft") != "sft"
         if not has_pairs or source.get("labels") in LABELS:
             if policy.get("controls"):
-                raise StudyError(f"config: policies.{name}.controls: only a policy that trains on preferences as labelled has controls.")
+                raise StudyError(
+                    f"config: policies.{name}.controls: only a policy that trains on preferences as labelled has controls. Take the key out."
+                )
             continue
         for label in labels:
             derived = source if "from" in source else {"from": data, **{key: source[key] for key in ("train_split",) if key in source}}
@@ -90,7 +92,7 @@ def write_controls(config: dict) -> None:
 
 def _add_control(section: dict, key: str, name: str, entry: dict) -> None:
     if section.setdefault(name, entry) != entry:
-        raise StudyError(f"config: {key}.{name} is taken: controls make an entry of that name, {entry}. Rename yours.")
+        raise StudyError(f"config: {key}.{name} is taken: controls make an entry of that name. Rename yours.")
 
 
 def write_sweeps(config: dict, lists: set[str]) -> dict:
@@ -100,7 +102,7 @@ def write_sweeps(config: dict, lists: set[str]) -> dict:
     from them, with the settings of their lineage, the root's first. Contrasts and claims are written out for each arm; two policies
     with a swept method in common meet at the same setting of it.
 
-    lists: keys of a method that are lists by right. Returns {} without a sweep, else `methods`: arm -> the swept method, and
+    lists: keys of a method whose value is a list without a sweep. Returns {} without a sweep, else `methods`: arm -> the swept method, and
     `policies`: arm -> {of: policy, settings: {method.key: value}}. Raises StudyError for a value that stands twice, a name that is taken,
     and a primary contrast that is swept.
     """

@@ -148,7 +148,7 @@ def readable(path: Path, columns: list[str] | pa.Schema | None) -> Iterator[list
     try:
         stored, names = pq.read_schema(path), columns.names if isinstance(columns, pa.Schema) else columns
         if missing := [name for name in names or [] if name not in stored.names]:
-            raise StudyError(f"{path}: column {', '.join(missing)} is missing; it has {', '.join(stored.names)}.")
+            raise StudyError(f"{path}: column {', '.join(missing)} is missing; it has {', '.join(stored.names)}. {REBUILD}")
         for field in columns if isinstance(columns, pa.Schema) else []:
             if stored.field(field.name).type != field.type:
                 raise StudyError(f"{path}: column {field.name} is {stored.field(field.name).type}, not {field.type}. {REBUILD}")
@@ -176,7 +176,7 @@ def read_provenance(path: Path) -> dict:
 
 
 def is_rebuilt(path: Path) -> bool:
-    """Whether the run that this step belongs to can make the file again; no file is where a step or a tool runs by itself."""
+    """Whether the run that this step belongs to can make the file again; False for every file where a step or a tool runs outside a run."""
     folders = filter(None, os.environ.get(BUILDS, "").split(os.pathsep))
     return any(Path(path).resolve().is_relative_to(Path(folder).resolve()) for folder in folders)
 
@@ -197,8 +197,8 @@ def write_manifest(folder: Path, names: list[str]) -> None:
 
 
 def sums_of(manifest: Path) -> dict[str, str]:
-    """File -> sha256 of what a manifest vouches for. The NOTICE of a model made here is none of it, also where the manifest names one: other
-    words may stand in it since, and its own receipt has their sum. One that was downloaded is.
+    """File -> sha256 of what a manifest vouches for. Left out is the NOTICE of a model that was made here, also where the manifest names it: its
+    wording may change without the weights, and its own receipt holds its sum. A downloaded NOTICE stays.
 
     Raises ValueError, AttributeError or RecursionError where the manifest cannot be read.
     """
@@ -228,7 +228,7 @@ def verify_manifest(manifest: Path) -> Path:
         if checksum != sums[name]:
             if checksum and is_rebuilt(manifest):
                 os.replace(path, path.with_name(path.name + ".damaged"))
-            set_aside(manifest, f"{name} is {'damaged' if checksum else 'missing'} (sha256 {checksum}, expected {sums[name]})")
+            set_aside(manifest, f"{name} is damaged (sha256 {checksum}, expected {sums[name]})" if checksum else f"{name} is missing")
     return manifest.parent
 
 

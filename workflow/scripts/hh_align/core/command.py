@@ -12,7 +12,7 @@ from hh_align.core.processes import leave_group
 
 
 class Parser(argparse.ArgumentParser):
-    """Of a command line that cannot be read it says so in one line."""
+    """Says in one line what is wrong with a command line, where argparse prints its usage as well."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {printable(message)}. --help lists the options.\n")

@@ -1,4 +1,4 @@
-"""How a number is written for people: in every table, sentence, page and figure by `digits`, or by `exact` where it is told back."""
+"""How a number is written for people: in every table, sentence, page and figure by `digits`, and by `exact` where a value of theirs is quoted."""
 
 
 def digits(value: float, form: str = ".1f") -> str:

@@ -25,7 +25,7 @@ class Progress:
         self.first += count
 
     def leave(self, count: int) -> None:
-        """These units are another job's."""
+        """Take units that another job does out of the total."""
         self.total -= count
 
     def add(self, count: int, tokens: int = 0, note: str = "") -> None:

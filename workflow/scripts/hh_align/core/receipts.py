@@ -92,8 +92,8 @@ def own_provenance(output: str) -> dict | None:
 
 
 def known_differences(said: dict, asked: dict, inputs: Mapping[str, str | None]) -> list[tuple[str, str]]:
-    """As differences, of an artifact without a receipt, as far as its own provenance goes: not its code, nor an input that it does not name.
-    A step without a config has that of its inputs in its provenance."""
+    """What `differences` says of an artifact without a receipt, from its own provenance, which says nothing of its code and may not name every
+    input. said: as own_provenance gives it. The provenance of a step without a config holds the config of its inputs: it is not compared."""
     shared = said["inputs"].keys() & inputs.keys()
     known = {"asked": {"cfg": said["cfg"]}, "inputs": {name: said["inputs"][name] for name in shared}, "outputs": {}}
     return differences(known, {"cfg": asked["cfg"] or said["cfg"]}, {name: inputs[name] for name in shared}, {})
@@ -119,14 +119,14 @@ def write_receipt(
     path: Path, asked: dict, inputs: Mapping[str, str | None], outputs: Mapping[str, str], uncounted: Mapping[str, str] | None = None
 ) -> None:
     """asked: what the step was told (config, code, …); inputs, outputs, and outputs by which nothing is due (`uncounted`, times): logical
-    name -> sum. An input's sum of None is one that nobody knows, as it changed while the step ran: it fits nothing."""
+    name -> sum. The sum of an input that changed while the step ran is None: no later sum equals it, so the job is due."""
     write_json(path, {"asked": asked, "inputs": dict(inputs), "outputs": dict(outputs), "uncounted": dict(uncounted or {})})
 
 
 def differences(receipt: dict, asked: dict, inputs: Mapping[str, str | None], outputs: Mapping[str, str | None]) -> list[tuple[str, str]]:
-    """(before, now) of everything in which a receipt is not what the same job is asked, reads and has made there now, in words.
+    """(before, now), in words, of everything that the same job is asked, reads or has made otherwise than its receipt says.
 
-    A file that is not there is no difference, an output or an input that was read: whether it is needed is another question.
+    A missing output, or a missing input that was read before, is no difference: Snakemake decides whether it is needed.
     """
     changes = asked_otherwise(receipt["asked"], asked) if receipt["asked"] != asked else []
     for name in sorted({*receipt["inputs"], *inputs}):

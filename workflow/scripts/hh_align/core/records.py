@@ -231,7 +231,7 @@ def chosen_records(path: Path, records: list[Record], only: Mapping[str, object]
         if not kept:
             raise StudyError(f"{path}: no record has {column} {value}. There is: {', '.join(sorted(set(map(str, values)))[:9])}.")
         if len(kept) < len(records):
-            say(f"{path}: {len(records) - len(kept)} records left out: their {column} is not {value}")
+            say(f"{path}: {len(records) - len(kept)} of {len(records)} records left out: {column} is not {value}")
         records = kept
     return records
 

@@ -127,11 +127,11 @@ def state_folder(folder: Path, mark: str, started: float) -> Iterator[State]:
 
 
 def wait_for(seal: Path, mark: str, seconds: float = 120.0) -> None:
-    """Return when the folder is this training's. Raises StudyError where that does not happen in time."""
+    """Return when the folder holds this training's state. Raises StudyError where that takes longer than `seconds`."""
     until = time.monotonic() + seconds
     while read_json(seal) != mark:
         if time.monotonic() > until:
-            raise StudyError(f"{seal.parent}: the first process has not made it ready within {seconds:.0f} s.")
+            raise StudyError(f"{seal.parent}: the first process has not made it ready within {seconds:.0f} s. Run the same command again.")
         time.sleep(0.1)
 
 

@@ -72,7 +72,9 @@ def require_full(frame: pd.DataFrame, path: Path, columns: Iterable[str]) -> Non
     """Raise StudyError where a converted column that the frame has is empty in some row."""
     for name in columns:
         if name in frame and len(empty := frame.index[frame[name].isna()]):
-            raise StudyError(f"{path}: column {name} is empty in {len(empty)} rows (the first is {place(empty[0])}).")
+            raise StudyError(
+                f"{path}: column {name} is empty in {len(empty)} row{'s' * (len(empty) > 1)} (the first is {place(empty[0])})."
+            )
 
 
 def place(label: object) -> str:

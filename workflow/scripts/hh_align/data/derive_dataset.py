@@ -177,7 +177,7 @@ def derive(
         census, dropped = census + census_rows(step, reason, before, rows), dropped + lost
         say(f"{step}: {len(lost):,} of {len(seen):,} rows dropped")
         if not rows:
-            raise StudyError("no row is left in the derived dataset: check its subsets and training_half.")
+            raise StudyError(f"no row is left after {step}: check datasets.*.{step}.")
         if cleans and len(lost) == len(seen):
             raise StudyError(f"no row of split {config['train_split']} is left after {step}: check datasets.*.{step} and train_split.")
     return rows, census, dropped, hits

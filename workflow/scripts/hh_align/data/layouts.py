@@ -1,4 +1,4 @@
-"""How other engines lay out the responses that they write: where what stands, and when a generation failed."""
+"""How other engines lay out the responses that they write: where each part stands, and when a generation failed."""
 
 import re
 from collections.abc import Callable, Mapping

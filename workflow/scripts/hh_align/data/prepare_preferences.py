@@ -190,8 +190,8 @@ def read_file(path: Path, source: Source, numbers: Iterator[int], columns: dict 
 
 
 def check_share(path: Path, good: int, bad: list[dict], left_out: int) -> None:
-    """Say what was read of a file. Raises StudyError where more than half of it is quarantined, or of its rows that are of a subset, or nothing
-    is there."""
+    """Say what was read of a file. Raises StudyError where it holds nothing, and where more than half of its lines, or of those that belong to a
+    subset, are quarantined."""
     more = f", {left_out:,} of no subset left out" if left_out else ""
     say(f"{path.parent.name}/{path.name}: {good:,} rows, {len(bad):,} quarantined{more}")
     of_subsets = [row for row in bad if row["subset"] is not None]

@@ -164,8 +164,8 @@ def rating_rows(path: Path, log: Log, columns: Mapping[str, str], score: str | l
             rows.append({**facts, "judge": name, "reward": reward})
     if unscored:
         raise StudyError(
-            f"{path}: {len(unscored)} records without a score by {unscored[0][1]} (the first is {unscored[0][0]}). Score them, or let the key "
-            "only take others."
+            f"{path}: {len(unscored)} records without a score by {unscored[0][1]} (the first is {unscored[0][0]}). Score them, or leave "
+            "them out by only: {column: value}."
         )
     check_once(path, records, rows[:: len(chosen)])
     if all(row["response"] is None for row in rows):
@@ -175,7 +175,8 @@ def rating_rows(path: Path, log: Log, columns: Mapping[str, str], score: str | l
 
 
 def living(path: Path, log: Log) -> list[tuple[str, dict]]:
-    """The records, none of which is of a generation that failed: a filter without a match is none, its metric counts. Raises StudyError."""
+    """The log's records. Raises StudyError where the generation of one failed. A filter of lm-eval that found no match is no failure: its
+    metric counts."""
     for where, record in log.records:
         if not isinstance(record, dict):
             raise StudyError(f"{path}: {where}: not a record but {type(record).__name__}.")
@@ -183,8 +184,8 @@ def living(path: Path, log: Log) -> list[tuple[str, dict]]:
     failed = [(where, reason) for where, record in log.records if (reason := fails(record))]
     if failed:
         raise StudyError(
-            f"{path}: generations that failed: {len(failed)} (the first is {failed[0][0]}: {failed[0][1]}). Generate them again, or let the "
-            "key only take other records."
+            f"{path}: generations that failed: {len(failed)} (the first is {failed[0][0]}: {failed[0][1]}). Generate them again, or "
+            "leave them out by only: {column: value}."
         )
     return log.records
 
@@ -223,9 +224,9 @@ def check_once(path: Path, records: Sequence[Record], rows: Sequence[Mapping]) -
                 f"{name} {other.get(name)} and {record.get(name)}" for name in ("epoch", "filter") if other.get(name) != record.get(name)
             ]
             how = (
-                f" ({', '.join(differs)}). The key only keeps one: only: {{{differs[0].split(' and ')[0].replace(' ', ': ', 1)}}}"
+                f" ({', '.join(differs)}). Keep one by only: {{{differs[0].split(' and ')[0].replace(' ', ': ', 1)}}}"
                 if differs
-                else ""
+                else ". Take one of them out"
             )
             raise StudyError(f"{path}: {first} and {where} answer one prompt{how}.")
         seen[key] = where, record

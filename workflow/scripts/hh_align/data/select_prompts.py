@@ -47,7 +47,7 @@ def candidates(rows: list[dict], axis: str, how: dict) -> list[dict]:
 def draw_prompts(rows: list[dict], config: dict, suites: dict[str, list[dict]] | None = None) -> list[dict]:
     """Rows of PROMPTS, of both axes in drawn order, from rows of the preferences; `prompt_id` is the axis and a number from 0.
 
-    suites: axis -> rows of PROMPTS that stand in the place of a draw; their subset, `suite:` and their category, is none of a dataset.
+    suites: axis -> rows of PROMPTS that are taken instead of a draw; their subset becomes `suite:<category>`, which no dataset has.
     Raises StudyError where fewer match than are asked for.
     """
     stream = random.Random(config["seed"])

@@ -49,7 +49,7 @@ def read_rubric(path: Path, marks: Sequence[str]) -> str:
     """A rubric's text. Raises StudyError where it lacks one of these marks, as {prompt}."""
     text = path.read_text(encoding="utf-8")
     if missing := [f"{{{mark}}}" for mark in marks if f"{{{mark}}}" not in text]:
-        raise StudyError(f"{path}: the rubric lacks {' and '.join(missing)}.")
+        raise StudyError(f"{path}: the rubric lacks {' and '.join(missing)}. Write it where the text belongs.")
     return text
 
 

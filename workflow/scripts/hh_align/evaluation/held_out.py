@@ -34,7 +34,9 @@ def held_out(
         if unseen:
             pairs[subset] = [{**row, "axis": source["axis"]} for row in evenly(unseen, most)]
     if not pairs:
-        raise StudyError(f"every pair of {', '.join(subsets)} was trained on: nothing is held out.")
+        raise StudyError(
+            f"every pair of {', '.join(subsets)} was trained on: nothing is held out. Train on fewer of them (datasets.*.training_half, hash_range)."
+        )
     return pairs
 
 

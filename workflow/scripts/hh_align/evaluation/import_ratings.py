@@ -87,7 +87,7 @@ def read_rated(frame: pd.DataFrame, path: Path, columns: dict[str, str], policie
     frame.index += 1
     if "seed" not in frame:
         if several := [policy for policy, seeds in policies.items() if len(seeds) > 1]:
-            raise StudyError(f"{path}: column {columns['seed']} is missing, and {', '.join(several)} has several seeds.")
+            raise StudyError(f"{path}: column {columns['seed']} is missing, and of several seeds are: {', '.join(several)}. Add it.")
         frame["seed"] = frame["policy"].map({policy: seeds[0] for policy, seeds in policies.items()}).fillna(0).astype(int)
     if len(wrong := frame[~np.isfinite(frame["reward"])]):
         row = wrong.iloc[0]
@@ -131,7 +131,9 @@ def check_rows(frame: pd.DataFrame, path: str, prompts: list[dict], policies: di
     rated = set(frame[RESPONSE_KEY].itertuples(index=False, name=None))
     if unrated := [key for key in wanted if key[2] in axes and key not in rated]:
         policy, seed, axis, name = unrated[0]
-        raise StudyError(f"{path}: {len(unrated)} responses have no row; the first is {policy}, seed {seed}, {axis}, {name}.")
+        raise StudyError(
+            f"{path}: responses without a row: {len(unrated)} (the first is {policy}, seed {seed}, {axis}, {name}). Rate them."
+        )
     return frame
 
 

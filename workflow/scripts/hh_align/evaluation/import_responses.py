@@ -164,7 +164,7 @@ def response_rows(
                 raise ValueError(f"neither column {columns['prompt_id']} nor {columns['prompt']}; it has {', '.join(paths_in(record))}")
             name = match(prompt_id, prompt, axis)
             if name in answered:
-                raise ValueError(f"a second response to {name}, after {answered[name][0]}. The key only keeps one of several")
+                raise ValueError(f"a second response to {name}, after {answered[name][0]}. Keep one by only: {{column: value}}")
         except FailedGeneration as failure:
             failed.setdefault(str(failure), []).append(where)
             continue
@@ -178,7 +178,7 @@ def response_rows(
         first = next(iter(failed.values()))[0]
         raise StudyError(
             f"{path}: generations that failed: {sum(map(len, failed.values()))} ({counts}; the first is {first}). They are no replies: generate "
-            "them again, or let the key only take other records."
+            "them again, or leave them out by only: {column: value}."
         )
     if missing := [row["prompt_id"] for row in prompts if row["prompt_id"] not in answered]:
         raise StudyError(

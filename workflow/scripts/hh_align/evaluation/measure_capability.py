@@ -40,9 +40,9 @@ class Reading(NamedTuple):
 
 
 def readings(items: Sequence[dict], tokenizer, positions: int) -> list[Reading]:
-    """The context once, behind a leading bos where there is one, and every option behind a space, as plain text without a chat template.
+    """The context once, behind a leading bos where there is one, and every option behind it, as plain text without a chat template.
 
-    A context without text is the bos alone, or the eos where there is none. One too long loses its beginning. Raises StudyError, naming
+    A space parts an option from its context, unless that is empty or ends a line. A context without text is the bos alone, or the eos where there is none. One too long loses its beginning. Raises StudyError, naming
     the item, for an option that leaves no room.
     """
     encode = encoder(tokenizer)

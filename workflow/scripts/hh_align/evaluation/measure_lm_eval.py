@@ -44,6 +44,7 @@ def reading(item: dict, tokenizer, positions: int) -> Reading:
 
 
 def readings(items: Sequence[dict], tokenizer, positions: int) -> list[Reading]:
+    """What `reading` makes of each item."""
     return [reading(item, tokenizer, positions) for item in items]
 
 

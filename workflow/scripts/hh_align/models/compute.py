@@ -56,7 +56,7 @@ def set_deterministic(wanted: bool) -> None:
 def keep_memory() -> None:
     """Let glibc keep freed memory: by default it gives large tensors back to the system, and every step faults their pages in again.
 
-    A third of a small model's training time on a CPU. Arrow takes its memory from there too, for release_memory to give back. Other C
+    That is a third of a small model's training time on a CPU. Arrow takes its memory from there too, for release_memory to give back. Other C
     libraries are left alone.
     """
     library = ctypes.CDLL(None)

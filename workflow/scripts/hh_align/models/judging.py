@@ -1,4 +1,4 @@
-"""How a judge reads: (prompt, response) as a pair, the prompt cut from its beginning, one reward per pair."""
+"""What a judge reads and says: (prompt, response) in its tokenizer's pair template, the prompt cut from its beginning; one reward per input."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence

@@ -8,7 +8,7 @@ import torch
 from hh_align.core.artifacts import say
 
 EMULATED = 2.0
-"""Times as long as in float32 from which on a precision counts as emulated: hardware takes half as long, a busy machine no twice."""
+"""Times as long as in float32 from which on a precision counts as emulated: hardware takes half as long, and load alone does not double it."""
 ROWS, ROUNDS = 384, 3
 
 

@@ -45,7 +45,7 @@ def length_sentence(rows: pd.DataFrame, judge: str, told: dict[str, str]) -> str
 
 
 def lengths_of(lengths: pd.DataFrame | None, judges: list[str]) -> list[dict]:
-    """Per judge with differences at equal length its name, `sentence` (None: no verdict is another) and `rows`, each with its metric's name."""
+    """Per judge with differences at equal length its name, `sentence` (None: every verdict stays as it is) and `rows`, each with its metric's name."""
     entries = []
     for judge in judges if lengths is not None else []:
         rows = shown(lengths, judge)
