@@ -147,11 +147,18 @@ format: $(STAMP)
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/snakefmt Snakefile workflow/Snakefile workflow/rules
 
-test: lint
-	$(VENV)/bin/python -m pytest -m "not long"
+# pytest with these words, and lint beside it, which speaks at once where it fails, and last: what fails of the two fails the whole
+define tests
+	@{ $(MAKE) --no-print-directory lint > $(VENV)/lint.txt 2>&1 || { cat $(VENV)/lint.txt; exit 1; }; } & linting=$$!; \
+	$(VENV)/bin/python -m pytest $(1); tested=$$?; \
+	wait $$linting; linted=$$?; cat $(VENV)/lint.txt; exit $$((tested | linted))
+endef
 
-test-long: lint
-	$(VENV)/bin/python -m pytest
+test: env
+	$(call tests,-m "not long")
+
+test-long: env
+	$(call tests)
 
 # Debian's Slurm, for its test; a machine with a Slurm of its own is left alone
 slurm: $(STAMP)

@@ -1,6 +1,7 @@
 """What holds for every test: steps in processes of their own find the package, which is compiled once, and threads that wait leave the
 processor to others."""
 
+import gc
 import os
 import sys
 from collections import Counter
@@ -14,6 +15,36 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 os.environ["OMP_WAIT_POLICY"] = "passive"  # read when torch is loaded
 home()  # before xdist starts its workers: they share the servers
+
+
+FIRST = (
+    "tests/workflow",
+    "tests/cluster",
+    "tests/storage",
+    "tests/browser",
+    "tests/unit/training",
+    "tests/unit/tools",
+    "tests/unit/report",
+)
+"""The folders whose files take longest: begun last, one of them would keep one core at work when the other has nothing left."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Load the libraries: they work on one core, for each core has its tests, and are not looked through for garbage, for they stay to the end."""
+    gc.disable()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # of this process alone: what a test starts is as a user has it
+        try:
+            return (yield)
+        finally:
+            gc.freeze()
+            gc.enable()
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, the others in their order."""
+    items.sort(key=lambda item: next((number for number, folder in enumerate(FIRST) if item.nodeid.startswith(f"{folder}/")), len(FIRST)))
 
 
 @pytest.hookimpl(wrapper=True)

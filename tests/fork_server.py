@@ -83,6 +83,7 @@ def serve(kind: str, path: str) -> None:
     from importlib import import_module
 
     atexit.register(leave)  # before the libraries' own functions: it is called after them
+    gc.disable()  # what is loaded stays: nothing looks through it for garbage
     for name in LIBRARIES[kind]:
         import_module(name)
     if kind == "snakemake":
@@ -90,7 +91,8 @@ def serve(kind: str, path: str) -> None:
         sys.modules["snakemake.executors.touch"].Executor.SLEEPING_TIME = 0.001  # per job: its dates still follow each other
         read_package()
         keep_rules()
-    gc.freeze()  # what is loaded stays: no fork looks through it for garbage
+    gc.freeze()  # in no fork either
+    gc.enable()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(16)

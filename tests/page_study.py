@@ -43,6 +43,8 @@ from hh_align.tools.verdict_figures import draw
 TEMPLATES = REPOSITORY / "workflow/report"
 DEFAULTS = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
 PARENTS = {"base": None, "sft": "base", "dpo": "base", "sft_dpo": "sft", "sft_dpo_coin": "sft", "sft_dpo_reversed": "sft"}
+FIGURES = ("metrics", "rewards", "mean_rewards", "thresholds", "tradeoff", "contrasts", "wins", "retention")
+BLANK = '<svg width="100pt"/>'
 HOSTILE = '<img src=x onerror="window.hurt=1"></script><script>window.hurt=2</script><!-- & "quoted"'
 FACTS = [
     {"artifact": "analysis/metrics.parquet", "count": "judge", "is": 1},
@@ -133,9 +135,13 @@ class PageStudy:
         }
         return split(gather(self.folder / "prompts/prompts.parquet", responses, rewards, judges))
 
-    def analyse(self) -> None:
-        """The tables and figures, a dataset, a training log and what the steps cost; of equal studies in a run of the tests the first makes them."""
+    def analyse(self, drawn: bool = False) -> None:
+        """The tables and figures, a dataset, a training log and what the steps cost; of equal studies in a run of the tests the first makes them.
+
+        To draw the figures takes half of the time: they are blank where a test does not ask for them.
+        """
         told = [
+            drawn,
             self.config,
             self.prompts,
             sorted(self.responses.items()),
@@ -146,11 +152,11 @@ class PageStudy:
         with open(made / "lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (made / "whole").exists():
-                self.make_all()
+                self.make_all(drawn)
                 shutil.copytree(self.folder, made / "whole")
         shutil.copytree(made / "whole", self.folder, dirs_exist_ok=True)
 
-    def make_all(self) -> None:
+    def make_all(self, drawn: bool) -> None:
         """What analyse says."""
         rated, tables = self.rated(), {}
         replies = {
@@ -164,8 +170,7 @@ class PageStudy:
         found = check_facts.check_facts(self.config["claims"][1:], sorted(self.folder.glob("analysis/*.parquet")))
         write_table(self.folder / "analysis/facts.parquet", found, check_facts.FACTS, self.made_by)
         write_text(self.folder / "report/facts.csv", "")
-        for figure in ("metrics", "rewards", "mean_rewards", "thresholds", "tradeoff", "contrasts", "wins", "retention"):
-            draw(figure, tables, rated.ratings, self.config, self.folder / "report/figures")
+        self.write_figures(tables, rated, drawn)
         self.make_up()
         rows = [
             {"split": split, "subset": "harmless-base", "row": row, "flags": ["identical"] if row % 5 == 0 else [], "use_sft": True, "use_dpo": row % 5 > 0}
@@ -209,6 +214,12 @@ class PageStudy:
         write_json(self.folder / "timings/fetch_hub/datasets-org--pairs-manifest.json", {"seconds": 3.25, **downloaded})
         for step in ("train_sft/sft-seed-42", "compute_metrics"):
             write_text(self.folder / f"benchmarks/{step}.tsv", "s\th:m:s\tmax_rss\n14.2\t0:00:14\t601.55\n")
+
+    def write_figures(self, tables: dict, rated: Rated, drawn: bool) -> None:
+        for figure in FIGURES:
+            write_text(self.folder / f"report/figures/{figure}.svg", BLANK)
+            if drawn:
+                draw(figure, tables, rated.ratings, self.config, self.folder / "report/figures")
 
     def make_up(self) -> None:
         """Made-up numbers in the tables that need a model, labels, a sweep or an oracle, one row for each thing that they tell apart."""

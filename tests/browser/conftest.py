@@ -25,7 +25,7 @@ def chromium(chromium_path):
 def study(tmp_path_factory, chromium_path):
     """Analysed, with the paths of its report and its browser of responses; to read only."""
     study = PageStudy(tmp_path_factory.mktemp("results") / "made")
-    study.analyse()
+    study.analyse(drawn=True)
     study.report, study.browser = study.render_report(), study.render_browser()
     return study
 

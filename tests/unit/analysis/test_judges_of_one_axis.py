@@ -28,7 +28,7 @@ def mixed(tmp_path_factory):
         for key in [key for key in values if key[0] not in judged_axes(study.config["judges"][judge])]:
             del values[key]
     study.write()
-    study.analyse()
+    study.analyse(drawn=True)
     return study
 
 
@@ -101,7 +101,7 @@ def test_the_summary_of_judges_of_one_axis(mixed):
 def test_figures_of_a_study_with_a_judge_of_one_axis_only(tmp_path):
     study = PageStudy(tmp_path / "made", n=12)
     study.config["judges"] = {"one": {"helpful_above": -2.0}}
-    study.analyse()  # draws them
+    study.analyse(drawn=True)
     assert "harmless" not in (study.folder / "report/figures/metrics.svg").read_text().split("<defs>")[0].lower()
     assert untrue(study.render_report()) == []
 

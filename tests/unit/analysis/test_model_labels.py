@@ -39,8 +39,15 @@ def drawn(draw, n, betas, seeds=1, seed_sd=0.0, prompt_sd=1.5):
     return [block.astype(float) for block in blocks]
 
 
-def said(blocks, margin=5.0, clusters=None, pair=(0, 1)):
-    return contrast([model_axis(labels_from(blocks, clusters))], *pair, margin)
+def said(blocks, clusters=None, pair=(0, 1)):
+    (row,) = each_said(blocks, pair, clusters=clusters)
+    return row
+
+
+def each_said(blocks, *pairs, clusters=None):
+    """What one model says of each pair."""
+    fit = model_axis(labels_from(blocks, clusters))
+    return [contrast([fit], *pair, 5.0) for pair in pairs]
 
 
 @pytest.mark.parametrize("draw", [1, 2, 3])
@@ -56,7 +63,7 @@ def test_of_many_balanced_labels_the_difference_is_the_plain_one_and_its_interva
 @pytest.mark.parametrize("draw", [1, 2, 3])
 def test_a_planted_difference_is_recovered_and_of_equal_policies_none_found(draw):
     blocks = drawn(draw, 250, [0.0, 1.0, 1.0], seeds=3, seed_sd=0.1)
-    better, equal = said(blocks, pair=(0, 1)), said(blocks, pair=(1, 2))
+    better, equal = each_said(blocks, (0, 1), (1, 2))
     truth = 100 * np.mean([1 / (1 + np.exp(-(1 + z))) - 1 / (1 + np.exp(-z)) for z in np.random.default_rng(0).normal(0, 1.5, 20000)])
     for row, expected in ((better, truth), (equal, 0)):  # four standard errors: one draw in 16,000 lies beyond
         assert abs(row["modelled"] - expected) < 4 * (row["modelled_high"] - row["modelled_low"]) / 3.92
@@ -65,7 +72,7 @@ def test_a_planted_difference_is_recovered_and_of_equal_policies_none_found(draw
 
 def test_exchanged_policies_have_the_opposite_difference():
     blocks = drawn(4, 100, [0.0, 0.5, 1.0])
-    row, turned = said(blocks, pair=(0, 2)), said(blocks, pair=(2, 0))
+    row, turned = each_said(blocks, (0, 2), (2, 0))
     assert [turned[name] for name in ("modelled", "modelled_low", "modelled_high")] == pytest.approx(
         [-row["modelled"], -row["modelled_high"], -row["modelled_low"]]
     )

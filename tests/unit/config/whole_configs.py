@@ -1,6 +1,6 @@
 """Valid configs in which nothing is left to a default, and how the tests of bad configs break them."""
 
-import copy
+import pickle
 import re
 
 import pytest
@@ -214,6 +214,7 @@ def whole(name):
 
 
 WHOLE = {name: whole(name) for name in MORE}
+PICKLED = {name: pickle.dumps(config) for name, config in WHOLE.items()}  # what is copied most is copied soonest
 
 
 def walk(value, path=()):
@@ -237,7 +238,7 @@ def dotted(path):
 
 def refused(name, path, change):
     """The one message by which the config is refused after `change` of what holds the path's last key; it names the path."""
-    config = copy.deepcopy(WHOLE[name])
+    config = pickle.loads(PICKLED[name])
     holder = config
     for key in path[:-1]:
         holder = holder[key]

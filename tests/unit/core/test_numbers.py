@@ -4,7 +4,7 @@ import ast
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from study_folder import REPOSITORY
 
@@ -25,6 +25,7 @@ def test_what_rounds_to_zero_has_no_sign(value, form, text):
     assert digits(value, form) == text
 
 
+@settings(deadline=None)
 @given(st.floats(-1e6, 1e6), st.sampled_from(["+.0f", "+.1f", "+.2f", ".1f", ".3f", ".4g", ",.0f", "+,.1f"]))
 def test_a_number_is_never_a_negative_zero_and_else_as_python_writes_it(value, form):
     text = digits(value, form)
@@ -32,6 +33,7 @@ def test_a_number_is_never_a_negative_zero_and_else_as_python_writes_it(value, f
     assert float(text.replace(",", "")) != 0 or text[0] not in "+-"
 
 
+@settings(deadline=None)
 @given(st.floats(-100, 100))
 def test_an_end_of_an_interval_says_on_which_side_of_zero_it_lies(value):
     text = bound(value)

@@ -18,7 +18,7 @@ from tinymodels import write_dataset, write_judge, write_opt
 
 from hh_align.core.artifacts import read_provenance, sha256, write_manifest
 from hh_align.core.errors import StudyError
-from hh_align.data import fetch_release, prepare_preferences
+from hh_align.data import fetch_hub, fetch_release, prepare_preferences
 from hh_align.models import import_model
 from hh_align.models.folders import load_policy
 from hh_align.tools import preflight
@@ -51,10 +51,14 @@ def seal(folder):
 # --- code
 
 
+OPTIONS = {"trust_remote_code", "allow_pickle", "shell", "weights_only", "local_files_only"}
+
+
 def calls(tree):
+    """(function, those of its OPTIONS that it is given) of every call."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            yield ast.unparse(node.func), {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            yield ast.unparse(node.func), {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords if keyword.arg in OPTIONS}
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
@@ -259,12 +263,12 @@ def test_files_of_a_download_stay_in_its_folder(tmp_path):
 @pytest.mark.parametrize(
     "table", ["[a]", "text", "org/pairs@" + COMMIT + ": [a]", "org/pairs@" + COMMIT + ": {helpful-base/test.jsonl.gz: 5}", "{", "\0"]
 )
-def test_a_table_of_checksums_of_another_shape_is_one_error(tmp_path, hub, table):
+def test_a_table_of_checksums_of_another_shape_is_one_error(tmp_path, monkeypatch, table):
+    monkeypatch.setattr(fetch_hub, "fetch_revision", None)  # it is refused before anything is asked
     (tmp_path / "sums.yaml").write_text(table)
     files = {"manifest": tmp_path / "results/hub/datasets/manifest.json", "timing": tmp_path / "timing.json"}
-    options = {"config": json.dumps(DATA), "checksums": tmp_path / "sums.yaml", **files}
-    assert_refused(script("hh_align.data.fetch_hub", tmp_path, hub, options), "not a table of checksums", where=tmp_path / "sums.yaml")
-    assert hub.log == []
+    refused = call(fetch_hub, config=DATA, checksums=tmp_path / "sums.yaml", **files)
+    assert_refused(refused, "not a table of checksums", where=tmp_path / "sums.yaml")
 
 
 @pytest.mark.parametrize("listing", ["", "{", "[]", '{"helpful-base/test.jsonl.gz": 5}'])

@@ -164,6 +164,6 @@ def test_a_command_of_hh_align_can_be_read():
         assert name in app.commands or name.startswith("-") or name.isupper(), command
         if name in app.commands and words:
             try:
-                app.commands[name].make_context(name, list(words))
+                app.commands[name].make_context(name, list(words), parent=click.Context(app, **app.context_settings))
             except click.exceptions.Exit as asked:  # --help
                 assert asked.exit_code == 0, command

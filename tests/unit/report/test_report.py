@@ -101,21 +101,33 @@ def test_what_stands_against_a_policys_text_is_said_first():
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     made = PageStudy(tmp_path_factory.mktemp("results") / "made")
-    made.analyse()
+    made.analyse(drawn=True)
     return made
 
 
-def test_every_number_is_its_artifacts(study):
-    page = study.render_report()
+@pytest.fixture(scope="module")
+def text(study):
+    """The page of the study as it is."""
+    return study.render_report().read_text()
+
+
+@pytest.fixture
+def page(study, text):
+    """Its file, to change as a test likes."""
+    path = study.folder / "report/index.html"
+    path.write_text(text)
+    return path
+
+
+def test_every_number_is_its_artifacts(page):
     assert untrue(page) == []
     assert unsourced(page) == set()
     assert elsewhere(page) == [] and mislabelled(page) == []
 
 
-def test_every_section_is_rendered(study):
-    sections = set(re.findall('<section id="([a-z]+)"', study.render_report().read_text()))
+def test_every_section_is_rendered(text):
+    sections = set(re.findall('<section id="([a-z]+)"', text))
     assert sections >= {"sweep", "labels", "overrefusal", "suites", "judge", "training", "data", "costs"}
-    text = study.render_report().read_text()
     for heading in (
         "Beside the truth",
         "Controls, the same training",
@@ -127,9 +139,7 @@ def test_every_section_is_rendered(study):
         assert heading in text
 
 
-def test_a_number_under_another_policy_is_found(study):
-    page = study.render_report()
-    text = page.read_text()
+def test_a_number_under_another_policy_is_found(page, text):
     swapped = text.replace("</span>sft</th>", "</span>dpo </th>", 1).replace("</span>dpo</th>", "</span>sft</th>", 1)
     page.write_text(swapped)
     assert untrue(page) == [] and len(elsewhere(page)) > 5
@@ -142,43 +152,38 @@ def test_a_number_under_another_policy_is_found(study):
     assert untrue(page) == [] and mislabelled(page) == ["Table oracle: policy shows set()"]
 
 
-def test_a_number_that_is_wrong_is_found(study):
+def test_a_number_that_is_wrong_is_found(page, text):
     # the reader of the test above must be able to fail
-    page = study.render_report()
     (value,) = {text for source, text in Numbers(page).sourced if source["data-column"] == "loss" and source["data-at"] == "0"}
-    text = page.read_text()
     page.write_text(text.replace(f">{value}</data>", ">0.9911</data>"))
     assert len(untrue(page)) == 1
     page.write_text(text.replace("<h2>Verdict</h2>", "<h2>Verdict 77.125</h2>"))
     assert unsourced(page) == {"77.125"}
 
 
-def test_the_page_is_one_file_that_asks_for_nothing(study):
-    text = study.render_report().read_text()
+def test_the_page_is_one_file_that_asks_for_nothing(text):
     assert "default-src 'none'" in text
     assert "<script" not in text and "<img" not in text and "@import" not in text
     assert 'src="' not in text and "url(http" not in text
 
 
-def test_a_contrast_of_several_differences_is_said_to_isolate_nothing(study):
-    text = study.render_report().read_text()
+def test_a_contrast_of_several_differences_is_said_to_isolate_nothing(text):
     assert "trainer sft → dpo; epochs 2 → 1: nothing is isolated" in text
     assert "dpo on hh added</td>" in text
 
 
-def test_hostile_text_is_escaped(study):
-    text = study.render_report().read_text()
+def test_hostile_text_is_escaped(text):
     assert HOSTILE not in text and "&lt;img src=x onerror=" in text  # the reason of a quarantined row
 
 
-def test_synthetic_data_are_said_to_be_synthetic(study):
-    assert "Synthetic data." in study.render_report().read_text()
+def test_synthetic_data_are_said_to_be_synthetic(study, text):
+    assert "Synthetic data." in text
     assert "Synthetic data." not in study.render_report(synthetic=False).read_text()
 
 
-def test_each_caveat_belongs_to_its_own_source(study):
+def test_each_caveat_belongs_to_its_own_source(study, text):
     def says(words, **changes):
-        return words in " ".join(study.render_report(**changes).read_text().split())
+        return words in " ".join((study.render_report(**changes).read_text() if changes else text).split())
 
     config = study.report_config()["study"]
     for repo in ("facebook/opt-350m", "EleutherAI/pythia-160m"):
@@ -190,9 +195,9 @@ def test_each_caveat_belongs_to_its_own_source(study):
     assert says("data of the policies' own source") and not says("data of the policies' own source", same_source=[])
 
 
-def test_every_section_names_the_command_for_its_artifacts(study):
+def test_every_section_names_the_command_for_its_artifacts(text):
     # options come last: a list of config files takes whatever follows it
-    sections = {part.split('"')[0]: part for part in study.render_report().read_text().split('<section id="')[1:]}
+    sections = {part.split('"')[0]: part for part in text.split('<section id="')[1:]}
     told = {name for name, part in sections.items() if "Again" in part}
     assert told >= {"verdict", "rates", "contrasts", "claims", "thresholds", "retention", "power", "training", "data", "costs"}
     commands = [text for part in sections.values() for text in re.findall(r"snakemake --cores all[^<\n]*", part)]
@@ -201,14 +206,13 @@ def test_every_section_names_the_command_for_its_artifacts(study):
     assert "/data/clean/census.parquet" in sections["data"]
 
 
-def test_missing_parts_are_named_and_the_rest_is_shown(study, tmp_path):
+def test_missing_parts_are_named_and_the_rest_is_shown(study, text):
     config = study.report_config()
     page = study.render_report(tables=[*config["tables"], "rescoring"], figures=[*config["figures"], "drift"])
-    text = page.read_text()
-    assert "This report is not complete." in text
-    assert "<code>analysis/rescoring.parquet</code>" in text and "<code>report/figures/drift.svg</code>" in text
+    without = page.read_text()
+    assert "This report is not complete." in without and "This report is not complete." not in text
+    assert "<code>analysis/rescoring.parquet</code>" in without and "<code>report/figures/drift.svg</code>" in without
     assert untrue(page) == []
-    assert "This report is not complete." not in study.render_report().read_text()
 
 
 def test_a_study_with_nothing_but_a_folder_still_renders(tmp_path):
@@ -248,7 +252,7 @@ def test_library_versions_that_differ_are_a_warning(tmp_path):
 
 def test_several_judges_and_seeds_are_told_apart(tmp_path):
     made = PageStudy(tmp_path / "made", judges=("one", "two"), seeds=(42, 43))
-    made.analyse()
+    made.analyse(drawn=True)
     page = made.render_report()
     assert untrue(page) == [] and elsewhere(page) == [] and mislabelled(page) == []
     truth = next(table for table in tables_of(page) if table["label"] == "Table oracle")

@@ -14,6 +14,7 @@ from page_study import PageStudy
 from hh_align.analysis.compute_tradeoff import TRADEOFF, tradeoff_sentences
 from hh_align.core.artifacts import read_table, write_table
 from hh_align.report import plot_tradeoff
+from hh_align.tools.verdict_figures import draw
 
 
 def rows_of(policies, **more):
@@ -58,6 +59,8 @@ def test_the_figure_is_the_same_bytes_and_empty_where_the_judge_places_nobody(tm
     made = PageStudy(tmp_path / "made", n=20)
     made.analyse()
     table, config, drawn = made.folder / "analysis/tradeoff.parquet", made.config, []
+    tables = {name: read_table(made.folder / f"analysis/{name}.parquet").to_pandas() for name in ("comparisons", "tradeoff")}
+    draw("tradeoff", tables, made.rated().ratings, config, made.folder / "report/figures")
     for name in ("once", "again"):
         status, said = call(plot_tradeoff, config=config, tradeoff=table, figure=tmp_path / f"{name}.svg")
         assert status == 0, said

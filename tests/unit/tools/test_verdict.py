@@ -103,6 +103,7 @@ def test_settings_that_do_not_fit_are_refused(tmp_path, settings, said):
         verdict_on(tmp_path / "rated.csv", settings)
 
 
+@pytest.mark.usefixtures("without_model")
 def test_prompt_ids_may_begin_anew_on_each_axis(tmp_path):
     frame = rated()
     frame.to_parquet(tmp_path / "named.parquet")
@@ -121,6 +122,7 @@ def test_prompts_that_share_a_first_turn_are_known_by_their_text(tmp_path):
     assert {row["test"] for row in rows if row["metric"] == "CAS"} == {"sign-flip exact by cluster"}
 
 
+@pytest.mark.usefixtures("without_model")
 def test_seeds_and_judges_of_one_file(tmp_path):
     rated(seeds=(1, 2), judges=("a", "b")).to_parquet(tmp_path / "rated.parquet")
     rows, _ = verdict_on(tmp_path / "rated.parquet", {"judges": {"b": {"helpful_above": -2.5}}})["metrics"]
@@ -139,6 +141,7 @@ def looked_at(frame, path, settings=None):
     return {row["policy"]: row["broken_why"] for row in tables["text"][0]}, tables
 
 
+@pytest.mark.usefixtures("without_model")
 def test_texts_are_looked_at_where_the_file_has_them(tmp_path):
     frame = rated().assign(finish="eos")
     broken = frame["policy"] == "dpo"
@@ -152,6 +155,7 @@ def test_texts_are_looked_at_where_the_file_has_them(tmp_path):
     assert caveats(frame.drop(columns="response")) == {("sft", None), ("dpo", None)}  # without texts nothing is said
 
 
+@pytest.mark.usefixtures("without_model")
 def test_the_text_of_a_reply_may_stand_in_one_judges_rows(tmp_path):
     frame = rated(judges=("a", "b"))
     told, tables = looked_at(frame.assign(response=frame["response"].where(frame["judge"] == "b")), tmp_path / "rated.parquet")
@@ -246,6 +250,7 @@ def test_settings_stand_over_what_a_studys_table_brings(own, tmp_path):
     )
 
 
+@pytest.mark.usefixtures("without_model")
 def test_a_column_of_labels_says_what_is_good(own, tmp_path):
     # a study's table that pandas has written again has lost the study's thresholds, but every row has its label
     frame = pq.read_table(own.ratings).to_pandas()

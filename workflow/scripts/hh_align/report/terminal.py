@@ -4,7 +4,9 @@ Of what does not fit the least important is left out, and is in the report: firs
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import pandas as pd
@@ -86,12 +88,20 @@ class Study(NamedTuple):
     look: str
 
 
-class Opinion(NamedTuple):
-    """One judge's rates, as lines of a table, whether the published values stand beside them, and the contrasts with their verdicts."""
+@dataclass(frozen=True)
+class Opinion:
+    """One judge's rates, as lines of a table, whether the published values stand beside them, and the contrasts with their verdicts: the
+    primary's and the others' in numbers, and all in sentences."""
 
     table: list[str]
     published: bool
     decided: pd.DataFrame
+    primary: str
+    counts: str
+
+    @cached_property
+    def sentences(self) -> list[str]:
+        return list(map(in_short, verdict_sentences(self.decided)))
 
 
 def ending(study: Study) -> list[str]:
@@ -103,14 +113,14 @@ def ending(study: Study) -> list[str]:
             return lines
     kept = max(1, len(order) - (len(lines) - LINES) - 1)
     for judge, opinion in opinions.items():
-        table = [*opinion_of(study, judge, order[:kept]).table, f"and {len(order) - kept} more policies: the report has them."]
-        opinions[judge] = opinion._replace(table=table)
+        table = [*rate_lines(study, judge, order[:kept])[0], f"and {len(order) - kept} more policies: the report has them."]
+        opinions[judge] = replace(opinion, table=table)
     return in_shape(study, SHAPES[-1], opinions)
 
 
 def opinion_of(study: Study, judge: str, order: list[str]) -> Opinion:
     decided = corrected_by_labels(declared(study.tables["comparisons"], judge), study.tables["gold"], judge)
-    return Opinion(*rate_lines(study, judge, order), decided)
+    return Opinion(*rate_lines(study, judge, order), decided, primary_line(decided, study.told), count_line(decided))
 
 
 def in_shape(study: Study, shape: Shape, opinions: dict[str, Opinion]) -> list[str]:
@@ -149,13 +159,13 @@ def verdicts_of(study: Study, shape: Shape, first: str | None, opinions: dict[st
         yield from pairwise_lines(tables["comparisons"], tables["pairwise"], judge, told)
     others = [judge for judge in sorted(config["judges"]) if judge != first] if shape.others else []
     for judge in [*others, *([first] if first else [])]:
-        decided = opinions[judge].decided
-        parts = [primary_line(decided, told), count_line(decided) if shape.counts else ""]
+        opinion = opinions[judge]
+        parts = [opinion.primary, opinion.counts if shape.counts else ""]
         by = f"By judge {judge}: " if judge != first else ""
         if judge == first and shape.sentences:
-            yield from [f"{parts[0]}."] if parts[0] else []
-            yield from map(in_short, verdict_sentences(decided))
-            yield from error_rates(decided) if shape.errors else []
+            yield from [f"{opinion.primary}."] if opinion.primary else []
+            yield from opinion.sentences
+            yield from error_rates(opinion.decided) if shape.errors else []
         elif any(parts):
             said = "; ".join(filter(None, parts))
             yield f"{by}{said[0].upper()}{said[1:]}."
@@ -198,20 +208,20 @@ def title(study: Study, judge: str, shape: Shape, published: bool) -> str:
 
 
 def rate_table(study: Study, judge: str, order: list[str], digit: int, published: dict) -> Table:
-    rows, rates = headline(study.tables["metrics"], judge), list(judged_rates(study.config["judges"][judge]))
+    rows, rates = headline(study.tables["metrics"], judge).to_dict("index"), list(judged_rates(study.config["judges"][judge]))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("policy", overflow="fold")
     for metric in rates:
         table.add_column(metric, justify="right", no_wrap=True)
     for policy in order:
-        cells = [rate_cell(rows.loc[(policy, metric)], digit) for metric in rates]
+        cells = [rate_cell(rows[policy, metric], digit) for metric in rates]
         theirs = published.get(policy, {})
         beside = [f" | {digits(theirs[metric], '.0f')}" if metric in theirs else "" for metric in rates]
         table.add_row(marked(policy, study.told), *(ours + other for ours, other in zip(cells, beside, strict=True)))
     return table
 
 
-def rate_cell(row: pd.Series, digit: int = 1) -> str:
+def rate_cell(row: Mapping[str, float], digit: int = 1) -> str:
     """`54.0 [46.8, 61.0]`, or `54 [47, 61]`; `[-]` where there is no interval."""
     value, low, high = (digits(row[name], f".{digit}f") for name in ("value", "ci_low", "ci_high"))
     return f"{value} [-]" if pd.isna(row["ci_low"]) else f"{value} [{low}, {high}]"
