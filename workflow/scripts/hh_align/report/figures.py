@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 
 from hh_align.core.artifacts import atomic
 
-gc.set_threshold(100_000)  # a figure is many small objects: to look through them for garbage after every 700 is a third of the time
+gc.set_threshold(100_000)  # a figure is many small objects: they are not looked through for garbage after every 700
 
 PLAIN = {
     "svg.hashsalt": "hh-align",

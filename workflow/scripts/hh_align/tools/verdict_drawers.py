@@ -1,4 +1,4 @@
-"""Processes that draw a verdict's figures while the verdict is counted and written: matplotlib takes a third of the time."""
+"""Processes that draw a verdict's figures while the verdict is counted and written: matplotlib takes much of the time."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
