@@ -226,9 +226,7 @@ def call() -> None:
 
 def main() -> None:
     """The entry point of `hh-align` and of `python -m hh_align.cli`."""
-    gc.set_threshold(
-        100_000
-    )  # most objects stay to the end: they are not looked through for garbage after every 700
+    gc.set_threshold(100_000)  # most objects stay to the end: they are not looked through for garbage after every 700
     run(call)
 
 
