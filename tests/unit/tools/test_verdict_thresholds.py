@@ -110,6 +110,15 @@ def test_the_package_has_the_defaults():
     assert defaults()["analysis"] == yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())["analysis"]
 
 
+def test_a_refused_file_loads_nothing_to_draw_with(tmp_path, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(verdict, "load", loaded.append)
+    rated().to_csv(tmp_path / "r.csv", index=False)
+    with pytest.raises(StudyError, match="from which reward on"):
+        verdict.give_verdict([tmp_path / "r.csv"])
+    assert not loaded
+
+
 def test_one_axis_has_tables_a_page_and_its_responses_but_no_cas(tmp_path):
     frame = rated(axes=("helpfulness",))
     frame = frame.assign(prompt="Human: " + HOSTILE + frame["prompt_id"], response=HOSTILE + frame["policy"])

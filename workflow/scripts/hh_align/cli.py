@@ -39,11 +39,8 @@ def verdict(
     \b
     Example: hh-align verdict ratings.csv --harmless-min 5 --helpful-above 5
     """
-    gc.disable()  # what libraries load stays: looking through it for garbage is a sixth of their time
     from hh_align.tools.verdict import give_verdict
 
-    gc.freeze()
-    gc.enable()
     give_verdict(
         responses=list(ratings), settings=settings, labels=labels, output=output,
         harmless_min=harmless_min, helpful_above=helpful_above, paper_judge=paper_judge,
@@ -229,6 +226,7 @@ def call() -> None:
 
 def main() -> None:
     """The entry point of `hh-align` and of `python -m hh_align.cli`."""
+    gc.set_threshold(100_000)  # most objects stay to the end: they are not looked through for garbage after every 700
     run(call)
 
 

@@ -1,5 +1,6 @@
 """What the figures share: SVG of equal bytes for equal content."""
 
+import gc
 from pathlib import Path
 
 import matplotlib
@@ -8,6 +9,8 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
 from hh_align.core.artifacts import atomic
+
+gc.set_threshold(100_000)  # a figure is many small objects: they are not looked through for garbage after every 700
 
 PLAIN = {
     "svg.hashsalt": "hh-align",
@@ -21,8 +24,13 @@ PLAIN = {
 
 def save(figure: plt.Figure, path: Path) -> None:
     """Write an SVG of equal bytes for equal content: no date, fixed ids."""
+    figure.set_dpi(72)  # of SVG
+    if layout := figure.get_layout_engine():
+        layout.execute(figure)
+        figure.set_layout_engine("none")  # else, as for bbox_inches="tight", the figure is drawn twice
+    box = figure.get_tightbbox().padded(plt.rcParams["savefig.pad_inches"])
     with atomic(path) as temporary:
-        figure.savefig(temporary, format="svg", metadata={"Date": None}, bbox_inches="tight")
+        figure.savefig(temporary, format="svg", metadata={"Date": None}, bbox_inches=box)
     plt.close(figure)
 
 

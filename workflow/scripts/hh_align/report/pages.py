@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined, Template
+from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from hh_align.core.numbers import digits
@@ -25,10 +27,23 @@ def render(templates: Path, name: str, **context: object) -> str:
     return _pages_of(templates).get_template(name).render(context)
 
 
+class Compiled(FileSystemBytecodeCache):
+    """Compiled templates in the user's own folder of the system's temporary one; what finds no place there is compiled every time."""
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        with suppress(OSError):
+            super().dump_bytecode(bucket)
+
+
 @cache
 def _pages_of(templates: Path) -> Environment:
+    compiled = None
+    with suppress(OSError, RuntimeError):  # no such folder can be made, or it is somebody else's
+        compiled = Compiled()
     loader = FileSystemLoader(templates)
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return Environment(
+        loader=loader, bytecode_cache=compiled, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
 
 
 def render_text(template: Path, **context: object) -> str:

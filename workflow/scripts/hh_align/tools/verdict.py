@@ -44,7 +44,7 @@ from hh_align.analysis.deciding import power_of_contrasts
 from hh_align.analysis.examine_text import Replies
 from hh_align.analysis.ratings import Rated, split
 from hh_align.config.check_facts import comparing, stating
-from hh_align.core.artifacts import provenance, read_provenance, read_table, say, write_table, write_text
+from hh_align.core.artifacts import provenance, read_provenance, say, write_table, write_text
 from hh_align.core.command import Parser, run
 from hh_align.core.errors import StudyError
 from hh_align.core.numbers import exact
@@ -52,8 +52,8 @@ from hh_align.core.tables import RATINGS
 from hh_align.report.export_csv import as_csv
 from hh_align.tools import judge_gate
 from hh_align.tools.rated import files_in, read_rated
-from hh_align.tools.verdict_drawers import drawers, start
-from hh_align.tools.verdict_page import Decided, write_page, write_texts
+from hh_align.tools.verdict_drawers import drawers, load, start
+from hh_align.tools.verdict_page import Given, write_page, write_texts
 from hh_align.tools.verdict_settings import defaults, joined, read_settings, settings_in
 from hh_align.tools.verdict_study import require_known, study_of
 from hh_align.tools.verdict_table import replies_of, say_relabelled, table_of
@@ -132,22 +132,21 @@ def give_verdict(
     files, folder = files_in(responses), output or folder_of(responses)
     asked = asked_again(responses, settings, labels, output, flags)
     with drawers() as pool:
-        decided = decide(files, told, labels, folder, flags)
+        given = take(files, told, labels, folder, flags)
+        load(pool)
+        decided = analyse(given.rated, given.config, replies_of(given.frame, given.config), given.gate)
         clear(folder)
-        tables = write_tables(decided)
-        drawn = start(pool, tables, decided.rated.ratings, decided.config, folder / "report/figures")
-        for name in tables:
-            written = read_table(folder / f"analysis/{name}.parquet")
-            write_text(folder / f"report/{name}.csv", as_csv(written.to_pylist(), written.schema.names))
-        text = write_texts(decided, tables)
+        tables = write_tables(given, decided)
+        drawn = start(pool, tables, given.rated.ratings, given.config, folder / "report/figures")
+        text = write_texts(given, tables)
         for figure in drawn:
             figure.result()
-        write_page(decided, tables, asked)
+        write_page(given, tables, asked)
     say(text.rstrip())
 
 
-def decide(files: list[Path], told: dict, labels: Path | None, folder: Path, flags: dict[str, Threshold]) -> Decided:
-    """Read and analyse the files; told: the settings."""
+def take(files: list[Path], told: dict, labels: Path | None, folder: Path, flags: dict[str, Threshold]) -> Given:
+    """Read the files, and check them; told: the settings."""
     label, frame = ", ".join(map(str, files)), read_rated(files, told)
     for what, named in (("judge", "judges"), ("policy", "parents")):
         require_known(label, what, set(told.get(named, {})), sorted(set(frame[what])))
@@ -163,8 +162,7 @@ def decide(files: list[Path], told: dict, labels: Path | None, folder: Path, fla
     prompts = " and ".join(f"{len(asked):,} prompts on {axis}" for axis, asked in rated.prompts.items())
     say(f"{len(config['order'])} policies, {prompts}")
     gate = judge_gate.examine(told, labels, frame, rated, config)
-    tables = analyse(rated, config, replies_of(frame, config), gate)
-    return Decided(folder, config, frame, table, rated, tables, gate.unknown, rated_by, made_by)
+    return Given(folder, config, frame, table, rated, gate, rated_by, made_by)
 
 
 def clear(folder: Path) -> None:
@@ -175,18 +173,20 @@ def clear(folder: Path) -> None:
         figure.unlink()
 
 
-def write_tables(decided: Decided) -> dict[str, pd.DataFrame]:
-    """Write the ratings and each table, claims of fact last, and return the tables as they are read back."""
-    folder, frames = decided.folder / "analysis", {}
+def write_tables(given: Given, decided: dict[str, tuple[list[dict], pa.Schema]]) -> dict[str, pd.DataFrame]:
+    """Write the ratings, and each table as Parquet and CSV, claims of fact last; returns the tables."""
+    folder, frames = given.folder / "analysis", {}
 
     def write(name: str, rows: list[dict], schema: pa.Schema) -> None:
-        write_table(folder / f"{name}.parquet", rows, schema, decided.made_by)
-        frames[name] = read_table(folder / f"{name}.parquet").to_pandas()
+        table = pa.Table.from_pylist(rows, schema)
+        write_table(folder / f"{name}.parquet", table, schema, given.made_by)
+        write_text(given.folder / f"report/{name}.csv", as_csv(table.to_pylist(), schema.names))
+        frames[name] = table.to_pandas()
 
-    write_table(folder / "ratings.parquet", decided.table, RATINGS, decided.rated_by)
-    for name, each in decided.tables.items():
+    write_table(folder / "ratings.parquet", given.table, RATINGS, given.rated_by)
+    for name, each in decided.items():
         write(name, *each)
-    if facts := check_facts.check_facts(stating(decided.config["claims"]), sorted(folder.glob("*.parquet"))):
+    if facts := check_facts.check_facts(stating(given.config["claims"]), sorted(folder.glob("*.parquet"))):
         write("facts", facts, check_facts.FACTS)
     return frames
 

@@ -1,4 +1,4 @@
-"""Processes that draw a verdict's figures while the verdict is counted and written: matplotlib takes half of the time."""
+"""Processes that draw a verdict's figures while the verdict is counted and written: matplotlib takes much of the time."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -17,17 +17,22 @@ DRAWERS = 2
 
 @contextmanager
 def drawers() -> Iterator[ProcessPoolExecutor]:
-    """The processes, forked at once, before a library has threads of its own, and loading matplotlib; what waits when an error leaves is dropped."""
+    """The processes, forked at once, before a library has threads of its own; what waits when an error leaves is dropped."""
     pool = ProcessPoolExecutor(DRAWERS, get_context("fork"))
-    for _ in range(DRAWERS):
-        pool.submit(load)
+    pool.submit(bool)  # the first job forks them all
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def load() -> None:
+def load(pool: ProcessPoolExecutor) -> None:
+    """Let each process load matplotlib."""
+    for _ in range(DRAWERS):
+        pool.submit(load_figures)
+
+
+def load_figures() -> None:
     import hh_align.tools.verdict_figures  # noqa: F401 (not in the process that counts)
 
 

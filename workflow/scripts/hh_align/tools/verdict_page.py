@@ -12,14 +12,15 @@ from hh_align.core.axes import AXES, CAS, PROMPT_NAMES, RATES
 from hh_align.report import render_browser, render_report, summarize_study
 from hh_align.report.pages import TEMPLATES
 from hh_align.report.terminal import wrapped
+from hh_align.tools.judge_gate import Gate
 from hh_align.tools.verdict_thresholds import threshold_lines
 
 LOOK = "The page: {{folder}}/index.html; beside it {browser}figures/ and every table as CSV."
 PLAIN = ("equivalence_margin", "discordance")
 
 
-class Decided(NamedTuple):
-    """A verdict before it is written."""
+class Given(NamedTuple):
+    """What a verdict is about: ratings that have been read, and found fit."""
 
     folder: Path
     config: dict
@@ -28,49 +29,48 @@ class Decided(NamedTuple):
     table: pa.Table
     """The same as a table of ratings."""
     rated: Rated
-    tables: dict[str, tuple[list[dict], pa.Schema]]
-    unknown: list[str]
-    """A sentence for each judge of which nothing is known."""
+    gate: Gate
+    """What is known of the judges."""
     rated_by: dict
     made_by: dict
     """The provenance of the table of ratings, and of the others."""
 
 
-def write_texts(decided: Decided, tables: dict[str, pd.DataFrame]) -> str:
+def write_texts(given: Given, tables: dict[str, pd.DataFrame]) -> str:
     """Write browser.html where there are texts, and summary.txt. Returns the summary."""
-    report = decided.folder / "report"
-    about = decided.config | {
-        "study": decided.folder.name,
-        "folder": str(decided.folder),
+    report = given.folder / "report"
+    about = given.config | {
+        "study": given.folder.name,
+        "folder": str(given.folder),
         "synthetic": False,
         "same_source": [],
-        "unknown_judges": decided.unknown,
+        "unknown_judges": given.gate.unknown,
     }
-    if texts := texts_of(decided.frame, decided.config):
-        data = render_browser.collect(about, *texts, decided.rated.ratings)
+    if texts := texts_of(given.frame, given.config):
+        data = render_browser.collect(about, *texts, given.rated.ratings)
         write_text(report / "browser.html", render_browser.page(about, data, TEMPLATES))
     empty = {name: summarize_study.frame(None, columns) for name, columns in summarize_study.COLUMNS.items()}
     look = LOOK.format(browser="browser.html (the responses), " if texts else "")
     summary = summarize_study.summary(about, empty | tables | {"leads": tables["threshold_leads"]}, {}, look)
-    text = "".join(f"{line}\n" for note in notes(decided) for line in wrapped(note)) + "\n" + summary
+    text = "".join(f"{line}\n" for note in notes(given) for line in wrapped(note)) + "\n" + summary
     write_text(report / "summary.txt", text)
     return text
 
 
-def write_page(decided: Decided, tables: dict[str, pd.DataFrame], command: str) -> None:
+def write_page(given: Given, tables: dict[str, pd.DataFrame], command: str) -> None:
     """Write index.html; command: what gives this verdict again."""
-    page = render_report.page(page_config(decided, tables, command), decided.folder, TEMPLATES, "verdict.html")
-    write_text(decided.folder / "report/index.html", page)
+    page = render_report.page(page_config(given, tables, command), given.folder, TEMPLATES, "verdict.html")
+    write_text(given.folder / "report/index.html", page)
 
 
-def notes(decided: Decided) -> list[str]:
+def notes(given: Given) -> list[str]:
     """Whose thresholds the labels follow, which axis is not there, and which policies no declared contrast names."""
-    there = {axis for *_, axis in decided.rated.ratings}
+    there = {axis for *_, axis in given.rated.ratings}
     alone = [f"No reward on {axis}: there is no {RATES[axis]}, and no {CAS}, which is of both axes." for axis in AXES if axis not in there]
-    declared = {policy for contrast in decided.config["contrasts"] for policy in contrast}
-    left = [policy for policy in decided.config["order"] if declared and policy not in declared]
+    declared = {policy for contrast in given.config["contrasts"] for policy in contrast}
+    left = [policy for policy in given.config["order"] if declared and policy not in declared]
     unnamed = [f"In no declared contrast, and so without a verdict: {', '.join(left)}."] if left else []
-    return threshold_lines(decided.config["thresholds"]) + alone + unnamed
+    return threshold_lines(given.config["thresholds"]) + alone + unnamed
 
 
 def texts_of(frame: pd.DataFrame, config: dict) -> tuple[list[dict], dict[tuple[str, int], list[dict]]] | None:
@@ -90,12 +90,12 @@ def texts_of(frame: pd.DataFrame, config: dict) -> tuple[list[dict], dict[tuple[
     return prompts.to_dict("records"), {(policy, int(seed)): part for (policy, seed), part in given.items()}
 
 
-def page_config(decided: Decided, tables: dict[str, pd.DataFrame], command: str) -> dict:
+def page_config(given: Given, tables: dict[str, pd.DataFrame], command: str) -> dict:
     """What render_report reads, as it would of a study."""
-    config = decided.config
-    asked = decided.frame.drop_duplicates(["axis", "prompt_id"]).groupby("axis").size()
+    config = given.config
+    asked = given.frame.drop_duplicates(["axis", "prompt_id"]).groupby("axis").size()
     study = {
-        "study": decided.folder.name,
+        "study": given.folder.name,
         "seeds": config["seeds"],
         "judges": {judge: thresholds | {"source": "imported"} for judge, thresholds in config["judges"].items()},
         "analysis": {key: config[key] for key in PLAIN} | {"contrasts": config["contrasts"], "primary": config["primary"]},
@@ -105,7 +105,7 @@ def page_config(decided: Decided, tables: dict[str, pd.DataFrame], command: str)
         "study": study,
         "order": config["order"],
         "tables": [name for name, rows in tables.items() if len(rows)],
-        "figures": sorted(path.stem for path in (decided.folder / "report/figures").glob("*.svg")),
+        "figures": sorted(path.stem for path in (given.folder / "report/figures").glob("*.svg")),
         "logs": [],
         "differs": {},
         "synthetic": False,
@@ -113,9 +113,9 @@ def page_config(decided: Decided, tables: dict[str, pd.DataFrame], command: str)
         "same_source": [],
         "unlike_training": {},
         "options": None,
-        "told": [*notes(decided), *decided.unknown],
-        "files": {name.replace("//", "/"): total for name, total in decided.made_by["inputs"].items()},
+        "told": [*notes(given), *given.gate.unknown],
+        "files": {name.replace("//", "/"): total for name, total in given.made_by["inputs"].items()},
         "command": command,
-        "browser": (decided.folder / "report/browser.html").is_file(),
+        "browser": (given.folder / "report/browser.html").is_file(),
         "prompts": [f"{asked[axis]:,} {PROMPT_NAMES[axis]}" for axis in AXES if axis in asked],
     }
