@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from snakemake.exceptions import LockException, format_exception_to_string
 
 from hh_align.tools import console
 from hh_align.tools.console import NOISE, Board, left_by_run, own_message
@@ -266,7 +267,13 @@ def test_a_failure_ends_with_its_cause_its_log_and_what_to_do(tmp_path, clock):
     ],
 )
 def test_a_message_of_the_rules_is_shown_alone(text, said):
-    assert own_message(text) == said
+    assert own_message(text, "demo") == said
+
+
+def test_snakemakes_lock_is_said_in_our_words():
+    assert own_message(format_exception_to_string(LockException()), "demo") == (
+        "another Snakemake is at work in this folder, or one was killed. hh-align resume demo finds out which, and goes on after a kill."
+    )
 
 
 def test_what_snakemake_says_to_the_user_is_no_noise():
