@@ -89,7 +89,7 @@ def set_at(config, path, value):
         ("policies.Ä", {"parent": "base", "method": "sft"}, r"policies"),
         ("study", "../elsewhere", r"study is '../elsewhere'"),
         ("study", "hub", r"study is 'hub'"),
-        ("seeds", [], r"seeds is \[\].*at least 1"),
+        ("seeds", [], r"seeds is \[\].*1 or more entries"),
         ("datasets.hh.source", "s3", r"datasets.hh.source is 's3'. Allowed: hub, local, synthetic"),
         ("datasets.coin", {"from": "hh", "labels": "con"}, r"datasets.coin.labels is 'con'.*Allowed: true, noisy, coin, reversed"),
         ("datasets.coin", {"from": "nope"}, r"datasets.coin.from is nope"),

@@ -73,7 +73,7 @@ def test_every_format_gives_the_same_tables(tmp_path):
         (lambda f: f.assign(reward=f.reward.where(f.index != 3, np.inf)), r"no finite reward"),
         (lambda f: f.assign(reward=f.reward.astype(object).where(f.index != 3, "good")), r"row 4: reward is 'good', not a number"),
         (lambda f: pd.concat([f, f.tail(1)]), r"policy dpo .* has more than one reward for 1 prompts \(helpfulness-029\)"),
-        (lambda f: f.assign(judge=np.where(f.policy == "sft", "other", "judge")), r"judge judge has no rewards of sft seed 0, which other has"),
+        (lambda f: f.assign(judge=np.where(f.policy == "sft", "other", "judge")), r"judge judge has no rewards of sft seed 0; others have: other"),
         (lambda f: f.drop(columns="reward"), r"column reward is missing; it has policy, axis"),
         (lambda f: f.drop(columns="prompt_id"), r"column prompt_id \(or prompt\) is missing"),
         (lambda f: f.assign(axis="safety"), r"axis safety is unknown. Allowed: harmlessness, helpfulness"),
