@@ -171,7 +171,7 @@ def test_the_config_says_which_rows_are_which_subset(tmp_path, kind):
     (status, said), table = read_where(tmp_path, kind, WHERE)
     assert (
         status == 0
-        and "of no subset, left out: category math, level 1 1" in said
+        and "left out, for datasets.*.where puts them into no subset: category math, level 1: 1" in said
         and "3 rows, 0 quarantined, 2 of no subset left out" in said
     )
     rows = pd.read_parquet(table)
@@ -185,7 +185,7 @@ def test_a_row_of_two_subsets_is_of_none_and_a_subset_without_rows_is_refused(tm
     result, table = read_where(tmp_path, ".csv", {"shop": {"category": "Shop"}, "safety": {"category": "theft"}})
     assert_refused(
         result,
-        r"no row of subset shop \(datasets.\*.where.shop\). Of no subset are: category shop: 2 rows; category violence: 1 rows; category math",
+        r"no row of subset shop \(datasets.\*.where.shop\). Rows of no subset: category shop: 2; category violence: 1; category math",
     )
     assert not table.exists()
 

@@ -58,7 +58,7 @@ def test_files_of_every_layout_are_found(tmp_path, layout):
 
 
 WRONG = {
-    "no such config": ([*LAYOUTS["shards"][0]], None, "safe", r"^org/pairs: no config safe at this revision; it has default\.$"),
+    "no such config": ([*LAYOUTS["shards"][0]], None, "safe", r"^org/pairs: it has no config safe at this revision\. Set config to one of default\.$"),
     "no such split": (["train_prefs.csv", "val.csv"], None, "default", r"^org/pairs: config default has no split test; it has train, validation\. Name it in"),
     "no data": (["model.py"], None, "default", r"^org/pairs: `datasets` finds no data in it \("),
     "a kind that is not read": (["train.txt", "test.txt"], None, "default", r"^train.txt: what kind of file is this\?"),

@@ -110,9 +110,9 @@ def test_a_file_that_is_gone_is_missing_until_it_is_forgotten(study):
     timing.unlink()
     assert_refused(call(verify_study, folder=study), "2 of 6 artifacts are wrong")
     assert "mine/report/index.html: missing" in verified(study)[1] and "mine/timings/fetch_hub/d.json: missing" in verified(study)[1]
-    assert "2 files that are gone forgotten" in call(clean_state, folder=study)[1]
+    assert "noted as gone: files 2" in call(clean_state, folder=study)[1]
     assert verified(study) == (0, f"{UNKNOWN}mine: 6 artifacts, all as they were made\n")
-    assert "0 files that are gone forgotten" in call(clean_state, folder=study)[1]
+    assert "noted as gone: files 0" in call(clean_state, folder=study)[1]
     assert verified(study)[0] == 0  # it stays forgotten, and is compared where it comes back
     page.write_bytes(content)
     assert verified(study)[0] == 0

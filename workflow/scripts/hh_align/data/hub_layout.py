@@ -52,7 +52,7 @@ def split_files(cards: Path, names: Collection[str], config: str, what: str) -> 
         try:
             configs = datasets.get_dataset_config_names(str(root))
             if config not in configs:
-                raise StudyError(f"{what}: no config {config} at this revision; it has {', '.join(configs)}.")
+                raise StudyError(f"{what}: it has no config {config} at this revision. Set config to one of {', '.join(configs)}.")
             found = datasets.load_dataset_builder(str(root), config, cache_dir=folder).config.data_files
         except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
             why = str(error).splitlines()[0].replace(str(root), what)

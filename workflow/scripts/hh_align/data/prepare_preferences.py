@@ -163,11 +163,11 @@ def read_preferences(sources: list[Source], columns: dict | None = None, where: 
             quarantine += bad
             others += left_out
     for values, number in others.most_common():
-        say(f"of no subset, left out: {values} {number:,}")
+        say(f"left out, for datasets.*.where puts them into no subset: {values}: {number:,}")
     read = {row["subset"] for row in rows} if where else set()
     for subset in (name for name in where or {} if name not in read):
-        there = "; ".join(f"{values}: {number:,} rows" for values, number in others.most_common(9))
-        raise StudyError(f"no row of subset {subset} (datasets.*.where.{subset}). Of no subset are: {there or 'none'}.")
+        there = "; ".join(f"{values}: {number:,}" for values, number in others.most_common(9))
+        raise StudyError(f"no row of subset {subset} (datasets.*.where.{subset}). Rows of no subset: {there or 'none'}.")
     return rows, quarantine
 
 

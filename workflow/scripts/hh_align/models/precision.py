@@ -39,6 +39,6 @@ def is_emulated(precision: str, device: str, seconds: Callable[[str, str], float
     if factor >= EMULATED:
         say(
             f"warning: this machine emulates {precision}: its products take {factor:.0f} times as long as in float32. "
-            "float32 is the faster precision here, and other numbers."
+            "float32 is faster here; its numbers are not quite the same."
         )
     return factor >= EMULATED

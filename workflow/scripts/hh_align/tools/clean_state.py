@@ -59,7 +59,7 @@ def clean_study(folder: Path) -> None:
         raise StudyError(f"{folder}: no such study.")
     states, files = clean(folder)
     gone = forget_missing(folder)
-    say(f"{folder}: {states} state folders and {files} temporary files removed, {gone} files that are gone forgotten")
+    say(f"{folder}: removed: state folders {states}, temporary files {files}; noted as gone: files {gone}")
 
 
 def main() -> None:

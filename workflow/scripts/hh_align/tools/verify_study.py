@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from hh_align.core.artifacts import CHECKOUT, logical_name, read_provenance, say, sha256, sums_of
 from hh_align.core.command import parse, run
 from hh_align.core.errors import StudyError
+from hh_align.core.meant import did_you_mean
 from hh_align.core.receipts import FOLDER, receipts_of
 from hh_align.tools.planned import difference, dry_run, stale
 
@@ -162,9 +163,8 @@ def some(names: list) -> str:
 def verify(folder: Path) -> None:
     """Say what is wrong with a study's files. Raises StudyError where something is."""
     if not folder.is_dir():
-        raise StudyError(
-            f"{folder}: no such study. Existing: {', '.join(sorted(path.name for path in Path('results').glob('*'))) or 'none'}."
-        )
+        studies = sorted({path.name for path in Path("results").glob("*") if path.is_dir()} - {"hub", "compare", "verdict"})
+        raise StudyError(f"{folder}: no such study.{did_you_mean(folder.name, studies)} There are: {', '.join(studies) or 'none'}.")
     count, faults, unknown = study_faults(folder)
     others, elsewhere = outside_faults(folder)
     faults += others
