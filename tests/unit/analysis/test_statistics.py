@@ -217,3 +217,10 @@ def test_sparse_and_ceiling_differences_cover_and_never_collapse(cells):
         assert low < high and np.isfinite([low, high]).all()
         hits.append(low <= (cells[2] - cells[1]) / 50 <= high)
     assert np.mean(hits) >= 0.94
+
+
+def test_wilsons_interval_holds_the_proportion_where_rounding_does_not():
+    for n in range(1, 60):
+        for successes in (0, n):
+            low, high = st.wilson(successes, n)
+            assert low <= successes / n <= high and (low == 0 or high == 1)

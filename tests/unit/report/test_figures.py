@@ -1,9 +1,11 @@
 """Figures are drawn once, into the bytes that matplotlib's own tight box gives."""
 
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 import pytest
 
-from hh_align.report.figures import PLAIN, legend_beside, save
+from hh_align.report.figures import PLAIN, legend_beside, reach, save
 
 
 def panels() -> plt.Figure:
@@ -30,3 +32,15 @@ def test_the_box_is_matplotlibs_tight_one(draw, tmp_path):
         figure.savefig(tmp_path / "theirs.svg", metadata={"Date": None}, bbox_inches="tight")
         plt.close(figure)
     assert (tmp_path / "ours.svg").read_bytes() == (tmp_path / "theirs.svg").read_bytes()
+
+
+def test_an_interval_reaches_no_less_than_nothing_on_either_side():
+    value, low, high = (
+        pd.Series(column) for column in ([100.0, 30.0, 50.0, 7.0], [75.8, 31.0, 40.0, np.nan], [100.0 - 1e-14, 42.0, 62.0, np.nan])
+    )
+    whiskers = reach(value, low, high)
+    np.testing.assert_array_equal(whiskers, [[value[0] - 75.8, 0, 10, np.nan], [0, 12, 12, np.nan]])
+    np.testing.assert_array_equal(reach(3.0, 2.0, 5.0), [[1], [2]])
+    figure, panel = plt.subplots()
+    panel.errorbar(range(4), value, whiskers)  # which refuses what is below 0
+    plt.close(figure)

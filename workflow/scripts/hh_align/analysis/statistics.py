@@ -16,8 +16,9 @@ THESE_CHECKPOINTS, NEW_SEEDS = "these checkpoints", "new seeds"  # what an estim
 
 
 def wilson(successes: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Wilson's score interval of a proportion. Newcombe 1998, Statistics in Medicine 17:857, method 3."""
-    return tuple(map(float, proportion_confint(successes, n, 1 - confidence, method="wilson")))
+    """Wilson's score interval of a proportion, which holds the proportion. Newcombe 1998, Statistics in Medicine 17:857, method 3."""
+    low, high = map(float, proportion_confint(successes, n, 1 - confidence, method="wilson"))
+    return min(low, successes / n), max(high, successes / n)  # rounding takes the ends beside 0 and 1
 
 
 def clopper_pearson(successes: int, n: int) -> tuple[float, float]:

@@ -4,6 +4,7 @@ import gc
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
@@ -32,6 +33,12 @@ def save(figure: plt.Figure, path: Path) -> None:
     with atomic(path) as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None}, bbox_inches=box)
     plt.close(figure)
+
+
+def reach(value: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """How far intervals reach below and above their values, shape (2, values), as errorbar takes it; NaN where there is no interval. Nothing on a
+    side where the value lies outside, as by rounding at 0 and 100 %, or where a bootstrap is skewed."""
+    return np.maximum(np.asarray([np.atleast_1d(value - low), np.atleast_1d(high - value)], float), 0)
 
 
 def legend_beside(figure: plt.Figure, panel: plt.Axes) -> None:

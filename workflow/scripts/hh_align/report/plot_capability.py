@@ -7,7 +7,7 @@ from hh_align.analysis.ratings import to_show
 from hh_align.core.artifacts import read_table
 from hh_align.core.command import parse, run
 from hh_align.report.colours import colours, markers
-from hh_align.report.figures import PLAIN, legend_beside, save
+from hh_align.report.figures import PLAIN, legend_beside, reach, save
 
 SPREAD = 0.7
 """Of a task's place, what its policies take."""
@@ -21,9 +21,9 @@ def plot(rows: pd.DataFrame, order: list[str]) -> plt.Figure:
     for number, policy in enumerate(order):
         mine = own[own["policy"] == policy].set_index("task").loc[tasks]
         places = [at + SPREAD * ((number + 0.5) / len(order) - 0.5) for at in range(len(tasks))]
-        reach = [mine["value"] - mine["ci_low"], mine["ci_high"] - mine["value"]]
+        whiskers = reach(mine["value"], mine["ci_low"], mine["ci_high"])
         style = {"color": colours(order)[policy], "marker": markers(order)[policy]}
-        panel.errorbar(places, mine["value"], reach, linestyle="none", markersize=6, linewidth=1.5, label=policy, **style)
+        panel.errorbar(places, mine["value"], whiskers, linestyle="none", markersize=6, linewidth=1.5, label=policy, **style)
     chance = own.drop_duplicates("task").set_index("task")["chance"].loc[tasks]
     ends = [[at + side * SPREAD / 2 for at in range(len(tasks))] for side in (-1, 1)]
     panel.hlines(chance, *ends, colors="0.5", linestyles="dotted", label="chance")

@@ -8,7 +8,7 @@ from hh_align.core.artifacts import read_table
 from hh_align.core.axes import AXES, MEANS, PROMPT_NAMES
 from hh_align.core.command import parse, run
 from hh_align.report.colours import colours, markers
-from hh_align.report.figures import PLAIN, legend_beside, save
+from hh_align.report.figures import PLAIN, legend_beside, reach, save
 
 
 def distances_of(drift: pd.DataFrame, order: list[str]) -> dict[tuple[str, int], float]:
@@ -32,8 +32,8 @@ def plot(drift: pd.DataFrame, metrics: pd.DataFrame, config: dict) -> plt.Figure
                 start, before = points[begun]
                 panel.plot([start, x], [before["value"], row["value"]], color="0.75", linewidth=1, zorder=1)
             style = {"color": colours(order)[policy], "marker": markers(order)[policy]}
-            reach = [[row["value"] - row["ci_low"]], [row["ci_high"] - row["value"]]]
-            panel.errorbar(x, row["value"], reach, markersize=7, linewidth=1.5, label=policy, **style)
+            whiskers = reach(row["value"], row["ci_low"], row["ci_high"])
+            panel.errorbar(x, row["value"], whiskers, markersize=7, linewidth=1.5, label=policy, **style)
         panel.set_title(f"mean reward, {PROMPT_NAMES[axis]}", fontsize=10)
         panel.set_xlabel("√KL from the root (nats per response)")
     legend_beside(figure, panels[0])

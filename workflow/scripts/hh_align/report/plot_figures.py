@@ -9,7 +9,7 @@ from hh_align.core.artifacts import read_table
 from hh_align.core.axes import AXES, MEANS, PROMPT_NAMES, RATE_LABELS, THRESHOLD_KEYS
 from hh_align.core.command import parse, run
 from hh_align.report.colours import colours
-from hh_align.report.figures import PLAIN, save
+from hh_align.report.figures import PLAIN, reach, save
 
 
 def grouped(panel: plt.Axes, rows: pd.DataFrame, names: dict[str, str], order: list[str], bars: bool) -> None:
@@ -20,12 +20,12 @@ def grouped(panel: plt.Axes, rows: pd.DataFrame, names: dict[str, str], order: l
         own = rows.loc[[(policy, metric) for metric in names]]
         x = np.arange(len(names)) + (number - (len(order) - 1) / 2) * width
         value, colour = own["value"].to_numpy(), colours(order)[policy]
-        reach = np.abs(np.stack([own["ci_low"] - value, own["ci_high"] - value]))
+        whiskers = reach(value, own["ci_low"], own["ci_high"])
         if bars:
             panel.bar(x, value, width * 0.92, color=colour, label=policy)
-            panel.errorbar(x, value, reach, fmt="none", ecolor="black", elinewidth=1, capsize=2)
+            panel.errorbar(x, value, whiskers, fmt="none", ecolor="black", elinewidth=1, capsize=2)
         else:
-            panel.errorbar(x, value, reach, fmt="o", color=colour, elinewidth=1.5, capsize=3, label=policy)
+            panel.errorbar(x, value, whiskers, fmt="o", color=colour, elinewidth=1.5, capsize=3, label=policy)
     panel.set_xticks(np.arange(len(names)), list(names.values()))
     panel.figure.legend(loc="outside upper center", ncols=min(len(order), 4), frameon=False)
 

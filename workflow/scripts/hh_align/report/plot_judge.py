@@ -7,7 +7,7 @@ from hh_align.core.artifacts import read_table
 from hh_align.core.axes import AXES
 from hh_align.core.command import parse, run
 from hh_align.report.colours import COLOURS
-from hh_align.report.figures import PLAIN, save
+from hh_align.report.figures import PLAIN, reach, save
 
 LINES = ["-", "--", "-.", ":"]
 
@@ -47,9 +47,9 @@ def plot_calibration(bins: pd.DataFrame) -> plt.Figure:
         panel.plot([50, 100], [50, 100], color="black", linewidth=0.8, linestyle="--")
         panel.axhline(50, color="0.7", linewidth=0.8)
         for number, (name, rows) in enumerate(groups(bins, axis)):
-            reach = [rows["observed"] - rows["ci_low"], rows["ci_high"] - rows["observed"]]
+            whiskers = reach(rows["observed"], rows["ci_low"], rows["ci_high"])
             style = {"color": COLOURS[1 + number % (len(COLOURS) - 1)], "label": name, "elinewidth": 1, "markersize": 4}
-            panel.errorbar(rows["predicted"], rows["observed"], reach, fmt="o" + LINES[number % len(LINES)], **style)
+            panel.errorbar(rows["predicted"], rows["observed"], whiskers, fmt="o" + LINES[number % len(LINES)], **style)
         panel.legend(*panel.get_legend_handles_labels(), loc="upper left", frameon=False, fontsize=8)
     panels[0].set_ylim(0, 102)
     return figure

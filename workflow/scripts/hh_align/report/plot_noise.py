@@ -7,7 +7,7 @@ from hh_align.core.artifacts import read_table
 from hh_align.core.axes import PROMPT_NAMES
 from hh_align.core.command import parse, run
 from hh_align.report.colours import COLOURS, MARKERS
-from hh_align.report.figures import PLAIN, save
+from hh_align.report.figures import PLAIN, reach, save
 
 SCOPES = {**PROMPT_NAMES, "both": "both kinds of prompts"}
 SHOWN = {"rate": ("ci_low", "ci_high", "good replies, %"), "lost": ("lost_low", "lost_high", "points lost to the noise")}
@@ -20,9 +20,9 @@ def plot(noise: pd.DataFrame) -> plt.Figure:
         for panel, (axis, name) in zip(line, SCOPES.items(), strict=True):
             for number, (series, rows) in enumerate(noise[noise["axis"] == axis].groupby("series", sort=False)):
                 rows = rows.dropna(subset=[value]).sort_values("noise")
-                reach = [(rows[value] - rows[low]).fillna(0), (rows[high] - rows[value]).fillna(0)]
+                whiskers = reach(rows[value], rows[low], rows[high])
                 style = {"color": COLOURS[(number + 1) % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
-                panel.errorbar(rows["noise"] + number, rows[value], reach, linewidth=1.2, capsize=2, label=series, **style)
+                panel.errorbar(rows["noise"] + number, rows[value], whiskers, linewidth=1.2, capsize=2, label=series, **style)
             if value == "lost":
                 panel.axhline(0, color="0.7", linewidth=0.8, zorder=0)
                 panel.set_xlabel("labels exchanged, %")

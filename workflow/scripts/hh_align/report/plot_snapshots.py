@@ -7,7 +7,7 @@ from hh_align.core.artifacts import read_table
 from hh_align.core.axes import MEANS, PROMPT_NAMES
 from hh_align.core.command import parse, run
 from hh_align.report.colours import COLOURS, MARKERS
-from hh_align.report.figures import PLAIN, legend_beside, save
+from hh_align.report.figures import PLAIN, legend_beside, reach, save
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
@@ -26,9 +26,9 @@ def plot(rewards: pd.DataFrame) -> plt.Figure:
         for (policy, _), rows in rewards[rewards["metric"] == MEANS[axis]].groupby(["policy", "seed"], sort=False):
             rows, number = rows.sort_values("step"), policies.index(policy)
             x = rows["kl_parent"].clip(lower=0) ** 0.5
-            reach = [rows["value"] - rows["ci_low"], rows["ci_high"] - rows["value"]]
+            whiskers = reach(rows["value"], rows["ci_low"], rows["ci_high"])
             style = {"color": COLOURS[(number + 1) % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
-            panel.errorbar(x, rows["value"], reach, linewidth=1.2, elinewidth=0.6, capsize=2, label=policy, **style)
+            panel.errorbar(x, rows["value"], whiskers, linewidth=1.2, elinewidth=0.6, capsize=2, label=policy, **style)
             for distance, value, step in zip(x, rows["value"], rows["step"], strict=True):
                 panel.annotate(str(step), (distance, value), (4, 4), textcoords="offset points", fontsize=7)
         panel.set_title(f"mean reward, {PROMPT_NAMES[axis]}", fontsize=10)

@@ -7,7 +7,7 @@ from hh_align.core.artifacts import read_table
 from hh_align.core.axes import RATE_TITLES
 from hh_align.core.command import parse, run
 from hh_align.report.colours import COLOURS, MARKERS
-from hh_align.report.figures import PLAIN, save
+from hh_align.report.figures import PLAIN, reach, save
 
 
 def settings_of(rows: pd.DataFrame) -> pd.DataFrame:
@@ -36,10 +36,10 @@ def draw_lines(panel: plt.Axes, rows: pd.DataFrame, values: pd.DataFrame, settin
     for number, (chosen, arms) in enumerate(settings.groupby(others, sort=True) if others else [((), settings)]):
         line = values.loc[sorted(arms.index, key=lambda policy: ticks.index(settings.loc[policy, first]))]
         x = [ticks.index(settings.loc[policy, first]) + 0.06 * number for policy in line.index]
-        reach = [line["value"] - line["ci_low"], line["ci_high"] - line["value"]]
+        whiskers = reach(line["value"], line["ci_low"], line["ci_high"])
         style = {"color": COLOURS[(number + 1) % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
         named = ", ".join(f"{key} {value}" for key, value in zip(others, chosen, strict=True))
-        panel.errorbar(x, line["value"], reach, linewidth=1.2, capsize=2, label=named, **style)
+        panel.errorbar(x, line["value"], whiskers, linewidth=1.2, capsize=2, label=named, **style)
     panel.set_xticks(range(len(ticks)), ticks)
     panel.set_xlabel(first)
 

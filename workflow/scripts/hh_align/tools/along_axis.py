@@ -14,7 +14,7 @@ from hh_align.core.axes import RATE_METRICS
 from hh_align.core.errors import StudyError
 from hh_align.report.colours import colours, markers
 from hh_align.report.export_csv import as_csv
-from hh_align.report.figures import PLAIN, legend_beside, save
+from hh_align.report.figures import PLAIN, legend_beside, reach, save
 from hh_align.report.pages import TEMPLATES, inline_svg, number, plain, records, render
 
 ALONG = pa.schema(
@@ -98,9 +98,9 @@ def plot(rows: list[dict], name: str) -> plt.Figure:
     figure, cells = plt.subplots(1, len(panels), figsize=(1.5 + 3 * len(panels), 3.8), layout="constrained", squeeze=False)
     for cell, ((measure, judge), part) in zip(cells[0], panels, strict=True):
         for policy, mine in part.groupby("policy", sort=False):
-            reach = [(mine["value"] - mine["ci_low"]).clip(lower=0).fillna(0), (mine["ci_high"] - mine["value"]).clip(lower=0).fillna(0)]
+            whiskers = reach(mine["value"], mine["ci_low"], mine["ci_high"])
             style = {"color": colours(order)[policy], "marker": markers(order)[policy]}
-            cell.errorbar(mine["at"], mine["value"], reach, markersize=6, linewidth=1.5, label=policy, **style)
+            cell.errorbar(mine["at"], mine["value"], whiskers, markersize=6, linewidth=1.5, label=policy, **style)
         cell.set_title(measure + (f"\njudge {judge}" if isinstance(judge, str) else ""), fontsize=9)
         cell.set_xlabel(name)
         if name == "parameters":
