@@ -267,12 +267,12 @@ def test_a_failure_ends_with_its_cause_its_log_and_what_to_do(tmp_path, clock):
     ],
 )
 def test_a_message_of_the_rules_is_shown_alone(text, said):
-    assert own_message(text, "demo") == said
+    assert own_message(text) == said
 
 
 def test_snakemakes_lock_is_said_in_our_words():
-    assert own_message(format_exception_to_string(LockException()), "demo") == (
-        "another Snakemake is at work in this folder, or one was killed. hh-align resume demo finds out which, and goes on after a kill."
+    assert own_message(format_exception_to_string(LockException())) == (
+        "another Snakemake is at work in this folder, or one was killed. hh-align resume STUDY finds out which, and goes on after a kill."
     )
 
 

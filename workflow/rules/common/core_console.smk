@@ -44,7 +44,7 @@ class Console(logging.Handler):
             return print_summary()  # Snakemake calls no hook at the end of such a run
         if not self.whole and (event in SHOWN_BY_US or NOISE.match(text)):
             return
-        if message := own_message(text, Path(STUDY).name):
+        if message := own_message(text):
             record = logging.makeLogRecord({**record.__dict__, "msg": f"error: {message}"})
         if self.board is None:
             self.usual.handle(record)

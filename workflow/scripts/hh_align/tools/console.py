@@ -43,10 +43,10 @@ SHORTEST, LONGEST, SHARE = 10.0, 300.0, 0.05
 is named when it is done."""
 
 
-def own_message(text: str, study: str) -> str | None:
+def own_message(text: str) -> str | None:
     """Our message in what Snakemake prints of an error that the rules raise, and for its lock on the folder; None for any other text."""
     if text.startswith("LockException:"):
-        return f"another Snakemake is at work in this folder, or one was killed. hh-align resume {study} finds out which, and goes on after a kill."
+        return "another Snakemake is at work in this folder, or one was killed. hh-align resume STUDY finds out which, and goes on after a kill."
     return next((match[1] for pattern in OF_OURS if (match := pattern.fullmatch(text))), None)
 
 
