@@ -171,7 +171,7 @@ def test_the_config_says_which_rows_are_which_subset(tmp_path, kind):
     (status, said), table = read_where(tmp_path, kind, WHERE)
     assert (
         status == 0
-        and "left out, for datasets.*.where puts them into no subset: category math, level 1: 1" in said
+        and "left out, as datasets.*.where has no subset for them: category math, level 1: 1" in said
         and "3 rows, 0 quarantined, 2 of no subset left out" in said
     )
     rows = pd.read_parquet(table)

@@ -163,7 +163,7 @@ def read_preferences(sources: list[Source], columns: dict | None = None, where: 
             quarantine += bad
             others += left_out
     for values, number in others.most_common():
-        say(f"left out, for datasets.*.where puts them into no subset: {values}: {number:,}")
+        say(f"left out, as datasets.*.where has no subset for them: {values}: {number:,}")
     read = {row["subset"] for row in rows} if where else set()
     for subset in (name for name in where or {} if name not in read):
         there = "; ".join(f"{values}: {number:,}" for values, number in others.most_common(9))
