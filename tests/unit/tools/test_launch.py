@@ -9,6 +9,16 @@ import time
 from study_folder import REPOSITORY
 
 from hh_align.core.artifacts import write_text
+from hh_align.tools.launch import words_for
+
+
+def test_several_config_options_are_one_for_snakemake():
+    # Snakemake takes the last --config only: HH=FOLDER of make smollm2 went unheard beside OPTIONS="--config seeds=[42]"
+    options = ["target", "--config", "datasets={hh: {path: x}}", "-n", "-C", "seeds=[42]"]
+    words = words_for(REPOSITORY, ["mine.yaml"], "2", options, [])
+    assert words[words.index("--configfile") :] == [
+        *("--configfile", "mine.yaml", "-n", "--config", "datasets={hh: {path: x}}", "seeds=[42]", "--", "target")
+    ]
 
 
 def test_ctrl_c_waits_for_snakemake_and_its_status_is_the_commands(tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hh_align.core.artifacts import say
 from hh_align.core.errors import StudyError
+from hh_align.tools.config_words import told_apart
 
 NEEDED = ("snakemake", "torch", "transformers", "trl")
 PARTS = {
@@ -65,7 +66,8 @@ def require_study_install() -> None:
 
 
 def words_for(checkout: Path, configs: Sequence[str], cores: str, options: Sequence[str], targets: Sequence[str]) -> list[str]:
-    """Snakemake's words for these config files: options may begin with targets, too, as they do for Snakemake.
+    """Snakemake's words for these config files: options may begin with targets, too, as they do for Snakemake. Several --config among them
+    become one, as Snakemake takes the last one only.
 
     Raises StudyError for config files among the options, which Snakemake would take in the place of these.
     """
@@ -74,6 +76,8 @@ def words_for(checkout: Path, configs: Sequence[str], cores: str, options: Seque
             f"{replacing}: the config files of these options would take the place of {' '.join(configs) or 'config/config.yaml'}. Name them "
             "one behind the other, each refines those before it: hh-align run demo mine.yaml"
         )
+    settings, others = told_apart(options)
+    options = [*others, *(["--config", *settings] if settings else [])]
     elsewhere = [] if checkout == Path.cwd() else ["--snakefile", str(checkout / "Snakefile")]
     files = ["--configfile", *configs] if configs else []
     first = next((number for number, word in enumerate(options) if word.startswith("-")), len(options))
