@@ -70,7 +70,7 @@ def test_what_is_left_of_a_step_at_work_is_what_it_says_else_what_it_was_to_take
 def test_the_basis_is_what_most_of_the_time_is_known_from():
     expectation = Expectation({"train_sft/a": 10.0})
     assert expectation.basis(["train_sft/b", "plot_figures"]) == "as earlier steps here took"
-    assert expectation.basis(["train_sft/b", "train_judge/a"]) == "a first guess, by the demo's times"
+    assert expectation.basis(["train_sft/b", "train_judge/a"]) == "a first guess, by the demo's times: a larger model takes longer"
     assert expectation.seeing({"train_judge/b": 500.0}).basis(["train_judge/a"]) == "as earlier steps here took"
 
 

@@ -106,7 +106,11 @@ class Expectation:
         """Where most of the seconds of these steps come from, in words."""
         expected, rules = self.of(names), {*self.of_rule, *map(rule_of, self.seen)}
         known = sum(seconds for name, seconds in expected.items() if name in self.before or rule_of(name) in rules)
-        return "as earlier steps here took" if known > sum(expected.values()) / 2 else "a first guess, by the demo's times"
+        return (
+            "as earlier steps here took"
+            if known > sum(expected.values()) / 2
+            else "a first guess, by the demo's times: a larger model takes longer"
+        )
 
     def factors(self) -> dict[str, float]:
         """Rule -> how much longer its steps take than was expected; "" for a rule whose steps depend on models and rows and that has not run:
