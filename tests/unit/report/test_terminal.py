@@ -170,6 +170,18 @@ def test_two_judges_of_a_small_study_have_a_table_each():
     fits(text, config)
 
 
+@pytest.mark.parametrize("arms", [2, 3])  # with sentences, and with counts
+def test_what_is_decided_stands_behind_the_name_of_its_judge(arms):
+    # the sentences of one judge followed a line that began with the other's name, and had none of their own
+    config, tables = study(arms, judges=2)
+    told = tables["comparisons"]
+    tables["comparisons"] = told.assign(verdict=["better" if judge == "judge_0" else "worse" for judge in told["judge"]])
+    other, first = re.split("By judge judge_0: ", " ".join(summary(config, tables, {}).split()))
+    other = other.partition("By judge judge_1: ")[2]
+    assert re.search(r"\bworse\b|\bbelow\b", other) and not re.search(r"\bbetter\b|\babove\b", other), other
+    assert re.search(r"\bbetter\b|\babove\b", first) and not re.search(r"\bworse\b|\bbelow\b", first), first
+
+
 @pytest.mark.parametrize(("digit", "text"), [(1, "54.0 [46.8, 61.2]"), (0, "54 [47, 61]")])
 def test_a_rate_has_its_interval(digit, text):
     row = pd.Series({"value": 54.0, "ci_low": 46.8, "ci_high": 61.2})

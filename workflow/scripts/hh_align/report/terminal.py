@@ -160,14 +160,13 @@ def verdicts_of(study: Study, shape: Shape, first: str | None, opinions: dict[st
     others = [judge for judge in sorted(config["judges"]) if judge != first] if shape.others else []
     for judge in [*others, *([first] if first else [])]:
         opinion = opinions[judge]
-        parts = [opinion.primary, opinion.counts if shape.counts else ""]
-        by = f"By judge {judge}: " if judge != first else ""
+        by = f"By judge {judge}: " if others else ""
         if judge == first and shape.sentences:
-            yield from [f"{opinion.primary}."] if opinion.primary else []
-            yield from opinion.sentences
+            said = [*([f"{opinion.primary}."] if opinion.primary else []), *opinion.sentences]
+            yield from [by + said[0], *said[1:]] if said else []
             yield from error_rates(opinion.decided) if shape.errors else []
-        elif any(parts):
-            said = "; ".join(filter(None, parts))
+        elif parts := [part for part in (opinion.primary, opinion.counts if shape.counts else "") if part]:
+            said = "; ".join(parts)
             yield f"{by}{said[0].upper()}{said[1:]}."
 
 
