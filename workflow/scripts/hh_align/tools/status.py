@@ -20,7 +20,7 @@ from hh_align.tools.console import left_by_run
 from hh_align.tools.expected import Expectation, remaining, seconds_before, seconds_in
 from hh_align.tools.logs import failure, is_current, last_lines, last_losses, last_progress, silence, told
 from hh_align.tools.planned import Job, Plan, difference, dry_run, stale, steps_due
-from hh_align.tools.runs import RECORD, is_alive, read_run
+from hh_align.tools.runs import RECORD, has_begun, is_alive, read_run
 
 PACKAGE = Path(hh_align.__file__).parent
 LISTED = 5
@@ -32,7 +32,7 @@ SHOWN_ALONE = ("models", "training", "evaluation")
 def folder_of(study: str) -> Path:
     """The study's folder below results/. Raises StudyError where there is none, with the nearest name."""
     folder = Path("results") / study
-    if (study and (folder / RECORD).is_file()) or any(receipts_of(folder)):
+    if study and has_begun(folder):
         return folder
     known = sorted(path.parent.name for path in Path("results").glob(f"*/{RECORD}"))
     begun = f"Begun here: {', '.join(known) or 'none'}.{did_you_mean(study, known)}"
