@@ -215,7 +215,9 @@ def config_files(study: str, config: Path) -> list[str]:
     if study == "paper":
         return []
     if not config.is_file():
-        raise StudyError(f"results/{study}: {RECORD}, which names its config files, is lost, and there is no {config}. Add --configfile FILE.")
+        raise StudyError(
+            f"results/{study}: {RECORD}, which names its config files, is lost, and there is no {config}. Add --configfile FILE."
+        )
     head = re.match(r"(?:#.*\n)*", config.read_text(encoding="utf-8"))[0]
     named = re.search(r"--configfile((?: config/[\w-]+\.yaml)+)", head)
     return shlex.split(named[1]) if named and str(config) in named[1].split() else [str(config)]
