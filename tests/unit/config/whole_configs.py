@@ -7,6 +7,7 @@ import pytest
 from configs import SCHEMA, layer, load
 from hypothesis import given, settings
 
+from hh_align.config.keys import nth
 from hh_align.config.resolve import resolve
 from hh_align.core.errors import StudyError
 
@@ -233,7 +234,7 @@ for _name, _config in sorted(WHOLE.items(), key=lambda entry: len(str(entry[1]))
 
 
 def dotted(path):
-    return ".".join(map(str, path))
+    return "".join(f"[{nth(key)}]" if type(key) is int else f".{key}" for key in path).removeprefix(".")
 
 
 def refused(name, path, change):

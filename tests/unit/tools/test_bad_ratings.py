@@ -126,9 +126,12 @@ def test_settings_that_mean_nothing_are_one_error(tmp_path, text, said):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("judges: {judge: {harmless_min: low}}", "judges.judge.harmless_min is 'low'. Allowed: number"),
+        (
+            "judges: {judge: {harmless_min: low}}",
+            "judges.judge.harmless_min is the text 'low', not a number: write it in digits, as 0.5 or 2.0e-5.",
+        ),
         ("judges: {judge: {safe_min: 0}}", "judges.judge has no key safe_min. Allowed: accuracy, axis, harmless_min, helpful_above"),
-        ("contrasts: [[sft]]", r"contrasts.0 is \['sft'\].*2 or more entries"),
+        ("contrasts: [[sft]]", r"contrasts\[1st\] is \['sft'\].*2 or more entries"),
         ("treshold: 1", "the file has no key treshold. Allowed: all_pairs, axes, bootstrap"),
         ("- sft", "the file is .*Allowed: mapping"),
         ("root: [", "no readable YAML"),

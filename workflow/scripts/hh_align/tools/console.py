@@ -30,6 +30,8 @@ OF_OURS = [
     re.compile(r"InputFunctionException in rule .*?\n  WorkflowError:\n    (.*?)\nWildcards:.*", re.DOTALL),
 ]
 """How Snakemake shows an error that the rules raise: our message in the middle."""
+MISSING = re.compile(r"MissingInputException in rule (\w+) .*affected files:\n\s*(.*)", re.DOTALL)
+"""How Snakemake says that a file is missing which no step makes: the rule and the files."""
 ANSWERS = ("check_demo", "tune_training")
 """Steps whose words are what the run was asked for: they are shown at its end."""
 STOPPED = 130
@@ -44,9 +46,14 @@ is named when it is done."""
 
 
 def own_message(text: str) -> str | None:
-    """Our message in what Snakemake prints of an error that the rules raise, and for its lock on the folder; None for any other text."""
+    """Our message in what Snakemake prints of an error that the rules raise, for its lock on the folder, and for a file of the config's that is
+    missing; None for any other text."""
     if text.startswith("LockException:"):
         return "another Snakemake is at work in this folder, or one was killed. hh-align resume STUDY finds out which, and goes on after a kill."
+    if missing := MISSING.match(text):
+        first, *more = [line.strip() for line in missing[2].splitlines() if line.strip()]
+        others = f", nor are {len(more)} more" if more else ""
+        return f"{first} is not there{others}, and {missing[1]} reads it. Correct the path in the config, or bring the file."
     return next((match[1] for pattern in OF_OURS if (match := pattern.fullmatch(text))), None)
 
 

@@ -71,7 +71,7 @@ def read_settings(path: Path) -> dict:
         named = {key: settings[key] for key in ("parents", "judges", "files") if isinstance(settings.get(key), dict)}
         settings |= {key: {str(name): entry for name, entry in entries.items()} for key, entries in named.items()}
     if error := best_match(Validator(schema).iter_errors(settings)):
-        raise StudyError(f"{path}: {explain(error, 'the file')}")
+        raise StudyError(f"{path}: {explain(error, settings, 'the file')}")
     claims = settings.get("claims", [])
     check_claims(claims, f"{path}: claims")
     for claim in claims:
