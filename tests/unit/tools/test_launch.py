@@ -32,7 +32,10 @@ def test_several_config_options_are_one_for_snakemake():
         (["-n", "--forcern", "train_sft"], "--forcern: no option of Snakemake. Did you mean --forcerun? snakemake --help lists them."),
         (["--dry-runn=yes"], "--dry-runn: no option of Snakemake. Did you mean --dry-run? snakemake --help lists them."),
         (["--zzzzzzzz"], "--zzzzzzzz: no option of Snakemake. snakemake --help lists them."),
-        (["--retries"], "Snakemake does not take this: argument --retries/--restart-times/-T: expected one argument. snakemake --help lists its options."),
+        (
+            ["--retries"],
+            "Snakemake does not take this: argument --retries/--restart-times/-T: expected one argument. snakemake --help lists its options.",
+        ),
     ],
 )
 def test_a_mistyped_option_is_one_line_before_snakemake_starts(monkeypatch, words, said):

@@ -26,6 +26,8 @@ MACHINE = ("compute", "export", "tracking")
 """Sections of the config that change no result."""
 START = {"paper": "hh-align study", "demo": "hh-align demo", "published": "hh-align published", "smollm2": "make smollm2"}
 """Study of the repository -> the command that starts it, where that is no `hh-align run`."""
+ANALYSIS = ("analysis.", "claims")
+"""How keys begin that change no model, no response and no rating."""
 SHOWN = 6
 PATTERNS = ("**/*.parquet", "**/manifest.json")
 
@@ -105,7 +107,7 @@ def loaded(config: str) -> object:
 
 def conflict(folder: Path, before: dict, now: dict) -> str:
     """What a run would replace that another config has made; empty where nothing is. An edit of the same files replaces results, which are
-    made again as far as they depend on it, but no state of a step that was stopped.
+    made again as far as they depend on it, but no state of a step that was stopped. Further files behind the same ones may add to the study.
 
     Records hold `files` (the config files), `settings` (the whole config) and `steps` (as living_states takes them).
     """
@@ -119,11 +121,19 @@ def conflict(folder: Path, before: dict, now: dict) -> str:
         before.get("settings")
         and changed
         and before.get("files") != now["files"]
+        and not adds(before, now)
         and any(next(folder.glob(name), None) for name in PATTERNS)
     ):
         files = " ".join(before.get("files", [])) or "the default config"
         return f"{folder}: it was made with {files}, which has other settings ({listed(changed)})"
     return ""
+
+
+def adds(before: dict, now: dict) -> bool:
+    """Whether a run's config files stand behind those of the run before, and leave every setting but those of the analysis as it was."""
+    files, old, new = before.get("files", []), flat(before["settings"]), flat(now["settings"])
+    kept = (key for key in old if old[key] != {} and not key.startswith(ANALYSIS))
+    return now["files"][: len(files)] == files and all(key in new and new[key] == old[key] for key in kept)
 
 
 def begin(folder: Path, command: dict | None, files: list[str], settings: dict, steps: dict[str, str], remember: bool = True) -> str:
