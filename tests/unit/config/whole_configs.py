@@ -251,7 +251,8 @@ def refused(name, path, change):
     holder_path, last = dotted(path[:-1]) or "the config", str(path[-1])
     lacking = rf"{re.escape(holder_path)} (lacks the key|has no key) .*{re.escape(last)}"
     listed = path[:-1] if path[-1] == 0 else path
-    assert dotted(listed) in message or re.search(lacking, message), message
+    named = f"{holder_path}.{last}"  # a number may be a key of a mapping, too
+    assert dotted(listed) in message or named in message or re.search(lacking, message), message
     return message
 
 
