@@ -11,6 +11,7 @@ from hh_align.analysis.correct_by_labels import AGREEMENT, GOLD, by_labels
 from hh_align.analysis.labels import LABELS, item_of, read_labels
 from hh_align.analysis.ratings import Rated, judged_axes
 from hh_align.analysis.statistics import wilson
+from hh_align.analysis.verdict import listed
 from hh_align.config.check_facts import comparing
 from hh_align.core.axes import AXES
 from hh_align.core.errors import StudyError
@@ -84,12 +85,18 @@ def examine(settings: dict, labels: Path | None, frame: pd.DataFrame, rated: Rat
     agreed = {(row["rater_a"], row["axis"]): row for row in agreement if row["rater_b"] == LABELS and row["policy"] is None}
     reliable = {key: None if row["ci_low"] is None else row["ci_low"] > 0 for key, row in agreed.items()}
     reliable |= {(row["judge"], row["axis"]): row["ci_low"] > 50 for row in judge}
-    unknown = []
+    unknown: dict[str, list[str]] = {}
     for name, thresholds in config["judges"].items():
         if axes := [axis for axis in judged_axes(thresholds) if (name, axis) not in reliable]:
-            unknown.append(
-                f"Nothing is known about the judge {name} on {' and '.join(axes)}: what it says there may be chance. Its accuracy (judges: {name}: "
-                "accuracy in the settings) or labels of some responses (--labels) would tell."
-            )
+            unknown.setdefault(" and ".join(axes), []).append(name)
     tables = {"judge": (judge, JUDGE), "gold": (gold, GOLD), "label_agreement": (agreement, AGREEMENT)}
-    return Gate(reliable, tables, unknown)
+    return Gate(reliable, tables, [nothing_known(judges, axes) for axes, judges in unknown.items()])
+
+
+def nothing_known(judges: list[str], axes: str) -> str:
+    """A sentence on judges of whom nothing says how good they are on these axes."""
+    who, whose, they = (f"judge {judges[0]}", "Its", "it says") if len(judges) == 1 else (f"judges {listed(judges)}", "Their", "they say")
+    return (
+        f"Nothing is known about the {who} on {axes}: what {they} there may be chance. {whose} accuracy (judges: {judges[0]}: accuracy in the "
+        "settings) or labels of some responses (--labels) would tell."
+    )
