@@ -63,6 +63,7 @@ SHAPES = (
     Shape(sentences=True, tables=True, errors=True, kept=True, judged=True),
     Shape(sentences=True, tables=True, kept=True, judged=True),
     Shape(sentences=True, tables=True, kept=True),
+    Shape(sentences=True, kept=True),
     Shape(tables=True, kept=True),
     Shape(sentences=True, tables=True, judged=True),
     Shape(sentences=True, judged=True),
@@ -184,7 +185,7 @@ def verdict_of(opinion: Opinion, shape: Shape, several: bool) -> Iterator[str]:
     """What one judge decides; of several judges behind its name, which the title has where there is no room."""
     counts = opinion.counts if shape.counts and (several or not shape.sentences) else ""
     if said := "; ".join(filter(None, [opinion.primary, counts])):
-        by = f"By judge {opinion.judge}: " if several and shape.others else ""
+        by = f"By judge {opinion.judge}: " if several and (shape.others or shape.counts) else ""
         yield f"{by}{said if by else said[0].upper() + said[1:]}."
     if shape.sentences:
         yield from opinion.sentences

@@ -41,16 +41,16 @@ class Gate(NamedTuple):
 OPEN = Gate({}, {}, [])
 
 
-def said_rows(settings: dict, config: dict) -> list[dict]:
+def said_rows(settings: dict, config: dict, source: str) -> list[dict]:
     """The judges' accuracy as the settings say, with Wilson's interval. Raises StudyError for an axis that is not the judge's."""
     rows = []
     for judge, entry in settings.get("judges", {}).items():
         for axis, said in entry.get("accuracy", {}).items():
             if axis not in judged_axes(config["judges"][judge]):
-                raise StudyError(f"judges: {judge}: accuracy: the judge does not speak about {axis}.")
+                raise StudyError(f"{source}: judges: {judge}: accuracy: the judge does not speak about {axis}.")
             if 0 < said["accuracy"] <= 1:
                 raise StudyError(
-                    f"judges: {judge}: accuracy of {axis} is {said['accuracy']:g}: it is in percent, as {100 * said['accuracy']:g}."
+                    f"{source}: judges: {judge}: accuracy of {axis} is {said['accuracy']:g}: it is in percent, as {100 * said['accuracy']:g}."
                 )
             low, high = wilson(said["accuracy"] / 100 * said["n"], said["n"])
             about = {"judge": judge, "axis": axis, "subset": f"{axis}, as the settings say", "format": "as evaluated", "part": "all"}
@@ -68,12 +68,12 @@ def items_of(frame: pd.DataFrame, root: str) -> dict[tuple[str, int, str], str] 
     }
 
 
-def examine(settings: dict, labels: Path | None, frame: pd.DataFrame, rated: Rated, config: dict) -> Gate:
-    """The gate of a verdict on these ratings; frame: the rows of the files that brought them.
+def examine(settings: dict, labels: Path | None, frame: pd.DataFrame, rated: Rated, config: dict, source: str) -> Gate:
+    """The gate of a verdict on these ratings; frame: the rows of the files that brought them; source: where the settings stand.
 
     A judge whose accuracy has a lower end of at most 50 %, or without accuracy a kappa with the labels of at most 0, ranks nothing.
     """
-    judge, gold, agreement = said_rows(settings, config), [], []
+    judge, gold, agreement = said_rows(settings, config, source), [], []
     if labels:
         parts = [claim["parts"] for claim in comparing(config["claims"])]
         read = read_labels(labels, rated.ratings, items_of(frame, config["order"][0]))
