@@ -110,7 +110,7 @@ def test_a_missing_prompt_of_the_judges_own_axis_is_still_an_error(mixed, tmp_pa
     study = PageStudy(tmp_path / "made", n=8, judges=("kind", "both"))
     del study.rewards["kind", "sft", 42]["harmlessness", "harmlessness-003"]
     study.write()
-    with pytest.raises(StudyError, match=r"kind/sft/seed-42.parquet: policy sft has no row for 1 prompts \(harmlessness-003\)"):
+    with pytest.raises(StudyError, match=r"kind/sft/seed-42.parquet: policy sft has no row for 1 prompt \(harmlessness-003\)"):
         study.rated({"kind": {"harmless_min": 0}, "both": study.config["judges"]["both"]})
 
 
