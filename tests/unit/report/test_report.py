@@ -259,6 +259,8 @@ def test_several_judges_and_seeds_are_told_apart(tmp_path):
     assert truth["heads"][:4] == ["policy", "judge", "seed", "axis"]
     text = page.read_text()
     assert "By judge one" in text and "By judge two" in text and "over seeds 42, 43" in text
+    assert "2 judges score every response, here in the order of their names: one, two." in " ".join(text.split())
+    assert "By judge one.</figcaption>" in text
 
 
 def test_snakemakes_report_speaks_of_the_studys_own_judges_and_data():

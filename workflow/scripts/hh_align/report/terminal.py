@@ -186,7 +186,7 @@ def verdict_of(opinion: Opinion, shape: Shape, several: bool) -> Iterator[str]:
     counts = opinion.counts if shape.counts and (several or not shape.sentences) else ""
     if said := "; ".join(filter(None, [opinion.primary, counts])):
         by = f"By judge {opinion.judge}: " if several and (shape.others or shape.counts) else ""
-        yield f"{by}{said if by else said[0].upper() + said[1:]}."
+        yield f"{by}{said[0].upper()}{said[1:]}."
     if shape.sentences:
         yield from opinion.sentences
 
