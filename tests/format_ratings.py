@@ -139,7 +139,7 @@ FAULTS = [
     Case("a Parquet file that is cut", "r.parquet", b"PAR1", None, "r.parquet: not a readable Parquet file (…)."),
     Case("a sheet of Excel", "r.xlsx", b"PK", None, "r.xlsx: what kind of file is this? Give one that ends with .csv, .tsv, .json, .jsonl, .ndjson, .parquet, .eval, or with .gz behind that."),
     Case("a header and no row", "r.csv", "policy,axis,prompt_id,reward\n", None, "r.csv: it holds no row: a header, and nothing below it. Write a row per policy and prompt."),
-    Case("a file of 0 bytes", "r.csv", "", None, "r.csv: the file is empty (0 bytes). Write it again, or name another."),
+    Case("a file of 0 bytes", "r.csv", "", None, "r.csv: the file is empty (0 bytes). Write it again, or name another.", example="(nothing)"),
     Case("the judge in a column of another name", "r.csv", rows(rater=["x", "x"]) + rows(rater=["y", "y"]), None, "r.csv, lines 2 and 4: base, harmlessness, prompt a stands twice, and so does 1 more. The column rater is not read. If it names the judge, say so in the settings: columns: {judge: rater}. Else keep one of each."),
 ]  # fmt: skip
 
