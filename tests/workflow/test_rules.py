@@ -109,6 +109,12 @@ def test_every_rule_gives_its_step_the_options_that_it_takes(commands):
             assert required <= said <= set(options), (module, required - said, said - set(options))
 
 
+def test_what_trains_starts_before_what_answers(tmp_path):
+    printed = StudyFolder(tmp_path).succeed("--dry-run", "--configfile", "config/demo.yaml")
+    first = set(re.findall(r"^rule (\w+):\n(?: .*\n)*?    priority: 1$", printed, re.MULTILINE))
+    assert first == {"train_sft", "compute_references", "train_dpo"}
+
+
 def test_the_code_of_each_rule_is_found_under_its_wing():
     for name in steps():
         module = re.search(r'runs\("(\w+)\.(\w+)"', derived_rules()[name].text)

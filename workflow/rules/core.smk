@@ -46,6 +46,7 @@ rule launched_step:
         "<logs>/launched_step.log",
     benchmark:
         "<benchmarks>/launched_step.tsv"
+    priority: 1  # a policy trains before another answers: what follows it waits
     conda:
         "../../environment.yml"
     threads: config["compute"]["threads"]

@@ -134,6 +134,7 @@ use rule step_on_device as compute_references with:
         "<benchmarks>/compute_references/{view}/{policy}-seed-{seed}.tsv"
     wildcard_constraints:
         view="[^/]+",
+    priority: 1
     resources:
         gpu=ONE_GPU,
         mem_mb=per_attempt(16000),
