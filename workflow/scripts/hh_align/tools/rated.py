@@ -125,7 +125,7 @@ def read_file(path: Path, settings: Mapping, source: str) -> pd.DataFrame:
         convert(frame, path, read, [column], dtype)
     require_full(frame, path, FULL)
     for column in ("words", "empty"):
-        if column in frame and 0 < (unknown := frame[column].isna().sum()) < len(frame):
+        if column in frame and 0 < (unknown := int(frame[column].isna().sum())) < len(frame):
             many = f"{unknown} row{'s' * (unknown > 1)}"
             raise StudyError(f"{path}: column {column} is empty in {many}. Give it in every row, or in none.")
     require_once(frame, whole, path, settings)
