@@ -38,7 +38,10 @@ def take(page: Page, source: Path, target: Path) -> None:
 
 def main() -> None:
     if missing := [str(path) for path in PAGES.values() if not path.is_file()]:
-        print(f"no {', '.join(missing)}: their pictures stay as they are. `make demo`, `make published` and `make smollm2` make them.", file=sys.stderr)
+        print(
+            f"no {', '.join(missing)}: their pictures stay as they are. `make demo`, `make published` and `make smollm2` make them.",
+            file=sys.stderr,
+        )
     IMAGES.mkdir(exist_ok=True)
     with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
