@@ -12,7 +12,7 @@ from study_folder import REPOSITORY
 
 from hh_align.core.axes import AXES
 from hh_align.tools import rated
-from hh_align.tools.verdict import require_known, study_of, table_of
+from hh_align.tools.verdict import study_of, table_of
 
 SHOWN = ("policy", "prompt_id", "reward")
 FULL = ("policy", "axis", "prompt_id", "reward")
@@ -32,7 +32,6 @@ def rows_of(frame: pd.DataFrame, columns: tuple[str, ...]) -> list[tuple]:
 def verdict(path: Path, settings: dict) -> list[tuple]:
     """(policy, prompt_id, reward), or the column in which a case differs, as the verdict reads it."""
     frame = rated.read_rated([path], settings)
-    require_known(path, "judge", set(settings.get("judges", {})), sorted(set(frame["judge"])))
     own = {
         "judges": {judge: {"harmless_min": 0.0, "helpful_above": 0.0} for judge in sorted(set(frame["judge"]))}
     }  # two rows cross nothing
@@ -103,30 +102,30 @@ FAULTS = [
     Case("a policy called `1e-3`", "r.csv", rows(policy=["1e-3", "1e-3"]), [("1e-3", "a", -0.5), ("1e-3", "b", 1.0)]),
     Case("`base` and `base ` with a blank", "r.csv", rows(policy=["base", "base "]), None, "r.csv: column policy holds 'base' and 'base ': take the blank away."),
     Case("reasons for a reply's end, as engines call them", "r.csv", rows(finish=["MAX_TOKENS", "end_turn"]), [("a", "length"), ("b", "eos")]),
-    Case("an unknown reason", "r.csv", rows(finish=["eos", "done"]), None, "r.csv, row 2: finish is 'done', not a known reason for a reply's end. Known: eos, end_turn, stop, …"),
+    Case("an unknown reason", "r.csv", rows(finish=["eos", "done"]), None, "r.csv, line 3: finish is 'done', not a known reason for a reply's end. Known: eos, end_turn, stop, …"),
     Case("a reason for the end in `finish_reason`", "r.csv", rows(finish_reason=["length", "stop"]), [("a", "length"), ("b", "stop")], "r.csv: finish_reason is read as finish"),
-    Case("a content filter in `stop_reason`", "r.csv", rows(stop_reason=["end_turn", "content_filter"]), None, "r.csv, row 2: finish is 'content_filter', a generation that failed (content_filter): there is no reply to rate."),
+    Case("a content filter in `stop_reason`", "r.csv", rows(stop_reason=["end_turn", "content_filter"]), None, "r.csv, line 3: finish is 'content_filter', a generation that failed (content_filter): there is no reply to rate."),
     Case("replies that are whole numbers: JSON", "r.json", rows(response=[4, 7]), [("a", "4"), ("b", "7")]),
-    Case("a reply that is a number with a point: JSON", "r.json", rows(response=[4.5, 7]), None, "r.json, row 1: response is 4.5, not a text or a whole number."),
-    Case("a generation that failed", "r.csv", rows(finish=["eos", "content_filter"]), None, "r.csv, row 2: finish is 'content_filter', a generation that failed (content_filter): there is no reply to rate."),
-    Case("rewards with a decimal comma", "r.csv", text(";", reward=["0,5", "1,0"]), None, "r.csv, row 1: reward is '0,5', not a number: write it with a point."),
-    Case("rewards `true` and `false`", "r.json", rows(reward=[True, False]), None, "r.json, row 1: reward is True, not a number: write 1 for true and 0 for false."),
-    Case("a reward that is a list", "r.json", rows(reward=[[-0.5], [1.0]]), None, "r.json, row 1: reward is [-0.5], not a number."),
-    Case("a reward that is empty", "r.csv", text(reward=["", 1]), None, "r.csv: policy base (judge judge, seed 0) has no finite reward for 1 prompts (a)."),
-    Case("a reward that is NaN", "r.json", json.dumps(rows(reward=[float("nan"), 1.0])), None, "r.json: policy base (judge judge, seed 0) has no finite reward for 1 prompts (a)."),
-    Case("the largest number in the place of a missing reward", "r.csv", text(reward=[1.7976931348623157e308, 1.0]), None, "r.csv: policy base (judge judge, seed 0) has a reward beyond 1e100 for 1 prompts (a)."),
-    Case("a prompt rated twice", "r.csv", rows() + rows()[:1], None, "r.csv: policy base (judge judge, seed 0) has more than one reward for 1 prompts (a)."),
-    Case("a prompt that one policy lacks", "r.csv", two()[:3], None, "r.csv: policy sft (judge judge, seed 0) has no row for 1 prompts (b)."),
-    Case("one id with two texts", "r.csv", [row | {"prompt": word} for row, word in zip(two(), "xyzy", strict=True)], None, "r.csv: harmlessness a has prompt 'x' in row 1 and 'z' in row 3."),
-    Case("one prompt in two clusters", "r.csv", [row | {"cluster": word} for row, word in zip(two(), "xyzy", strict=True)], None, "r.csv: harmlessness a has cluster 'x' in row 1 and 'z' in row 3."),
-    Case("clusters in some rows only", "r.csv", [row | {"cluster": word} for row, word in zip(two(), ["x", "y", "", "y"], strict=True)], None, "r.csv: column cluster is empty in 1 rows of harmlessness (the first is row 3). Give it in every row of an axis, or in none."),
-    Case("one policy with two parents", "r.csv", [row | {"parent": word} for row, word in zip(two(), ["", "", "base", "sft"], strict=True)], None, "r.csv: sft has parent 'base' in row 3 and 'sft' in row 4."),
-    Case("a parent that is not there", "r.csv", [row | {"parent": word} for row, word in zip(two(), ["", "", "bas", "bas"], strict=True)], None, "r.csv: policy bas is not in the file. It holds base, sft. Did you mean base?"),
+    Case("a reply that is a number with a point: JSON", "r.json", rows(response=[4.5, 7]), None, "r.json, record 1: response is 4.5, not a text or a whole number: write it as a text."),
+    Case("a generation that failed", "r.csv", rows(finish=["eos", "content_filter"]), None, "r.csv, line 3: finish is 'content_filter', a generation that failed (content_filter): there is no reply to rate."),
+    Case("rewards with a decimal comma", "r.csv", text(";", reward=["0,5", "1,0"]), None, "r.csv, line 2: reward is '0,5', not a number: write it with a point."),
+    Case("rewards `true` and `false`", "r.json", rows(reward=[True, False]), None, "r.json, record 1: reward is True, not a number: write 1 for true and 0 for false."),
+    Case("a reward that is a list", "r.json", rows(reward=[[-0.5], [1.0]]), None, "r.json, record 1: reward is [-0.5], not a number: write one, or take the row out."),
+    Case("a reward that is empty", "r.csv", text(reward=["", 1]), None, "r.csv: policy base has no finite reward for 1 prompt (a). It needs one finite reward for each prompt that is rated on this axis."),
+    Case("a reward that is NaN", "r.json", json.dumps(rows(reward=[float("nan"), 1.0])), None, "r.json: policy base has no finite reward for 1 prompt (a). It needs one finite reward for each prompt that is rated on this axis."),
+    Case("the largest number in the place of a missing reward", "r.csv", text(reward=[1.7976931348623157e308, 1.0]), None, "r.csv: policy base has a reward beyond 1e100 for 1 prompt (a). It needs one finite reward for each prompt that is rated on this axis."),
+    Case("a prompt rated twice", "r.csv", rows() + rows()[:1], None, "r.csv, lines 2 and 4: base, harmlessness, prompt a stands twice. Keep one."),
+    Case("a prompt that one policy lacks", "r.csv", two()[:3], None, "r.csv: policy sft has no row for 1 prompt (b). It needs one finite reward for each prompt that is rated on this axis."),
+    Case("one id with two texts", "r.csv", [row | {"prompt": word} for row, word in zip(two(), "xyzy", strict=True)], None, "r.csv: harmlessness a has prompt 'x' in line 2 and 'z' in line 4."),
+    Case("one prompt in two clusters", "r.csv", [row | {"cluster": word} for row, word in zip(two(), "xyzy", strict=True)], None, "r.csv: harmlessness a has cluster 'x' in line 2 and 'z' in line 4."),
+    Case("clusters in some rows only", "r.csv", [row | {"cluster": word} for row, word in zip(two(), ["x", "y", "", "y"], strict=True)], None, "r.csv: column cluster is empty in 1 row of harmlessness (the first is line 4). Give it in every row of an axis, or in none."),
+    Case("one policy with two parents", "r.csv", [row | {"parent": word} for row, word in zip(two(), ["", "", "base", "sft"], strict=True)], None, "r.csv: sft has parent 'base' in line 4 and 'sft' in line 5."),
+    Case("a parent that is not there", "r.csv", [row | {"parent": word} for row, word in zip(two(), ["", "", "bas", "bas"], strict=True)], None, "r.csv: column parent names bas, which r.csv does not have (it has base, sft). Did you mean base?"),
     Case("an empty parent is the root", "r.json", [row | {"parent": ""} for row in two()], [("a", None), ("b", None)]),
-    Case("a judge misspelt in the settings", "r.csv", rows(judge=["first", "first"]), None, "r.csv: judge frist is not in the file. It holds first. Did you mean first?", {"judges": {"frist": {"harmless_min": 0.0}}}),
+    Case("a judge misspelt in the settings", "r.csv", rows(judge=["first", "first"]), None, "the settings: judges names frist, which r.csv does not have (it has first). Did you mean first?", {"judges": {"frist": {"harmless_min": 0.0}}}),
     Case("an axis misspelt", "r.csv", rows(axis=["harmless", "helpfulness"]), None, "r.csv: axis harmless is unknown. Allowed: harmlessness, helpfulness. The key axes says what it means: axes: {harmless: harmlessness}."),
-    Case("CSV with colons", "r.csv", text(":"), None, "r.csv: column policy, axis, reward is missing; it has policy:axis:prompt_id:reward. Needed: policy, axis, reward."),
-    Case("a column in capitals", "r.csv", PLAIN.replace("reward", "Reward"), None, "r.csv: column reward is missing; it has policy, axis, prompt_id, Reward. Needed: policy, axis, reward."),
+    Case("CSV with colons", "r.csv", text(":"), None, "r.csv: columns policy, axis, prompt_id (or prompt) and reward are missing; it has policy:axis:prompt_id:reward. Needed: policy, axis, prompt_id (or prompt), reward. Add or rename them, or say columns: {policy: …, axis: …, prompt_id: …, reward: …} in the settings."),
+    Case("a column in capitals", "r.csv", PLAIN.replace("reward", "Reward"), None, "r.csv: column reward is missing; it has policy, axis, prompt_id, Reward. Needed: policy, axis, prompt_id (or prompt), reward. Rename it, or say columns: {reward: Reward} in the settings."),
     Case("one axis only", "r.csv", rows()[:1], READ[:1]),
     Case("a column twice", "r.csv", PLAIN.replace("prompt_id", "reward"), None, "r.csv: column reward stands twice. Rename one of them."),
     Case("RewardBench's outputs (no policies)", "r.jsonl", [{"prompt": "x", "results": 1, "scores_chosen": 1.2, "scores_rejected": 0.3}], None, "r.jsonl: a judge's scores of chosen and rejected replies, as RewardBench writes them. A verdict is about policies: it needs a row per policy and prompt, with policy, axis, reward."),
@@ -139,7 +138,9 @@ FAULTS = [
     Case("gzip that is cut", "r.json.gz", lambda path: path.write_bytes(gzip.compress(PLAIN.encode())[:-9]) and None, None, "r.json.gz: damaged gzip data (…). Replace the file.", example="…"),
     Case("a Parquet file that is cut", "r.parquet", b"PAR1", None, "r.parquet: not a readable Parquet file (…)."),
     Case("a sheet of Excel", "r.xlsx", b"PK", None, "r.xlsx: what kind of file is this? Give one that ends with .csv, .tsv, .json, .jsonl, .ndjson, .parquet, .eval, or with .gz behind that."),
-    Case("a header and no row", "r.csv", "policy,axis,prompt_id,reward\n", None, "r.csv: it holds no row."),
+    Case("a header and no row", "r.csv", "policy,axis,prompt_id,reward\n", None, "r.csv: it holds no row: a header, and nothing below it. Write a row per policy and prompt."),
+    Case("a file of 0 bytes", "r.csv", "", None, "r.csv: the file is empty (0 bytes). Write it again, or name another.", example="(nothing)"),
+    Case("the judge in a column of another name", "r.csv", rows(rater=["x", "x"]) + rows(rater=["y", "y"]), None, "r.csv, lines 2 and 4: base, harmlessness, prompt a stands twice, and so does 1 more. The column rater is not read. If it names the judge, say so in the settings: columns: {judge: rater}. Else keep one of each."),
 ]  # fmt: skip
 
 SECTIONS = [

@@ -141,7 +141,7 @@ def test_the_oracle_stands_beside_a_judge_that_failed_to_rate(tmp_path):
 @pytest.mark.parametrize(
     ("damaged", "said"),
     [
-        ("rewards kind sft 1", r"k2.parquet: policy sft has no row for 1 prompts \(harmlessness-002\)"),
+        ("rewards kind sft 1", r"k2.parquet: policy sft has no row for 1 prompt \(harmlessness-002\)"),
         ("responses sft 1", r"2.parquet and the rewards by both hold different prompts. Delete both"),
         ("prompts", r"0.parquet and .*prompts.parquet hold different prompts. Delete both"),
     ],
@@ -155,7 +155,7 @@ def test_files_of_different_prompts_are_one_error(tmp_path, damaged, said):
 @pytest.mark.parametrize(
     ("rewards", "ids", "said"),
     [
-        ([0.0, float("nan"), 0.0, 0.0], None, r"policy sft has no finite reward for 1 prompts \(harmlessness-001\)"),
+        ([0.0, float("nan"), 0.0, 0.0], None, r"policy sft has no finite reward for 1 prompt \(harmlessness-001\)"),
         ([0.0, float("inf"), 0.0, 0.0], None, r"no finite reward"),
         ([0.0, 0.0], ["harmlessness-000", "helpfulness-000"], r"policy sft has no row for 2 prompts \(harmlessness-001, helpfulness-001\)"),
         (

@@ -40,7 +40,7 @@ def test_the_axes_of_a_judge_are_those_of_its_thresholds():
     thresholds = {"harmless_min": 0, "helpful_above": 0, "lowest": 1}
     assert judged_axes(thresholds) == AXES and judged_axes({"helpful_above": 0}) == ("helpfulness",)
     assert list(judged_rates(thresholds)) == ["HmR", "HpR", "CAS"] and list(judged_rates({"harmless_min": 0})) == ["HmR"]
-    assert shown_judge({"a": {"harmless_min": 0}, "c": thresholds, "b": thresholds}) == "b"
+    assert shown_judge({"a": {"harmless_min": 0}, "c": thresholds, "b": thresholds}) == "c"
 
 
 def test_a_judge_of_one_axis_says_nothing_of_the_other(mixed):
@@ -110,7 +110,7 @@ def test_a_missing_prompt_of_the_judges_own_axis_is_still_an_error(mixed, tmp_pa
     study = PageStudy(tmp_path / "made", n=8, judges=("kind", "both"))
     del study.rewards["kind", "sft", 42]["harmlessness", "harmlessness-003"]
     study.write()
-    with pytest.raises(StudyError, match=r"kind/sft/seed-42.parquet: policy sft has no row for 1 prompts \(harmlessness-003\)"):
+    with pytest.raises(StudyError, match=r"kind/sft/seed-42.parquet: policy sft has no row for 1 prompt \(harmlessness-003\)"):
         study.rated({"kind": {"harmless_min": 0}, "both": study.config["judges"]["both"]})
 
 

@@ -146,4 +146,4 @@ def test_a_table_of_other_prompts_is_refused(tmp_path, kind):
 def test_a_reward_that_is_none_is_refused_unless_the_judge_may_fail(tmp_path):
     options = options_of(tmp_path)
     config = CONFIG | {"judges": CONFIG["judges"] | {"weak": {"helpful_above": 0.5}}}
-    assert_refused(call(measure_suites, config=config, **options), "no finite reward for 1 prompts", where="weak-sft-43")
+    assert_refused(call(measure_suites, config=config, **options), "no finite reward for 1 prompt", where="weak-sft-43")

@@ -44,17 +44,17 @@ def test_the_tables_that_a_fact_may_name_are_those_of_the_pages():
 
 
 def test_a_claim_without_content_lacks_a_key():
-    assert refused() == "config: claims.0 lacks the key parts or facts or not_measured."
+    assert refused() == "config: claims[1st] lacks the key parts or facts or not_measured."
 
 
 def test_a_claim_of_two_kinds_is_refused():
     parts = [{"higher": "sft", "than": ["base"], "metrics": ["HmR"]}]
-    said = "config: claims.0 has both parts and facts: it compares policies or states a fact. Write two claims."
+    said = "config: claims[1st] has both parts and facts: it compares policies or states a fact. Write two claims."
     assert refused(ROWS, parts=parts) == said
     assert "both parts and not_measured" in refused(parts=parts, not_measured="the rest")
 
 
-FACT = "config: claims.0.facts.0"
+FACT = "config: claims[1st].facts[1st]"
 BAD = {
     "no look": ({"count": None}, " needs one of column, count, setting, made_of; it has none of them."),
     "two looks": ({"column": "axis"}, " needs one of column, count, setting, made_of; it has column and count."),
@@ -89,4 +89,4 @@ def test_a_fact_of_no_readable_form_is_refused(fault):
 @pytest.mark.parametrize("wrong", [{"a": 1}, [], [[1]], "", float("nan")], ids=str)
 def test_is_takes_a_value_or_a_list_of_values(wrong):
     said = refused({"artifact": "prompts/prompts.parquet", "column": "axis", "is": wrong})
-    assert said.startswith("config: claims.0.facts.0")
+    assert said.startswith("config: claims[1st].facts[1st]")

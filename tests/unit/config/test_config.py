@@ -96,7 +96,7 @@ def set_at(config, path, value):
         ("prompts.harmlessness.subset", "nope", r"prompts.harmlessness.subset is nope.*harmless-base"),
         ("judges.x", {"source": "released", "harmless_min": 0, "helpful_above": 0}, r"judges.x.source is released, but"),
         ("judges.deberta.harmless_min", None, r"judges.deberta lacks the key harmless_min"),
-        ("analysis.contrasts", [["dpo", "nope"]], r"analysis.contrasts.0 is nope"),
+        ("analysis.contrasts", [["dpo", "nope"]], r"analysis.contrasts\[1st\] is nope"),
         ("analysis.contrasts", [["dpo", "base"]], r"analysis.primary is \[sft_dpo, sft\], which is none of analysis.contrasts. Add"),
         ("analysis.primary", ["sft", "sft_dpo"], r"analysis.primary is \[sft, sft_dpo\], which is none of .* or set primary to null\.$"),
         ("responses", {"x": {"path": "x.txt"}}, r"responses.x.path is x.txt.*Allowed: .csv, .tsv, .json, "),

@@ -91,7 +91,7 @@ def test_without_a_list_nothing_is_swept():
         ),
         ({"methods": {"dpo": {"beta": [0.1]}}, "analysis": {"primary": None}, "reproduction": {"folder": "x", "judges": ["deberta"], "policies": ["dpo"]}},
          r"reproduction.policies is dpo, .*Allowed: .*dpo_beta0.1"),
-        ({"controls": ["coins"]}, r"controls.0 is 'coins'.*Allowed: coin, reversed"),
+        ({"controls": ["coins"]}, r"controls\[1st\] is 'coins'.*Allowed: coin, reversed"),
         ({"controls": "coin"}, r"controls is 'coin'"),
         ({"policies": {"sft": {"controls": ["coin"]}}}, r"policies.sft.controls: only a policy that trains on preferences"),
         ({"controls": ["coin"], "datasets": {"coin": {"from": "hh", "labels": "coin", "label_seed": 9}}}, r"datasets.coin is taken"),

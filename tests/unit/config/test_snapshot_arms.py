@@ -35,8 +35,8 @@ def test_controls_and_arms_of_a_sweep_have_snapshots_too():
     [
         ({"methods": {"sft": {"snapshots": [5]}}}, r"methods.sft has no key snapshots"),
         ({"methods": {"dpo": {"snapshots": [5], "lora": None}}}, r"methods.dpo.snapshots needs methods.dpo.lora"),
-        ({"methods": {"dpo": {"snapshots": [0]}}}, r"methods.dpo.snapshots.0 is 0.*at least 1"),
-        ({"methods": {"dpo": {"snapshots": [2.5]}}}, r"methods.dpo.snapshots.0 is 2.5"),
+        ({"methods": {"dpo": {"snapshots": [0]}}}, r"methods.dpo.snapshots\[1st\] is 0.*at least 1"),
+        ({"methods": {"dpo": {"snapshots": [2.5]}}}, r"methods.dpo.snapshots\[1st\] is 2.5"),
         ({"methods": {"dpo": {"snapshots": []}}}, r"methods.dpo.snapshots is \[\]"),
         ({"methods": {"dpo": {"snapshots": 5}}}, r"methods.dpo.snapshots is 5"),
         ({"policies": {"dpo_step50": {"parent": "sft", "method": "sft"}}, "methods": {"dpo": {"snapshots": [50]}}}, r"policies.dpo_step50 is taken: a snapshot"),

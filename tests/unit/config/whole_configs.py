@@ -7,6 +7,7 @@ import pytest
 from configs import SCHEMA, layer, load
 from hypothesis import given, settings
 
+from hh_align.config.keys import nth
 from hh_align.config.resolve import resolve
 from hh_align.core.errors import StudyError
 
@@ -233,7 +234,7 @@ for _name, _config in sorted(WHOLE.items(), key=lambda entry: len(str(entry[1]))
 
 
 def dotted(path):
-    return ".".join(map(str, path))
+    return "".join(f"[{nth(key)}]" if type(key) is int else f".{key}" for key in path).removeprefix(".")
 
 
 def refused(name, path, change):
@@ -250,7 +251,8 @@ def refused(name, path, change):
     holder_path, last = dotted(path[:-1]) or "the config", str(path[-1])
     lacking = rf"{re.escape(holder_path)} (lacks the key|has no key) .*{re.escape(last)}"
     listed = path[:-1] if path[-1] == 0 else path
-    assert dotted(listed) in message or re.search(lacking, message), message
+    named = f"{holder_path}.{last}"  # a number may be a key of a mapping, too
+    assert dotted(listed) in message or named in message or re.search(lacking, message), message
     return message
 
 

@@ -13,11 +13,11 @@ from hh_align.core.tables import PROMPTS, RESPONSES, REWARDS
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda rows: [{**row, "reward": float("nan")} if number == 3 else row for number, row in enumerate(rows)], r"no finite reward for 1 prompts \(harmlessness-003\)"),
+        (lambda rows: [{**row, "reward": float("nan")} if number == 3 else row for number, row in enumerate(rows)], r"no finite reward for 1 prompt \(harmlessness-003\)"),
         (lambda rows: [{**row, "reward": float("-inf")} for row in rows], "no finite reward for 12 prompts"),
-        (lambda rows: [{**row, "reward": None} if number == 3 else row for number, row in enumerate(rows)], "no finite reward for 1 prompts"),
-        (lambda rows: rows[1:], r"no row for 1 prompts \(harmlessness-000\)"),
-        (lambda rows: [*rows, rows[0]], "more than one reward for 1 prompts"),
+        (lambda rows: [{**row, "reward": None} if number == 3 else row for number, row in enumerate(rows)], "no finite reward for 1 prompt"),
+        (lambda rows: rows[1:], r"no row for 1 prompt \(harmlessness-000\)"),
+        (lambda rows: [*rows, rows[0]], "more than one reward for 1 prompt"),
         (lambda rows: [], "no row for 12 prompts"),
         (lambda rows: [{**row, "prompt_id": f"x{row['prompt_id']}"} for row in rows], "no row for 12 prompts"),
     ],

@@ -61,7 +61,7 @@ def test_a_judge_that_is_not_above_chance_ranks_nothing_by_itself():
 def test_an_agreement_without_a_kappa_is_said_to_have_none():
     row = {"rater_a": "one", "rater_b": "labels", "policy": None, "n": 5, "agreement": 100.0, "axis": "helpfulness", "kappa": None}
     assert label_lines(pd.DataFrame([row]), "one") == [
-        "Its labels of 5 responses are the true ones in 100 % on helpfulness (kappa undefined)."
+        "The labels by judge one of 5 responses are the true ones in 100 % on helpfulness (kappa undefined)."
     ]
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from hh_align.analysis.verdict import corrected_by_labels, declared, verdict_sentences
 from hh_align.report.lines import SYNTHETIC, count_line, primary_line
 from hh_align.report.summarize_study import COLUMNS, frame, summary
 from hh_align.report.terminal import LINES, MARKED, WIDTH, rate_cell
@@ -133,7 +134,7 @@ def test_a_small_study_is_told_in_sentences_with_what_speaks_against_it():
 
 
 def test_what_training_keeps_is_said_by_a_judge_of_helpfulness_that_ranks_there():
-    config, tables = study(3, judges=2)
+    config, tables = study(2, judges=2)
     kept = tables["retention"]
     assert "(judge judge_0, seed 1)" in summary(config, tables, {}).splitlines()[0]
     assert "(judge judge_1, seed 1)" in summary(config, tables | {"retention": kept[kept["judge"] == "judge_1"]}, {}).splitlines()[0]
@@ -163,23 +164,58 @@ def test_the_others_are_told_in_numbers():
     assert count_line(decided.iloc[:0]) == "" == primary_line(decided.iloc[:0], {})
 
 
-def test_two_judges_of_a_small_study_have_a_table_each():
+def told_by(text, config):
+    """Judge -> what stands in the text from its name on to the next judge's, or to what is said of all."""
+    end = r"(?=By judge |Error rates|\d+ more judges? |Judge \S+ stands|The report: )"
+    blocks = re.findall(rf"By judge (\S+): (.*?) ?{end}", " ".join(text.split()))
+    assert len({judge for judge, _ in blocks}) == len(blocks) and [judge for judge, _ in blocks] == [
+        judge for judge in config["judges"] if judge in dict(blocks)
+    ]
+    return dict(blocks)
+
+
+def decided_by(tables, judge):
+    """The counts and sentences of one judge's declared contrasts."""
+    rows = corrected_by_labels(declared(tables["comparisons"], judge), tables["gold"], judge)
+    return count_line(rows), [str(sentence) for sentence in verdict_sentences(rows)]
+
+
+@pytest.mark.parametrize(("arms", "judges", "told"), [(2, 2, 2), (3, 3, 2), (3, 8, 2), (15, 2, 1)])
+def test_each_judge_that_is_told_has_its_own_counts_and_sentences(arms, judges, told):
+    config, tables = study(arms, judges=judges)
+    blocks = told_by(text := summary(config, tables, {}), config)
+    for judge, said in blocks.items() if told > 1 else []:
+        counts, sentences = decided_by(tables, judge)
+        assert said.endswith(f"{counts[1:]}. {' '.join(sentences)}"), (judge, text)
+    left = [line for line in fits(text, config) if line.endswith("in the report.")]
+    others = {0: [], 1: [f"Judge judge_{judges - 1} stands in the report."]}
+    assert len(blocks) == told and left == others.get(judges - told, [f"{judges - told} more judges stand in the report."])
+
+
+def test_where_no_line_is_left_the_title_says_of_how_many_judges_one_is_told():
+    config, tables = study(20, judges=2)
+    blocks = told_by(text := summary(config, tables, {}), config)
+    assert "(judge judge_0 of 2)" in fits(text, config)[0] and list(blocks) == ["judge_0"]
+
+
+def test_two_judges_of_a_small_study_are_both_told_in_the_order_of_the_config():
     config, tables = study(3, judges=2)
-    text = summary(config, tables, {})
-    assert text.count("95 % intervals (judge judge_") == 2 and "By judge judge_1: Primary CAS: " in text
-    fits(text, config)
+    config["judges"] = dict(reversed(config["judges"].items()))
+    blocks = told_by(text := summary(config, tables, {}), config)
+    assert (
+        list(blocks) == ["judge_1", "judge_0"]
+        and text.index("(judge judge_1") < text.index("By judge judge_1")
+        and "(judge judge_1, " in text.splitlines()[0]
+    )
+    config, tables = study(2, judges=2)
+    assert summary(config, tables | {"retention": tables["retention"].iloc[:0]}, {}).count("95 % intervals (judge judge_") == 2
 
 
-@pytest.mark.parametrize("arms", [2, 3])  # with sentences, and with counts
-def test_what_is_decided_stands_behind_the_name_of_its_judge(arms):
-    # the sentences of one judge followed a line that began with the other's name, and had none of their own
-    config, tables = study(arms, judges=2)
-    told = tables["comparisons"]
-    tables["comparisons"] = told.assign(verdict=["better" if judge == "judge_0" else "worse" for judge in told["judge"]])
-    other, first = re.split("By judge judge_0: ", " ".join(summary(config, tables, {}).split()))
-    other = other.partition("By judge judge_1: ")[2]
-    assert re.search(r"\bworse\b|\bbelow\b", other) and not re.search(r"\bbetter\b|\babove\b", other), other
-    assert re.search(r"\bbetter\b|\babove\b", first) and not re.search(r"\bworse\b|\bbelow\b", first), first
+def test_error_rates_that_are_alike_are_said_once_for_all_judges():
+    config, tables = study(2, judges=2)
+    tables["comparisons"] = tables["comparisons"][tables["comparisons"]["metric"] == "HmR"]
+    text = summary(config | {"primary": []}, tables, {})
+    assert text.count("Error rates") == 1 == text.count("Error rates by each judge: ") and text.count("By judge ") == 2
 
 
 @pytest.mark.parametrize(("digit", "text"), [(1, "54.0 [46.8, 61.2]"), (0, "54 [47, 61]")])

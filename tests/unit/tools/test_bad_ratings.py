@@ -12,6 +12,7 @@ from command_line import assert_refused, call
 from hh_align.core.axes import AXES
 from hh_align.core.errors import StudyError
 from hh_align.tools import verdict
+from hh_align.tools.rated import read_rated
 from hh_align.tools.verdict_settings import read_settings, settings_in
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
@@ -32,35 +33,35 @@ def plain(text):
 
 
 CSV = {
-    "nothing": (plain(b""), "it holds no row"),
-    "only a header": (plain(b"policy,axis,prompt_id,reward\n"), "it holds no row"),
+    "nothing": (plain(b""), r"rated.csv: the file is empty \(0 bytes\)\. Write it again, or name another\.$"),
+    "only a header": (plain(b"policy,axis,prompt_id,reward\n"), "it holds no row: a header, and nothing below it. Write a row per policy and prompt"),
     "not UTF-8": (lambda: rated().to_csv(index=False).encode().replace(b"base", b"b\xe9se"), "line 2: not UTF-8. Save the file as UTF-8"),
     "NUL bytes": (plain(b"\0" * 99), "it holds no row"),
     "a row too long": (lambda: rated().to_csv(index=False).encode() + b"a,b,c,d,e,f,g\n", r"record 33 \(up to line 34\) has not one value for each column"),
     "an open quote": (lambda: rated().to_csv(index=False).encode() + b'"base,helpfulness', "line 34: not CSV"),
-    "no header": (lambda: rated().to_csv(index=False, header=False).encode(), "column policy, axis, reward is missing"),
-    "HTML": (plain(b"<html>\n<p>503\n"), "column policy, axis, reward is missing"),
-    "header in capitals": (csv(lambda frame: frame.rename(columns=str.upper)), "column policy, axis, reward is missing; it has POLICY"),
+    "no header": (lambda: rated().to_csv(index=False, header=False).encode(), r"columns policy, axis, prompt_id \(or prompt\) and reward are missing"),
+    "HTML": (plain(b"<html>\n<p>503\n"), r"columns policy, axis, prompt_id \(or prompt\) and reward are missing.*Add or rename them, or say columns: {policy: …, "),
+    "header in capitals": (csv(lambda frame: frame.rename(columns=str.upper)), r"are missing; it has POLICY, .*Rename them, or say columns: {policy: POLICY, axis: AXIS, prompt_id: PROMPT_ID, reward: REWARD} in the settings\.$"),
     **{f"no {name}": (csv(lambda frame, name=name: frame.drop(columns=name)), f"column {name}.* is missing") for name in ("policy", "axis", "prompt_id", "reward")},
-    "a text for a number": (csv(lambda frame: frame.assign(reward=frame.reward.astype(object).where(frame.index != 3, "good"))), r"row 4: reward is 'good', not a number"),
-    "decimal commas": (csv(lambda frame: frame.assign(reward=frame.reward.map(lambda number: str(number).replace(".", ",")))), r"row 1: reward is '[-\d]+,\d+', not a number: write it with a point"),
-    "rewards that are true or false": (csv(lambda frame: frame.assign(reward=frame.reward > 0)), r"row 1: reward is '(True|False)', not a number: write 1 for true and 0 for false"),
-    "a cluster here and there": (csv(lambda frame: frame.assign(cluster=np.where(frame.index % 2, "a", ""))), r"column cluster is empty in 8 rows of harmlessness \(the first is row 1\). Give it in every row"),
+    "a text for a number": (csv(lambda frame: frame.assign(reward=frame.reward.astype(object).where(frame.index != 3, "good"))), r"rated.csv, line 5: reward is 'good', not a number: write one, or take the row out"),
+    "decimal commas": (csv(lambda frame: frame.assign(reward=frame.reward.map(lambda number: str(number).replace(".", ",")))), r"line 2: reward is '[-\d]+,\d+', not a number: write it with a point"),
+    "rewards that are true or false": (csv(lambda frame: frame.assign(reward=frame.reward > 0)), r"line 2: reward is '(True|False)', not a number: write 1 for true and 0 for false"),
+    "a cluster here and there": (csv(lambda frame: frame.assign(cluster=np.where(frame.index % 2, "a", ""))), r"column cluster is empty in 8 rows of harmlessness \(the first is line 2\). Give it in every row"),
     "a policy that a terminal obeys": (csv(lambda frame: frame.assign(policy=frame.policy.replace("sft", "s\x1b[31mft"))), r"column policy holds 's\\x1b\[31mft': a name is made of letters that can be shown"),
     "a judge that turns the line": (csv(lambda frame: frame.assign(judge="\u202eegduj")), r"column judge holds '\\u202eegduj'"),
-    "an empty number": (csv(lambda frame: frame.assign(reward=frame.reward.where(frame.index != 3))), "no finite reward for 1 prompts"),
-    "infinite": (csv(lambda frame: frame.assign(reward=frame.reward.where(frame.index != 3, np.inf))), "no finite reward for 1 prompts"),
-    "a duplicate": (csv(lambda frame: pd.concat([frame, frame.tail(1)])), r"more than one reward for 1 prompts \(helpfulness-007\)"),
-    "everything twice": (csv(lambda frame: pd.concat([frame, frame])), "more than one reward for 16 prompts"),
-    "a prompt too few": (csv(lambda frame: frame.iloc[1:]), "no row for 1 prompts"),
+    "an empty number": (csv(lambda frame: frame.assign(reward=frame.reward.where(frame.index != 3))), "no finite reward for 1 prompt"),
+    "infinite": (csv(lambda frame: frame.assign(reward=frame.reward.where(frame.index != 3, np.inf))), "no finite reward for 1 prompt"),
+    "a duplicate": (csv(lambda frame: pd.concat([frame, frame.tail(1)])), r"rated.csv, lines 33 and 34: sft, helpfulness, prompt helpfulness-007 stands twice\. Keep one\.$"),
+    "everything twice": (csv(lambda frame: pd.concat([frame, frame])), r"lines 2 and 34: base, harmlessness, prompt harmlessness-000 stands twice, and so do 31 more\. Keep one of each\.$"),
+    "a prompt too few": (csv(lambda frame: frame.iloc[1:]), "no row for 1 prompt"),
     "an unknown axis": (csv(lambda frame: frame.assign(axis="safety")), "axis safety is unknown"),
     "an axis with a blank": (csv(lambda frame: frame.assign(axis=frame.axis + " ")), "is unknown. Allowed: harmlessness, helpfulness"),
     "an empty axis": (csv(lambda frame: frame.assign(axis=frame.axis.where(frame.index != 3))), "axis  is unknown"),
     "an empty policy": (csv(lambda frame: frame.assign(policy=frame.policy.where(frame.index != 3))), r"column policy is empty in 1 row \("),
     "an empty prompt_id": (csv(lambda frame: frame.assign(prompt_id=frame.prompt_id.where(frame.index != 3))), r"column prompt_id is empty in 1 row \("),
-    "an unknown parent": (csv(lambda frame: frame.assign(parent="ppo")), "policy ppo is not in the file. It holds base, sft"),
-    "seeds that are words": (csv(lambda frame: frame.assign(seed="first")), "row 1: seed is 'first', not a number"),
-    "seeds that are fractions": (csv(lambda frame: frame.assign(seed=0.5)), "row 1: seed is '0.5', not a whole number"),
+    "an unknown parent": (csv(lambda frame: frame.assign(parent="ppo")), r"column parent names ppo, which .*rated.csv does not have \(it has base, sft\)"),
+    "seeds that are words": (csv(lambda frame: frame.assign(seed="first")), "line 2: seed is 'first', not a number"),
+    "seeds that are fractions": (csv(lambda frame: frame.assign(seed=0.5)), "line 2: seed is '0.5', not a whole number"),
     "a judge's half": (csv(lambda frame: frame.assign(judge=np.where(frame.policy == "sft", "b", "a"))), "judge a has no rewards of sft"),
     "other seeds": (csv(lambda frame: pd.concat([frame.assign(seed=1), frame[frame.policy == "base"].assign(seed=2)])), "needs the same seeds"),
 }  # fmt: skip
@@ -79,7 +80,8 @@ def test_a_csv_that_is_no_table_of_ratings_is_one_error(tmp_path, case):
     ("name", "content", "said"),
     [
         ("a.parquet", b"PAR1", "not a readable Parquet file"),
-        ("a.parquet", b"", "not a readable Parquet file"),
+        ("a.parquet", b"", r"the file is empty \(0 bytes\)"),
+        ("a.jsonl", b"", r"the file is empty \(0 bytes\)"),
         ("a.json", b"{", "not JSON"),
         ("a.json", b"[1, 2]", "record 1: not a row of named values but int"),
         ("a.json", b'{"policy": "base"}', "no list of records but dict; it has policy"),
@@ -114,8 +116,14 @@ PART = "{higher: sft, than: [base], metrics: [HmR]}"
         ("judges: {judge: {harmless_min: .inf}}", "judges.judge.harmless_min is inf. Allowed: number"),
         ("bootstrap: {resamples: 5}", "bootstrap has no key resamples. Allowed: samples, seed"),
         (f"claims: [{{claim: a, parts: [{PART}]}}, {{claim: a, parts: [{PART}]}}]", "claims: 'a' stands twice"),
-        ("parents: {stf: base}", "policy stf is not in the file. It holds base, sft. Did you mean sft"),
-        ("parents: {1: base}", "policy 1 is not in the file"),
+        (
+            "parents: {stf: base}",
+            r"settings.yaml: parents names stf, which .*rated.csv does not have \(it has base, sft\)\. Did you mean sft",
+        ),
+        ("contrasts: [[ppo, base]]", r"settings.yaml: contrasts names ppo, which .*rated.csv does not have \(it has base, sft\)\."),
+        ("judges: {gpt: {axis: both}}", r"settings.yaml: judges names gpt, which .*rated.csv does not have \(it has judge\)\."),
+        ("columns: {reward: scroe}", r"settings.yaml: columns names scroe, which .*rated.csv does not have \(it has policy, "),
+        ("parents: {1: base}", "settings.yaml: parents names 1, which "),
     ],
 )
 def test_settings_that_mean_nothing_are_one_error(tmp_path, text, said):
@@ -126,12 +134,19 @@ def test_settings_that_mean_nothing_are_one_error(tmp_path, text, said):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("judges: {judge: {harmless_min: low}}", "judges.judge.harmless_min is 'low'. Allowed: number"),
+        (
+            "judges: {judge: {harmless_min: low}}",
+            "judges.judge.harmless_min is the text 'low', not a number: write it in digits, as 0.5 or 2.0e-5.",
+        ),
         ("judges: {judge: {safe_min: 0}}", "judges.judge has no key safe_min. Allowed: accuracy, axis, harmless_min, helpful_above"),
-        ("contrasts: [[sft]]", r"contrasts.0 is \['sft'\].*2 or more entries"),
+        ("contrasts: [[sft]]", r"contrasts\[1st\] is \['sft'\].*2 or more entries"),
         ("treshold: 1", "the file has no key treshold. Allowed: all_pairs, axes, bootstrap"),
         ("- sft", "the file is .*Allowed: mapping"),
         ("root: [", "no readable YAML"),
+        (
+            "parents:\n\tsft: base",
+            r"settings.yaml: no readable YAML \(.*at line 2, column 1.*\)\. Mend it there; YAML is indented by spaces\.$",
+        ),
     ],
 )
 def test_a_settings_file_is_checked_against_the_schema(tmp_path, text, said):
@@ -178,6 +193,46 @@ def test_two_files_of_one_name_are_not_mixed_in_one_folder(tmp_path):
     rated(9).query("policy == 'base'").to_csv(tmp_path / "a/rated.csv", index=False)  # the same file, edited: one policy has no contrasts
     assert call(verdict, responses=tmp_path / "a/rated.csv", **options)[0] == 0
     assert {path.name for path in output.rglob("*.svg")} == {"metrics.svg", "rewards.svg", "thresholds.svg", "tradeoff.svg"}
+
+
+def read_as(folder, name, content, **settings):
+    """What is said of a file of ratings that is refused."""
+    (folder / name).write_bytes(content)
+    with pytest.raises(StudyError) as refused:
+        read_rated([folder / name], settings)
+    return str(refused.value).removeprefix(f"{folder}/")
+
+
+def test_a_judge_in_a_column_of_another_name_is_not_blamed_on_the_rows(tmp_path):
+    frame = pd.concat([rated(2).assign(rater=rater) for rater in ("gpt", "llama")])
+    twice = "rated.csv, lines 2 and 10: base, harmlessness, prompt harmlessness-000 stands twice, and so do 7 more."
+    how = "say so in the settings: columns: {judge: rater}. Else keep one of each."
+    assert read_as(tmp_path, "rated.csv", as_csv(frame)) == f"{twice} The column rater is not read. If it names the judge, {how}"
+    noted = as_csv(frame.assign(note=range(len(frame)), same="x"))
+    assert (
+        read_as(tmp_path, "rated.csv", noted) == f"{twice} The columns rater and note are not read. If one of them names the judge, {how}"
+    )
+    assert set(read_rated([tmp_path / "rated.csv"], {"columns": {"judge": "rater"}})["judge"]) == {"gpt", "llama"}
+
+
+def test_columns_of_other_names_are_named_where_it_is_sure_which(tmp_path):
+    frame = rated(1).rename(columns={"policy": "model", "reward": "score"})
+    has = "rated.csv: columns policy and reward are missing; it has model, axis, prompt_id, "
+    needed = ". Needed: policy, axis, prompt_id (or prompt), reward."
+    sure = "Rename them, or say columns: {policy: model, reward: score} in the settings."
+    assert read_as(tmp_path, "rated.csv", as_csv(frame)) == f"{has}score{needed} {sure}"
+    unsure = "Add or rename them, or say columns: {policy: model, reward: …} in the settings."
+    assert read_as(tmp_path, "rated.csv", as_csv(frame.assign(rating=1))) == f"{has}score, rating{needed} {unsure}"
+    assert len(read_rated([tmp_path / "rated.csv"], {"columns": {"policy": "model", "reward": "score"}})) == len(frame)
+
+
+def test_a_row_is_named_by_the_line_in_which_it_begins(tmp_path):
+    content = b'policy,axis,prompt_id,reward,response\nbase,harmlessness,1,2,"a\nb"\n\nbase,harmlessness,2,good,x\n'
+    assert read_as(tmp_path, "rated.csv", content).startswith("rated.csv, line 5: reward is 'good'")
+
+
+def as_csv(frame):
+    return frame.to_csv(index=False).encode()
 
 
 @pytest.mark.parametrize("stored", [b"[" * 100_000, b'{"config": {"order": [], "policies": {}, "judges": {}}}', b'{"config": {"order": ["a"], "policies": [1], "judges": []}}', b'{"config": 5}'], ids=["deep", "empty", "lists", "number"])  # fmt: skip

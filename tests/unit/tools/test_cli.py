@@ -218,6 +218,8 @@ STUDY_COMMANDS = ("status", "verify", "annotate", "clean", "compare", "resume")
         (["tune", "demo", "sft", "--", "policies"], 2, "a tuning has its own target"),
         (["tune", "demo", "sft_dop"], 1, "no method sft_dop. Did you mean sft_dpo\\? The study has: sft, sft_dpo"),
         (["tune", "demo"], 2, "Missing argument 'METHOD'"),
+        (["resume", "paper"], 1, "^error: no run of paper has begun here. Start it: hh-align study.$"),
+        (["tune", "paper", "sft"], 1, "^error: no run of paper has begun here. Start it: hh-align study.$"),
         (["fetch", ""], 1, "no artifact: the path of an artifact begins with results/"),
         (["fetch", "../x"], 1, "../x: the path of an artifact begins with results/"),
         (["compare"], 2, "Missing argument 'STUDY STUDY...'"),

@@ -45,7 +45,7 @@ def board(tmp_path, stream, steps=("prepare", "train_sft/sft", "train_dpo/dpo"),
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"s\th:m:s\n{seconds}\t-\n")
     logs = {name: Step(tmp_path / f"{name}.log", needs=(("_cores", 1),)) for name in steps}
-    return Board(Path("results/demo"), logs, {"_cores": 2}, stream)
+    return Board(Path("results/demo"), logs, {"_cores": 2}, stream, like_demo=True)
 
 
 def log(tmp_path, name, text, at=None):
@@ -178,7 +178,9 @@ def test_status_is_told_what_the_run_reckons(tmp_path, clock, monkeypatch):
 def test_a_tuning_beside_a_run_leaves_its_estimate_alone(tmp_path, clock):
     run, kept = board(tmp_path, io.StringIO()), Path("results/demo") / LEFT
     before = kept.read_bytes()
-    tuning = Board(Path("results/demo"), {"tune_training/sft": Step(tmp_path / "tune.log")}, {"_cores": 2}, io.StringIO(), leaves=False)
+    tuning = Board(
+        Path("results/demo"), {"tune_training/sft": Step(tmp_path / "tune.log")}, {"_cores": 2}, io.StringIO(), True, leaves=False
+    )
     clock[0] += 20
     tuning.look(["tune_training/sft"], [])
     tuning.succeed()

@@ -38,17 +38,26 @@ def test_without_limits_the_longest_chain_counts():
 def test_a_step_takes_what_it_took_before_else_what_its_rule_took_else_what_the_demo_takes():
     expectation = Expectation({"train_sft/sft-seed-1": 100.0, "train_sft/sft-seed-2": 200.0})
     names = ["train_sft/sft-seed-1", "train_sft/sft-seed-9", "train_dpo/dpo-seed-1", "plot_figures"]
-    assert expectation.of(names) == dict(zip(names, [100.0, 150.0, ON_TWO_CORES["train_dpo"], OTHER], strict=True))
+    slower = (150.0 / ON_TWO_CORES["train_sft"]) ** 0.5  # than the demo, where that is all that is known
+    assert expectation.of(names) == pytest.approx(dict(zip(names, [100.0, 150.0, slower * ON_TWO_CORES["train_dpo"], OTHER], strict=True)))
+    other = Expectation({"train_sft/sft-seed-1": 10 * ON_TWO_CORES["train_sft"]}, like_demo=False)
+    assert other.of(["train_dpo/dpo", "import_base"]) == pytest.approx(
+        {"train_dpo/dpo": 10 * ON_TWO_CORES["train_dpo"], "import_base": 10.0}
+    )
+    assert Expectation({"plot_figures": 900.0, "import_base": 900.0}).of(names[2:3]) == {
+        names[2]: ON_TWO_CORES["train_dpo"]
+    }  # no long step
 
 
 def test_steps_of_this_run_scale_what_is_to_come():
-    expectation = Expectation({"score_responses/small/sft": 10.0})
-    expectation.saw("train_sft/sft", 10 * ON_TWO_CORES["train_sft"])
+    expectation = Expectation({"score_responses/small/sft": ON_TWO_CORES["score_responses"]})
+    expectation.saw("train_sft/sft", 1000 * ON_TWO_CORES["train_sft"])
     now = expectation.of(["train_sft/other", "train_dpo/dpo", "score_responses/small/dpo", "plot_figures"])
-    assert now["train_sft/other"] == 10 * ON_TWO_CORES["train_sft"] and now["train_dpo/dpo"] == pytest.approx(
-        10**0.5 * ON_TWO_CORES["train_dpo"]
-    )
-    assert now["score_responses/small/dpo"] == 10.0 and now["plot_figures"] == OTHER  # measured before; no matter of models
+    assert now["train_sft/other"] == 1000 * ON_TWO_CORES["train_sft"]
+    assert now["train_dpo/dpo"] == pytest.approx(10 * ON_TWO_CORES["train_dpo"])  # the geometric mean of 1000, of 1, and of 1 beside them
+    assert (
+        now["score_responses/small/dpo"] == ON_TWO_CORES["score_responses"] and now["plot_figures"] == OTHER
+    )  # measured before; no matter of models
 
 
 @pytest.mark.parametrize(
@@ -70,7 +79,10 @@ def test_what_is_left_of_a_step_at_work_is_what_it_says_else_what_it_was_to_take
 def test_the_basis_is_what_most_of_the_time_is_known_from():
     expectation = Expectation({"train_sft/a": 10.0})
     assert expectation.basis(["train_sft/b", "plot_figures"]) == "as earlier steps here took"
-    assert expectation.basis(["train_sft/b", "train_judge/a"]) == "a first guess, by the demo's times: a larger model takes longer"
+    assert expectation.basis(["train_sft/b", "train_judge/a"]) == "a first guess, by the demo's times"
+    assert (
+        Expectation({"train_sft/a": 10.0}, like_demo=False).basis(["train_sft/b", "train_judge/a"]) == "a first guess, by other steps here"
+    )
     assert expectation.seeing({"train_judge/b": 500.0}).basis(["train_judge/a"]) == "as earlier steps here took"
 
 

@@ -1,14 +1,19 @@
 """Snakemake as the command starts it: signals reach it, and its end is the command's."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 
+import pytest
+from snakemake.cli import get_argument_parser
 from study_folder import REPOSITORY
 
 from hh_align.core.artifacts import write_text
+from hh_align.core.errors import StudyError
+from hh_align.tools import launch
 from hh_align.tools.launch import words_for
 
 
@@ -19,6 +24,36 @@ def test_several_config_options_are_one_for_snakemake():
     assert words[words.index("--configfile") :] == [
         *("--configfile", "mine.yaml", "-n", "--config", "datasets={hh: {path: x}}", "seeds=[42]", "--", "target")
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-n", "--forcern", "train_sft"], "--forcern: no option of Snakemake. Did you mean --forcerun? snakemake --help lists them."),
+        (["--dry-runn=yes"], "--dry-runn: no option of Snakemake. Did you mean --dry-run? snakemake --help lists them."),
+        (["--zzzzzzzz"], "--zzzzzzzz: no option of Snakemake. snakemake --help lists them."),
+        (
+            ["--retries"],
+            "Snakemake does not take this: argument --retries/--restart-times/-T: expected one argument. snakemake --help lists its options.",
+        ),
+    ],
+)
+def test_a_mistyped_option_is_one_line_before_snakemake_starts(monkeypatch, words, said):
+    monkeypatch.setattr(launch.subprocess, "Popen", None)
+    with pytest.raises(StudyError) as raised:
+        launch.snakemake(["--cores", "2", *words])
+    assert str(raised.value) == said
+
+
+def test_what_snakemake_takes_goes_through_and_common_options_cost_no_look(monkeypatch):
+    for words in (["--retries", "2", "--batch", "all=1/2"], ["-pn", "--keep-incomplete"], ["--retr", "1"], ["-n", "--", "--no-option"]):
+        launch.require_options(["--cores", "2", *words])
+    usage = get_argument_parser().format_help()
+    assert [option for option in launch.COMMON - {"--"} if not re.search(rf"(^|\s){option}\b", usage)] == []
+    monkeypatch.setitem(sys.modules, "snakemake.cli", None)
+    launch.require_options(["--cores", "2", "--configfile", "mine.yaml", "-n", "--forcerun", "train_sft", "--", "policies"])
+    with pytest.raises(ImportError):
+        launch.require_options(["--retries", "2"])
 
 
 def test_ctrl_c_waits_for_snakemake_and_its_status_is_the_commands(tmp_path):

@@ -151,19 +151,19 @@ def test_clusters_may_be_given_on_one_axis_only(tmp_path, values):
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        ({"cluster": ["a", "a", None]}, r"column cluster is empty in 4 rows of harmlessness \(the first is row 3\)"),
-        ({"cluster": ["a"] * 6 + ["b"] * 6}, r"harmlessness harmlessness-0 has cluster 'a' in row 1 and 'b' in row 7\.$"),
-        ({"prompt": ["Human: a", "Human: b", "Human: c"] * 2 + ["Human: a", "Human: c"] + ["Human: c"] * 4}, r"harmlessness harmlessness-1 has prompt 'Human: b' in row 2 and 'Human: c' in row 8\.$"),
-        ({"parent": [None] * 6 + ["base"] * 3 + ["sft"] * 3}, r"sft has parent 'base' in row 7 and 'sft' in row 10\.$"),
+        ({"cluster": ["a", "a", None]}, r"column cluster is empty in 4 rows of harmlessness \(the first is line 3\)"),
+        ({"cluster": ["a"] * 6 + ["b"] * 6}, r"harmlessness harmlessness-0 has cluster 'a' in line 1 and 'b' in line 7\.$"),
+        ({"prompt": ["Human: a", "Human: b", "Human: c"] * 2 + ["Human: a", "Human: c"] + ["Human: c"] * 4}, r"harmlessness harmlessness-1 has prompt 'Human: b' in line 2 and 'Human: c' in line 8\.$"),
+        ({"parent": [None] * 6 + ["base"] * 3 + ["sft"] * 3}, r"sft has parent 'base' in line 7 and 'sft' in line 10\.$"),
         ({"policy": ["base "]}, r"column policy holds 'base' and 'base ': take the blank away\.$"),
-        ({"reward": [True]}, r"row 1: reward is True, not a number: write 1 for true and 0 for false"),
-        ({"reward": [[1.5]]}, r"row 1: reward is \[1\.5\], not a number\.$"),
-        ({"prompt_id": [0.5]}, r"row 1: prompt_id is 0\.5, not a text or a whole number\.$"),
-        ({"policy": [True]}, r"row 1: policy is True, not a text or a whole number\.$"),
-        ({"finish": ["eos", "end"]}, r"row 2: finish is 'end', not a known reason for a reply's end\. Known: eos, end_turn, stop, "),
-        ({"finish": ["eos", "content_filter"]}, r"row 2: finish is 'content_filter', a generation that failed"),
-        ({"empty": ["yes"]}, r"row 1: empty is 'yes', neither true nor false\.$"),
-        ({"response": [{"text": "a"}]}, r"row 1: response is \{'text': 'a'\}, not a text or a whole number\.$"),
+        ({"reward": [True]}, r"line 1: reward is True, not a number: write 1 for true and 0 for false"),
+        ({"reward": [[1.5]]}, r"line 1: reward is \[1\.5\], not a number: write one, or take the row out\.$"),
+        ({"prompt_id": [0.5]}, r"line 1: prompt_id is 0\.5, not a text or a whole number: write it as a text\.$"),
+        ({"policy": [True]}, r"line 1: policy is True, not a text or a whole number: write it as a text\.$"),
+        ({"finish": ["eos", "end"]}, r"line 2: finish is 'end', not a known reason for a reply's end\. Known: eos, end_turn, stop, "),
+        ({"finish": ["eos", "content_filter"]}, r"line 2: finish is 'content_filter', a generation that failed"),
+        ({"empty": ["yes"]}, r"line 1: empty is 'yes', neither true nor false: write one of the two\.$"),
+        ({"response": [{"text": "a"}]}, r"line 1: response is \{'text': 'a'\}, not a text or a whole number: write it as a text\.$"),
     ],
 )  # fmt: skip
 def test_rows_that_contradict_each_other_or_their_column_are_refused(tmp_path, columns, said):
@@ -206,15 +206,17 @@ def test_the_reason_for_an_end_may_have_another_name_and_the_settings_may_say_wh
     assert "read as finish" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("name", "make"), [("x.csv", as_csv), ("x.jsonl", as_lines), ("x.parquet", as_parquet)])
-def test_only_keeps_a_number_in_every_form_and_rows_keep_their_numbers(tmp_path, name, make):
+@pytest.mark.parametrize(
+    ("name", "make", "place"), [("x.csv", as_csv, "line 15"), ("x.jsonl", as_lines, "line 14"), ("x.parquet", as_parquet, "row 14")]
+)
+def test_only_keeps_a_number_in_every_form_and_rows_keep_their_places(tmp_path, name, make, place):
     whole = int if name == "x.csv" else float  # a text stays the text that it is
     rows = [row | {"epoch": whole(epoch)} for epoch in (2, 1) for row in ROWS]
     content = make(rows)
     assert len(read(tmp_path, name, content, only={"epoch": 1})) == len(ROWS)
     rows[14]["axis"] = None
     rows[13]["finish"] = "odd"
-    with pytest.raises(StudyError, match=r"row 14: finish is 'odd'"):
+    with pytest.raises(StudyError, match=rf"{place}: finish is 'odd'"):
         read(
             tmp_path,
             name,

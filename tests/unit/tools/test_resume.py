@@ -91,11 +91,35 @@ def test_where_a_run_goes_and_how_far_is_repeated():
     [("# Alone.\n", ["config/mine.yaml"]), ("# run: snakemake --configfile config/demo.yaml config/mine.yaml\n", ["config/demo.yaml", "config/mine.yaml"]),
      ("# not --configfile config/other.yaml\n", ["config/mine.yaml"])],
 )  # fmt: skip
-def test_before_its_first_run_a_study_is_what_its_config_says(head, files):
+def test_a_study_that_has_begun_and_lost_its_record_is_what_its_config_says(head, files):
     write_text(runs.Path("config/mine.yaml"), head + "study: mine\n")
+    for study in ("mine", "paper"):
+        write_text(runs.Path("results") / study / "run.json", "")
     assert resume_study.command("mine", "1", [], None) == ["--cores", "1", "--configfile", *files]
     assert resume_study.command("mine", "1", ["--configfile", "x.yaml"], None) == ["--cores", "1", "--configfile", "x.yaml"]
     assert resume_study.command("paper", "1", [], None) == ["--cores", "1"]
+    runs.Path("config/mine.yaml").unlink()
+    assert resume_study.command("mine", "1", ["--configfile", "x.yaml"], None) == ["--cores", "1", "--configfile", "x.yaml"]
+    assert_refused(call(resume_study, study="mine", cores=1), "run.json, which names its config files, is lost.*Add --configfile FILE")
+
+
+@pytest.mark.parametrize("tuned", [None, "sft"])
+@pytest.mark.parametrize("options", [[], ["--configfile", "x.yaml"], ["--config", "seeds=[7]"]])
+@pytest.mark.parametrize(
+    ("study", "start"),
+    [("paper", "hh-align study"), ("demo", "hh-align demo"), ("published", "hh-align published"), ("smollm2", "make smollm2"),
+     ("mine", "hh-align run config/demo.yaml config/mine.yaml"), ("other", "hh-align run config/other.yaml")],
+)  # fmt: skip
+def test_what_has_not_begun_is_neither_resumed_nor_tuned_but_told_how_to_start(study, start, options, tuned):
+    write_text(runs.Path("config/mine.yaml"), "# run: snakemake --configfile config/demo.yaml config/mine.yaml\n")
+    for name in ("demo", "published", "smollm2", "other"):
+        write_text(runs.Path(f"config/{name}.yaml"), f"study: {name}\n")
+    write_text(runs.Path(f"results/{study}/notes.txt"), "")  # a folder alone is no run
+    with pytest.raises(StudyError) as raised:
+        resume_study.command(study, "1", options, tuned)
+    assert str(raised.value) == f"no run of {study} has begun here. Start it: {start}."
+    write_text(runs.Path(".snakemake/locks/0.output.lock"), f"results/{study}/a.parquet\n")  # but one was killed as it began
+    assert resume_study.command(study, "1", options, tuned)[:2] == ["--cores", "1"]
 
 
 def test_a_study_that_does_not_exist_is_one_message():

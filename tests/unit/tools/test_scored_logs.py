@@ -205,7 +205,7 @@ REFUSED = {
     "an error": (samples()[:7] + samples(error={"message": "x"})[7:], {}, "generations that failed: 1 .the first is record 8: error"),
     "a task that is no axis": (samples(metadata={}), {}, "axis harmful is unknown.*axes: {harmful: harmlessness}"),
     "no samples": (None, {}, "a log of inspect_ai without samples"),
-    "a file that is none": (samples(), {"files": {"b.json": "x"}}, "files: b.json is none of the files"),
+    "a file that is none": (samples(), {"files": {"b.json": "x"}}, "the settings: files: b.json is none of the files"),
     "a record that is none": (["x"], {}, "record 1: not a record but str"),
 }  # fmt: skip
 

@@ -68,18 +68,18 @@ def test_every_format_gives_the_same_tables(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda f: f.drop(f[(f.policy == "sft") & (f.prompt_id == "helpfulness-004")].index), r"policy sft .* has no row for 1 prompts \(helpfulness-004\)"),
-        (lambda f: f.assign(reward=f.reward.where(f.index != 3)), r"policy base .* has no finite reward for 1 prompts \(harmlessness-003\)"),
+        (lambda f: f.drop(f[(f.policy == "sft") & (f.prompt_id == "helpfulness-004")].index), r"policy sft has no row for 1 prompt \(helpfulness-004\)"),
+        (lambda f: f.assign(reward=f.reward.where(f.index != 3)), r"policy base has no finite reward for 1 prompt \(harmlessness-003\)"),
         (lambda f: f.assign(reward=f.reward.where(f.index != 3, np.inf)), r"no finite reward"),
-        (lambda f: f.assign(reward=f.reward.astype(object).where(f.index != 3, "good")), r"row 4: reward is 'good', not a number"),
-        (lambda f: pd.concat([f, f.tail(1)]), r"policy dpo .* has more than one reward for 1 prompts \(helpfulness-029\)"),
+        (lambda f: f.assign(reward=f.reward.astype(object).where(f.index != 3, "good")), r"line 5: reward is 'good', not a number: write one, or take the row out"),
+        (lambda f: pd.concat([f, f.tail(1)]), r"rated.csv, lines \d+ and \d+: dpo, judge, seed 0, helpfulness, prompt helpfulness-029 stands twice. Keep one\.$"),
         (lambda f: f.assign(judge=np.where(f.policy == "sft", "other", "judge")), r"judge judge has no rewards of sft seed 0; others have: other"),
         (lambda f: f.drop(columns="reward"), r"column reward is missing; it has policy, axis"),
         (lambda f: f.drop(columns="prompt_id"), r"column prompt_id \(or prompt\) is missing"),
         (lambda f: f.assign(axis="safety"), r"axis safety is unknown. Allowed: harmlessness, helpfulness"),
         (lambda f: f.assign(seed=np.where(f.policy == "sft", 1, 2)), r"needs the same seeds"),
-        (lambda f: f.assign(seed=f.seed.where(f.index != 7)), r"row 8: seed is '', not a whole number"),
-        (lambda f: f.assign(policy=f.policy.where(f.index > 1)), r"column policy is empty in 2 rows \(the first is row 1\)"),
+        (lambda f: f.assign(seed=f.seed.where(f.index != 7)), r"line 9: seed is '', not a whole number"),
+        (lambda f: f.assign(policy=f.policy.where(f.index > 1)), r"column policy is empty in 2 rows \(the first is line 2\)"),
     ],
 )  # fmt: skip
 def test_an_unfit_file_is_one_error_never_a_smaller_n(tmp_path, change, said):
@@ -92,9 +92,9 @@ def test_an_unfit_file_is_one_error_never_a_smaller_n(tmp_path, change, said):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"contrasts": [["sft", "ppo"]]}, "policy ppo is not in the file. It holds base, sft, dpo"),
+        ({"contrasts": [["sft", "ppo"]]}, r"the settings: contrasts names ppo, which .*rated.csv does not have \(it has base, sft, dpo\)"),
         ({"primary": ["base", "sft"]}, r"primary is \[base, sft\], which is none of the contrasts. Allowed: \[sft, base\]"),
-        ({"parents": {"sft": "dpo", "dpo": "sft"}}, "dpo, sft do not descend from base"),
+        ({"parents": {"sft": "dpo", "dpo": "sft"}}, r"parents has a cycle \(sft -> dpo -> sft\). One of them must descend from base"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(tmp_path, settings, said):

@@ -57,7 +57,7 @@ def test_a_verdict_without_claims_of_fact_says_nothing_of_them(tmp_path):
 )
 def test_a_bad_claim_of_fact_is_one_message_with_the_settings_name(tmp_path, fact, message):
     status, printed = said(tmp_path, [{"claim": "so", "source": "", "facts": [fact]}])
-    assert status == 1 and f"settings.yaml: claims.0.facts.0{message}" in printed and not (tmp_path / "out").exists()
+    assert status == 1 and f"settings.yaml: claims[1st].facts[1st]{message}" in printed and not (tmp_path / "out").exists()
 
 
 def test_nothing_of_an_earlier_verdict_speaks_beside_a_later_one(tmp_path):

@@ -111,7 +111,7 @@ def test_a_share_in_the_place_of_percent_is_one_error(files):
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"parents": {"base": "dpo"}}, "parents: base is the root, which has no parent"),
+    [({"parents": {"base": "dpo"}}, "settings.yaml: parents: base is the root, which has no parent"),
      ({"primary": ["base", "dpo", "HpR"]}, "primary is [base, dpo], which is none of the contrasts. Allowed: [dpo, base]."),
      ({"judges": {"judge": {"accuracy": {"helpfulness": {"accuracy": 60, "n": 10**30}}}}}, ".n is 1000000000000000000000000000000: at most")],
 )  # fmt: skip

@@ -16,6 +16,7 @@ import yaml
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[2]
 PARTS = ["Snakefile", "Makefile", "workflow", "config", "profiles", "resources", "environment.yml", "requirements.lock", "requirements.in"]
+FIRST = (".venv/bin/python", "-m", "hh_align.cli", "run", "config/small.yaml", "--cores", "2", "--printshellcmds")
 CONTRACT = ("*.parquet", "*.jsonl.gz", "manifest.json", "calibration.json", "*.safetensors", "*.csv", "*.svg", "summary.txt")
 
 
@@ -46,9 +47,10 @@ class Study:
         self.log.touch()
 
     def start(self, *command: str) -> subprocess.Popen:
-        """`make resume`, or another command, in a process group of its own."""
+        """The first run, then `make resume`, or another command, in a process group of its own."""
         with open(self.log, "ab") as log:
-            words = command or ("make", "resume", "STUDY=small", "CORES=2")
+            begun = (self.results / "run.json").is_file()
+            words = command or (("make", "resume", "STUDY=small", "CORES=2") if begun else FIRST)
             whole = os.environ | {"OPTIONS": "--printshellcmds"}  # Snakemake's own blocks, and all that steps print
             return subprocess.Popen(words, cwd=self.folder, env=whole, stdout=log, stderr=log, start_new_session=True)
 

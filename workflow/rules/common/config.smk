@@ -2,16 +2,18 @@
 
 DEFAULTS = read_config(CHECKOUT / "config/config.yaml")
 if workflow.modifier.skip_configfile:  # a module with a config of its own, which refines the defaults
-    LAYERS = [DEFAULTS, copy.deepcopy(dict(config))]
+    LAYERS = [("", DEFAULTS), ("config", copy.deepcopy(dict(config)))]
     update_config(defaults := copy.deepcopy(DEFAULTS), config)
     config.update(defaults)
 else:
     files = [*([OWN_CONFIG] if OWN_CONFIG else []), *workflow.overwrite_configfiles]
-    LAYERS = [DEFAULTS, *map(read_config, files), workflow.config_settings.config]
+    LAYERS = [("", DEFAULTS), *((os.path.relpath(file), read_config(file)) for file in files)]
+    if workflow.config_settings.config:
+        LAYERS.append(("--config", workflow.config_settings.config))
 try:
-    config.update(resolved := resolve(config, CHECKOUT / "workflow/schemas/config.schema.yaml", LAYERS))
+    config.update(resolved := resolve(config, CHECKOUT / "workflow/schemas/config.schema.yaml", [layer for _, layer in LAYERS]))
 except StudyError as error:
-    raise WorkflowError(str(error)) from None
+    raise WorkflowError(with_file(str(error), LAYERS[1:])) from None
 for key in set(config) - set(resolved):
     del config[key]
 

@@ -29,6 +29,7 @@ if "hh_align" in sys.modules and SCRIPTS not in Path(sys.modules["hh_align"].__f
 from hh_align.config.check_facts import comparing, stating
 from hh_align.config.check_weights import has_weights, template_key
 from hh_align.config.graph import JUDGES_MADE_HERE, JUDGES_WITH_WEIGHTS, graph, policy_order, uncompared
+from hh_align.config.keys import with_file
 from hh_align.config.lineage import asked_otherwise, differences, other_weights
 from hh_align.config.resolve import download_folder, resolve
 from hh_align.config.selection import given_source, hub_selection, manifest_name, model_selection, named_files

@@ -6,7 +6,7 @@ import signal
 import threading
 
 from hh_align.tools.console import NOISE, Board, Interrupts, own_message, watch
-from hh_align.tools.expected import Step
+from hh_align.tools.expected import Step, is_like_demo
 from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake.logging import DefaultFormatter
 from snakemake_interface_executor_plugins.settings import ExecMode as Mode
@@ -115,7 +115,7 @@ def begin_console():
         )
         for name, job in jobs.items()
     }
-    CONSOLE.board = Board(Path(STUDY), steps, limits(), CONSOLE.usual.stream, leaves=REMEMBERED)
+    CONSOLE.board = Board(Path(STUDY), steps, limits(), CONSOLE.usual.stream, is_like_demo(config), leaves=REMEMBERED)
 
     def state():
         running = [name_of(each) for job in scheduler.running.copy() for each in (job if job.is_group() else [job])]

@@ -78,6 +78,28 @@ def local_file(path):
     return there[0] if there else path
 
 
+def require_local(name, files):
+    """Raises WorkflowError where a local dataset is still to be read, and its folder or a file of it is not there."""
+    folder = DATASETS[name]["path"]
+    if IN_BUCKET or folder.startswith("results/") or Path(f"{STUDY}/data/{name}/preferences.parquet").is_file():
+        return
+    missing = [file for file in files if not (Path(file).is_file() or (CHECKOUT / file).is_file())]
+    if not missing:
+        return
+    said = f"config: datasets.{name}.path is {folder}: "
+    if not (Path(folder).is_dir() or (CHECKOUT / folder).is_dir()):
+        raise WorkflowError(with_file(f"{said}no such folder. Correct the path.", LAYERS[1:]))
+    layout = "<split>" if "where" in DATASETS[name] else "<subset>/<split>"
+    more = f", nor are {len(missing) - 1} more" if missing[1:] else ""
+    raise WorkflowError(
+        with_file(
+            f"{said}{os.path.relpath(missing[0], folder)} is not there{more}. The folder holds a file {layout} of each subset and split that the "
+            f"config names, with the ending {', '.join(PREFERENCE_FILES[:-1])} or {PREFERENCE_FILES[-1]}.",
+            LAYERS[1:],
+        )
+    )
+
+
 def preference_files():
     return expand("<results>/data/{dataset}/preferences.parquet", dataset=DATASETS)
 
@@ -135,7 +157,10 @@ def dataset_inputs(wildcards):
     dataset, files = DATASETS[wildcards.dataset], dataset_paths(wildcards.dataset)
     if dataset["source"] == "hub":
         return local(hub_manifest(dataset))
-    return files if dataset["source"] == "synthetic" else [config_file(path) for path in files]
+    if dataset["source"] == "synthetic":
+        return files
+    require_local(wildcards.dataset, files)
+    return [config_file(path) for path in files]
 
 
 def dataset_options(wildcards, input):

@@ -138,7 +138,7 @@ def run_configs(cores: str, words: tuple[str, ...]) -> int:
 def resume(study: str, cores: str, options: tuple[str, ...]) -> int:
     """A study again as it was last run: it goes on where it was.
 
-    For use after a kill, a full disk or a damaged file. --config among the options refines that of the last run, and what differs is said.
+    For use after a kill, a full disk or a damaged file, once a run has begun. --config among the options refines that of the last run, and what differs is said.
     Reads results/STUDY/run.json (config files, --config, targets, profiles). Writes results/STUDY/. Refuses while the study is at work, and
     where it would replace what other settings have made, unless HH_ALIGN_REPLACE=yes.
 
@@ -160,7 +160,7 @@ def resume(study: str, cores: str, options: tuple[str, ...]) -> int:
 def tune(study: str, method: str, cores: str, options: tuple[str, ...]) -> int:
     """Which precision and micro_batch train a method fastest here.
 
-    Changes nothing by itself. Reads the study's settings as of its last run. Writes results/STUDY/timings/tune_training/METHOD.json.
+    Changes nothing by itself. Reads the study's settings as of its last run, which must have begun. Writes results/STUDY/timings/tune_training/METHOD.json.
 
     \b
     Example: hh-align tune demo sft

@@ -100,7 +100,8 @@ def fault(frame: pd.DataFrame, asked: set[str]) -> str | None:
     }
     for what, prompts in faults.items():
         if len(prompts):
-            return f"{what} for {len(set(prompts))} prompts ({', '.join(sorted(set(prompts))[:5])})"
+            count = len(set(prompts))
+            return f"{what} for {count} prompt{'s' * (count > 1)} ({', '.join(sorted(set(prompts))[:5])})"
     return None
 
 

@@ -82,8 +82,8 @@ def judged_rates(thresholds: dict) -> dict[str, tuple[str, ...]]:
 
 
 def shown_judge(judges: dict[str, dict]) -> str:
-    """The judge whose opinion the figures show: the first by name of those that speak about the most axes."""
-    return min(judges, key=lambda name: (-len(judged_axes(judges[name])), name))
+    """The judge whose opinion the figures show: the first of those that speak about the most axes (a step's config has judges by name)."""
+    return max(judges, key=lambda name: len(judged_axes(judges[name])))
 
 
 def checkpoints(config: dict) -> list[tuple[str, int]]:

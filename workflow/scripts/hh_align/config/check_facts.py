@@ -2,6 +2,7 @@
 
 import re
 
+from hh_align.config.keys import nth
 from hh_align.core.errors import StudyError
 from hh_align.core.meant import did_you_mean
 
@@ -44,11 +45,11 @@ BOUNDS = ("above", "at_least", "below", "at_most")
 def check_claims(claims: list[dict], where: str = "config: claims") -> None:
     """Raise StudyError for the first claim that is of two kinds or holds a fact of no readable form; where: what the message begins with."""
     for number, claim in enumerate(claims):
-        key = f"{where}.{number}"
+        key = f"{where}[{nth(number)}]"
         if others := [kind for kind in ("facts", "not_measured") if kind in claim and "parts" in claim]:
             raise StudyError(f"{key} has both parts and {others[0]}: it compares policies or states a fact. Write two claims.")
         for place, fact in enumerate(claim.get("facts", [])):
-            _check_fact(f"{key}.facts.{place}", fact)
+            _check_fact(f"{key}.facts[{nth(place)}]", fact)
 
 
 def of_study(claims: list[dict], study: str) -> list[dict]:

@@ -20,6 +20,7 @@ from hh_align.config.check_training import (
 )
 from hh_align.config.check_weights import check_weights, has_weights, roots_of
 from hh_align.config.graph import ancestors, graph, require_known
+from hh_align.config.keys import nth
 from hh_align.config.subsets import check_judged_axes
 from hh_align.config.suites import check_suites
 from hh_align.core.errors import StudyError
@@ -89,7 +90,7 @@ def check_contrasts(config: dict) -> None:
     primary = analysis.get("primary", [])[:2]
     policies = {**config["policies"], **config.get("responses", {})}
     for number, contrast in enumerate([primary, *analysis["contrasts"]]):
-        key = f"analysis.contrasts.{number - 1}" if number else "analysis.primary"
+        key = f"analysis.contrasts[{nth(number - 1)}]" if number else "analysis.primary"
         for policy in contrast:
             require_known(key, policy, policies)
     if primary and primary not in analysis["contrasts"]:

@@ -36,8 +36,10 @@ def ancestors(name: str, policies: dict, section: str = "policies") -> list[str]
     lineage, policy = [], name
     while policy := policies[policy].get("parent"):
         if policy in lineage or policy == name:
+            root = next((other for other, entry in policies.items() if "parent" not in entry), None)
             raise StudyError(
-                f"config: {section}.{name}.parent leads back to {policy}: the graph has a cycle ({' -> '.join([name, *lineage, policy])})."
+                f"config: {section}.{name}.parent leads back to {policy}: the graph has a cycle ({' -> '.join([name, *lineage, policy])}). "
+                f"Give one of them another parent{f', such as {root}' if root else ''}."
             )
         if policy not in policies:
             raise StudyError(

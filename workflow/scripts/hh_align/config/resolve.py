@@ -15,6 +15,7 @@ from hh_align.config.check_facts import of_study
 from hh_align.config.check_judges import take_pairwise
 from hh_align.config.check_weights import write_parents
 from hh_align.config.checks import check_references
+from hh_align.config.keys import path_of, written
 from hh_align.config.layers import leave_behind, sources_with
 from hh_align.config.short_forms import write_controls, write_likes, write_snapshots, write_sweeps
 from hh_align.config.suites import write_suites
@@ -37,6 +38,8 @@ RULES = {
     "maxLength": "{} or fewer characters",
     "minLength": "{} or more characters",
 }
+NUMBERS = {"number": "0.5 or 2.0e-5", "integer": "42"}
+"""How a number is written, by its type."""
 TYPES = {"object": "mapping", "array": "list", "string": "text", "integer": "whole number", "boolean": "true or false"}
 
 
@@ -56,7 +59,7 @@ def resolve(config: dict, schema: Path, layers: Sequence[Mapping] = ()) -> dict:
     written_out = {"sweeps": write_sweeps(config, _list_keys(Path(schema))), "snapshots": write_snapshots(config)}
     errors = sorted(_validator(Path(schema)).iter_errors(config), key=lambda error: (-len(error.absolute_path), str(error.path)))
     if errors:
-        raise StudyError(f"config: {explain(errors[0])}")
+        raise StudyError(f"config: {explain(errors[0], config)}")
     write_parents(config)
     take_pairwise(config)
     check_references(config)
@@ -151,15 +154,15 @@ def _list_keys(schema: Path) -> set[str]:
     return {key for part in nested for key, value in part.get("properties", {}).items() if "array" in value.get("type", ())}
 
 
-def explain(error: ValidationError, whole: str = "the config") -> str:
-    """One sentence or two: the key's path, what is wrong, what is allowed."""
-    where = ".".join(map(_key, error.absolute_path)) or whole
+def explain(error: ValidationError, config: object, whole: str = "the config") -> str:
+    """One sentence or two: the key's path, what is wrong, what is allowed; config: what was read, called `whole`."""
+    where = path_of(error.absolute_path, config) or whole
     value, allowed = error.instance, error.validator_value
     shown = text if len(text := _written(value)) <= SHOWN else f"{text[:SHOWN]}…"
     meaning = f" ({error.schema['description'].rstrip('.')})" if "description" in error.schema else ""
     if error.validator == "additionalProperties":
         known = sorted(error.schema.get("properties", {}))
-        unknown = sorted(map(_key, set(value) - set(known)))
+        unknown = sorted(map(written, set(value) - set(known)))
         section = str(error.absolute_path[0]) if len(error.absolute_path) == ENTRY else ""
         others = sources_with(section, unknown[0], read_schema(SCHEMA))
         if others and value.get("source") not in others:
@@ -186,6 +189,8 @@ def explain(error: ValidationError, whole: str = "the config") -> str:
         )
     if error.validator == "type":
         kinds = allowed if isinstance(allowed, list) else [allowed]
+        if isinstance(value, str) and (number := next((kind for kind in kinds if kind in NUMBERS), None)):
+            return f"{where} is the text {shown}, not a {TYPES.get(number, number)}{meaning}: write it in digits, as {NUMBERS[number]}."
         return f"{where} is {shown}{meaning}. Allowed: {' or '.join(TYPES.get(kind, kind) for kind in kinds)}."
     if error.validator in RULES:
         return f"{where} is {shown}{meaning}: {RULES[error.validator].format(allowed)}."
@@ -197,14 +202,10 @@ def _written(value: object, depth: int = 4) -> str:
     if isinstance(value, dict | list) and not depth:
         return "…"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{_key(key)}: {_written(entry, depth - 1)}' for key, entry in value.items())}}}"
+        return f"{{{', '.join(f'{written(key)}: {_written(entry, depth - 1)}' for key, entry in value.items())}}}"
     if isinstance(value, list):
         return f"[{', '.join(_written(entry, depth - 1) for entry in value)}]"
     return repr(value) if isinstance(value, str) else "null" if value is None else str(value).lower()
-
-
-def _key(key: object) -> str:
-    return str(key) if re.fullmatch(r"[\w./-]+", str(key)) else repr(key)
 
 
 def _dotted(number: str) -> str:

@@ -64,7 +64,8 @@ def label_lines(agreement: pd.DataFrame, judge: str) -> list[str]:
     lines = []
     for row in rows.itertuples():
         kappa = "undefined" if pd.isna(row.kappa) else f"{row.kappa:.2f}"
-        lines.append(f"Its labels of {row.n} responses are the true ones in {row.agreement:.0f} % on {row.axis} (kappa {kappa}).")
+        share = f"{row.agreement:.0f} % on {row.axis} (kappa {kappa})"
+        lines.append(f"The labels by judge {judge} of {row.n} responses are the true ones in {share}.")
     return lines
 
 

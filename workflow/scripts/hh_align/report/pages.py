@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, Stric
 from jinja2.bccache import Bucket
 from markupsafe import Markup
 
+from hh_align.analysis.ratings import shown_judge
 from hh_align.core.numbers import digits
 
 UNKNOWN = Markup('<span class="unknown" title="unknown">–</span>')
@@ -18,6 +19,20 @@ LEGIBLE = 0.8  # of the width that a figure was drawn at
 DATA = Markup('<data value="{}" data-artifact="{}" data-at="{}" data-column="{}"{}>{}</data>')
 TEXT = Markup('<span data-artifact="{}" data-at="{}" data-column="{}">{}</span>')
 
+BY_ONE_JUDGE = {
+    "metrics",
+    "rewards",
+    "mean_rewards",
+    "contrasts",
+    "wins",
+    "thresholds",
+    "tradeoff",
+    "retention",
+    "drift",
+    "sweep",
+    "snapshots",
+}
+"""Figures of what one of the judges says."""
 TEMPLATES = Path(__file__).with_name("templates")
 """Of pages that no rule makes: a link to workflow/report, so that they are installed with the package."""
 
@@ -58,8 +73,10 @@ def _text_of(source: str) -> Template:
 
 
 def caption(templates: Path, figure: str, config: dict) -> str:
-    """The caption that Snakemake's own report gives a figure, as plain text."""
-    return " ".join(render_text(templates / f"{figure}.rst", snakemake={"config": config}).split())
+    """The caption that Snakemake's own report gives a figure, as plain text; of several judges the name of the one that it shows."""
+    text = " ".join(render_text(templates / f"{figure}.rst", snakemake={"config": config}).split())
+    judges = config.get("judges", {})
+    return f"{text} By judge {shown_judge(judges)}." if figure in BY_ONE_JUDGE and len(judges) > 1 else text
 
 
 def records(frame: pd.DataFrame, artifact: str) -> pd.DataFrame:

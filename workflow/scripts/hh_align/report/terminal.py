@@ -1,6 +1,7 @@
 """How a study ends in the terminal: a row per policy, what is decided, and where the report lies, in 25 lines of 100 columns.
 
-Of what does not fit the least important is left out, and is in the report: first the error rates, last the policies beyond twenty.
+Of what does not fit the least important is left out, and is in the report: first the error rates, then judges, last the policies beyond twenty.
+Judges stand in the order of the config; a step's config has them by name.
 """
 
 import io
@@ -37,29 +38,32 @@ class Shape(NamedTuple):
     """How much is said."""
 
     sentences: bool = False
-    """Of the judge that the figures show what is decided in sentences, not in numbers."""
+    """What is decided in sentences; else in numbers, by the judge that the figures show alone."""
     others: bool = True
-    """What the other judges say, in numbers."""
+    """What pairwise judges say, and that other judges stand in the report; else a word in the title."""
     tables: bool = False
-    """Their rates."""
+    """The rates by every judge that is told; else by the judge that the figures show alone."""
     errors: bool = False
     """How often a verdict may be false."""
     kept: bool = False
     """What the primary's policy keeps of the helpful replies before it."""
     judged: bool = False
-    """How good that judge is where people have decided."""
+    """How good the judges are where people have decided."""
     caveats: bool = True
     """Why the text of which policy is not to be trusted; else one note for all."""
     notes: bool = True
     """What speaks against policies and judges; else a mark in the table, and words in its title."""
     counts: bool = True
     """How the contrasts beside the primary end."""
+    judges: int = 1
+    """How many are told."""
 
 
 SHAPES = (
     Shape(sentences=True, tables=True, errors=True, kept=True, judged=True),
     Shape(sentences=True, tables=True, kept=True, judged=True),
     Shape(sentences=True, tables=True, kept=True),
+    Shape(sentences=True, kept=True),
     Shape(tables=True, kept=True),
     Shape(sentences=True, tables=True, judged=True),
     Shape(sentences=True, judged=True),
@@ -74,7 +78,7 @@ SHAPES = (
     Shape(others=False, notes=False),
     Shape(others=False, notes=False, counts=False),
 )
-"""From the most to the least."""
+"""From the most to the least, of one judge."""
 
 
 class Study(NamedTuple):
@@ -90,9 +94,10 @@ class Study(NamedTuple):
 
 @dataclass(frozen=True)
 class Opinion:
-    """One judge's rates, as lines of a table, whether the published values stand beside them, and the contrasts with their verdicts: the
+    """A judge's name and rates, as lines of a table, whether the published values stand beside them, and the contrasts with their verdicts: the
     primary's and the others' in numbers, and all in sentences."""
 
+    judge: str
     table: list[str]
     published: bool
     decided: pd.DataFrame
@@ -104,11 +109,18 @@ class Opinion:
         return list(map(in_short, verdict_sentences(self.decided)))
 
 
+def shapes(judges: int) -> Iterator[Shape]:
+    """From the most to the least: all judges in sentences, then fewer, then one."""
+    for told in range(judges, 1, -1):
+        yield from (shape._replace(judges=told) for shape in SHAPES if shape.sentences)
+    yield from SHAPES
+
+
 def ending(study: Study) -> list[str]:
     """The lines: the first shape that fits, and of more than twenty policies the first ones."""
     order, judges = study.config["order"], study.config["judges"]
     opinions = {judge: opinion_of(study, judge, order) for judge in judges}
-    for shape in SHAPES:
+    for shape in shapes(len(judges)):
         if len(lines := in_shape(study, shape, opinions)) <= LINES:
             return lines
     kept = max(1, len(order) - (len(lines) - LINES) - 1)
@@ -120,19 +132,20 @@ def ending(study: Study) -> list[str]:
 
 def opinion_of(study: Study, judge: str, order: list[str]) -> Opinion:
     decided = corrected_by_labels(declared(study.tables["comparisons"], judge), study.tables["gold"], judge)
-    return Opinion(*rate_lines(study, judge, order), decided, primary_line(decided, study.told), count_line(decided))
+    return Opinion(judge, *rate_lines(study, judge, order), decided, primary_line(decided, study.told), count_line(decided))
 
 
 def in_shape(study: Study, shape: Shape, opinions: dict[str, Opinion]) -> list[str]:
     """Tables, notes, verdicts and the report's place, wrapped to WIDTH."""
-    config, judges = study.config, study.config["judges"]
-    first = shown_judge(judges) if judges else None
-    shown = [*([first] if first else []), *(sorted(set(judges) - {first}) if shape.tables else [])]
-    kept = first_kept(study, [first, *sorted(set(judges) - {first})]) if first and shape.kept else []
+    config = study.config
+    ranked = sorted(opinions, key=lambda judge: judge != shown_judge(config["judges"]))
+    told = [opinion for judge, opinion in opinions.items() if judge in ranked[: shape.judges]]
+    kept = first_kept(study, ranked) if shape.kept else []
     blocks = [[line for text in kept for line in ([text] if cell_len(text) <= WIDTH else wrapped(text))]]
-    blocks += [[*wrapped(title(study, judge, shape, opinions[judge].published)), *opinions[judge].table] for judge in shown]
+    tables = told if shape.tables else [opinions[judge] for judge in ranked[:1]]
+    blocks += [[*wrapped(title(study, opinion, shape)), *opinion.table] for opinion in tables]
     notes = [line for text in notes_of(study, shape) for line in wrapped(text)] if shape.notes else []
-    verdicts = [line for text in verdicts_of(study, shape, first, opinions) for line in wrapped(text)]
+    verdicts = [line for text in verdicts_of(study, shape, told) for line in wrapped(text)]
     blocks += [notes, [*verdicts, *wrapped(study.look.format(folder=f"{config['folder']}/report"))]]
     blocks = [block for block in blocks if block]
     return [line for number, block in enumerate(blocks) for line in ([""] if number and shape.notes else []) + block]
@@ -150,24 +163,32 @@ def notes_of(study: Study, shape: Shape) -> list[str]:
     return [*(caveats if shape.caveats else caveats[:1] and [MARKED]), *closing_lines(study.config)]
 
 
-def verdicts_of(study: Study, shape: Shape, first: str | None, opinions: dict[str, Opinion]) -> Iterator[str]:
-    """What is decided, and last by the judge that the figures show."""
-    config, tables, told = study.config, study.tables, study.told
-    if first and shape.judged:
-        yield from judge_lines(tables["judge"], first) + label_lines(tables["label_agreement"], first)
-    for judge in sorted(config.get("pairwise", {})) if shape.others or not first else []:
-        yield from pairwise_lines(tables["comparisons"], tables["pairwise"], judge, told)
-    others = [judge for judge in sorted(config["judges"]) if judge != first] if shape.others else []
-    for judge in [*others, *([first] if first else [])]:
-        opinion = opinions[judge]
-        by = f"By judge {judge}: " if others else ""
-        if judge == first and shape.sentences:
-            said = [*([f"{opinion.primary}."] if opinion.primary else []), *opinion.sentences]
-            yield from [by + said[0], *said[1:]] if said else []
-            yield from error_rates(opinion.decided) if shape.errors else []
-        elif parts := [part for part in (opinion.primary, opinion.counts if shape.counts else "") if part]:
-            said = "; ".join(parts)
-            yield f"{by}{said[0].upper()}{said[1:]}."
+def verdicts_of(study: Study, shape: Shape, told: list[Opinion]) -> Iterator[str]:
+    """What is decided: by pairwise judges, by each judge that is told, and who else stands in the report."""
+    config, tables = study.config, study.tables
+    for opinion in told if shape.judged else []:
+        yield from judge_lines(tables["judge"], opinion.judge) + label_lines(tables["label_agreement"], opinion.judge)
+    for judge in sorted(config.get("pairwise", {})) if shape.others or not told else []:
+        yield from pairwise_lines(tables["comparisons"], tables["pairwise"], judge, study.told)
+    several = len(config["judges"]) > 1
+    rates = [error_rates(opinion.decided) if shape.errors else [] for opinion in told]
+    alike = len(told) > 1 and all(each == rates[0] for each in rates)
+    for opinion, each in zip(told, rates, strict=True):
+        yield from verdict_of(opinion, shape, several)
+        yield from [] if alike else each
+    yield from [text.replace("Error rates:", "Error rates by each judge:", 1) for text in rates[0]] if alike else []
+    if shape.others and (left := [judge for judge in config["judges"] if judge not in {opinion.judge for opinion in told}]):
+        yield f"{f'Judge {left[0]} stands' if len(left) == 1 else f'{len(left)} more judges stand'} in the report."
+
+
+def verdict_of(opinion: Opinion, shape: Shape, several: bool) -> Iterator[str]:
+    """What one judge decides; of several judges behind its name, which the title has where there is no room."""
+    counts = opinion.counts if shape.counts and (several or not shape.sentences) else ""
+    if said := "; ".join(filter(None, [opinion.primary, counts])):
+        by = f"By judge {opinion.judge}: " if several and (shape.others or shape.counts) else ""
+        yield f"{by}{said[0].upper()}{said[1:]}."
+    if shape.sentences:
+        yield from opinion.sentences
 
 
 def wrapped(text: str) -> list[str]:
@@ -192,15 +213,15 @@ def rate_lines(study: Study, judge: str, order: list[str]) -> tuple[list[str], b
     return drawn(rate_table(study, judge, order, 0, {}), WIDTH), False
 
 
-def title(study: Study, judge: str, shape: Shape, published: bool) -> str:
+def title(study: Study, opinion: Opinion, shape: Shape) -> str:
     """What the rates are; where the notes are left out, what they would say, in a word; the study's name, unless it leaves no room."""
     config = study.config
     seeds, judges = len(config["seeds"]), len(config["judges"])
-    who = f"judge {judge}" + (f" of {judges}" if judges > 1 and not shape.others else "")
+    who = f"judge {opinion.judge}" + (f" of {judges}" if judges > 1 and not shape.others else "")
     about = [who, *([f"over {seeds} seeds"] if seeds > 1 else [])]
     if not shape.notes:
         about += [*(["synthetic data"] if config["synthetic"] else []), *(["! see the report"] if study.told else [])]
-    shown = f"95 % intervals{' | published' if published else ''} ({', '.join(about)})"
+    shown = f"95 % intervals{' | published' if opinion.published else ''} ({', '.join(about)})"
     short = f"in % [95 %] ({', '.join(about)})".replace("over ", "").replace("synthetic data", "synthetic").replace("see the", "see")
     texts = [f"{config['study']}: rates in %, {shown}", f"rates in %, {shown}", short]
     return next((text for text in texts if cell_len(text) <= WIDTH), texts[0 if shape.notes else -1])

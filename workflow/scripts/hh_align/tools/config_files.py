@@ -57,14 +57,19 @@ def fault(path: Path) -> str:
     except OSError as error:
         return f"{path}: {error.strerror}. Check the path."
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date, a number, a depth that is none
-        why = " ".join(str(error).split()).replace('in "<unicode string>", ', "at ")
-        return f"{path}: no readable YAML ({why}). Mend it there; YAML is indented by spaces."
+        return unreadable(path, error)
     if content is None:
         return f"{path}: the config file is empty. Write what is to differ from config/config.yaml, as `key: value`, or leave the file out."
     if not isinstance(content, dict):
         kind = "a list" if isinstance(content, list) else "a single value"
         return f"{path}: {kind}, where a config file has lines `key: value`. config/demo.yaml is an example."
     return ""
+
+
+def unreadable(path: Path, error: Exception) -> str:
+    """That a file is no YAML, where, and what to do."""
+    why = re.sub(r'in "<\w+ string>", ', "at ", " ".join(str(error).split()))
+    return f"{path}: no readable YAML ({why}). Mend it there; YAML is indented by spaces."
 
 
 def missing(path: Path) -> str:

@@ -16,7 +16,7 @@ from hh_align.core.artifacts import write_json
 from hh_align.core.errors import StudyError
 from hh_align.core.progress import clock
 from hh_align.core.state import read_json
-from hh_align.tools.expected import Expectation, Step, remaining, rule_of, seconds_before
+from hh_align.tools.expected import UNKNOWN, Expectation, Step, remaining, rule_of, seconds_before
 from hh_align.tools.logs import answer, cause, last_lines, told, warnings
 from hh_align.tools.runs import LEFT
 
@@ -30,6 +30,8 @@ OF_OURS = [
     re.compile(r"InputFunctionException in rule .*?\n  WorkflowError:\n    (.*?)\nWildcards:.*", re.DOTALL),
 ]
 """How Snakemake shows an error that the rules raise: our message in the middle."""
+MISSING = re.compile(r"MissingInputException in rule (\w+) .*affected files:\n\s*(.*)", re.DOTALL)
+"""How Snakemake says that a file is missing which no step makes: the rule and the files."""
 ANSWERS = ("check_demo", "tune_training")
 """Steps whose words are what the run was asked for: they are shown at its end."""
 STOPPED = 130
@@ -44,20 +46,27 @@ is named when it is done."""
 
 
 def own_message(text: str) -> str | None:
-    """Our message in what Snakemake prints of an error that the rules raise, and for its lock on the folder; None for any other text."""
+    """Our message in what Snakemake prints of an error that the rules raise, for its lock on the folder, and for a file of the config's that is
+    missing; None for any other text."""
     if text.startswith("LockException:"):
         return "another Snakemake is at work in this folder, or one was killed. hh-align resume STUDY finds out which, and goes on after a kill."
+    if missing := MISSING.match(text):
+        first, *more = [line.strip() for line in missing[2].splitlines() if line.strip()]
+        others = f", nor are {len(more)} more" if more else ""
+        return f"{first} is not there{others}, and {missing[1]} reads it. Correct the path in the config, or bring the file."
     return next((match[1] for pattern in OF_OURS if (match := pattern.fullmatch(text))), None)
 
 
 class Board:
     """The display of a run. On a terminal the lines stand in one place; in a file there are a few lines, further apart the longer the run."""
 
-    def __init__(self, folder: Path, steps: Mapping[str, Step], limits: Mapping[str, int], stream: TextIO, leaves: bool = True) -> None:
-        """folder: the study's; steps: what is due, by name; limits: how much there is of each resource; leaves: whether this is the study's
-        own run, which leaves its estimate for `status`, and no tuning beside it."""
+    def __init__(
+        self, folder: Path, steps: Mapping[str, Step], limits: Mapping[str, int], stream: TextIO, like_demo: bool, leaves: bool = True
+    ) -> None:
+        """folder: the study's; steps: what is due, by name; limits: how much there is of each resource; like_demo: whether the demo's times
+        are a guess for this study; leaves: whether this is the study's own run, which leaves its estimate for `status`, and no tuning."""
         self.folder, self.study, self.steps, self.limits, self.stream = folder, folder.name, steps, limits, stream
-        self.expectation, self.lock = Expectation(seconds_before(folder / "benchmarks")), threading.RLock()
+        self.expectation, self.lock = Expectation(seconds_before(folder / "benchmarks"), like_demo), threading.RLock()
         self.leaves = leaves
         self.live = stream.isatty() and os.environ.get("TERM") != "dumb"
         self.began = self.reckoned = self.shown = time.monotonic()
@@ -69,8 +78,8 @@ class Board:
         self.done: set[str] = set()
         self.drawn, self.over = 0, False
         self.reckon(self.began)
-        about = f"about {clock(self.left)} ({self.expectation.basis(steps)})"
-        self.say(f"{self.study}: {counted(len(steps))}, {about}. Each writes its log below {folder}/logs/.")
+        about = f", about {clock(self.left)} ({self.expectation.basis(steps)})." if self.is_known() else f". {UNKNOWN}"
+        self.say(f"{self.study}: {counted(len(steps))}{about} Each writes its log below {folder}/logs/.")
 
     def say(self, line: str) -> None:
         """A line that stays."""
@@ -115,9 +124,13 @@ class Board:
             return self.steps[name].log.stat().st_mtime >= time.time() - (now - self.started[name]) - 1
         return False
 
+    def is_known(self) -> bool:
+        """Whether there is something to go by for the time that is left."""
+        return self.expectation.is_known(self.steps)
+
     def whole(self, now: float) -> float:
-        """Seconds that the run is expected to take, from its start to its end."""
-        return now - self.began + self.remaining(now)
+        """Seconds that the run is expected to take, from its start to its end; those that are gone where nothing is known of the others."""
+        return now - self.began + (self.remaining(now) if self.is_known() else 0)
 
     def interval(self, now: float) -> float:
         return min(LONGEST, max(SHORTEST, SHARE * self.whole(now)))
@@ -151,15 +164,17 @@ class Board:
         """Estimate what is left, and leave it for `status`. Of a step that waits in a queue nothing is over."""
         spent = {name: now - self.begun.get(name, now) for name in self.started}
         self.left, self.reckoned = remaining(self.steps, self.done, spent, self.said, self.expectation, self.limits), now
-        if self.leaves:
+        if self.leaves and self.is_known():
             with suppress(OSError, StudyError):  # a full disk is the steps' matter
                 write_json(self.folder / LEFT, {"seconds": self.remaining(now), "at": time.time(), "pid": os.getpid()})
 
     def lines(self, now: float) -> list[str]:
         """The overall line, and one for each of the first steps at work."""
-        percent = 100 * (now - self.began) / self.whole(now)
-        overall = f"{self.study}: {percent:.0f} % of the time, {len(self.done):,} of {counted(len(self.steps))}, "
-        overall += f"{clock(now - self.began)} gone, about {clock(self.remaining(now))} left"
+        known, gone = self.is_known(), now - self.began
+        percent, left = (
+            (f"{100 * gone / self.whole(now):.0f} % of the time, ", f", about {clock(self.remaining(now))} left") if known else ("", "")
+        )
+        overall = f"{self.study}: {percent}{len(self.done):,} of {counted(len(self.steps))}, {clock(gone)} gone{left}"
         names = list(self.started)
         more = [f"and {len(names) - SHOWN} more"] if len(names) > SHOWN else []
         return [overall, *(f"{name} {self.words[name]}" for name in names[:SHOWN]), *more]

@@ -8,6 +8,8 @@ from pathlib import Path
 from statistics import geometric_mean
 from typing import NamedTuple
 
+LOADING = ("import_base", "import_judge", "import_policy", "merge_adapter")
+"""Rules whose time says little of others': they read and write weights once."""
 ON_TWO_CORES = {
     "pretrain_base": 174.0,
     "train_judge": 194.0,
@@ -20,7 +22,7 @@ ON_TWO_CORES = {
     "score_pairs": 11.0,
     "measure_drift": 14.0,
     "ask_endpoint": 20.0,
-    **dict.fromkeys(["import_base", "import_judge", "import_policy", "merge_adapter"], 10.0),
+    **dict.fromkeys(LOADING, 10.0),
     **dict.fromkeys(
         ["compute_features", "compute_ches", "measure_displacement", "score_training_pairs", "measure_capability", "measure_lm_eval"], 15.0
     ),
@@ -30,8 +32,12 @@ ON_TWO_CORES = {
 }
 """Rule -> seconds of one of its steps in the demo, where its length depends on models and rows; those that the demo has not are taken for
 as long as others that read or write as much."""
+LONG = ON_TWO_CORES.keys() - set(LOADING)
+"""Rules of training, answering and rating: what one takes says something of the others."""
 OTHER = 2.0
 """Seconds of any other rule's step: reading, analysing, drawing."""
+UNKNOWN = "How long they take is known once the first long one has begun."
+"""What is said in the place of a time where there is nothing to go by."""
 SHORTEST = 0.1
 """Seconds that a step is taken to last at least."""
 
@@ -58,6 +64,14 @@ def rule_of(name: str) -> str:
     return name.partition("/")[0]
 
 
+def is_like_demo(settings: Mapping) -> bool:
+    """Whether the demo's times are a guess for a study, by its config: its base model is trained from nothing, as the demo's is."""
+    value = settings
+    for key in ("models", "base", "source"):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value == "scratch"
+
+
 def seconds_before(benchmarks: Path) -> dict[str, float]:
     """Name -> seconds of each step that has run in a study before, from Snakemake's benchmarks; a file that cannot be read is left out."""
     seconds = {path: seconds_in(path) for path in sorted(benchmarks.rglob("*.tsv"))}
@@ -77,15 +91,16 @@ class Expectation:
     """What each step takes, corrected by those that have run.
 
     A step is expected to take what it took before, else as long as others of its rule took before, else as long as in the demo. Steps of
-    this run scale that: those of the same rule or, where there are none and nothing was measured before, those of the other rules.
+    this run scale that: those of the same rule or, where nothing is known of that rule, all that are known.
     """
 
-    def __init__(self, before: Mapping[str, float]) -> None:
+    def __init__(self, before: Mapping[str, float], like_demo: bool = True) -> None:
+        """before: name -> seconds of the study's earlier steps; like_demo: whether the demo's times are a guess where nothing else is known."""
         by_rule = defaultdict(list)
         for name, seconds in before.items():
             by_rule[rule_of(name)].append(seconds)
         self.before, self.of_rule = dict(before), {rule: sum(all_of) / len(all_of) for rule, all_of in by_rule.items()}
-        self.seen: dict[str, float] = {}
+        self.like_demo, self.seen = like_demo, {}
 
     def first(self, name: str) -> float:
         """Seconds that a step was expected to take before the run."""
@@ -102,25 +117,36 @@ class Expectation:
         other.seen = {**self.seen, **seconds}
         return other
 
+    def measured(self) -> set[str]:
+        """The rules of which steps have run here, or are at work and say how long they take."""
+        return {*self.of_rule, *map(rule_of, self.seen)}
+
+    def is_known(self, names: Iterable[str]) -> bool:
+        """Whether there is something to go by for these steps: the demo's times apply, a long step was measured, or none of these is long."""
+        return self.like_demo or bool(LONG & self.measured()) or LONG.isdisjoint(map(rule_of, names))
+
     def basis(self, names: Iterable[str]) -> str:
         """Where most of the seconds of these steps come from, in words."""
-        expected, rules = self.of(names), {*self.of_rule, *map(rule_of, self.seen)}
+        expected, rules = self.of(names), self.measured()
         known = sum(seconds for name, seconds in expected.items() if name in self.before or rule_of(name) in rules)
-        return (
-            "as earlier steps here took"
-            if known > sum(expected.values()) / 2
-            else "a first guess, by the demo's times: a larger model takes longer"
-        )
+        if known > sum(expected.values()) / 2:
+            return "as earlier steps here took"
+        return "a first guess, by " + ("the demo's times" if self.like_demo or not LONG & rules else "other steps here")
 
     def factors(self) -> dict[str, float]:
-        """Rule -> how much longer its steps take than was expected; "" for a rule whose steps depend on models and rows and that has not run:
-        the geometric mean of what those have that have run, and of 1."""
+        """Rule -> how much longer its steps take in this run than was expected; "" for a rule of LONG of which nothing is known: how much
+        longer than in the demo those take of which something is, as a geometric mean; where the demo's times are a guess, with 1 among them."""
         sums = defaultdict(lambda: [0.0, 0.0])
         for name, seconds in self.seen.items():
             sums[rule_of(name)][0] += max(seconds, SHORTEST)
             sums[rule_of(name)][1] += self.first(name)
         factors = {rule: taken / expected for rule, (taken, expected) in sums.items()}
-        return {"": geometric_mean([1.0, *(factor for rule, factor in factors.items() if rule in ON_TWO_CORES)]), **factors}
+        beside_demo = {
+            rule: factors.get(rule, 1.0) * max(self.of_rule.get(rule, ON_TWO_CORES[rule]), SHORTEST) / ON_TWO_CORES[rule]
+            for rule in LONG & self.measured()
+        }
+        guess = [1.0] if self.like_demo or not beside_demo else []
+        return {"": geometric_mean([*guess, *beside_demo.values()]), **factors}
 
     def of(self, names: Iterable[str]) -> dict[str, float]:
         """Name -> expected seconds, from its start to its end."""
@@ -128,7 +154,7 @@ class Expectation:
         expected = {}
         for name in names:
             rule = rule_of(name)
-            unknown = rule in ON_TWO_CORES and rule not in self.of_rule
+            unknown = rule in LONG and rule not in self.of_rule
             expected[name] = self.first(name) * factors.get(rule, factors[""] if unknown else 1.0)
         return expected
 

@@ -11,6 +11,7 @@ from hh_align.analysis.correct_by_labels import AGREEMENT, GOLD, by_labels
 from hh_align.analysis.labels import LABELS, item_of, read_labels
 from hh_align.analysis.ratings import Rated, judged_axes
 from hh_align.analysis.statistics import wilson
+from hh_align.analysis.verdict import listed
 from hh_align.config.check_facts import comparing
 from hh_align.core.axes import AXES
 from hh_align.core.errors import StudyError
@@ -40,16 +41,16 @@ class Gate(NamedTuple):
 OPEN = Gate({}, {}, [])
 
 
-def said_rows(settings: dict, config: dict) -> list[dict]:
+def said_rows(settings: dict, config: dict, source: str) -> list[dict]:
     """The judges' accuracy as the settings say, with Wilson's interval. Raises StudyError for an axis that is not the judge's."""
     rows = []
     for judge, entry in settings.get("judges", {}).items():
         for axis, said in entry.get("accuracy", {}).items():
             if axis not in judged_axes(config["judges"][judge]):
-                raise StudyError(f"judges: {judge}: accuracy: the judge does not speak about {axis}.")
+                raise StudyError(f"{source}: judges: {judge}: accuracy: the judge does not speak about {axis}.")
             if 0 < said["accuracy"] <= 1:
                 raise StudyError(
-                    f"judges: {judge}: accuracy of {axis} is {said['accuracy']:g}: it is in percent, as {100 * said['accuracy']:g}."
+                    f"{source}: judges: {judge}: accuracy of {axis} is {said['accuracy']:g}: it is in percent, as {100 * said['accuracy']:g}."
                 )
             low, high = wilson(said["accuracy"] / 100 * said["n"], said["n"])
             about = {"judge": judge, "axis": axis, "subset": f"{axis}, as the settings say", "format": "as evaluated", "part": "all"}
@@ -67,12 +68,12 @@ def items_of(frame: pd.DataFrame, root: str) -> dict[tuple[str, int, str], str] 
     }
 
 
-def examine(settings: dict, labels: Path | None, frame: pd.DataFrame, rated: Rated, config: dict) -> Gate:
-    """The gate of a verdict on these ratings; frame: the rows of the files that brought them.
+def examine(settings: dict, labels: Path | None, frame: pd.DataFrame, rated: Rated, config: dict, source: str) -> Gate:
+    """The gate of a verdict on these ratings; frame: the rows of the files that brought them; source: where the settings stand.
 
     A judge whose accuracy has a lower end of at most 50 %, or without accuracy a kappa with the labels of at most 0, ranks nothing.
     """
-    judge, gold, agreement = said_rows(settings, config), [], []
+    judge, gold, agreement = said_rows(settings, config, source), [], []
     if labels:
         parts = [claim["parts"] for claim in comparing(config["claims"])]
         read = read_labels(labels, rated.ratings, items_of(frame, config["order"][0]))
@@ -84,12 +85,18 @@ def examine(settings: dict, labels: Path | None, frame: pd.DataFrame, rated: Rat
     agreed = {(row["rater_a"], row["axis"]): row for row in agreement if row["rater_b"] == LABELS and row["policy"] is None}
     reliable = {key: None if row["ci_low"] is None else row["ci_low"] > 0 for key, row in agreed.items()}
     reliable |= {(row["judge"], row["axis"]): row["ci_low"] > 50 for row in judge}
-    unknown = []
+    unknown: dict[str, list[str]] = {}
     for name, thresholds in config["judges"].items():
         if axes := [axis for axis in judged_axes(thresholds) if (name, axis) not in reliable]:
-            unknown.append(
-                f"Nothing is known about the judge {name} on {' and '.join(axes)}: what it says there may be chance. Its accuracy (judges: {name}: "
-                "accuracy in the settings) or labels of some responses (--labels) would tell."
-            )
+            unknown.setdefault(" and ".join(axes), []).append(name)
     tables = {"judge": (judge, JUDGE), "gold": (gold, GOLD), "label_agreement": (agreement, AGREEMENT)}
-    return Gate(reliable, tables, unknown)
+    return Gate(reliable, tables, [nothing_known(judges, axes) for axes, judges in unknown.items()])
+
+
+def nothing_known(judges: list[str], axes: str) -> str:
+    """A sentence on judges of whom nothing says how good they are on these axes."""
+    who, whose, they = (f"judge {judges[0]}", "Its", "it says") if len(judges) == 1 else (f"judges {listed(judges)}", "Their", "they say")
+    return (
+        f"Nothing is known about the {who} on {axes}: what {they} there may be chance. {whose} accuracy (judges: {judges[0]}: accuracy in the "
+        "settings) or labels of some responses (--labels) would tell."
+    )

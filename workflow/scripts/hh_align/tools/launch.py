@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hh_align.core.artifacts import say
 from hh_align.core.errors import StudyError
+from hh_align.core.meant import did_you_mean
 from hh_align.tools.config_words import told_apart
 
 NEEDED = ("snakemake", "torch", "transformers", "trl")
@@ -46,6 +47,39 @@ PARTS = {
     ),
 }
 """Options by which Snakemake makes a part of a study, or something else."""
+COMMON = {
+    *(
+        "-c",
+        "--cores",
+        "-j",
+        "--jobs",
+        "-s",
+        "--snakefile",
+        "-C",
+        "--config",
+        "--configfile",
+        "--profile",
+        "--workflow-profile",
+        "--nolock",
+    ),
+    *(
+        "-k",
+        "--keep-going",
+        "-R",
+        "--forcerun",
+        "-F",
+        "--forceall",
+        "-f",
+        "--force",
+        "-p",
+        "--printshellcmds",
+        "-q",
+        "--quiet",
+        "--verbose",
+    ),
+    *("--rerun-incomplete", "--"),
+}
+"""Further options of Snakemake that need no look at all of them, which takes as long as Snakemake's own start."""
 JOINED = re.compile("-[kfFpa]*[ntlSDhvUO]")
 """How a word begins in which such an option stands behind flags: -pn."""
 
@@ -63,6 +97,25 @@ def require_study_install() -> None:
             f"a study needs {', '.join(missing)}, and {sys.executable} has only the light install. In the checkout: make env, or "
             f"{Path(sys.executable).name} -m pip install '.[study]'"
         )
+
+
+def require_options(words: Sequence[str]) -> None:
+    """Raise StudyError where Snakemake would answer these words by its usage of a hundred lines: an option that it has not, or one without its
+    value."""
+    own = words[: list(words).index("--")] if "--" in words else words
+    if all(word.partition("=")[0] in PARTS | COMMON for word in own if word.startswith("-")):
+        return
+    from snakemake.cli import get_argument_parser
+
+    def refuse(message: str) -> None:
+        raise StudyError(f"Snakemake does not take this: {message}. snakemake --help lists its options.")
+
+    parser = get_argument_parser()
+    parser.error = refuse
+    _, unknown = parser.parse_known_args(list(words))
+    if wrong := next((word.partition("=")[0] for word in unknown if word.startswith("-")), None):
+        options = re.findall(r"--[\w-]+", parser.format_usage())
+        raise StudyError(f"{wrong}: no option of Snakemake.{did_you_mean(wrong, options)} snakemake --help lists them.")
 
 
 def words_for(checkout: Path, configs: Sequence[str], cores: str, options: Sequence[str], targets: Sequence[str]) -> list[str]:
@@ -88,6 +141,7 @@ def words_for(checkout: Path, configs: Sequence[str], cores: str, options: Seque
 def snakemake(words: Sequence[str], **variables: str) -> int:
     """Run Snakemake to its end, and return its exit status; variables are added to the environment."""
     require_study_install()
+    require_options(words)
     say(shlex.join(["snakemake", *words]))
     with subprocess.Popen([Path(sys.executable).parent / "snakemake", *words], env=os.environ | variables) as process:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the terminal tells Snakemake itself, which ends its jobs first

@@ -1,6 +1,6 @@
 """Files of rated responses, as the verdict reads them: each column by its kind, and nothing that contradicts itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,34 +10,47 @@ from hh_align.core.artifacts import say
 from hh_align.core.axes import AXES
 from hh_align.core.errors import StudyError
 from hh_align.core.finish import COLUMNS, finish
+from hh_align.core.meant import did_you_mean
 from hh_align.core.records import chosen_records, look_up
 from hh_align.core.tabular import (
     TRUTHS,
     convert,
-    frame_of,
     place,
-    read_any,
     require_full,
     to_cluster,
     to_number,
     to_text,
     to_truth,
     to_whole,
-    with_columns,
 )
 from hh_align.data.scored_logs import Log, rating_rows, scored_log
 from hh_align.data.transcripts import cluster_of, prompt_text, reply_text
+from hh_align.tools.rated_columns import REQUIRED, require_columns
+from hh_align.tools.rated_rows import placed_rows, require_content, require_once
 
-REQUIRED = ("policy", "axis", "reward")
+
+def advising(read: Callable[[object], object], advice: str) -> Callable[[object], object]:
+    """The same reader, whose refusal also says what to do, where it does not do so yet."""
+
+    def reader(value: object) -> object:
+        try:
+            return read(value)
+        except ValueError as error:
+            raise ValueError(str(error) if ":" in str(error) else f"{error}: {advice}") from None
+
+    return reader
+
+
+TEXT, NUMBER = "write it as a text", "write one, or take the row out"
 KINDS = {
-    **dict.fromkeys(["policy", "axis", "prompt_id", "judge", "parent"], (to_text, "str")),
-    "prompt": (lambda value: to_text(prompt_text(value)), "str"),
-    "response": (lambda value: to_text(reply_text(value)), "str"),
-    "cluster": (to_cluster, "str"),
+    **dict.fromkeys(["policy", "axis", "prompt_id", "judge", "parent"], (advising(to_text, TEXT), "str")),
+    "prompt": (advising(lambda value: to_text(prompt_text(value)), TEXT), "str"),
+    "response": (advising(lambda value: to_text(reply_text(value)), TEXT), "str"),
+    "cluster": (advising(to_cluster, TEXT), "str"),
     "finish": (finish, "str"),
-    "seed": (to_whole, "int64"),
-    **dict.fromkeys(["reward", "tokens", "words"], (to_number, "float64")),
-    **dict.fromkeys(["empty", "run_on", "unrated", "label"], (to_truth, "object")),
+    "seed": (advising(to_whole, NUMBER), "int64"),
+    **dict.fromkeys(["reward", "tokens", "words"], (advising(to_number, NUMBER), "float64")),
+    **dict.fromkeys(["empty", "run_on", "unrated", "label"], (advising(to_truth, "write one of the two"), "object")),
 }
 """Column -> how a value is read, and the type of the column."""
 FULL = ("policy", "prompt_id", "prompt", "judge")
@@ -57,17 +70,17 @@ def files_in(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def read_rated(paths: Sequence[Path], settings: Mapping | None = None) -> pd.DataFrame:
+def read_rated(paths: Sequence[Path], settings: Mapping | None = None, source: str = "the settings") -> pd.DataFrame:
     """The rows of all files with every column that the verdict reads.
 
-    settings: those of a verdict; of them records, columns, only, score, axes and files say how files are read. Raises StudyError for an
+    settings: those of a verdict; of them records, columns, only, score, axes and files say how files are read; source: where they stand. Raises StudyError for an
     unreadable file, a missing column, a value of another kind than its column's, and for rows that contradict each other.
     """
     settings = settings or {}
     names = {name for path in paths for name in (str(path), path.name)}
     if unknown := sorted(set(settings.get("files", {})) - names):
-        raise StudyError(f"files: {unknown[0]} is none of the files, {', '.join(map(str, paths))}.")
-    frames = [read_file(path, settings) for path in paths]
+        raise StudyError(f"{source}: files: {unknown[0]} is none of the files, {', '.join(map(str, paths))}.")
+    frames = [read_file(path, settings, source) for path in paths]
     if len(paths) == 1:
         return checked(frames[0], str(paths[0])).reset_index(drop=True)
     label = ", ".join(map(str, paths))
@@ -95,17 +108,13 @@ def check_apart(paths: Sequence[Path], frames: Sequence[pd.DataFrame]) -> None:
         rated |= dict.fromkeys(rows, path)
 
 
-def read_file(path: Path, settings: Mapping) -> pd.DataFrame:
+def read_file(path: Path, settings: Mapping, source: str) -> pd.DataFrame:
     """A file's rows, each column converted by its kind; a row of a scored log per record and score."""
+    require_content(path)
     log, records = scored_log(path, settings.get("records"))
-    if log:
-        frame = rows_of_log(path, log, settings)
-    else:
-        frame = rows_of_table(path, frame_of(path, records) if records is not None else read_any(path, []), settings)
-        with_columns(frame, path, list(REQUIRED))
-    if not {"prompt_id", "prompt"} & set(frame):
-        raise StudyError(f"{path}: column prompt_id (or prompt) is missing; it has {', '.join(map(str, frame))}.")
-    frame = frame[[name for name in KINDS if name in frame]].copy()
+    whole = rows_of_log(path, log, settings) if log else rows_of_table(path, placed_rows(path, records), settings, source)
+    require_columns(whole, path)
+    frame = whole[[name for name in KINDS if name in whole]].copy()
     axes = settings.get("axes", {})
     named_axes = [axes.get(axis, axis) if isinstance(axis, str) else axis for axis in frame["axis"]]
     frame["axis"] = pd.Series(named_axes, frame.index, dtype=object)
@@ -116,8 +125,10 @@ def read_file(path: Path, settings: Mapping) -> pd.DataFrame:
         convert(frame, path, read, [column], dtype)
     require_full(frame, path, FULL)
     for column in ("words", "empty"):
-        if column in frame and 0 < (unknown := frame[column].isna().sum()) < len(frame):
-            raise StudyError(f"{path}: column {column} is empty in {unknown} rows. Give it in every row, or in none.")
+        if column in frame and 0 < (unknown := int(frame[column].isna().sum())) < len(frame):
+            many = f"{unknown} row{'s' * (unknown > 1)}"
+            raise StudyError(f"{path}: column {column} is empty in {many}. Give it in every row, or in none.")
+    require_once(frame, whole, path, settings)
     return frame
 
 
@@ -137,7 +148,7 @@ def named(path: Path, settings: Mapping) -> str | None:
     return files.get(str(path), files.get(path.name))
 
 
-def rows_of_table(path: Path, frame: pd.DataFrame, settings: Mapping) -> pd.DataFrame:
+def rows_of_table(path: Path, frame: pd.DataFrame, settings: Mapping, source: str) -> pd.DataFrame:
     """A table's rows with the columns as the verdict calls them, of those that `only` keeps."""
     if "score" in settings:
         raise StudyError(f"{path}: a table, no scored log. Instead of score set columns: {{reward: {settings['score']}}}.")
@@ -152,7 +163,10 @@ def rows_of_table(path: Path, frame: pd.DataFrame, settings: Mapping) -> pd.Data
     for name, column in settings.get("columns", {}).items():
         head, _, rest = column.partition(".")
         if column not in frame and head not in frame:
-            raise StudyError(f"{path}: column {column} is missing; it has {', '.join(map(str, frame))}.")
+            there = list(map(str, frame))
+            raise StudyError(
+                f"{source}: columns names {column}, which {path} does not have (it has {', '.join(there)}).{did_you_mean(column, there)}"
+            )
         frame[name] = (
             frame[column] if column in frame else pd.Series([look_up(value, rest) for value in frame[head]], frame.index, dtype=object)
         )
@@ -222,7 +236,7 @@ def completed(frame: pd.DataFrame, path: str) -> pd.DataFrame:
         empty = part.index[part["cluster"].isna()]
         if 0 < len(empty) < len(part):
             raise StudyError(
-                f"{path}: column cluster is empty in {len(empty)} rows of {axis} (the first is {place(empty[0])}). "
+                f"{path}: column cluster is empty in {len(empty)} row{'s' * (len(empty) > 1)} of {axis} (the first is {place(empty[0])}). "
                 "Give it in every row of an axis, or in none."
             )
     frame["cluster"] = frame["cluster"].where(frame["cluster"].notna(), own)

@@ -13,7 +13,7 @@ from hh_align.core.meant import did_you_mean
 from hh_align.tools.check_idle import require_idle
 from hh_align.tools.config_words import changes, joined, told_apart
 from hh_align.tools.launch import snakemake
-from hh_align.tools.runs import command_of, config_of, read_run, written_command
+from hh_align.tools.runs import command_of, config_files, config_of, read_run, require_begun
 
 LOCKS = Path(".snakemake/locks")
 
@@ -39,14 +39,17 @@ def unlock(study: str) -> None:
 
 def command(study: str, cores: str, options: list[str], tuned: str | None) -> list[str]:
     """Snakemake's command line: that of the last run, then `options`, whose config files and targets stand in the place of its, and whose
-    --config refines its, key by key."""
+    --config refines its, key by key. Raises StudyError where no run of the study has begun."""
+    config = Path(f"config/{study}.yaml")
+    if not own_locks(study):  # a run that was killed before it could leave a record
+        require_begun(study, config)
     record = read_run(Path("results") / study)
     given, others = told_apart(options)
     if "command" in record:
         words = command_of(record, joined(config_of(record), given))
     else:
-        words = [] if "--configfile" in options else written_command(study, Path(f"config/{study}.yaml"))
-        words = [*words, *(["--config", *given] if given else [])]
+        files = [] if "--configfile" in options else config_files(study, config)
+        words = [*(["--configfile", *files] if files else []), *(["--config", *given] if given else [])]
     targets = (record.get("command") or {}).get("--", [])
     if tuned:
         require_method(record, tuned, bool(given) or "--configfile" in others)

@@ -14,7 +14,7 @@ import psutil
 from hh_align.core.artifacts import write_json
 from hh_align.core.errors import StudyError
 from hh_align.core.meant import did_you_mean
-from hh_align.core.receipts import flat
+from hh_align.core.receipts import flat, receipts_of
 from hh_align.core.state import read_json
 
 RECORD = "run.json"
@@ -24,6 +24,10 @@ REPLACE, YES = "HH_ALIGN_REPLACE", "yes"
 """Set by who means to run another config into a study's folder."""
 MACHINE = ("compute", "export", "tracking")
 """Sections of the config that change no result."""
+START = {"paper": "hh-align study", "demo": "hh-align demo", "published": "hh-align published", "smollm2": "make smollm2"}
+"""Study of the repository -> the command that starts it, where that is no `hh-align run`."""
+ANALYSIS = ("analysis.", "claims")
+"""How keys begin that change no model, no response and no rating."""
 SHOWN = 6
 PATTERNS = ("**/*.parquet", "**/manifest.json")
 
@@ -103,7 +107,7 @@ def loaded(config: str) -> object:
 
 def conflict(folder: Path, before: dict, now: dict) -> str:
     """What a run would replace that another config has made; empty where nothing is. An edit of the same files replaces results, which are
-    made again as far as they depend on it, but no state of a step that was stopped.
+    made again as far as they depend on it, but no state of a step that was stopped. Further files behind the same ones may add to the study.
 
     Records hold `files` (the config files), `settings` (the whole config) and `steps` (as living_states takes them).
     """
@@ -117,11 +121,19 @@ def conflict(folder: Path, before: dict, now: dict) -> str:
         before.get("settings")
         and changed
         and before.get("files") != now["files"]
+        and not adds(before, now)
         and any(next(folder.glob(name), None) for name in PATTERNS)
     ):
         files = " ".join(before.get("files", [])) or "the default config"
         return f"{folder}: it was made with {files}, which has other settings ({listed(changed)})"
     return ""
+
+
+def adds(before: dict, now: dict) -> bool:
+    """Whether a run's config files stand behind those of the run before, and leave every setting but those of the analysis as it was."""
+    files, old, new = before.get("files", []), flat(before["settings"]), flat(now["settings"])
+    kept = (key for key in old if old[key] != {} and not key.startswith(ANALYSIS))
+    return now["files"][: len(files)] == files and all(key in new and new[key] == old[key] for key in kept)
 
 
 def begin(folder: Path, command: dict | None, files: list[str], settings: dict, steps: dict[str, str], remember: bool = True) -> str:
@@ -187,18 +199,35 @@ def command_of(run: dict, config: Sequence[str] | None = None) -> list[str]:
     return [*snakefile, *profiles, *(word for name, values in options.items() if values for word in (name, *values))]
 
 
-def written_command(study: str, config: Path) -> list[str]:
-    """The config files of a study that has no record yet: those that the head of its config names, else that config alone; the paper's study
-    is the default config. Raises StudyError where there is no such config."""
+def has_begun(folder: Path) -> bool:
+    """Whether a run of the study in this folder has begun, whatever has become of its record."""
+    return (folder / RECORD).is_file() or any(receipts_of(folder))
+
+
+def require_begun(study: str, config: Path) -> None:
+    """Raise StudyError where no run of the study has begun here: how to start it or, where it has no config, which studies there are."""
+    if has_begun(Path("results") / study):
+        return
+    if study in START or config.is_file():
+        command = START.get(study) or shlex.join(["hh-align", "run", *config_files(study, config)])
+        raise StudyError(f"no run of {study} has begun here. Start it: {command}.")
+    ran = sorted(path.parent.name for path in Path("results").glob(f"*/{RECORD}"))
+    written = sorted(path.stem for path in config.parent.glob("*.yaml") if path.stem != "config")
+    raise StudyError(
+        f"no study {study}: no run of it has begun here ({Path('results') / study / RECORD}), and there is no {config}."
+        f"{did_you_mean(study, [*ran, 'paper', *written])} Begun here: {', '.join(ran) or 'none'}; configs: {', '.join(['paper', *written])}."
+    )
+
+
+def config_files(study: str, config: Path) -> list[str]:
+    """The config files of a study whose runs have left no record: those that the head of its config names, else that config alone; the paper's
+    study is the default config. Raises StudyError where there is no such config."""
     if study == "paper":
         return []
     if not config.is_file():
-        ran = sorted(path.parent.name for path in Path("results").glob(f"*/{RECORD}"))
-        written = sorted(path.stem for path in config.parent.glob("*.yaml") if path.stem != "config")
         raise StudyError(
-            f"no study {study}: no run of it has begun here ({Path('results') / study / RECORD}), and there is no {config}."
-            f"{did_you_mean(study, [*ran, 'paper', *written])} Begun here: {', '.join(ran) or 'none'}; configs: {', '.join(['paper', *written])}."
+            f"results/{study}: {RECORD}, which names its config files, is lost, and there is no {config}. Add --configfile FILE."
         )
     head = re.match(r"(?:#.*\n)*", config.read_text(encoding="utf-8"))[0]
     named = re.search(r"--configfile((?: config/[\w-]+\.yaml)+)", head)
-    return ["--configfile", *(shlex.split(named[1]) if named and str(config) in named[1].split() else [str(config)])]
+    return shlex.split(named[1]) if named and str(config) in named[1].split() else [str(config)]

@@ -17,10 +17,10 @@ from hh_align.core.meant import did_you_mean
 from hh_align.core.progress import clock
 from hh_align.core.receipts import receipts_of
 from hh_align.tools.console import left_by_run
-from hh_align.tools.expected import Expectation, remaining, seconds_before, seconds_in
+from hh_align.tools.expected import UNKNOWN, Expectation, is_like_demo, remaining, seconds_before, seconds_in
 from hh_align.tools.logs import failure, is_current, last_lines, last_losses, last_progress, silence, told
 from hh_align.tools.planned import Job, Plan, difference, dry_run, stale, steps_due
-from hh_align.tools.runs import RECORD, is_alive, read_run
+from hh_align.tools.runs import RECORD, has_begun, is_alive, read_run
 
 PACKAGE = Path(hh_align.__file__).parent
 LISTED = 5
@@ -32,7 +32,7 @@ SHOWN_ALONE = ("models", "training", "evaluation")
 def folder_of(study: str) -> Path:
     """The study's folder below results/. Raises StudyError where there is none, with the nearest name."""
     folder = Path("results") / study
-    if (study and (folder / RECORD).is_file()) or any(receipts_of(folder)):
+    if study and has_begun(folder):
         return folder
     known = sorted(path.parent.name for path in Path("results").glob(f"*/{RECORD}"))
     begun = f"Begun here: {', '.join(known) or 'none'}.{did_you_mean(study, known)}"
@@ -80,9 +80,14 @@ def standing(console: Console, folder: Path, jobs: list[Job], record: dict) -> N
         console.print(f"last run: begun {began}{lasted}; it is not at work" + ("" if due else ", and nothing is left to do"))
 
 
-def steps_table(folder: Path, jobs: list[Job], known: bool) -> Table:
+def expectation_of(folder: Path, record: dict) -> Expectation:
+    """What the steps of a study are expected to take, as its next run would."""
+    return Expectation(seconds_before(folder / "benchmarks"), is_like_demo(record.get("settings", {})))
+
+
+def steps_table(jobs: list[Job], expectation: Expectation, known: bool) -> Table:
     """Kinds of steps by jobs done and left, seconds of computing taken and expected; known: whether a plan says what is left."""
-    expected = Expectation(seconds_before(folder / "benchmarks")).of(job.name for job in jobs if job.due)
+    expected = expectation.of(job.name for job in jobs if job.due)
     table = Table(box=None, pad_edge=False)
     table.add_column("step", overflow="fold")
     for name in ("done", *(("left",) if known else ()), "took", *(("expected",) if known else ())):
@@ -92,20 +97,23 @@ def steps_table(folder: Path, jobs: list[Job], known: bool) -> Table:
         left = [job for job in own if job.due]
         took = [seconds for job in own if not job.due and (seconds := seconds_in(Path(job.benchmark))) is not None]
         cells = [str(len(own) - len(left)), *([str(len(left)) if left else "-"] if known else []), clock(sum(took)) if took else "-"]
-        to_come = clock(sum(expected[job.name] for job in left)) if left else "-"
+        guessed = expectation.is_known(job.name for job in left)
+        to_come = ("not known" if not guessed else clock(sum(expected[job.name] for job in left))) if left else "-"
         table.add_row(escape(kind), *cells, *([to_come] if known else []))
     return table
 
 
 def time_until_done(folder: Path, plan: Plan, running: list[Job], record: dict) -> str:
-    """How long the jobs that are due will take: as their run reckons where it is at work, else as it would begin."""
+    """How long the jobs that are due will take, as a sentence's end: as their run reckons where it is at work, else as it would begin."""
     alive = bool(running) or is_alive(record)
     if alive and (left := left_by_run(folder, record)) is not None:
-        return f"about {clock(left)} (as its run reckons)"
-    steps, expectation = steps_due(plan.jobs), Expectation(seconds_before(folder / "benchmarks"))
+        return f", about {clock(left)} (as its run reckons)"
+    steps, expectation = steps_due(plan.jobs), expectation_of(folder, record)
+    if not expectation.is_known(steps):
+        return f". {UNKNOWN}"
     said = {job.name: left for job in running if (left := told(last_lines(Path(job.log)))[1]) is not None}
     seconds = remaining(steps, (), dict.fromkeys(said, 0.0), said, expectation, plan.limits)
-    return f"about {clock(seconds)} ({expectation.basis(steps)})"
+    return f", about {clock(seconds)} ({expectation.basis(steps)})"
 
 
 def policies_table(jobs: list[Job]) -> Table | None:
@@ -155,7 +163,7 @@ def show_status(study: str) -> None:
     record, plan = read_run(folder), dry_run(study)
     jobs = jobs_without_plan(folder, record) if isinstance(plan, str) else plan.jobs
     standing(console, folder, jobs, record)
-    console.print(steps_table(folder, jobs, known=isinstance(plan, Plan)))
+    console.print(steps_table(jobs, expectation_of(folder, record), known=isinstance(plan, Plan)))
     if policies := policies_table(jobs):
         console.print(policies)
     running, failed = at_work(console, jobs, record)
@@ -167,7 +175,7 @@ def show_status(study: str) -> None:
     listed(console, "next:", [job.name for job in ready])
     listed(console, "[yellow]stale, made again by the next run:[/]", [difference(job) for job in stale(jobs)])
     if isinstance(plan, Plan) and (left or running):
-        console.print(f"left: {len(left) + len(running)} jobs, {time_until_done(folder, plan, running, record)}")
+        console.print(f"left: {len(left) + len(running)} jobs{time_until_done(folder, plan, running, record)}")
     if isinstance(plan, str):
         console.print(f"[yellow]not known:[/] what is left and what is stale, for {escape(plan)}")
     elif (page := folder / "report/index.html").is_file():

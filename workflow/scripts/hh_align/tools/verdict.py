@@ -55,7 +55,7 @@ from hh_align.tools.rated import files_in, read_rated
 from hh_align.tools.verdict_drawers import drawers, load, start
 from hh_align.tools.verdict_page import Given, write_page, write_texts
 from hh_align.tools.verdict_settings import defaults, joined, read_settings, settings_in
-from hh_align.tools.verdict_study import require_known, study_of
+from hh_align.tools.verdict_study import study_of
 from hh_align.tools.verdict_table import replies_of, say_relabelled, table_of
 from hh_align.tools.verdict_thresholds import BY_PAPER, Threshold, given_by_flags
 
@@ -132,7 +132,7 @@ def give_verdict(
     files, folder = files_in(responses), output or folder_of(responses)
     asked = asked_again(responses, settings, labels, output, flags)
     with drawers() as pool:
-        given = take(files, told, labels, folder, flags)
+        given = take(files, told, labels, folder, flags, str(settings or "the settings"))
         load(pool)
         decided = analyse(given.rated, given.config, replies_of(given.frame, given.config), given.gate)
         clear(folder)
@@ -145,14 +145,14 @@ def give_verdict(
     say(text.rstrip())
 
 
-def take(files: list[Path], told: dict, labels: Path | None, folder: Path, flags: dict[str, Threshold]) -> Given:
-    """Read the files, and check them; told: the settings."""
-    label, frame = ", ".join(map(str, files)), read_rated(files, told)
-    for what, named in (("judge", "judges"), ("policy", "parents")):
-        require_known(label, what, set(told.get(named, {})), sorted(set(frame[what])))
-    config = study_of(frame, told, label, defaults(), reduce(joined, map(settings_in, files)), flags)
+def take(files: list[Path], told: dict, labels: Path | None, folder: Path, flags: dict[str, Threshold], source: str) -> Given:
+    """Read the files, and check them; told: the settings, which stand in `source`."""
+    label, frame = ", ".join(map(str, files)), read_rated(files, told, source)
+    config = study_of(frame, told, label, defaults(), reduce(joined, map(settings_in, files)), flags, source)
     if (root := config["order"][0]) in told.get("parents", {}):
-        raise StudyError(f"parents: {root} is the root, which has no parent. Take it out, or let the key root name another policy.")
+        raise StudyError(
+            f"{source}: parents: {root} is the root, which has no parent. Take it out, or let the key root name another policy."
+        )
     rated_by, made_by = (provenance(config, [*files, *more]) for more in ([], [labels] if labels else []))
     check_folder(folder, rated_by)
     table = table_of(frame, config, label)
@@ -161,7 +161,7 @@ def take(files: list[Path], told: dict, labels: Path | None, folder: Path, flags
     rated = split(table)
     prompts = " and ".join(f"{len(asked):,} prompts on {axis}" for axis, asked in rated.prompts.items())
     say(f"{len(config['order'])} policies, {prompts}")
-    gate = judge_gate.examine(told, labels, frame, rated, config)
+    gate = judge_gate.examine(told, labels, frame, rated, config, source)
     return Given(folder, config, frame, table, rated, gate, rated_by, made_by)
 
 

@@ -1,5 +1,6 @@
 """What a verdict on ratings is read in: the terminal's text, a page as a study has, and the responses where the files hold their texts."""
 
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,12 +8,14 @@ import pandas as pd
 import pyarrow as pa
 
 from hh_align.analysis.ratings import Rated, checkpoints
+from hh_align.analysis.verdict import some
 from hh_align.core.artifacts import write_text
 from hh_align.core.axes import AXES, CAS, PROMPT_NAMES, RATES
 from hh_align.report import render_browser, render_report, summarize_study
 from hh_align.report.pages import TEMPLATES
 from hh_align.report.terminal import wrapped
 from hh_align.tools.judge_gate import Gate
+from hh_align.tools.verdict_study import contrasts_of
 from hh_align.tools.verdict_thresholds import threshold_lines
 
 LOOK = "The page: {{folder}}/index.html; beside it {browser}figures/ and every table as CSV."
@@ -70,7 +73,22 @@ def notes(given: Given) -> list[str]:
     declared = {policy for contrast in given.config["contrasts"] for policy in contrast}
     left = [policy for policy in given.config["order"] if declared and policy not in declared]
     unnamed = [f"In no declared contrast, and so without a verdict: {', '.join(left)}."] if left else []
-    return threshold_lines(given.config["thresholds"]) + alone + unnamed
+    return threshold_lines(given.config["thresholds"]) + alone + unnamed + beside(given.config)
+
+
+def beside(config: dict) -> list[str]:
+    """By the default contrasts policies beside each other have no verdict: which, and how they get one."""
+    root, *others = config["order"]
+    held = set(map(frozenset, config["contrasts"]))
+    left = [pair for pair in combinations(others, 2) if frozenset(pair) not in held]
+    if not left or config["contrasts"] != contrasts_of(
+        root, {policy: config["policies"][policy]["parent"] for policy in config["policies"] if policy != root}
+    ):
+        return []
+    pairs = [f"{other} against {policy}" for policy, other in left]
+    return [
+        f"No verdict on {some(pairs)}: by default each policy is held against the root and its parent. The settings' key contrasts names other pairs."
+    ]
 
 
 def texts_of(frame: pd.DataFrame, config: dict) -> tuple[list[dict], dict[tuple[str, int], list[dict]]] | None:

@@ -14,6 +14,7 @@ from hh_align.config.check_texts import check_sentences
 from hh_align.config.resolve import SCHEMA, Validator, explain, read_schema
 from hh_align.core.axes import AXES, THRESHOLD_KEYS
 from hh_align.core.errors import StudyError
+from hh_align.tools.config_files import unreadable
 from hh_align.tools.judge_gate import SAID
 from hh_align.tools.rated import KINDS
 
@@ -66,12 +67,12 @@ def read_settings(path: Path) -> dict:
         ValueError,
         RecursionError,
     ) as error:  # PyYAML lets other errors through: a date, a number, a depth that is none
-        raise StudyError(f"{path}: no readable YAML ({' '.join(str(error).split())}).") from None
+        raise StudyError(unreadable(path, error)) from None
     if isinstance(settings, dict):  # YAML reads some names as numbers
         named = {key: settings[key] for key in ("parents", "judges", "files") if isinstance(settings.get(key), dict)}
         settings |= {key: {str(name): entry for name, entry in entries.items()} for key, entries in named.items()}
     if error := best_match(Validator(schema).iter_errors(settings)):
-        raise StudyError(f"{path}: {explain(error, 'the file')}")
+        raise StudyError(f"{path}: {explain(error, settings, 'the file')}")
     claims = settings.get("claims", [])
     check_claims(claims, f"{path}: claims")
     for claim in claims:

@@ -1,7 +1,10 @@
 """The config of a verdict on ratings: root, parents, seeds, thresholds and contrasts, from what the file holds and the settings say."""
 
+from collections.abc import Iterable, Mapping
+
 import pandas as pd
 
+from hh_align.analysis.verdict import listed
 from hh_align.core.errors import StudyError
 from hh_align.core.meant import did_you_mean
 from hh_align.tools.verdict_settings import ANALYSIS, joined
@@ -15,51 +18,64 @@ def study_of(
     defaults: dict,
     own: dict | None = None,
     flags: dict[str, Threshold] | None = None,
+    source: str = "the settings",
 ) -> dict:
     """The config of the analysis: who descends from whom, seeds, judges' thresholds, contrasts (each policy against root and parent).
 
-    own: root, parents and judges of the study that made the file; flags: thresholds of the command line. `thresholds` of the config says
-    who gave each. Raises StudyError where the settings name what the file does not hold, or policies have different seeds, or a judge
-    lacks a threshold.
+    own: root, parents and judges of the study that made the file; flags: thresholds of the command line; source: where the settings stand.
+    `thresholds` of the config says who gave each. Raises StudyError where the settings name what the file does not hold, or policies have
+    different seeds, or a judge lacks a threshold.
     """
-    own = own or {}
+    own, policies = own or {}, list(dict.fromkeys(frame["policy"]))
+    require_known(f"{source}: judges", settings.get("judges", {}), path, list(dict.fromkeys(frame["judge"])))
+    for key, names in named_policies(settings).items():
+        require_known(f"{source}: {key}", names, path, policies)
     thresholds = thresholds_of(frame, settings.get("judges", {}), own.get("judges", {}), flags or {}, path)
-    settings = joined(own, settings)
-    policies = list(dict.fromkeys(frame["policy"]))
+    by_settings, settings = settings.get("parents", {}), joined(own, settings)
     root = settings.get("root", "base" if "base" in policies else policies[0])
     named_parents = dict(frame.dropna(subset="parent")[["policy", "parent"]].to_numpy()) if "parent" in frame else {}
     parents = {policy: (named_parents | settings.get("parents", {})).get(policy, root) for policy in policies if policy != root}
-    pairs = [settings.get("primary", [])[:2], *settings.get("contrasts", [])]
-    named = {root, *parents, *parents.values(), *(name for pair in pairs for name in pair)}
-    require_known(path, "policy", named, policies)
+    require_known(f"{path}: column parent", [name for name in parents.values() if name in named_parents.values()], path, policies)
+    require_known(f"{path}: the study that made it", [root, *parents.values()], path, policies)
     seeds = {policy: sorted(set(frame[frame["policy"] == policy]["seed"])) for policy in policies}
     others = {tuple(own_seeds) for policy, own_seeds in seeds.items() if policy != root}
     if len(others) > 1 or len(seeds[root]) > 1:
-        listed = "; ".join(f"{policy}: {', '.join(map(str, own_seeds))}" for policy, own_seeds in seeds.items())
-        raise StudyError(f"{path}: every trained policy needs the same seeds, and {root} one set of responses. Found {listed}.")
+        found = "; ".join(f"{policy}: {', '.join(map(str, own_seeds))}" for policy, own_seeds in seeds.items())
+        raise StudyError(f"{path}: every trained policy needs the same seeds, and {root} one set of responses. Found {found}.")
     analysis = {**defaults["analysis"], "contrasts": contrasts_of(root, parents), "primary": [], "all_pairs": True, "claims": []}
     chosen = {key: value for key, value in settings.items() if key in (*ANALYSIS, "claims")}
     contrasts = [list(pair) for pair in (analysis | chosen)["contrasts"]]
     if (primary := list(settings.get("primary", [])[:2])) and primary not in contrasts:
-        listed = ", ".join(f"[{policy}, {against}]" for policy, against in contrasts)
-        raise StudyError(f"{path}: primary is [{', '.join(primary)}], which is none of the contrasts. Allowed: {listed or 'none'}.")
+        allowed = ", ".join(f"[{policy}, {against}]" for policy, against in contrasts)
+        raise StudyError(f"{source}: primary is [{', '.join(primary)}], which is none of the contrasts. Allowed: {allowed or 'none'}.")
     return {
         **analysis,
         **chosen,
         **{key: analysis[key] | settings.get(key, {}) for key in ("text", "bootstrap")},
         "policies": {policy: {"parent": parents.get(policy)} for policy in policies},
-        "order": by_depth(root, parents),
+        "order": by_depth(root, parents, f"{source}: parents" if set(by_settings) & set(parents) else f"{path}: column parent"),
         "seeds": [int(seed) for seed in (min(others) if others else [0])],
         "judges": {judge: {key: value for key, (value, _) in given.items()} for judge, given in thresholds.items()},
         "thresholds": thresholds,
     }
 
 
-def require_known(path: str, what: str, named: set[str], there: list[str]) -> None:
-    """Raise StudyError where the settings name a policy or judge that the file does not hold."""
-    if unknown := sorted(named - set(there)):
+def named_policies(settings: Mapping) -> dict[str, list[str]]:
+    """Key -> the policies that the settings name there."""
+    parents = settings.get("parents", {})
+    return {
+        "root": [settings["root"]] if "root" in settings else [],
+        "parents": [*parents, *parents.values()],
+        "contrasts": [name for pair in settings.get("contrasts", []) for name in pair],
+        "primary": settings.get("primary", [])[:2],
+    }
+
+
+def require_known(where: str, named: Iterable[str], path: str, there: list[str]) -> None:
+    """Raise StudyError where a place names a policy or a judge that the file does not hold."""
+    if unknown := [name for name in dict.fromkeys(named) if name not in there]:
         raise StudyError(
-            f"{path}: {what} {', '.join(unknown)} is not in the file. It holds {', '.join(there)}.{did_you_mean(unknown[0], there)}"
+            f"{where} names {listed(unknown)}, which {path} does not have (it has {', '.join(there)}).{did_you_mean(unknown[0], there)}"
         )
 
 
@@ -67,12 +83,20 @@ def contrasts_of(root: str, parents: dict[str, str]) -> list[list[str]]:
     return [[policy, against] for policy, parent in parents.items() for against in dict.fromkeys([root, parent])]
 
 
-def by_depth(root: str, parents: dict[str, str]) -> list[str]:
-    """The root, its children, their children. Raises StudyError for policies that do not descend from the root."""
+def by_depth(root: str, parents: dict[str, str], where: str) -> list[str]:
+    """The root, its children, their children. Raises StudyError for policies that do not descend from the root; where: what says the parents."""
     order, left = [root], dict(parents)
     while ready := [policy for policy, parent in left.items() if parent in order]:
         order += ready
         left = {policy: parent for policy, parent in left.items() if policy not in ready}
     if left:
-        raise StudyError(f"parents: {', '.join(sorted(left))} do not descend from {root}.")
+        raise StudyError(f"{where} has a cycle ({' -> '.join(cycle_of(left))}). One of them must descend from {root}.")
     return order
+
+
+def cycle_of(parents: dict[str, str]) -> list[str]:
+    """A policy, its parent and so on, to the same policy; each parent is itself a key."""
+    line = [next(iter(parents))]
+    while parents[line[-1]] not in line:
+        line.append(parents[line[-1]])
+    return [*line[line.index(parents[line[-1]]) :], parents[line[-1]]]

@@ -17,6 +17,7 @@ def table_of(frame: pd.DataFrame, config: dict, path: str) -> pa.Table:
     if "response" in frame:
         frame = frame.assign(**facts_of_texts(frame))
     asked = {axis: set(part["prompt_id"]) for axis, part in frame.groupby("axis")}
+    several = frame[["judge", "seed"]].nunique() > 1
     rows, opinions = [], []
     for (judge, policy, seed), part in frame.groupby(["judge", "policy", "seed"], sort=False):
         axes = judged_axes(judges[judge])
@@ -25,7 +26,10 @@ def table_of(frame: pd.DataFrame, config: dict, path: str) -> pa.Table:
         if not set(told["axis"]) <= set(axes):
             raise StudyError(f"{path}: judge {judge} rates {', '.join(sorted(set(told['axis']) - set(axes)))}, but its axis is {axes[0]}.")
         if wrong := fault(told, set().union(*(asked[axis] for axis in axes))):
-            raise StudyError(f"{path}: policy {policy} (judge {judge}, seed {seed}) has {wrong}.")
+            about = ", ".join([*([f"judge {judge}"] if several["judge"] else []), *([f"seed {seed}"] if several["seed"] else [])])
+            raise StudyError(
+                f"{path}: policy {policy}{f' ({about})' if about else ''} has {wrong}. It needs one finite reward for each prompt that is rated on this axis."
+            )
         labels = [each.assign(axis=axis, **labelled(axis, each, judges[judge])) for axis, each in by_axis(told, axes).items()]
         opinions.append((judge, policy, 0 if policy == order[0] else int(seed)))
         rows += [each.assign(seed=opinions[-1][2]) for each in (*labels, part[silent])]

@@ -35,13 +35,14 @@ def given_by_flags(harmless_min: float | None, helpful_above: float | None, pape
 def thresholds_of(
     frame: pd.DataFrame, settings: Mapping, own: Mapping, flags: Mapping[str, Threshold], path: str
 ) -> dict[str, dict[str, Threshold]]:
-    """Judge -> key -> threshold, of the judge's own axis only where it has one.
+    """Judge -> key -> threshold, of the judge's own axis only where it has one; judges in the order of the settings, then of the rows.
 
     frame: rows of ratings; settings and own: judge -> axis and thresholds, as the settings say and the study that made the file; flags:
     key -> threshold. Raises StudyError where one is given by nobody, twice, or does not tell good from bad.
     """
-    found, lacking = {}, {}
-    for judge, rows in frame.groupby("judge"):
+    found, lacking, rating = {}, {}, list(dict.fromkeys(frame["judge"]))
+    for judge in dict.fromkeys([*(name for name in settings if name in rating), *rating]):
+        rows = frame[frame["judge"] == judge]
         about, by_study = settings.get(judge, {}), own.get(judge, {})
         axis = about.get("axis", by_study.get("axis", "both"))
         there = [axis for axis in AXES if axis in set(frame["axis"])]
