@@ -72,19 +72,17 @@ def test_a_judges_logs_are_a_file_for_each_policy_seed_and_axis(tmp_path):
 judges:
   graded: {source: imported, path: "logs/{policy}-{seed}/samples_{axis}.jsonl", score: acc, harmless_min: 0.5, helpful_above: 0.5}
 """)
-    done = folder.run("--dry-run", "--configfile", "logs.yaml", "--", "rewards")
-    missing = {
-        f"logs/{policy}-{seed}/samples_{axis}.jsonl"
-        for policy, seed in (("base", 0), ("sft_dpo", 42))
-        for axis in ("harmlessness", "helpfulness")
-    }
-    assert done.returncode != 0 and all(name in done.stdout for name in missing)
-    for policy, seed in (("base", 0), ("sft", 42), ("dpo", 42), ("sft_dpo", 42)):
-        for axis in ("harmlessness", "helpfulness"):
-            path = tmp_path / f"logs/{policy}-{seed}/samples_{axis}.jsonl"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-    assert "import_ratings graded" in folder.planned("--configfile", "logs.yaml", "--", "rewards")
+    asked = ("--configfile", "logs.yaml", "--", "rewards")
+    policies, axes = (("base", 0), ("sft", 42), ("dpo", 42), ("sft_dpo", 42)), ("harmlessness", "helpfulness")
+    *paths, last = [f"logs/{policy}-{seed}/samples_{axis}.jsonl" for policy, seed in policies for axis in axes]
+    assert "is not there, nor are 7 more, and import_ratings reads it." in folder.run("--dry-run", *asked).stdout
+    for path in paths:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    done = folder.run("--dry-run", *asked)
+    assert done.returncode != 0 and f"{last} is not there, and import_ratings reads it." in done.stdout
+    (tmp_path / last).touch()
+    assert "import_ratings graded" in folder.planned(*asked)
 
 
 def test_a_demo_artifact_needs_no_sft_either(tmp_path):
