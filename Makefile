@@ -27,7 +27,7 @@ help:
 	@echo "These call it, too; what it takes beside them is given as OPTIONS='…':"
 	@echo "  make verdict RESPONSES=rated.csv   make compare STUDIES='a b'   make fetch ARTIFACT=results/demo/…"
 	@echo "  make resume | status | verify | annotate | clean-state STUDY=demo        make tune STUDY=demo METHOD=sft"
-	@echo "make test       all tests;  make test-long  the slow ones too"
+	@echo "make test       all tests but the slow ones;  make test-long  those too"
 	@echo "make test-slurm   all of the cluster's tests, on a Slurm of one node that is started for them (as root; installs Debian's packages); DEMO=1: on the demo instead of a small study"
 	@echo "make lm-eval   lm-evaluation-harness, whose tasks capability: [{lm_eval: arc_easy}] takes"
 	@echo "make test-s3   results in a bucket, on a server of its own on loopback (installs moto)"

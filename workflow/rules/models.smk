@@ -13,7 +13,7 @@ rule models:
 use rule step as import_model with:
     resources:
         mem_mb=per_attempt(12000),
-        runtime=30,
+        runtime=per_attempt(30),
     params:
         **runs("models.import_model"),
         more=import_source_option,
