@@ -263,7 +263,8 @@ def test_numbers_nested_on_the_command_line_are_numbers():
 
 def test_the_demos_labels_belong_to_the_demo():
     with pytest.raises(
-        StudyError, match=r"labels.path is results/demo/.*, which study demo makes, and this study is mine. Write results/mine/"
+        StudyError,
+        match=r"study is mine, and analysis.labels.path is results/demo/.*, which study demo makes. Write here analysis: {labels: {path: results/mine/",
     ):
         resolve(load("demo", {"study": "mine"}), SCHEMA)
     resolve(load("demo", {"study": "mine", "analysis": {"labels": {"path": "results/mine/analysis/oracle_labels.parquet"}}}), SCHEMA)

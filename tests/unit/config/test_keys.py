@@ -23,7 +23,7 @@ def test_a_path_tells_the_entry_of_a_list_from_a_key_that_is_a_number():
 FILES = [
     ("a.yaml", {"methods": {"sft": {"epochs": 1}, "dpo": {"beta": 0.1}}, "policies": {"dpo_beta0.1": {"parent": "x"}}, "seeds": [1]}),
     ("b.yaml", {"methods": {"sft": {"epochs": 2, "rate": 1}}, "analysis": {"contrasts": [[1]]}}),
-    ("--config", {"methods": {"sft": {"epochs": 3}}, "wrong": 5}),
+    ("--config", {"methods": {"sft": {"epochs": 3}}, "wrong": 5, "judges": {1: {"axs": "both"}}}),
 ]
 
 
@@ -40,6 +40,7 @@ FILES = [
         ("policies.dpo_beta0.1.parent is x, which does not exist. Allowed: y", "a.yaml"),
         ("analysis.contrasts[1st][2nd] is 1. Allowed: text.", "b.yaml"),
         ("seeds is 'x'. Allowed: list.", "a.yaml"),
+        ("judges.1 has no key axs. Allowed: axis", "--config"),  # YAML reads some names as numbers
         ("models.base.path is x.", "config"),  # the defaults
         ("policies needs exactly one root", "a.yaml"),
     ],

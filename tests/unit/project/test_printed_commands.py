@@ -105,7 +105,7 @@ def snakemake_words(command: str) -> list[str]:
 
 
 def test_snakemakes_options_are_snakemakes_and_the_files_are_there(parser):
-    commands = of("snakemake", SHOWN) + of("snakemake", SAID)
+    commands = [command for command in of("snakemake", SHOWN) + of("snakemake", SAID) if command.split()[1] != "--help"]
     assert len(commands) > 25
     for command in commands:
         args, unknown = parser.parse_known_args(snakemake_words(re.split(r" (?:holds|and|to|then) ", command)[0]))

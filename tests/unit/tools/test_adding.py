@@ -38,9 +38,10 @@ def with_setting(path, value):
     return settings
 
 
-ADDED = [(("policies", "again"), {"parent": "dpo", "method": "dpo"}), (("methods", "soft"), {"beta": 0.05}), (("policies", "base", "source"), "local"),
+ADDED = [(("policies", "again"), {"parent": "dpo", "method": "dpo"}), (("methods", "soft"), {"beta": 0.05}), (("judges",), {"new": {"axis": "helpfulness"}}), (("overrefusal",), {"phrases": "p.txt"}),
          (("analysis", "contrasts"), [["again", "dpo"]]), (("claims",), [{"claim": "x"}])]  # fmt: skip
-CHANGED = [(("methods", "dpo", "beta"), 0.2), (("seeds",), [1, 2]), (("policies", "dpo"), {}), (("methods",), {})]
+CHANGED = [(("methods", "dpo", "beta"), 0.2), (("seeds",), [1, 2]), (("policies", "dpo"), {}), (("methods",), {}),
+           (("methods", "dpo", "max_rows"), 100), (("methods", "dpo", "lora"), {"r": 8}), (("policies", "base", "source"), "local"), (("prompts",), {"seed": 1})]  # fmt: skip
 
 
 @pytest.mark.parametrize(("path", "value"), ADDED)

@@ -13,6 +13,7 @@ from hh_align.core.axes import AXES
 from hh_align.core.errors import StudyError
 from hh_align.tools import verdict
 from hh_align.tools.rated import read_rated
+from hh_align.tools.rated_rows import places
 from hh_align.tools.verdict_settings import read_settings, settings_in
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
@@ -43,7 +44,9 @@ CSV = {
     "HTML": (plain(b"<html>\n<p>503\n"), r"columns policy, axis, prompt_id \(or prompt\) and reward are missing.*Add or rename them, or say columns: {policy: …, "),
     "header in capitals": (csv(lambda frame: frame.rename(columns=str.upper)), r"are missing; it has POLICY, .*Rename them, or say columns: {policy: POLICY, axis: AXIS, prompt_id: PROMPT_ID, reward: REWARD} in the settings\.$"),
     **{f"no {name}": (csv(lambda frame, name=name: frame.drop(columns=name)), f"column {name}.* is missing") for name in ("policy", "axis", "prompt_id", "reward")},
-    "a text for a number": (csv(lambda frame: frame.assign(reward=frame.reward.astype(object).where(frame.index != 3, "good"))), r"rated.csv, line 5: reward is 'good', not a number: write one, or take the row out"),
+    "a text for a number": (csv(lambda frame: frame.assign(reward=frame.reward.astype(object).where(frame.index != 3, "good"))), r"rated.csv, line 5: reward is 'good', not a number: write one, or take this prompt out of every policy"),
+    "thousands with commas": (csv(lambda frame: frame.assign(reward="1,000")), r"line 2: reward is '1,000', not a number: write it without commas, or with a point"),
+    "rewards of one axis": (csv(lambda frame: frame.assign(reward=frame.reward.where(frame.axis == "helpfulness"))), r"for each prompt on harmlessness and helpfulness\. All rewards of judge judge are on helpfulness: if it rates no other, say judges: {judge: {axis: helpfulness}} in the settings\."),
     "decimal commas": (csv(lambda frame: frame.assign(reward=frame.reward.map(lambda number: str(number).replace(".", ",")))), r"line 2: reward is '[-\d]+,\d+', not a number: write it with a point"),
     "rewards that are true or false": (csv(lambda frame: frame.assign(reward=frame.reward > 0)), r"line 2: reward is '(True|False)', not a number: write 1 for true and 0 for false"),
     "a cluster here and there": (csv(lambda frame: frame.assign(cluster=np.where(frame.index % 2, "a", ""))), r"column cluster is empty in 8 rows of harmlessness \(the first is line 2\). Give it in every row"),
@@ -56,10 +59,11 @@ CSV = {
     "a prompt too few": (csv(lambda frame: frame.iloc[1:]), "no row for 1 prompt"),
     "an unknown axis": (csv(lambda frame: frame.assign(axis="safety")), "axis safety is unknown"),
     "an axis with a blank": (csv(lambda frame: frame.assign(axis=frame.axis + " ")), "is unknown. Allowed: harmlessness, helpfulness"),
-    "an empty axis": (csv(lambda frame: frame.assign(axis=frame.axis.where(frame.index != 3))), "axis  is unknown"),
+    "an empty axis": (csv(lambda frame: frame.assign(axis=frame.axis.where(frame.index != 3))), r"rated.csv, line 5: column axis is empty\. Allowed: harmlessness, helpfulness\.$"),
     "an empty policy": (csv(lambda frame: frame.assign(policy=frame.policy.where(frame.index != 3))), r"column policy is empty in 1 row \("),
     "an empty prompt_id": (csv(lambda frame: frame.assign(prompt_id=frame.prompt_id.where(frame.index != 3))), r"column prompt_id is empty in 1 row \("),
     "an unknown parent": (csv(lambda frame: frame.assign(parent="ppo")), r"column parent names ppo, which .*rated.csv does not have \(it has base, sft\)"),
+    "a cycle of parents": (csv(lambda frame: pd.concat([frame, frame[frame.policy == "sft"].assign(policy="dpo")]).assign(parent=lambda all: all.policy.map({"sft": "dpo", "dpo": "sft"}))), r"rated.csv: column parent has a cycle \(sft -> dpo -> sft\)\. One of them must descend from base\."),
     "seeds that are words": (csv(lambda frame: frame.assign(seed="first")), "line 2: seed is 'first', not a number"),
     "seeds that are fractions": (csv(lambda frame: frame.assign(seed=0.5)), "line 2: seed is '0.5', not a whole number"),
     "a judge's half": (csv(lambda frame: frame.assign(judge=np.where(frame.policy == "sft", "b", "a"))), "judge a has no rewards of sft"),
@@ -124,6 +128,10 @@ PART = "{higher: sft, than: [base], metrics: [HmR]}"
         ("judges: {gpt: {axis: both}}", r"settings.yaml: judges names gpt, which .*rated.csv does not have \(it has judge\)\."),
         ("columns: {reward: scroe}", r"settings.yaml: columns names scroe, which .*rated.csv does not have \(it has policy, "),
         ("parents: {1: base}", "settings.yaml: parents names 1, which "),
+        (
+            "claims: [{claim: a, parts: [{higher: sft, than: [bas], metrics: [HmR]}]}]",
+            "settings.yaml: claims names bas, which .*Did you mean base",
+        ),
     ],
 )
 def test_settings_that_mean_nothing_are_one_error(tmp_path, text, said):
@@ -138,6 +146,7 @@ def test_settings_that_mean_nothing_are_one_error(tmp_path, text, said):
             "judges: {judge: {harmless_min: low}}",
             "judges.judge.harmless_min is the text 'low', not a number: write it in digits, as 0.5 or 2.0e-5.",
         ),
+        ("judges: {judge: {harmless_min: '-5'}}", "judges.judge.harmless_min is the text '-5', not a number: leave out the quotes."),
         ("judges: {judge: {safe_min: 0}}", "judges.judge has no key safe_min. Allowed: accuracy, axis, harmless_min, helpful_above"),
         ("contrasts: [[sft]]", r"contrasts\[1st\] is \['sft'\].*2 or more entries"),
         ("treshold: 1", "the file has no key treshold. Allowed: all_pairs, axes, bootstrap"),
@@ -208,11 +217,34 @@ def test_a_judge_in_a_column_of_another_name_is_not_blamed_on_the_rows(tmp_path)
     twice = "rated.csv, lines 2 and 10: base, harmlessness, prompt harmlessness-000 stands twice, and so do 7 more."
     how = "say so in the settings: columns: {judge: rater}. Else keep one of each."
     assert read_as(tmp_path, "rated.csv", as_csv(frame)) == f"{twice} The column rater is not read. If it names the judge, {how}"
-    noted = as_csv(frame.assign(note=range(len(frame)), same="x"))
-    assert (
-        read_as(tmp_path, "rated.csv", noted) == f"{twice} The columns rater and note are not read. If one of them names the judge, {how}"
-    )
+    noted = frame.assign(note=range(len(frame)), same="x", judge="one")  # a number of the row, and what tells no rows apart
+    about = "harmlessness".join(["lines 2 and 10: base, one, ", ", prompt harmlessness-000"])
+    said = read_as(tmp_path, "rated.csv", as_csv(noted))
+    assert said == f"rated.csv, {about} stands twice, and so do 7 more. The column rater is not read. If it names the judge, {how}"
     assert set(read_rated([tmp_path / "rated.csv"], {"columns": {"judge": "rater"}})["judge"]) == {"gpt", "llama"}
+    runs = pd.concat([frame.assign(run=run) for run in (1, 2)])
+    both = "The columns rater and run are not read. If they name the judge and the seed, say so in the settings: columns: {judge: rater, seed: run}."
+    assert both in read_as(tmp_path, "rated.csv", as_csv(runs))
+    again = as_csv(pd.concat([frame, frame.tail(1)]))
+    assert "The column rater is not read. If it names the judge, " in read_as(tmp_path, "rated.csv", again)
+
+
+@pytest.mark.parametrize("name", ["Rater #", "rater:", "rater, ", "no", "1", "{rater}", 'ra\'ter "x"'])
+def test_a_columns_name_in_a_message_is_yaml_that_reads_it(tmp_path, name):
+    frame = pd.concat([rated(2).assign(**{name: rater}) for rater in ("gpt", "llama")])
+    said = read_as(tmp_path, "rated.csv", as_csv(frame))
+    (tmp_path / "settings.yaml").write_text(re.search(r"settings: (columns: {.*})\. Else", said)[1])
+    assert set(read_rated([tmp_path / "rated.csv"], read_settings(tmp_path / "settings.yaml"))["judge"]) == {"gpt", "llama"}
+
+
+def test_a_file_of_several_policies_is_not_called_one(tmp_path):
+    said = read_as(tmp_path, "rated.csv", as_csv(rated(2)), files={"rated.csv": "dpo"})
+    assert said == "the settings: files calls rated.csv dpo, and its column policy names base and sft. Take the file out of files."
+
+
+def test_prompts_in_a_column_of_another_name_are_taken_for_what_they_are(tmp_path):
+    frame = rated(2).rename(columns={"prompt_id": "Prompt"})
+    assert "or say columns: {prompt: Prompt} in the settings" in read_as(tmp_path, "rated.csv", as_csv(frame))
 
 
 def test_columns_of_other_names_are_named_where_it_is_sure_which(tmp_path):
@@ -227,8 +259,14 @@ def test_columns_of_other_names_are_named_where_it_is_sure_which(tmp_path):
 
 
 def test_a_row_is_named_by_the_line_in_which_it_begins(tmp_path):
+    assert read_as(tmp_path, "rated.csv", b"\npolicy,axis,prompt_id,reward\n").startswith("rated.csv: line 1 is blank.")
     content = b'policy,axis,prompt_id,reward,response\nbase,harmlessness,1,2,"a\nb"\n\nbase,harmlessness,2,good,x\n'
     assert read_as(tmp_path, "rated.csv", content).startswith("rated.csv, line 5: reward is 'good'")
+
+
+def test_places_that_are_no_numbers_are_both_named():
+    assert places("line 2", "line 362") == "lines 2 and 362" and places(0, 3) == "rows 1 and 4"
+    assert places("samples/a_epoch_1.json", "samples/a_epoch_2.json") == "samples/a_epoch_1.json and samples/a_epoch_2.json"
 
 
 def as_csv(frame):

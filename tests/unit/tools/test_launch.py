@@ -33,6 +33,11 @@ def test_several_config_options_are_one_for_snakemake():
         (["--dry-runn=yes"], "--dry-runn: no option of Snakemake. Did you mean --dry-run? snakemake --help lists them."),
         (["--zzzzzzzz"], "--zzzzzzzz: no option of Snakemake. snakemake --help lists them."),
         (
+            ["-n", "--profile"],
+            "Snakemake does not take this: argument --profile: expected one argument. snakemake --help lists its options.",
+        ),
+        (["-s", "-n"], "Snakemake does not take this: argument --snakefile/-s: expected one argument. snakemake --help lists its options."),
+        (
             ["--retries"],
             "Snakemake does not take this: argument --retries/--restart-times/-T: expected one argument. snakemake --help lists its options.",
         ),
@@ -45,11 +50,16 @@ def test_a_mistyped_option_is_one_line_before_snakemake_starts(monkeypatch, word
     assert str(raised.value) == said
 
 
+def test_a_value_that_snakemake_cannot_read_is_one_line():
+    with pytest.raises(StudyError, match="Snakemake does not take this: "):
+        launch.require_options(["--set-threads", "x"])
+
+
 def test_what_snakemake_takes_goes_through_and_common_options_cost_no_look(monkeypatch):
     for words in (["--retries", "2", "--batch", "all=1/2"], ["-pn", "--keep-incomplete"], ["--retr", "1"], ["-n", "--", "--no-option"]):
         launch.require_options(["--cores", "2", *words])
     usage = get_argument_parser().format_help()
-    assert [option for option in launch.COMMON - {"--"} if not re.search(rf"(^|\s){option}\b", usage)] == []
+    assert [option for option in launch.COMMON if not re.search(rf"(^|\s){option}\b", usage)] == []
     monkeypatch.setitem(sys.modules, "snakemake.cli", None)
     launch.require_options(["--cores", "2", "--configfile", "mine.yaml", "-n", "--forcerun", "train_sft", "--", "policies"])
     with pytest.raises(ImportError):

@@ -157,7 +157,7 @@ def test_clusters_may_be_given_on_one_axis_only(tmp_path, values):
         ({"parent": [None] * 6 + ["base"] * 3 + ["sft"] * 3}, r"sft has parent 'base' in line 7 and 'sft' in line 10\.$"),
         ({"policy": ["base "]}, r"column policy holds 'base' and 'base ': take the blank away\.$"),
         ({"reward": [True]}, r"line 1: reward is True, not a number: write 1 for true and 0 for false"),
-        ({"reward": [[1.5]]}, r"line 1: reward is \[1\.5\], not a number: write one, or take the row out\.$"),
+        ({"reward": [[1.5]]}, r"line 1: reward is \[1\.5\], not a number: write one, or take this prompt out of every policy\.$"),
         ({"prompt_id": [0.5]}, r"line 1: prompt_id is 0\.5, not a text or a whole number: write it as a text\.$"),
         ({"policy": [True]}, r"line 1: policy is True, not a text or a whole number: write it as a text\.$"),
         ({"finish": ["eos", "end"]}, r"line 2: finish is 'end', not a known reason for a reply's end\. Known: eos, end_turn, stop, "),

@@ -71,7 +71,7 @@ def test_every_format_gives_the_same_tables(tmp_path):
         (lambda f: f.drop(f[(f.policy == "sft") & (f.prompt_id == "helpfulness-004")].index), r"policy sft has no row for 1 prompt \(helpfulness-004\)"),
         (lambda f: f.assign(reward=f.reward.where(f.index != 3)), r"policy base has no finite reward for 1 prompt \(harmlessness-003\)"),
         (lambda f: f.assign(reward=f.reward.where(f.index != 3, np.inf)), r"no finite reward"),
-        (lambda f: f.assign(reward=f.reward.astype(object).where(f.index != 3, "good")), r"line 5: reward is 'good', not a number: write one, or take the row out"),
+        (lambda f: f.assign(reward=f.reward.astype(object).where(f.index != 3, "good")), r"line 5: reward is 'good', not a number: write one, or take this prompt out of every policy"),
         (lambda f: pd.concat([f, f.tail(1)]), r"rated.csv, lines \d+ and \d+: dpo, judge, seed 0, helpfulness, prompt helpfulness-029 stands twice. Keep one\.$"),
         (lambda f: f.assign(judge=np.where(f.policy == "sft", "other", "judge")), r"judge judge has no rewards of sft seed 0; others have: other"),
         (lambda f: f.drop(columns="reward"), r"column reward is missing; it has policy, axis"),

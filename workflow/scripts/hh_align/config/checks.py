@@ -114,8 +114,8 @@ def check_labels(config: dict) -> None:
     made = re.fullmatch(r"results/([^/]+)/analysis/oracle_labels\.parquet", path)
     if made and made[1] != study:
         raise StudyError(
-            f"config: analysis.labels.path is {path}, which study {made[1]} makes, and this study is {study}. Write results/{study}/analysis/"
-            "oracle_labels.parquet, or set analysis.labels to null."
+            f"config: study is {study}, and analysis.labels.path is {path}, which study {made[1]} makes. Write here analysis: {{labels: {{path: "
+            f"results/{study}/analysis/oracle_labels.parquet}}}}, or analysis: {{labels: null}}."
         )
 
 

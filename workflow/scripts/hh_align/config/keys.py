@@ -33,9 +33,9 @@ def value_at(path: str, layer: object) -> object:
     path = path.partition("[")[0]
     if not path or not isinstance(layer, Mapping):
         return None if path else layer
-    for key in sorted(map(str, layer), key=len, reverse=True):
-        if path == key or path.startswith(f"{key}."):
-            return value_at(path[len(key) + 1 :], layer[key])
+    for key, value in sorted(layer.items(), key=lambda entry: -len(str(entry[0]))):  # YAML reads some names as numbers
+        if path == str(key) or path.startswith(f"{key}."):
+            return value_at(path[len(str(key)) + 1 :], value)
     return None
 
 

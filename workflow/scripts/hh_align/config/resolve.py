@@ -40,6 +40,8 @@ RULES = {
 }
 NUMBERS = {"number": "0.5 or 2.0e-5", "integer": "42"}
 """How a number is written, by its type."""
+PLAIN = r"[-+]?\d+(\.\d+)?"
+"""A number that stands as a text only because of its quotes."""
 TYPES = {"object": "mapping", "array": "list", "string": "text", "integer": "whole number", "boolean": "true or false"}
 
 
@@ -190,7 +192,8 @@ def explain(error: ValidationError, config: object, whole: str = "the config") -
     if error.validator == "type":
         kinds = allowed if isinstance(allowed, list) else [allowed]
         if isinstance(value, str) and (number := next((kind for kind in kinds if kind in NUMBERS), None)):
-            return f"{where} is the text {shown}, not a {TYPES.get(number, number)}{meaning}: write it in digits, as {NUMBERS[number]}."
+            how = "leave out the quotes" if re.fullmatch(PLAIN, value) else f"write it in digits, as {NUMBERS[number]}"
+            return f"{where} is the text {shown}, not a {TYPES.get(number, number)}{meaning}: {how}."
         return f"{where} is {shown}{meaning}. Allowed: {' or '.join(TYPES.get(kind, kind) for kind in kinds)}."
     if error.validator in RULES:
         return f"{where} is {shown}{meaning}: {RULES[error.validator].format(allowed)}."

@@ -83,6 +83,8 @@ def csv_records(path: Path, records: str | None) -> list[Record]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
     rows = []
     try:
+        if not reader.fieldnames and text.strip():
+            raise StudyError(f"{path}: line 1 is blank. The header belongs there: take the blank line out.")
         check_names(reader.fieldnames or [], path)
         for number, row in enumerate(reader, start=1):
             if None in row or None in row.values():

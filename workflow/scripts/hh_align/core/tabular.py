@@ -120,8 +120,18 @@ def to_number(value: object) -> float:
     if missing(value):
         return math.nan
     comma = isinstance(value, str) and re.fullmatch(r"\s*[-+]?\d+,\d+\s*", value)
+    thousands = isinstance(value, str) and re.fullmatch(r"\s*[-+]?[1-9]\d{0,2}(,\d{3})+\s*", value)
     truth = str(value).strip().lower() in ("true", "false")
-    raise ValueError("not a number" + (": write it with a point" if comma else ": write 1 for true and 0 for false" if truth else ""))
+    how = (
+        "write it without commas, or with a point"
+        if thousands
+        else "write it with a point"
+        if comma
+        else "write 1 for true and 0 for false"
+        if truth
+        else ""
+    )
+    raise ValueError(f"not a number{f': {how}' if how else ''}")
 
 
 def to_whole(value: object) -> int:

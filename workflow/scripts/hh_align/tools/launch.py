@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 from hh_align.core.artifacts import say
@@ -77,9 +78,11 @@ COMMON = {
         "--quiet",
         "--verbose",
     ),
-    *("--rerun-incomplete", "--"),
+    "--rerun-incomplete",
 }
 """Further options of Snakemake that need no look at all of them, which takes as long as Snakemake's own start."""
+VALUED = {"-c", "--cores", "-j", "--jobs", "-s", "--snakefile", "-C", "--config", "--configfile", "--profile", "--workflow-profile"}
+"""Those that need a value."""
 JOINED = re.compile("-[kfFpa]*[ntlSDhvUO]")
 """How a word begins in which such an option stands behind flags: -pn."""
 
@@ -102,8 +105,9 @@ def require_study_install() -> None:
 def require_options(words: Sequence[str]) -> None:
     """Raise StudyError where Snakemake would answer these words by its usage of a hundred lines: an option that it has not, or one without its
     value."""
-    own = words[: list(words).index("--")] if "--" in words else words
-    if all(word.partition("=")[0] in PARTS | COMMON for word in own if word.startswith("-")):
+    own = [*words[: list(words).index("--")], "--"] if "--" in words else [*words, "--"]
+    lacking = any(word in VALUED and after.startswith("-") for word, after in pairwise(own))
+    if not lacking and all(word.partition("=")[0] in PARTS | COMMON for word in own[:-1] if word.startswith("-")):
         return
     from snakemake.cli import get_argument_parser
 
@@ -112,7 +116,10 @@ def require_options(words: Sequence[str]) -> None:
 
     parser = get_argument_parser()
     parser.error = refuse
-    _, unknown = parser.parse_known_args(list(words))
+    try:
+        _, unknown = parser.parse_known_args(list(words))
+    except ValueError as error:  # Snakemake's own readers of values
+        refuse(str(error))
     if wrong := next((word.partition("=")[0] for word in unknown if word.startswith("-")), None):
         options = re.findall(r"--[\w-]+", parser.format_usage())
         raise StudyError(f"{wrong}: no option of Snakemake.{did_you_mean(wrong, options)} snakemake --help lists them.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from hh_align.analysis.verdict import some
 from hh_align.core.artifacts import say
 from hh_align.core.axes import AXES
 from hh_align.core.errors import StudyError
@@ -15,6 +16,7 @@ from hh_align.core.records import chosen_records, look_up
 from hh_align.core.tabular import (
     TRUTHS,
     convert,
+    missing,
     place,
     require_full,
     to_cluster,
@@ -41,15 +43,16 @@ def advising(read: Callable[[object], object], advice: str) -> Callable[[object]
     return reader
 
 
-TEXT, NUMBER = "write it as a text", "write one, or take the row out"
+TEXT, NUMBER, WHOLE = "write it as a text", "write one, or take this prompt out of every policy", "write one, such as 0 for a single run"
 KINDS = {
     **dict.fromkeys(["policy", "axis", "prompt_id", "judge", "parent"], (advising(to_text, TEXT), "str")),
     "prompt": (advising(lambda value: to_text(prompt_text(value)), TEXT), "str"),
     "response": (advising(lambda value: to_text(reply_text(value)), TEXT), "str"),
     "cluster": (advising(to_cluster, TEXT), "str"),
     "finish": (finish, "str"),
-    "seed": (advising(to_whole, NUMBER), "int64"),
-    **dict.fromkeys(["reward", "tokens", "words"], (advising(to_number, NUMBER), "float64")),
+    "seed": (advising(to_whole, WHOLE), "int64"),
+    "reward": (advising(to_number, NUMBER), "float64"),
+    **dict.fromkeys(["tokens", "words"], (advising(to_number, "write one, or leave the column out"), "float64")),
     **dict.fromkeys(["empty", "run_on", "unrated", "label"], (advising(to_truth, "write one of the two"), "object")),
 }
 """Column -> how a value is read, and the type of the column."""
@@ -118,6 +121,8 @@ def read_file(path: Path, settings: Mapping, source: str) -> pd.DataFrame:
     axes = settings.get("axes", {})
     named_axes = [axes.get(axis, axis) if isinstance(axis, str) else axis for axis in frame["axis"]]
     frame["axis"] = pd.Series(named_axes, frame.index, dtype=object)
+    if not (given := ~frame["axis"].map(missing).astype(bool)).all():
+        raise StudyError(f"{path}, {place(frame.index[~given][0])}: column axis is empty. Allowed: {', '.join(AXES)}.")
     if unknown := sorted({str(axis) for axis in frame["axis"]} - set(AXES)):
         how = f" The key axes says what it means: axes: {{{unknown[0]}: {AXES[0]}}}." if unknown[0].strip() else ""
         raise StudyError(f"{path}: axis {', '.join(unknown[:5])} is unknown. Allowed: {', '.join(AXES)}.{how}")
@@ -178,6 +183,10 @@ def rows_of_table(path: Path, frame: pd.DataFrame, settings: Mapping, source: st
         say(f"{path}: {other} is read as finish")
         frame["finish"] = frame[other]
     if name := named(path, settings):
+        if "policy" in frame and len(there := list(dict.fromkeys(map(str, frame["policy"])))) > 1:
+            raise StudyError(
+                f"{source}: files calls {path.name} {name}, and its column policy names {some(there)}. Take the file out of files."
+            )
         frame["policy"] = name
     return frame
 

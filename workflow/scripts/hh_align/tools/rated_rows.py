@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hh_align.core.errors import StudyError
 from hh_align.core.finish import COLUMNS
 from hh_align.core.records import SEPARATORS, Record, kind_of, read_records, text_of
 from hh_align.core.tabular import frame_of, place, read_any
-from hh_align.tools.rated_columns import meant
+from hh_align.tools.rated_columns import in_yaml, meant
 
 WHO = ("policy", "judge", "seed", "axis")
 """With the prompt, what a row is about."""
@@ -36,7 +37,7 @@ def placed_rows(path: Path, records: list[Record] | None) -> pd.DataFrame:
         return frame.set_axis([place(number) for number in range(len(frame))])
     read = read_records(path) if records is None else records
     if not read:
-        below = ": a header, and nothing below it" if kind in (".csv", ".tsv") else ""
+        below = ": a header, and nothing below it" if kind in (".csv", ".tsv") and text_of(path).strip() else ""
         raise StudyError(f"{path}: it holds no row{below}. Write a row per policy and prompt.")
     return frame_of(path, read).set_axis(csv_lines(path) if kind in (".csv", ".tsv") else [where for where, _ in read])
 
@@ -53,9 +54,10 @@ def csv_lines(path: Path) -> list[str]:
 
 
 def places(one: object, other: object) -> str:
-    """`lines 2 and 362` of the places of two rows."""
-    (what, first), (_, second) = (place(each).rsplit(" ", 1) for each in (one, other))
-    return f"{what}s {first} and {second}"
+    """`lines 2 and 362` of the places of two rows; of places with names of their own `a and b`."""
+    first, second = map(place, (one, other))
+    numbered = [re.fullmatch(r"(line|row|record) (\d+)", each) for each in (first, second)]
+    return f"{numbered[0][1]}s {numbered[0][2]} and {numbered[1][2]}" if all(numbered) else f"{first} and {second}"
 
 
 def require_once(frame: pd.DataFrame, whole: pd.DataFrame, path: Path, settings: Mapping) -> None:
@@ -81,13 +83,22 @@ def require_once(frame: pd.DataFrame, whole: pd.DataFrame, path: Path, settings:
 
 
 def telling_apart(rated: pd.DataFrame, whole: pd.DataFrame, key: list[str], settings: Mapping) -> str:
-    """Which columns that are not read tell all rows apart, and how the settings name the judge, or else the seed; empty where there are none."""
+    """Which columns that are not read tell rows apart, and how the settings name the judge or the seed; empty where there are none.
+
+    Columns with the names of a judge or a seed elsewhere come first, though they leave rows alike; others tell all rows apart. One that has
+    another value in every row is a number of the row.
+    """
     read = {*rated, *COLUMNS, *(column.partition(".")[0] for column in (*settings.get("columns", {}).values(), *settings.get("only", {})))}
-    unread = [name for name in whole if name not in read and not rated[key].assign(**{"": whole[name].astype(str)}).duplicated().any()]
+    unread = [name for name in whole if name not in read and whole[name].astype(str).nunique() < len(whole)]
+    alike = {name: rated[key].assign(**{"": whole[name].astype(str)}).duplicated().sum() for name in unread}
+    known = {name: column for name, column in meant(("judge", "seed"), unread).items() if alike[column] < rated.duplicated(key).sum()}
+    columns = list(known.values()) or [name for name in unread if not alike[name]]
     free = [name for name in ("judge", "seed") if name not in key]
-    if not unread or not free:
+    names = known or dict(zip(free[:1], columns, strict=False))
+    if not names:
         return ""
-    name, column = next(iter(meant(free, unread).items()), (free[0], unread[0]))
-    one = len(unread) == 1
-    said = f"The column{'' if one else 's'} {listed(unread)} {'is' if one else 'are'} not read. If {'it' if one else 'one of them'} names the {name}"
-    return f"{said}, say so in the settings: columns: {{{name}: {column}}}. Else keep "
+    one, who = len(columns) == 1, " and the ".join(names)
+    said = f"The column{'' if one else 's'} {listed(columns)} {'is' if one else 'are'} not read"
+    if_so = f"If {'it names' if one else 'they name' if known else 'one of them names'} the {who}"
+    form = ", ".join(f"{name}: {in_yaml(column)}" for name, column in names.items())
+    return f"{said}. {if_so}, say so in the settings: columns: {{{form}}}. Else keep "

@@ -26,8 +26,12 @@ MACHINE = ("compute", "export", "tracking")
 """Sections of the config that change no result."""
 START = {"paper": "hh-align study", "demo": "hh-align demo", "published": "hh-align published", "smollm2": "make smollm2"}
 """Study of the repository -> the command that starts it, where that is no `hh-align run`."""
-ANALYSIS = ("analysis.", "claims")
-"""How keys begin that change no model, no response and no rating."""
+ANALYSIS = ("analysis", "claims")
+"""Sections of the config that change no model, no response and no rating."""
+NAMED = ("policies", "methods", "datasets", "judges", "pairwise", "responses")
+"""Sections whose entries have names: one more leaves the others as they were."""
+MEASURES = ("overrefusal", "capability", "drift")
+"""Sections that measure policies otherwise: where there was none, one leaves the rest as it was."""
 SHOWN = 6
 PATTERNS = ("**/*.parquet", "**/manifest.json")
 
@@ -130,10 +134,16 @@ def conflict(folder: Path, before: dict, now: dict) -> str:
 
 
 def adds(before: dict, now: dict) -> bool:
-    """Whether a run's config files stand behind those of the run before, and leave every setting but those of the analysis as it was."""
-    files, old, new = before.get("files", []), flat(before["settings"]), flat(now["settings"])
-    kept = (key for key in old if old[key] != {} and not key.startswith(ANALYSIS))
-    return now["files"][: len(files)] == files and all(key in new and new[key] == old[key] for key in kept)
+    """Whether a run's config files stand behind those of the run before, and leave everything but the analysis as it was, or add to it."""
+    files, old, new = before.get("files", []), before["settings"], now["settings"]
+
+    def is_kept(section: str) -> bool:
+        was, is_now = old.get(section), new.get(section)
+        if section in NAMED:
+            return all((is_now or {}).get(name) == entry for name, entry in (was or {}).items())
+        return was == is_now or (section in MEASURES and not was)
+
+    return now["files"][: len(files)] == files and all(map(is_kept, {*old, *new} - set(ANALYSIS)))
 
 
 def begin(folder: Path, command: dict | None, files: list[str], settings: dict, steps: dict[str, str], remember: bool = True) -> str:

@@ -97,8 +97,8 @@ def steps_table(jobs: list[Job], expectation: Expectation, known: bool) -> Table
         left = [job for job in own if job.due]
         took = [seconds for job in own if not job.due and (seconds := seconds_in(Path(job.benchmark))) is not None]
         cells = [str(len(own) - len(left)), *([str(len(left)) if left else "-"] if known else []), clock(sum(took)) if took else "-"]
-        guessed = expectation.is_known(job.name for job in left)
-        to_come = ("not known" if not guessed else clock(sum(expected[job.name] for job in left))) if left else "-"
+        known_time = expectation.is_known(job.name for job in left)
+        to_come = ("not known" if not known_time else clock(sum(expected[job.name] for job in left))) if left else "-"
         table.add_row(escape(kind), *cells, *([to_come] if known else []))
     return table
 

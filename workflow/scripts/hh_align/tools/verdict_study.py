@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from hh_align.analysis.verdict import listed
+from hh_align.config.check_facts import comparing
 from hh_align.core.errors import StudyError
 from hh_align.core.meant import did_you_mean
 from hh_align.tools.verdict_settings import ANALYSIS, joined
@@ -53,7 +54,9 @@ def study_of(
         **chosen,
         **{key: analysis[key] | settings.get(key, {}) for key in ("text", "bootstrap")},
         "policies": {policy: {"parent": parents.get(policy)} for policy in policies},
-        "order": by_depth(root, parents, f"{source}: parents" if set(by_settings) & set(parents) else f"{path}: column parent"),
+        "order": by_depth(
+            root, parents, {policy: f"{source}: parents" if policy in by_settings else f"{path}: column parent" for policy in parents}
+        ),
         "seeds": [int(seed) for seed in (min(others) if others else [0])],
         "judges": {judge: {key: value for key, (value, _) in given.items()} for judge, given in thresholds.items()},
         "thresholds": thresholds,
@@ -63,11 +66,13 @@ def study_of(
 def named_policies(settings: Mapping) -> dict[str, list[str]]:
     """Key -> the policies that the settings name there."""
     parents = settings.get("parents", {})
+    parts = [part for claim in comparing(settings.get("claims", [])) for part in claim["parts"]]
     return {
         "root": [settings["root"]] if "root" in settings else [],
         "parents": [*parents, *parents.values()],
         "contrasts": [name for pair in settings.get("contrasts", []) for name in pair],
         "primary": settings.get("primary", [])[:2],
+        "claims": [name for part in parts for name in (part["higher"], *(part["than"] if part["than"] != "others" else []))],
     }
 
 
@@ -83,14 +88,17 @@ def contrasts_of(root: str, parents: dict[str, str]) -> list[list[str]]:
     return [[policy, against] for policy, parent in parents.items() for against in dict.fromkeys([root, parent])]
 
 
-def by_depth(root: str, parents: dict[str, str], where: str) -> list[str]:
-    """The root, its children, their children. Raises StudyError for policies that do not descend from the root; where: what says the parents."""
+def by_depth(root: str, parents: dict[str, str], where: dict[str, str]) -> list[str]:
+    """The root, its children, their children. Raises StudyError for policies that do not descend from the root; where: policy -> what says its
+    parent."""
     order, left = [root], dict(parents)
     while ready := [policy for policy, parent in left.items() if parent in order]:
         order += ready
         left = {policy: parent for policy, parent in left.items() if policy not in ready}
     if left:
-        raise StudyError(f"{where} has a cycle ({' -> '.join(cycle_of(left))}). One of them must descend from {root}.")
+        cycle = cycle_of(left)
+        said = " and ".join(dict.fromkeys(where[policy] for policy in cycle))
+        raise StudyError(f"{said} has a cycle ({' -> '.join(cycle)}). One of them must descend from {root}.")
     return order
 
 

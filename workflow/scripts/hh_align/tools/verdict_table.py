@@ -28,7 +28,8 @@ def table_of(frame: pd.DataFrame, config: dict, path: str) -> pa.Table:
         if wrong := fault(told, set().union(*(asked[axis] for axis in axes))):
             about = ", ".join([*([f"judge {judge}"] if several["judge"] else []), *([f"seed {seed}"] if several["seed"] else [])])
             raise StudyError(
-                f"{path}: policy {policy}{f' ({about})' if about else ''} has {wrong}. It needs one finite reward for each prompt that is rated on this axis."
+                f"{path}: policy {policy}{f' ({about})' if about else ''} has {wrong}. It needs one finite reward for each prompt on {' and '.join(axes)}."
+                f"{of_one_axis(judge, frame)}"
             )
         labels = [each.assign(axis=axis, **labelled(axis, each, judges[judge])) for axis, each in by_axis(told, axes).items()]
         opinions.append((judge, policy, 0 if policy == order[0] else int(seed)))
@@ -42,6 +43,14 @@ def table_of(frame: pd.DataFrame, config: dict, path: str) -> pa.Table:
         return as_table(table)
     except (StudyError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise StudyError(f"{path}: {' '.join(map(str, error.args))}") from None
+
+
+def of_one_axis(judge: str, frame: pd.DataFrame) -> str:
+    """How the settings say that a judge speaks about one axis, where all its rewards are on one of two; else empty."""
+    rated = set(frame.loc[(frame["judge"] == judge) & frame["reward"].notna(), "axis"])
+    if len(rated) > 1 or frame["axis"].nunique() < len(AXES):
+        return ""
+    return f" All rewards of judge {judge} are on {(axis := next(iter(rated), AXES[0]))}: if it rates no other, say judges: {{{judge}: {{axis: {axis}}}}} in the settings."
 
 
 def facts_of_texts(frame: pd.DataFrame) -> dict[str, pd.Series]:
