@@ -2,6 +2,7 @@
 
 python tests/bench/bench_load.py                      SFT and DPO of the demo's OPT beside 0, 2, 4 and 8 busy programs, 3 rounds
 python tests/bench/bench_load.py --loads 0 4 --rounds 5
+python tests/bench/bench_load.py --loads 0 --together 2      two such trainings at once, as runs in two checkouts are: the slower one's seconds
 
 Each run is a process of its own with a thread a core; the settings take turns within a round. `own` is OpenMP's own setting, `short` that
 of a step which begins on free cores (GOMP_SPINCOUNT=10000), `never` that of one beside others (OMP_WAIT_POLICY=passive). A run that takes longer than --limit seconds is stopped and counts as that
@@ -16,6 +17,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,6 +38,12 @@ def busy_programs(count: int) -> Iterator[None]:
         for program in programs:
             program.kill()
             program.wait()
+
+
+def slowest(kind: str, setting: str, limit: float, together: int) -> float:
+    """Seconds of the slowest of so many equal trainings at once."""
+    with ThreadPoolExecutor(together) as pool:
+        return max(pool.map(lambda _: seconds_of(kind, setting, limit), range(together)))
 
 
 def seconds_of(kind: str, setting: str, limit: float) -> float:
@@ -74,6 +82,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=["sft", "dpo"], choices=("sft", "dpo"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--limit", type=float, default=300.0)
+    parser.add_argument("--together", type=int, default=1, help="as many equal trainings at once")
     args = parser.parse_args()
     print(f"{len(os.sched_getaffinity(0))} cores, load at the start {os.getloadavg()[0]:.1f}", flush=True)
     seconds = defaultdict(list)
@@ -82,7 +91,7 @@ def main() -> None:
             for number in range(args.rounds):
                 for kind in args.kinds:
                     for setting in SETTINGS:
-                        seconds[load, kind, setting].append(seconds_of(kind, setting, args.limit))
+                        seconds[load, kind, setting].append(slowest(kind, setting, args.limit, args.together))
                         last = seconds[load, kind, setting][-1]
                         print(f"load {load}, round {number + 1}: {kind} {setting} {last:.2f} s", flush=True)
     print(table(seconds, args.limit))
