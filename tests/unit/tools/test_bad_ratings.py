@@ -47,6 +47,7 @@ CSV = {
     "a text for a number": (csv(lambda frame: frame.assign(reward=frame.reward.astype(object).where(frame.index != 3, "good"))), r"rated.csv, line 5: reward is 'good', not a number: write one, or take this prompt out of every policy"),
     "thousands with commas": (csv(lambda frame: frame.assign(reward="1,000")), r"line 2: reward is '1,000', not a number: write it without commas, or with a point"),
     "rewards of one axis": (csv(lambda frame: frame.assign(reward=frame.reward.where(frame.axis == "helpfulness"))), r"for each prompt on harmlessness and helpfulness\. All rewards of judge judge are on helpfulness: if it rates no other, say judges: {judge: {axis: helpfulness}} in the settings\."),
+    "no reward at all": (csv(lambda frame: frame.assign(reward="")), r"It needs one finite reward for each prompt on harmlessness and helpfulness\.$"),
     "decimal commas": (csv(lambda frame: frame.assign(reward=frame.reward.map(lambda number: str(number).replace(".", ",")))), r"line 2: reward is '[-\d]+,\d+', not a number: write it with a point"),
     "rewards that are true or false": (csv(lambda frame: frame.assign(reward=frame.reward > 0)), r"line 2: reward is '(True|False)', not a number: write 1 for true and 0 for false"),
     "a cluster here and there": (csv(lambda frame: frame.assign(cluster=np.where(frame.index % 2, "a", ""))), r"column cluster is empty in 8 rows of harmlessness \(the first is line 2\). Give it in every row"),

@@ -181,7 +181,7 @@ def inspect_records(path: Path, records: str | None) -> list[Record]:
 def inspect_log(path: Path) -> Iterator[zipfile.ZipFile]:
     """The log, opened. Raises StudyError where it, or what is read of it within, is damaged or packed in an unknown way.
 
-    zipfile raises RuntimeError for an encrypted file, and its NotImplementedError for a packing that it does not know.
+    zipfile raises RuntimeError, or a kind of it, for an encrypted file and for a packing that it does not know.
     """
     try:
         with zipfile.ZipFile(path) as log:

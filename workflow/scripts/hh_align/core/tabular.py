@@ -13,6 +13,12 @@ from hh_align.core.errors import StudyError
 from hh_align.core.records import Record, kind_of, parquet_table, python_values, read_records
 
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|[-+]?inf(inity)?|nan", re.IGNORECASE)
+MISWRITTEN = {
+    r"[-+]?[1-9]\d{0,2}(,\d{3})+": ": write it without commas, or with a point",
+    r"[-+]?\d+,\d+": ": write it with a point",
+    "true|false": ": write 1 for true and 0 for false",
+}
+"""What stands in the place of a number -> what to do."""
 TRUTHS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
@@ -119,19 +125,8 @@ def to_number(value: object) -> float:
         return float(value)
     if missing(value):
         return math.nan
-    comma = isinstance(value, str) and re.fullmatch(r"\s*[-+]?\d+,\d+\s*", value)
-    thousands = isinstance(value, str) and re.fullmatch(r"\s*[-+]?[1-9]\d{0,2}(,\d{3})+\s*", value)
-    truth = str(value).strip().lower() in ("true", "false")
-    how = (
-        "write it without commas, or with a point"
-        if thousands
-        else "write it with a point"
-        if comma
-        else "write 1 for true and 0 for false"
-        if truth
-        else ""
-    )
-    raise ValueError(f"not a number{f': {how}' if how else ''}")
+    how = next((advice for pattern, advice in MISWRITTEN.items() if re.fullmatch(pattern, str(value).strip(), re.IGNORECASE)), "")
+    raise ValueError(f"not a number{how}")
 
 
 def to_whole(value: object) -> int:

@@ -48,41 +48,14 @@ PARTS = {
     ),
 }
 """Options by which Snakemake makes a part of a study, or something else."""
+VALUED = {"-c", "--cores", "-j", "--jobs", "-s", "--snakefile", "-C", "--config", "--configfile", "--profile", "--workflow-profile"}
+"""Options that need a value."""
 COMMON = {
-    *(
-        "-c",
-        "--cores",
-        "-j",
-        "--jobs",
-        "-s",
-        "--snakefile",
-        "-C",
-        "--config",
-        "--configfile",
-        "--profile",
-        "--workflow-profile",
-        "--nolock",
-    ),
-    *(
-        "-k",
-        "--keep-going",
-        "-R",
-        "--forcerun",
-        "-F",
-        "--forceall",
-        "-f",
-        "--force",
-        "-p",
-        "--printshellcmds",
-        "-q",
-        "--quiet",
-        "--verbose",
-    ),
-    "--rerun-incomplete",
+    *VALUED,
+    *("-k", "--keep-going", "-p", "--printshellcmds", "-q", "--quiet", "--verbose", "--nolock", "--rerun-incomplete"),
+    *("-R", "--forcerun", "-F", "--forceall", "-f", "--force"),
 }
 """Further options of Snakemake that need no look at all of them, which takes as long as Snakemake's own start."""
-VALUED = {"-c", "--cores", "-j", "--jobs", "-s", "--snakefile", "-C", "--config", "--configfile", "--profile", "--workflow-profile"}
-"""Those that need a value."""
 JOINED = re.compile("-[kfFpa]*[ntlSDhvUO]")
 """How a word begins in which such an option stands behind flags: -pn."""
 

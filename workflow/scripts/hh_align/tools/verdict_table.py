@@ -9,6 +9,7 @@ from hh_align.analysis.ratings import by_axis, checkpoints, judged_axes
 from hh_align.core.artifacts import say
 from hh_align.core.axes import AXES
 from hh_align.core.errors import StudyError
+from hh_align.tools.rated_columns import in_yaml
 
 
 def table_of(frame: pd.DataFrame, config: dict, path: str) -> pa.Table:
@@ -48,9 +49,11 @@ def table_of(frame: pd.DataFrame, config: dict, path: str) -> pa.Table:
 def of_one_axis(judge: str, frame: pd.DataFrame) -> str:
     """How the settings say that a judge speaks about one axis, where all its rewards are on one of two; else empty."""
     rated = set(frame.loc[(frame["judge"] == judge) & frame["reward"].notna(), "axis"])
-    if len(rated) > 1 or frame["axis"].nunique() < len(AXES):
+    if len(rated) != 1 or frame["axis"].nunique() < len(AXES):
         return ""
-    return f" All rewards of judge {judge} are on {(axis := next(iter(rated), AXES[0]))}: if it rates no other, say judges: {{{judge}: {{axis: {axis}}}}} in the settings."
+    (axis,) = rated
+    form = f"judges: {{{in_yaml(judge)}: {{axis: {axis}}}}}"
+    return f" All rewards of judge {judge} are on {axis}: if it rates no other, say {form} in the settings."
 
 
 def facts_of_texts(frame: pd.DataFrame) -> dict[str, pd.Series]:
