@@ -45,7 +45,7 @@ $(COMMAND): $(STAMP) pyproject.toml
 
 packages: $(STAMP)
 $(STAMP): requirements.lock
-	@test -x $(VENV)/bin/python -o -n "$(PYTHON)" || { echo "error: Python 3.11, 3.12 or 3.13 with venv is needed, and none of python3.11, python3.12, python3.13 and python3 is one. Install one (Debian: apt-get install python3-venv), or name it: make env PYTHON=/path/to/python3.12"; exit 2; }
+	@test -x $(VENV)/bin/python || command -v "$(PYTHON)" > /dev/null || { echo "error: Python 3.11, 3.12 or 3.13 with venv is needed, and none of python3.11, python3.12, python3.13 and python3 is one. Install one (Debian: apt-get install python3-venv), or name it: make env PYTHON=/path/to/python3.12"; exit 2; }
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the $$(grep -c == requirements.lock) packages of requirements.lock into $(VENV), in 2 to 10 minutes. The large ones, as they come:"
 	@bash -o pipefail -c '$(PIP) install --no-deps -r requirements.lock | $(LARGE)'

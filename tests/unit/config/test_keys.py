@@ -52,11 +52,17 @@ def test_the_last_file_that_sets_a_key_is_named(message, said):
 
 
 def test_of_several_config_files_the_message_names_the_one(tmp_path):
-    folder = StudyFolder(tmp_path)
+    (tmp_path / "study").mkdir()
+    folder = StudyFolder(tmp_path / "study")
     (folder.path / "right.yaml").write_text("methods: {sft: {epochs: 1}}\n")
-    (folder.path / "bad.yaml").write_text("methods: {sft: {learning_rate: 2e-5x}}\n")
+    for parent in (folder.path, folder.path.parent):
+        (parent / "bad.yaml").write_text("methods: {sft: {learning_rate: 2e-5x}}\n")
     done = folder.run("--dry-run", "--configfile", "bad.yaml", "right.yaml")
     said = "bad.yaml: methods.sft.learning_rate is the text '2e-5x', not a number (Peak learning rate of AdamW): write it in digits, as 0.5 or 2.0e-5."
     assert done.returncode == 1 and f"error: {said}" in done.stdout, done.stdout
+    done = folder.run("--dry-run", "--configfile", "right.yaml", str(folder.path.parent / "bad.yaml"))
+    assert done.returncode == 1 and f"error: {folder.path.parent / 'bad.yaml'}: methods.sft" in done.stdout, (
+        done.stdout
+    )  # of another folder
     done = folder.run("--dry-run", "--configfile", "right.yaml", "--config", "methods={sft: {epochs: 0}}")
     assert done.returncode == 1 and "error: --config: methods.sft.epochs is 0 " in done.stdout, done.stdout

@@ -39,5 +39,7 @@ def test_make_takes_the_pythons_that_the_project_takes():
     for minor in (11, 12, 13):
         assert f"python3.{minor}" in text
     assert "(3, 11) <= sys.version_info[:2] <= (3, 13)" in text and ">=3.11,<3.14" in (REPOSITORY / "pyproject.toml").read_text()
-    without = subprocess.run(["make", "VENV=nosuch", "PYTHON=", "packages"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    assert without.returncode == 2 and "error: Python 3.11, 3.12 or 3.13 with venv is needed" in without.stdout
+    for python in ("", "python3.99"):
+        words = ["make", "VENV=nosuch", f"PYTHON={python}", "packages"]
+        without = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        assert without.returncode == 2 and "error: Python 3.11, 3.12 or 3.13 with venv is needed" in without.stdout, python

@@ -30,10 +30,8 @@ def first_line(study, names, like_demo):
 
 def test_the_demo_on_the_page_takes_as_long_as_readme_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (first, progress, *_, last), minutes = (
-        blocks()[0],
-        int(re.search(r"offline \((\d+) minutes on 2 cores\)", (REPOSITORY / "README.md").read_text())[1]),
-    )
+    (first, progress, *_, last) = blocks()[0]
+    least, most = map(int, re.search(r"offline \((\d+) to (\d+) minutes on 2 cores\)", (REPOSITORY / "README.md").read_text()).groups())
     steps = int(re.match(r"demo: (\d+) steps, ", first)[1])
     printed = first_line("demo", [f"train_sft/{number}" for number in range(steps)], like_demo=True)
     assert re.sub(CLOCK, "", first) == re.sub(CLOCK, "", printed)
@@ -43,7 +41,7 @@ def test_the_demo_on_the_page_takes_as_long_as_readme_says(tmp_path, monkeypatch
     assert int(percent) == round(100 * seconds(gone) / (seconds(gone) + seconds(left)))
     taken = re.fullmatch(rf"demo: {steps} steps done in ({CLOCK})\.", last)[1]
     for total in (seconds(re.search(CLOCK, first)[0]), seconds(gone) + seconds(left), seconds(taken)):
-        assert round(total / 60) == minutes
+        assert least <= round(total / 60) <= most
 
 
 def test_the_unknown_time_on_the_page_is_said_in_a_runs_words(tmp_path, monkeypatch):

@@ -46,6 +46,11 @@ def test_what_is_no_config_is_said_with_what_to_do(content, said):
         ("config/dmo.yaml", "no config file config/dmo.yaml. Did you mean config/demo.yaml?"),
         ("mine.yml", "no config file mine.yml. Did you mean mine.yaml?"),
         ("zzz", "no config file zzz. There are:"),
+        (
+            "results/demo/a.parquet",
+            "results/demo/a.parquet: --configfile takes every word behind it for a config file. Before an artifact's name write --: -- results",
+        ),
+        ("results/a.yaml", "no config file results/a.yaml. There are:"),
         ("x" * 300, "x" * 300 + ": File name too long. Check the path."),
         ("config", "config: a folder, no config file. Name a YAML file in it: config/demo.yaml, config/noise_demo.yaml."),
     ],

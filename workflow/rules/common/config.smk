@@ -7,7 +7,7 @@ if workflow.modifier.skip_configfile:  # a module with a config of its own, whic
     config.update(defaults)
 else:
     files = [*([OWN_CONFIG] if OWN_CONFIG else []), *workflow.overwrite_configfiles]
-    LAYERS = [("", DEFAULTS), *((os.path.relpath(file), read_config(file)) for file in files)]
+    LAYERS = [("", DEFAULTS), *((str(file).removeprefix(f"{Path.cwd()}/"), read_config(file)) for file in files)]
     if workflow.config_settings.config:
         LAYERS.append(("--config", workflow.config_settings.config))
 try:

@@ -9,7 +9,7 @@ import click
 
 from hh_align.core.cores import allowed_cores, usable_cores
 
-BEFORE = "The demo: four policies trained, asked, judged and compared on synthetic data, offline. 2 cores take about 5 minutes."
+BEFORE = "The demo: four policies trained, asked, judged and compared on synthetic data, offline. 2 cores take 5 to 10 minutes."
 AFTER = """
 Open results/demo/report/index.html. To try next:
   {command} demo -- check       the results against the planted truth
@@ -64,7 +64,7 @@ def run_named(config: str | None, cores: str, options: tuple[str, ...], before: 
 def demo(cores: str, options: tuple[str, ...]) -> int:
     """The whole study on synthetic data, offline, in minutes.
 
-    The data's truth is planted; 2 cores take about 5 minutes. Reads config/demo.yaml. Writes results/demo/; its report is results/demo/report/index.html.
+    The data's truth is planted; 2 cores take 5 to 10 minutes. Reads config/demo.yaml. Writes results/demo/; its report is results/demo/report/index.html.
 
     \b
     Example: hh-align demo

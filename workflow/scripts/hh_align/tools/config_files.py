@@ -74,6 +74,8 @@ def unreadable(path: Path, error: Exception) -> str:
 
 def missing(path: Path) -> str:
     """That there is no such config file, which one may be meant, and which there are in config/."""
+    if path.parts[:1] == ("results",) and path.suffix not in (".yaml", ".yml"):
+        return f"{path}: --configfile takes every word behind it for a config file. Before an artifact's name write --: -- {path}."
     here = sorted([*Path().glob("*.yaml"), *Path("config").glob("*.yaml")])
     named = {other.stem: other for other in here}
     near = f" Did you mean {named[path.name]}?" if path.name in named else did_you_mean(path, map(str, here))
