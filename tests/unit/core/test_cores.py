@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from hh_align.core import cores
-from hh_align.core.cores import free_cores, quota, spins, usable_cores
+from hh_align.core.cores import claimed_cores, free_cores, quota, spins, usable_cores
 
 
 def cgroups(tmp_path, line, **files):
@@ -71,3 +71,18 @@ def test_only_the_allowed_cores_count_as_free(monkeypatch):
 )
 def test_threads_look_for_each_other_only_where_each_has_a_core(threads, free, spun):
     assert spins(threads, free) == spun
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="abstract names of sockets are Linux's")
+@pytest.mark.parametrize(("allowed", "granted"), [(2, [2, 0]), (3, [2, 1]), (4, [2, 2]), (1, [1, 0])])
+def test_jobs_that_begin_at_one_moment_share_the_cores(monkeypatch, allowed, granted):
+    mine = set(
+        range(os.getpid() * 100, os.getpid() * 100 + allowed)
+    )  # cores of no machine: a job that begins beside the test claims real ones
+    monkeypatch.setattr(cores, "allowed_cores", lambda: mine)
+    with claimed_cores(2) as first, claimed_cores(2) as second:
+        assert [first, second] == granted
+        claim = f"import hh_align.core.cores as cores; cores.allowed_cores = lambda: {mine}\nwith cores.claimed_cores(4) as granted: print(granted)"
+        assert int(subprocess.check_output([sys.executable, "-c", claim])) == allowed - sum(granted)  # another process
+    with claimed_cores(9) as last:
+        assert last == allowed  # claims end with their process

@@ -5,6 +5,10 @@ As a program it prints the spins of a job with OMP_NUM_THREADS threads, for GOMP
 
 import math
 import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 SPINS = 10_000
@@ -67,6 +71,33 @@ def free_cores(seconds: float = LOOK) -> float:
     return sum(shares[number].idle + getattr(shares[number], "iowait", 0.0) for number in allowed_cores() if number < len(shares)) / 100
 
 
+@contextmanager
+def claimed_cores(threads: int) -> Iterator[int]:
+    """Within, this process claims a core for each thread, of those that no other process claims; how many it got.
+
+    Jobs that begin at one moment all find the machine idle, and share it by their claims. A claim is a socket's abstract name in Linux: it leaves
+    no file, and ends with its process. Elsewhere all are granted.
+    """
+    if sys.platform != "linux":
+        yield threads
+        return
+    with ExitStack() as claims:
+        granted = 0
+        for number in sorted(allowed_cores()):
+            if granted < threads:
+                granted += bound(claims.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)), f"\0hh-align/core/{number}")
+        yield granted
+
+
+def bound(of: socket.socket, name: str) -> bool:
+    """Give a socket a name; whether no other has it."""
+    try:
+        of.bind(name)
+    except OSError:
+        return False
+    return True
+
+
 def spins(threads: int, free: float) -> int:
     """How often the threads of a job that begins on so many free cores look for each other before they sleep.
 
@@ -76,4 +107,6 @@ def spins(threads: int, free: float) -> int:
 
 
 if __name__ == "__main__":
-    print(spins(int(os.environ.get("OMP_NUM_THREADS", "1")), free_cores()))
+    THREADS = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    with claimed_cores(THREADS) as granted:
+        print(spins(THREADS, min(free_cores(), granted)))
