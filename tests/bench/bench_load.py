@@ -25,6 +25,7 @@ from pathlib import Path
 SETTINGS = {"own": {}, "short": {"GOMP_SPINCOUNT": "10000"}, "never": {"OMP_WAIT_POLICY": "passive"}, "step": {}}
 KNOWN = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")
 TRAINING = Path(__file__).with_name("bench_training.py")
+CORES = Path(__file__).parents[2] / "workflow/scripts/hh_align/core/cores.py"
 BUSY = "import os; parent = os.getppid()\nwhile os.getppid() == parent: sum(range(10**5))"
 """A program that is busy for as long as this one lives."""
 
@@ -64,9 +65,7 @@ def seconds_of(kind: str, setting: str, limit: float) -> float:
 def chosen() -> dict[str, str]:
     """How the threads of a step that begins now would wait, with one on each core."""
     threads = {"OMP_NUM_THREADS": str(len(os.sched_getaffinity(0)))}
-    asked = subprocess.run(
-        [sys.executable, "-m", "hh_align.core.cores"], env=os.environ | threads, capture_output=True, text=True, check=True
-    )
+    asked = subprocess.run([sys.executable, "-P", str(CORES)], env=os.environ | threads, capture_output=True, text=True, check=True)
     return {"GOMP_SPINCOUNT": asked.stdout.strip()}
 
 

@@ -76,9 +76,8 @@ def test_threads_look_for_each_other_only_where_each_has_a_core(threads, free, s
 @pytest.mark.skipif(sys.platform != "linux", reason="abstract names of sockets are Linux's")
 @pytest.mark.parametrize(("allowed", "granted"), [(2, [2, 0]), (3, [2, 1]), (4, [2, 2]), (1, [1, 0])])
 def test_jobs_that_begin_at_one_moment_share_the_cores(monkeypatch, allowed, granted):
-    mine = set(
-        range(os.getpid() * 100, os.getpid() * 100 + allowed)
-    )  # cores of no machine: a job that begins beside the test claims real ones
+    no_machines = os.getpid() * 100  # a job that begins beside this test claims real cores
+    mine = set(range(no_machines, no_machines + allowed))
     monkeypatch.setattr(cores, "allowed_cores", lambda: mine)
     with claimed_cores(2) as first, claimed_cores(2) as second:
         assert [first, second] == granted
