@@ -40,6 +40,8 @@ DRIFT = pa.schema(
     ]
 )
 TEXT_WINDOW = 512  # tokens of the text that are read at once
+PADDING = 0.2
+"""The largest share of a batch of samples that may be padding: its prompts are read once by the policy to draw, and once by each model."""
 
 
 def sample_responses(
@@ -134,7 +136,7 @@ def measure_samples(policy, tokenizer, references: dict[str, object], prompts: l
         nats = divergences(policy, references.values(), starts, replies, tokenizer.pad_token_id)
         return [(len(reply), part.finish == "eos", values) for reply, part, *values in zip(replies, drawn, *nats, strict=True)]
 
-    samples = by_batches(token_batches(sizes, config["batch_tokens"]), sizes, compute, parts, Progress(len(asked), "sample"))
+    samples = by_batches(token_batches(sizes, config["batch_tokens"], PADDING), sizes, compute, parts, Progress(len(asked), "sample"))
     rows = []
     for (prompt, sample), (tokens, ended, nats) in zip(asked, samples, strict=True):
         origin = {"measure": "sample", "axis": prompts[prompt]["axis"], "key": prompts[prompt]["prompt_id"], "sample": sample}
