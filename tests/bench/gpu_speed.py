@@ -14,7 +14,7 @@ from gpu_study import DPO, SFT, at_step_end, drawn_rows
 
 from hh_align.core.state import State
 from hh_align.models.bpe import train_tokenizer
-from hh_align.models.compute import set_deterministic
+from hh_align.models.compute import prepare_gpu
 from hh_align.models.packing import tree_size, use_packing
 from hh_align.training.adapters import lora_config
 from hh_align.training.loop import Session, fit
@@ -73,7 +73,7 @@ def speed(device: str, trainer: str, precision: str, deterministic: bool, shape:
         times.append(time.perf_counter())
 
     if device == "cuda":
-        set_deterministic(deterministic)
+        prepare_gpu(deterministic)
         torch.cuda.reset_peak_memory_stats()
     with TemporaryDirectory() as folder, redirect_stdout(io.StringIO()), at_step_end(tick):
         with torch.device(device):

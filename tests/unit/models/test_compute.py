@@ -30,6 +30,17 @@ def test_a_gpu_adds_in_a_fixed_order_unless_told_otherwise(machine):
     assert use_device({"device": "cuda", "deterministic": False}, threads) == "cuda" and not torch.are_deterministic_algorithms_enabled()
 
 
+def test_attention_on_a_gpu_makes_no_plan_for_each_length(machine):
+    # cuDNN does: the lengths of a training's trees are new at nearly every step
+    try:
+        for deterministic in (True, False):
+            torch.backends.cuda.enable_cudnn_sdp(True)
+            use_device({"device": "cuda", "deterministic": deterministic}, torch.get_num_threads())
+            assert not torch.backends.cuda.cudnn_sdp_enabled()
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(True)
+
+
 def test_an_operation_without_a_fixed_order_is_one_error_that_names_the_key(machine):
     # torch has one on a CPU, too
     torch.use_deterministic_algorithms(True)

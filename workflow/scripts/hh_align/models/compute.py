@@ -32,7 +32,7 @@ def use_device(config: dict, threads: int) -> str:
         raise StudyError("compute.device is cuda, but torch sees no GPU. Set it to auto or cpu, or check the driver.")
     device = "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
     if device == "cuda":
-        set_deterministic(config.get("deterministic", True))
+        prepare_gpu(config.get("deterministic", True))
     return device
 
 
@@ -44,12 +44,16 @@ def use_threads(count: int) -> None:
     os.environ["RAYON_NUM_THREADS"] = str(count)
 
 
-def set_deterministic(wanted: bool) -> None:
-    """Before the first product on a GPU: whether every operation there adds in a fixed order, as a CPU's do. One that cannot then raises
-    RuntimeError."""
-    if wanted:
+def prepare_gpu(deterministic: bool) -> None:
+    """Before the first product on a GPU. deterministic: every operation there adds in a fixed order, as a CPU's do, and one that cannot raises
+    RuntimeError.
+
+    Attention is never cuDNN's: it makes a new plan for each length, a fifth of a second on an H200, and trees have few lengths in common.
+    """
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may choose another algorithm at each call
-    torch.use_deterministic_algorithms(wanted)
+    torch.use_deterministic_algorithms(deterministic)
     torch.utils.deterministic.fill_uninitialized_memory = False  # it finds faults of torch, and costs a pass over every new tensor
 
 
