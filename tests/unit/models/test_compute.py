@@ -21,6 +21,7 @@ def machine(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     yield monkeypatch
     torch.use_deterministic_algorithms(False)
+    torch.backends.cuda.enable_cudnn_sdp(True)
 
 
 def test_a_gpu_adds_in_a_fixed_order_unless_told_otherwise(machine):
@@ -32,13 +33,10 @@ def test_a_gpu_adds_in_a_fixed_order_unless_told_otherwise(machine):
 
 def test_attention_on_a_gpu_makes_no_plan_for_each_length(machine):
     # cuDNN does: the lengths of a training's trees are new at nearly every step
-    try:
-        for deterministic in (True, False):
-            torch.backends.cuda.enable_cudnn_sdp(True)
-            use_device({"device": "cuda", "deterministic": deterministic}, torch.get_num_threads())
-            assert not torch.backends.cuda.cudnn_sdp_enabled()
-    finally:
+    for deterministic in (True, False):
         torch.backends.cuda.enable_cudnn_sdp(True)
+        use_device({"device": "cuda", "deterministic": deterministic}, torch.get_num_threads())
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
 
 
 def test_an_operation_without_a_fixed_order_is_one_error_that_names_the_key(machine):
